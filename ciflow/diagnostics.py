@@ -1,0 +1,136 @@
+"""Every error has a place: spans, diagnostics, and the tree of ciflow's own exceptions.
+
+CiflowError                  anything ciflow raises on purpose; `exit_code` says how the process ends
+|- Invalid                   bad input: carries the placed diagnostics, all of them (exit 3)
+|- TargetError               a target failed as a pipe, not as a task (exit 5)
+|  |- Unreachable            no connection, refused login, unknown or changed host key
+|  `- Lost                   the connection ended in mid-operation; the host's journal knows the rest
+|- Locked                    somebody else holds the lock or a greater token (exit 6)
+|- StoreError                the journal on this machine can't be read or written (exit 1)
+`- Refused                   a capability that is not built, or is unsafe here, said plainly (exit 3)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from enum import IntEnum
+
+
+class ExitCode(IntEnum):
+    """How a ciflow process ends; the meaning of each number is a promise to scripts."""
+
+    OK = 0
+    INTERNAL = 1
+    CHANGES_PENDING = 2
+    INVALID = 3
+    TASK_FAILED = 4
+    UNREACHABLE = 5
+    LOCKED = 6
+    ROLLED_BACK = 7
+    PAUSED = 8
+    INTERRUPTED = 130
+    TERMINATED = 143
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """A place in a source text. Lines and columns count from 1; `end_column` is exclusive."""
+
+    file: str
+    line: int = 0
+    column: int = 0
+    end_line: int = 0
+    end_column: int = 0
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}:{self.column}" if self.line else self.file
+
+
+@dataclass(frozen=True, slots=True)
+class Diagnostic:
+    """One finding. `code` is `CF` and four digits, each documented; `related` is the chain that led here."""
+
+    severity: str  # error | warning | hint
+    code: str
+    message: str
+    span: Span | None = None
+    label: str = ""  # said beside the caret: "did you mean `tasks`?"
+    help: str = ""
+    related: tuple[tuple[str, Span | None], ...] = ()
+
+    @property
+    def is_error(self) -> bool:
+        return self.severity == "error"
+
+
+class CiflowError(Exception):
+    """Base of all errors raised on purpose. `help` says what to do next."""
+
+    exit_code = ExitCode.INTERNAL
+
+    def __init__(self, message: str, *, help: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.help = help
+
+
+class Invalid(CiflowError):
+    """Bad input: every fault found, placed. `sources` maps a file to its text for the snippets."""
+
+    exit_code = ExitCode.INVALID
+
+    def __init__(self, diagnostics: Sequence[Diagnostic], sources: dict[str, str] | None = None) -> None:
+        super().__init__("\n".join(d.message for d in diagnostics))
+        self.diagnostics = tuple(diagnostics)
+        self.sources = sources or {}
+
+
+class TargetError(CiflowError):
+    """A target failed as a pipe."""
+
+    exit_code = ExitCode.UNREACHABLE
+
+
+class Unreachable(TargetError):
+    """No connection could be made: the reason in plain words, and what to do."""
+
+
+class Lost(TargetError):
+    """The connection ended while operations were under way."""
+
+
+class Locked(CiflowError):
+    """Somebody else holds what this run needs; says who, since when, and the way out."""
+
+    exit_code = ExitCode.LOCKED
+
+
+class StoreError(CiflowError):
+    """The journal can't be opened, read or written; nothing was done after the failure."""
+
+
+class Refused(CiflowError):
+    """Not built, or not safe here. Never a silent approximation."""
+
+    exit_code = ExitCode.INVALID
+
+
+@dataclass(slots=True)
+class Findings:
+    """Collects diagnostics so that a checker reports all of them, not the first."""
+
+    items: list[Diagnostic] = field(default_factory=list)
+
+    def error(self, code: str, message: str, span: Span | None, *, label: str = "", help: str = "") -> None:
+        self.items.append(Diagnostic("error", code, message, span, label, help))
+
+    def warning(self, code: str, message: str, span: Span | None, *, label: str = "", help: str = "") -> None:
+        self.items.append(Diagnostic("warning", code, message, span, label, help))
+
+    def hint(self, code: str, message: str, span: Span | None, *, label: str = "", help: str = "") -> None:
+        self.items.append(Diagnostic("hint", code, message, span, label, help))
+
+    @property
+    def errors(self) -> tuple[Diagnostic, ...]:
+        return tuple(d for d in self.items if d.is_error)

@@ -1,0 +1,658 @@
+"""The nouns of ciflow: frozen values that every layer speaks in. Nothing here does I/O.
+
+Reading order: what a playbook says (Playbook, Play, Block, Task), whom it is about (Host), what goes over the
+wire (Operation, Reply), what a generator yields and is sent (Step, Reply, Outcome), what is recorded (Event).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+from ciflow.diagnostics import Span
+
+EMPTY: Mapping[str, Any] = {}
+
+# --- what a playbook says ------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Template:
+    """Text from a trusted source that may hold `{{ }}` or `{% %}`. Plain `str` values are data, never rendered.
+
+    `expression` marks a bare expression (`when:`), whose source has no braces.
+    """
+
+    source: str
+    span: Span
+    expression: bool = False
+
+
+# A value in a playbook: a scalar, a Template, or lists and mappings of values.
+Value: TypeAlias = Any
+
+
+@dataclass(frozen=True, slots=True)
+class Loop:
+    """`loop:` and its control. `items` is a list of values, or a Template that gives a list.
+
+    `kind` is `loop` or the name after `with_` (`items`, `dict`, `sequence`, `fileglob`, `nested`, ..).
+    """
+
+    items: Value
+    kind: str = "loop"
+    var: str = "item"
+    index_var: str = ""
+    label: Value = None
+    pause: float = 0.0
+    extended: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Become:
+    """Who executes: `user` by `method` (sudo, su, doas). `enabled` false means the login user."""
+
+    enabled: Value = False
+    user: Value = "root"
+    method: Value = "sudo"
+    flags: Value = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """One task, with everything it inherits from its blocks, role and play already written into it.
+
+    `path` is its place in the play, stable over runs of the same source: part of every operation's key.
+    `vars` are innermost last: block vars, then its own. `module` is a name in `modules.MODULES`, or one of the
+    engine's own words: `include_tasks`, `include_role`, `include_vars`, `meta`, `add_host`, `group_by`.
+    """
+
+    name: Value
+    module: str
+    args: Mapping[str, Value]
+    span: Span
+    path: tuple[str, ...]
+    when: tuple[Value, ...] = ()
+    loop: Loop | None = None
+    register: str = ""
+    changed_when: tuple[Value, ...] | None = None
+    failed_when: tuple[Value, ...] | None = None
+    until: tuple[Value, ...] | None = None
+    retries: Value = 3
+    delay: Value = 5.0
+    notify: tuple[Value, ...] = ()
+    listen: tuple[str, ...] = ()
+    vars: tuple[Mapping[str, Value], ...] = ()
+    environment: tuple[Value, ...] = ()
+    tags: frozenset[str] = frozenset()
+    become: Become = Become()
+    delegate_to: Value = None
+    delegate_facts: Value = False
+    run_once: Value = False
+    ignore_errors: Value = False
+    ignore_unreachable: Value = False
+    any_errors_fatal: Value = False
+    no_log: Value = False
+    check_mode: Value = None
+    diff: Value = None
+    timeout: Value = 0
+    throttle: Value = 0
+    role: str = ""  # name of the role it came from
+    role_path: str = ""
+    base: str = ""  # folder that relative `src` names are looked up from first
+    spans: Mapping[str, Span] = field(default_factory=dict)  # of each keyword and argument, by name
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """Tasks that stand or fall together. `rescue` runs when `body` failed on a host, `always` in any case."""
+
+    body: tuple[Node, ...]
+    span: Span
+    path: tuple[str, ...]
+    rescue: tuple[Node, ...] = ()
+    always: tuple[Node, ...] = ()
+    has_rescue: bool = False
+    name: Value = ""
+
+
+Node: TypeAlias = Task | Block
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """`retry:` of a play: `attempts` in all, waiting `delay` seconds, doubled each time when exponential."""
+
+    attempts: int = 1
+    backoff: str = "fixed"
+    delay: float = 5.0
+    max_delay: float = 300.0
+    jitter: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Approval:
+    """Somebody must say yes before the play runs. `timeout` in seconds; 0 waits for ever."""
+
+    prompt: Value
+    approvers: tuple[str, ...] = ()
+    timeout: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Artifact:
+    """A file that a play leaves to later plays, by name."""
+
+    name: Value
+    path: Value
+
+
+@dataclass(frozen=True, slots=True)
+class CanaryStep:
+    """One turn of the dial. `weight` in hundredths of a percent (1 % = 100); `hold` in seconds."""
+
+    weight: int
+    hold: float
+    min_requests: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Canary:
+    """`canary:` of a play, durations in seconds. `router` is (kind, its settings); settings may hold templates."""
+
+    service: Value
+    version: Value
+    router: tuple[str, Mapping[str, Value]]
+    slots: Mapping[str, Mapping[str, Value]]
+    steps: tuple[CanaryStep, ...]
+    gates: tuple[Mapping[str, Any], ...] = ()
+    alpha: float = 0.01
+    interval: float = 5.0
+    on_failure: str = "rollback"
+    on_inconclusive: str = "pause"
+    deadline: float = 7200.0
+    dead_man: float = 60.0
+    warm_up: float = 30.0
+    bake: float = 600.0
+    keep_warm: float = 1800.0
+    drain: float = 10.0
+    by: str = ""
+    verify: tuple[Node, ...] = ()
+    retire: tuple[Node, ...] = ()
+    span: Span | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Play:
+    """A play is a stage. Tasks hold the inlined pre_tasks, roles, tasks and post_tasks in Ansible's order."""
+
+    id: str
+    name: str
+    hosts: Value
+    span: Span
+    tasks: tuple[Node, ...] = ()
+    handlers: tuple[Task, ...] = ()
+    vars: Mapping[str, Value] = field(default_factory=dict)
+    vars_files: tuple[Value, ...] = ()
+    role_defaults: tuple[Mapping[str, Value], ...] = ()
+    role_vars: tuple[Mapping[str, Value], ...] = ()
+    gather_facts: bool = False  # facts are read when a name asks for one; true reads them at the start
+    needs: tuple[str, ...] | None = None  # None: the play before
+    matrix: Mapping[str, Any] = field(default_factory=dict)  # axes, include, exclude, max_parallel
+    when: tuple[Value, ...] = ()
+    retry: Retry = Retry()
+    approval: Approval | None = None
+    outputs: Mapping[str, Value] = field(default_factory=dict)
+    artifacts: tuple[Artifact, ...] = ()
+    always: bool = False
+    canary: Canary | None = None
+    strategy: str = "linear"
+    serial: tuple[Value, ...] = ()
+    order: str = "inventory"
+    any_errors_fatal: bool = False
+    max_fail_percentage: float | None = None
+    force_handlers: bool = False
+    deadline: float = 0.0
+    concurrency: str = ""
+    tags: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Playbook:
+    """A whole playbook: plays in order, and what stands above them."""
+
+    name: str
+    path: str
+    plays: tuple[Play, ...]
+    vars: Mapping[str, Value] = field(default_factory=dict)
+    span: Span | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Host:
+    """A host of the inventory. `vars` are merged group and host variables (values may be Templates)."""
+
+    name: str
+    connection: str  # local | ssh | docker | kubernetes
+    vars: Mapping[str, Value] = field(default_factory=dict)
+    groups: tuple[str, ...] = ()
+
+
+# --- what goes over the wire ---------------------------------------------------------------------------
+# Text fields that name files or arguments are `str` with surrogateescape: any bytes but NUL survive.
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Exec:
+    """Run `argv`, or `shell` by `executable` (/bin/sh). Nothing runs where `creates` exists or `removes` doesn't."""
+
+    argv: tuple[str, ...] = ()
+    shell: str = ""
+    executable: str = ""
+    stdin: bytes = b""
+    cwd: str = ""
+    env: Mapping[str, str] = field(default_factory=dict)
+    timeout: float = 0.0  # seconds; 0: none. On expiry the whole process group ends
+    creates: str = ""
+    removes: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stat:
+    """What lies at `path`: data {exists, kind, mode, uid, gid, owner, group, size, mtime, target, hash..}."""
+
+    path: str
+    hash: str = ""  # sha256, sha1, md5, or none
+    follow: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Read:
+    """Bytes of a file, in reply.stdout. `length` 0 reads to the end; more than `limit` is an error."""
+
+    path: str
+    offset: int = 0
+    length: int = 0
+    limit: int = 64 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Write:
+    """Make `path` hold `content`, atomically. Idempotent: an equal file is left alone, only its attributes mended.
+
+    `mode` is octal text or symbolic; `validate` is argv with `%s` for the temporary file; `expect` is the
+    sha256 the file must have ("absent": no file), or the write is refused (compare-and-set).
+    `source` (controller's file) replaces `content` for large files: streamed, never held whole.
+    Data: {before, after} sha256 or "", {backup} path, and {diff: [before, after]} when asked.
+    """
+
+    path: str
+    content: bytes = b""
+    source: str = ""
+    mode: str = ""
+    owner: str = ""
+    group: str = ""
+    backup: bool = False
+    validate: tuple[str, ...] = ()
+    expect: str = ""
+    force: bool = True  # false: only when the file is not there
+    follow: bool = True
+    diff: bool = False
+    check: bool = False  # predict only
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Edit:
+    """Read, change and write a text file in one operation on the host.
+
+    `kind` line (lineinfile), block (blockinfile) or replace; `spec` has that module's own arguments.
+    """
+
+    path: str
+    kind: str
+    spec: Mapping[str, Any]
+    create: bool = False
+    mode: str = ""
+    owner: str = ""
+    group: str = ""
+    backup: bool = False
+    validate: tuple[str, ...] = ()
+    diff: bool = False
+    check: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attrs:
+    """Mode, owner, group and times of what exists; `recurse` for a tree. Times are Unix seconds, or "now"."""
+
+    path: str
+    mode: str = ""
+    owner: str = ""
+    group: str = ""
+    mtime: str = ""
+    atime: str = ""
+    recurse: bool = False
+    follow: bool = True
+    check: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Copy:
+    """Copy a file on the host itself."""
+
+    path: str
+    dest: str
+    mode: str = ""
+    owner: str = ""
+    group: str = ""
+    backup: bool = False
+    validate: tuple[str, ...] = ()
+    force: bool = True
+    check: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Remove:
+    """Remove a file, a link or a whole tree; nothing there is no change."""
+
+    path: str
+    check: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mkdir:
+    """A directory with its parents. `temporary` makes a fresh one (or a file) named prefix..suffix: data {path}."""
+
+    path: str
+    mode: str = ""
+    owner: str = ""
+    group: str = ""
+    recurse: bool = False
+    temporary: str = ""  # "file" or "directory"
+    prefix: str = ""
+    suffix: str = ""
+    check: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Link:
+    """A symbolic (or hard) link at `path` to `target`; `force` replaces what is there, unless a full directory."""
+
+    path: str
+    target: str
+    hard: bool = False
+    force: bool = False
+    check: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Walk:
+    """Files below `path`: data {entries: [stat..]} sorted by path, at most `limit`."""
+
+    path: str
+    depth: int = 0
+    hash: str = ""
+    limit: int = 100_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wait:
+    """Until a condition holds, seen from the host: a port, a file, a pattern in either. Seconds.
+
+    `state`: started/present, stopped/absent, drained. Data {elapsed}.
+    """
+
+    host: str = "127.0.0.1"
+    port: int = 0
+    path: str = ""
+    pattern: str = ""
+    state: str = "started"
+    delay: float = 0.0
+    sleep: float = 0.2
+    timeout: float = 300.0
+    connect_timeout: float = 5.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Talk:
+    """One request to a socket seen from the host; `address` is a UNIX path or host:port. Reply in stdout.
+
+    `end`: read until end of file, or until this text ends what came.
+    """
+
+    address: str
+    payload: bytes
+    end: str = ""
+    timeout: float = 5.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Http:
+    """One HTTP request seen from the host. Data {status, headers, url}; the body in stdout (or at `dest`)."""
+
+    url: str
+    method: str = "GET"
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: bytes = b""
+    timeout: float = 30.0
+    follow: str = "safe"  # none | safe | all
+    verify: bool = True
+    ca: str = ""
+    user: str = ""
+    password: str = ""
+    dest: str = ""
+    limit: int = 16 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Watch:
+    """A limit that must hold while a Detached lives: run `read`, find the number by `pattern`, compare."""
+
+    read: Talk | Http | Exec
+    pattern: str
+    limit: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Detached:
+    """Operations that run apart from the controller, under their own supervisor on the host, found by `key`.
+
+    `verb`: start (idempotent: a live one with an equal digest is left alone; another is replaced), ask, renew,
+    cancel. `after` > 0 is a dead-man: they run when nobody has renewed for that long by monotonic time, or at
+    once when a `watch` breaks. `restart` keeps one long-running Exec alive (a supervised process), with its
+    output in `log`. Ask's data: {state: absent|armed|running|done|failed, pid, started, restarts, rc, log, fired}.
+    """
+
+    key: str
+    verb: str = "start"
+    operations: tuple[Operation, ...] = ()
+    after: float = 0.0
+    watch: tuple[Watch, ...] = ()
+    every: float = 1.0
+    restart: bool = False
+    log: str = ""
+    grace: float = 10.0  # seconds between SIGTERM and SIGKILL at cancel
+
+
+Operation: TypeAlias = (
+    Exec
+    | Stat
+    | Read
+    | Write
+    | Edit
+    | Attrs
+    | Copy
+    | Remove
+    | Mkdir
+    | Link
+    | Walk
+    | Wait
+    | Talk
+    | Http
+    | Detached
+)
+
+OPERATIONS: dict[str, type[Any]] = {
+    "exec": Exec,
+    "stat": Stat,
+    "read": Read,
+    "write": Write,
+    "edit": Edit,
+    "attrs": Attrs,
+    "copy": Copy,
+    "remove": Remove,
+    "mkdir": Mkdir,
+    "link": Link,
+    "walk": Walk,
+    "wait": Wait,
+    "talk": Talk,
+    "http": Http,
+    "detached": Detached,
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reply:
+    """What an operation came to. `status`:
+
+    done     it ran; `ok` is the host's own judgement (exit code 0, file as wished)
+    skipped  not started: its guard did not hold, or creates/removes said so
+    unknown  nobody can say whether it ran: never success
+    refused  not started: an expectation or a token did not hold
+    """
+
+    status: str = "done"
+    ok: bool = True
+    changed: bool = False
+    rc: int | None = None
+    signal: int = 0
+    stdout: bytes = b""
+    stderr: bytes = b""
+    spilled: Mapping[str, str] = field(default_factory=dict)  # stream -> file on the host holding all of it
+    truncated: bool = False
+    error: str = ""  # plain words with the path or address in them
+    errno: str = ""  # ENOSPC, EACCES, ETIMEDOUT..
+    data: Mapping[str, Any] = field(default_factory=dict)
+    started: float = 0.0  # Unix seconds by the host's clock
+    duration: float = 0.0
+    cpu: float = 0.0  # user + system seconds of an Exec
+    peak_kb: int = 0
+
+
+# --- what generators yield ------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """Reads. Safe to run again. `last` promises that no step follows, so the next task may be sent ahead."""
+
+    operation: Operation
+    last: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """Writes. In check mode a state operation is sent with `check=True`, an Exec is answered `skipped`."""
+
+    operation: Operation
+    last: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class At:
+    """A step done elsewhere: `place` is "controller" or the name of a host."""
+
+    place: str
+    step: Probe | Change
+
+
+@dataclass(frozen=True, slots=True)
+class Render:
+    """Render the controller's file `src` as a template with the host's variables: text in reply.stdout."""
+
+    src: str
+    vars: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """Let `seconds` pass. The reply's data has {resumed: bool} and {command: ..} when somebody intervened."""
+
+    seconds: float
+    prompt: str = ""
+    why: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """Run a task list on the play's hosts with extra variables; reply.ok says whether all went well."""
+
+    label: str
+    nodes: tuple[Node, ...]
+    vars: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """Record an event (kind, data) in the run's journal; answered at once. For people: state, gates, dial."""
+
+    kind: str
+    data: Mapping[str, Any]
+
+
+Step: TypeAlias = Probe | Change | At | Render | Hold | Run | Note
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What a task came to on one host. `data` is what `register` shows beside the common keys."""
+
+    changed: bool = False
+    failed: bool = False
+    skipped: bool = False
+    msg: str = ""
+    data: Mapping[str, Any] = field(default_factory=dict)
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    diff: tuple[str, str] | None = None
+    unknown: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Context:
+    """What a module may know beside its arguments. Pure data; `facts` holds what the module asked for."""
+
+    host: str = ""
+    check: bool = False
+    diff: bool = False
+    search: tuple[str, ...] = ()  # folders on the controller where relative sources are looked up, nearest first
+    environment: Mapping[str, str] = field(default_factory=dict)
+    timeout: float = 0.0
+    artifacts: Mapping[str, str] = field(default_factory=dict)  # name -> file on the controller
+    run: str = ""
+    seed: str = ""  # unique and stable for this task on this host in this run
+    workdir: str = ""  # where ciflow may keep files on the controller
+    now: float = 0.0  # Unix seconds when the task started, recorded
+
+
+Steps: TypeAlias = Generator[Step, Reply, Outcome]
+
+# --- what is recorded -----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """One line of the journal. `kind` is a word of the list in docs/events.md; `play`, `host`, `task` may be empty.
+
+    `seq` is the store's number; `at` Unix seconds.
+    """
+
+    kind: str
+    run: str
+    at: float = 0.0
+    seq: int = 0
+    play: str = ""  # play id with its matrix cell: build[bin=server]
+    host: str = ""
+    task: str = ""  # task path joined by "/"
+    key: str = ""  # operation key, where there is one
+    data: Mapping[str, Any] = field(default_factory=dict)
