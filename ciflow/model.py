@@ -476,21 +476,7 @@ class Detached:
 
 
 Operation: TypeAlias = (
-    Exec
-    | Stat
-    | Read
-    | Write
-    | Edit
-    | Attrs
-    | Copy
-    | Remove
-    | Mkdir
-    | Link
-    | Walk
-    | Wait
-    | Talk
-    | Http
-    | Detached
+    Exec | Stat | Read | Write | Edit | Attrs | Copy | Remove | Mkdir | Link | Walk | Wait | Talk | Http | Detached
 )
 
 OPERATIONS: dict[str, type[Any]] = {
