@@ -260,7 +260,11 @@ class Exec:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stat:
-    """What lies at `path`: data {exists, kind, mode, uid, gid, owner, group, size, mtime, target, hash..}."""
+    """What lies at `path`; nothing there is a good reply with {exists: false}.
+
+    Data {exists, kind (file directory link fifo socket block char), mode ("0644"), uid, gid, owner, group, size,
+    mtime, atime, ctime, inode, device, links, target (as the link says), real (fully resolved), hash (hex)}.
+    """
 
     path: str
     hash: str = ""  # sha256, sha1, md5, or none
@@ -307,6 +311,8 @@ class Edit:
     """Read, change and write a text file in one operation on the host.
 
     `kind` line (lineinfile), block (blockinfile) or replace; `spec` has that module's own arguments.
+    Data {msg (Ansible's words: "line added", "1 replacements made"), found (lines taken out by `absent`),
+    before, after (sha256), backup, and diff when asked}.
     """
 
     path: str
@@ -531,7 +537,8 @@ class Reply:
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """Reads. Safe to run again. `last` promises that no step follows, so the next task may be sent ahead."""
+    """Reads. Safe to run again. `last` promises that no step follows a good reply (done and ok), so the next task
+    may be sent ahead; after any other reply the generator may still ask or mend."""
 
     operation: Operation
     last: bool = False
@@ -539,7 +546,7 @@ class Probe:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """Writes. In check mode a state operation is sent with `check=True`, an Exec is answered `skipped`."""
+    """Writes. In check mode a state operation is sent with `check=True`; any other is answered `skipped`, unsent."""
 
     operation: Operation
     last: bool = False
@@ -559,11 +566,15 @@ class Render:
 
     src: str
     vars: Mapping[str, Any] = field(default_factory=dict)
+    options: Mapping[str, Any] = field(default_factory=dict)  # Jinja2's names: trim_blocks, variable_start_string, ..
 
 
 @dataclass(frozen=True, slots=True)
 class Hold:
-    """Let `seconds` pass. The reply's data has {resumed: bool} and {command: ..} when somebody intervened."""
+    """Let `seconds` pass; 0 with a `prompt` waits until somebody answers.
+
+    The reply's data has {resumed: bool} and {command: ..} (what was typed) when somebody intervened.
+    """
 
     seconds: float
     prompt: str = ""
@@ -619,6 +630,7 @@ class Context:
     seed: str = ""  # unique and stable for this task on this host in this run
     workdir: str = ""  # where ciflow may keep files on the controller
     now: float = 0.0  # Unix seconds when the task started, recorded
+    verbosity: int = 0  # how many -v
 
 
 Steps: TypeAlias = Generator[Step, Reply, Outcome]
