@@ -1,0 +1,363 @@
+"""A real one-node Kubernetes: etcd, the control plane, containerd, kubelet and kube-proxy, from one folder.
+
+Only one runs at a time on a machine (a lock sees to it): pod and service networks are the machine's.
+The node's address lies on a bridge, since Kubernetes refuses loopback addresses for nodes.
+"""
+
+import contextlib
+import fcntl
+import json
+import os
+import ssl
+import subprocess
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tests.parts import images, process
+from tests.parts.docker import bridge
+from tests.parts.pki import Authority
+
+VERSION = "1.34.0"
+NODE = "node1"
+NODE_IP = "10.245.0.1"
+NODE_BRIDGE, POD_BRIDGE = "cfk0", "cfk1"
+PODS = "10.244.0.0/16"
+SERVICES = "10.96.0.0/16"
+
+
+class Refused(Exception):
+    """The API server said no; the text is its answer."""
+
+
+@dataclass(frozen=True)
+class Kube:
+    """A running cluster, reached as its administrator."""
+
+    folder: Path
+    port: int
+
+    @property
+    def kubeconfig(self) -> Path:
+        return self.folder / "admin.kubeconfig"
+
+    @property
+    def url(self) -> str:
+        return f"https://127.0.0.1:{self.port}"
+
+    def ask(self, method: str, path: str, body: Any = None, timeout_s: float = 10.0) -> Any:
+        """One request to the API; gives the JSON answer, or text. Raises Refused, or OSError without a server."""
+        pki = self.folder / "pki"
+        context = ssl.create_default_context(cafile=str(pki / "ca.crt"))
+        context.load_cert_chain(pki / "admin.crt", pki / "admin.key")
+        data = None if body is None else json.dumps(body).encode()
+        kind = "application/merge-patch+json" if method == "PATCH" else "application/json"
+        request = urllib.request.Request(self.url + path, data, {"Content-Type": kind}, method=method)
+        try:
+            with urllib.request.urlopen(request, timeout=timeout_s, context=context) as reply:
+                text = reply.read().decode(errors="replace")
+                return json.loads(text) if "json" in reply.headers.get("Content-Type", "") else text
+        except urllib.error.HTTPError as refused:
+            raise Refused(f"{refused.code} {refused.read().decode(errors='replace')}") from refused
+
+    def ready(self) -> bool:
+        """Whether the API answers, the node is Ready, and pods would be admitted."""
+        with contextlib.suppress(OSError, Refused):
+            node = self.ask("GET", f"/api/v1/nodes/{NODE}")
+            self.ask("GET", "/api/v1/namespaces/default/serviceaccounts/default")
+            self.ask("GET", "/api/v1/namespaces/default/configmaps/kube-root-ca.crt")
+            return any(c["type"] == "Ready" and c["status"] == "True" for c in node["status"]["conditions"])
+        return False
+
+    def healthy(self) -> bool:
+        with contextlib.suppress(OSError, Refused):
+            return bool(self.ask("GET", "/readyz") == "ok")
+        return False
+
+    def wait_for_phase(self, pod: str, phase: str, timeout_s: float = 30.0) -> dict[str, Any]:
+        """The pod of namespace default once it is in `phase`. Raises TimeoutError with its last status."""
+        deadline = time.monotonic() + timeout_s
+        while True:
+            found: dict[str, Any] = self.ask("GET", f"/api/v1/namespaces/default/pods/{pod}")
+            if found["status"].get("phase") == phase:
+                return found
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"pod {pod} is not {phase}: {json.dumps(found['status'], indent=1)}")
+            time.sleep(0.1)
+
+
+def programs() -> Path:
+    """Folder of the built Kubernetes programs."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    folder = cache / "ciflow" / "parts" / f"kube-{VERSION}"
+    if not (folder / "kube-apiserver").exists():
+        raise process.MissingPart("kube is not installed: make parts")
+    return folder
+
+
+def write_pki(folder: Path) -> None:
+    authority = Authority(folder / "pki")
+    serving = ["localhost", "kubernetes", "kubernetes.default", "kubernetes.default.svc", "127.0.0.1", "10.96.0.1"]
+    authority.leaf("apiserver", "kube-apiserver", alternatives=serving)
+    authority.leaf("admin", "admin", "system:masters")
+    authority.leaf("node", f"system:node:{NODE}", "system:nodes", [NODE, "127.0.0.1", NODE_IP])
+    authority.leaf("kubelet-client", "apiserver-kubelet", "system:masters")
+    authority.pair("sa")
+
+
+def write_kubeconfig(kube: Kube, name: str) -> None:
+    pki = kube.folder / "pki"
+    config = {
+        "apiVersion": "v1",
+        "kind": "Config",
+        "clusters": [{"name": "c", "cluster": {"server": kube.url, "certificate-authority": str(pki / "ca.crt")}}],
+        "users": [
+            {
+                "name": name,
+                "user": {"client-certificate": str(pki / f"{name}.crt"), "client-key": str(pki / f"{name}.key")},
+            }
+        ],
+        "contexts": [{"name": "c", "context": {"cluster": "c", "user": name}}],
+        "current-context": "c",
+    }
+    (kube.folder / f"{name}.kubeconfig").write_text(json.dumps(config))
+
+
+def etcd_argv(folder: Path, port: int) -> list[str]:
+    client, peer = f"http://127.0.0.1:{port}", f"http://127.0.0.1:{process.free_port()}"
+    argv = [process.find("etcd", "etcd-server"), "--data-dir", str(folder / "etcd"), "--unsafe-no-fsync"]
+    argv += ["--listen-client-urls", client, "--advertise-client-urls", client, "--listen-peer-urls", peer]
+    return [*argv, "--initial-advertise-peer-urls", peer, "--initial-cluster", f"default={peer}"]
+
+
+def apiserver_argv(kube: Kube, etcd_port: int) -> list[str]:
+    """InternalIP first: otherwise exec and logs look up the node's name, which no DNS here knows."""
+    pki = kube.folder / "pki"
+    return [
+        str(programs() / "kube-apiserver"),
+        f"--etcd-servers=http://127.0.0.1:{etcd_port}",
+        "--bind-address=127.0.0.1",
+        "--advertise-address=127.0.0.1",
+        "--endpoint-reconciler-type=none",
+        f"--secure-port={kube.port}",
+        f"--tls-cert-file={pki}/apiserver.crt",
+        f"--tls-private-key-file={pki}/apiserver.key",
+        f"--client-ca-file={pki}/ca.crt",
+        "--authorization-mode=Node,RBAC",
+        "--enable-admission-plugins=NodeRestriction",
+        "--service-account-issuer=https://kubernetes.default.svc",
+        f"--service-account-key-file={pki}/sa.pub",
+        f"--service-account-signing-key-file={pki}/sa.key",
+        f"--service-cluster-ip-range={SERVICES}",
+        "--allow-privileged",
+        f"--kubelet-client-certificate={pki}/kubelet-client.crt",
+        f"--kubelet-client-key={pki}/kubelet-client.key",
+        f"--kubelet-certificate-authority={pki}/ca.crt",
+        "--kubelet-preferred-address-types=InternalIP",
+    ]
+
+
+def controller_argv(kube: Kube) -> list[str]:
+    pki = kube.folder / "pki"
+    return [
+        str(programs() / "kube-controller-manager"),
+        f"--kubeconfig={kube.kubeconfig}",
+        f"--service-account-private-key-file={pki}/sa.key",
+        f"--root-ca-file={pki}/ca.crt",
+        f"--cluster-cidr={PODS}",
+        f"--service-cluster-ip-range={SERVICES}",
+        "--use-service-account-credentials=true",
+        "--leader-elect=false",
+        "--bind-address=127.0.0.1",
+        f"--secure-port={process.free_port()}",
+    ]
+
+
+def scheduler_argv(kube: Kube) -> list[str]:
+    argv = [str(programs() / "kube-scheduler"), f"--kubeconfig={kube.kubeconfig}", "--leader-elect=false"]
+    return [*argv, "--bind-address=127.0.0.1", f"--secure-port={process.free_port()}"]
+
+
+def containerd_argv(folder: Path) -> list[str]:
+    """A containerd of our own. Without restrict_oom_score_adj no sandbox starts where CAP_SYS_RESOURCE is lacking."""
+    network = {
+        "cniVersion": "0.4.0",
+        "name": "pods",
+        "plugins": [
+            {
+                "type": "bridge",
+                "bridge": POD_BRIDGE,
+                "isGateway": True,
+                "hairpinMode": True,
+                "ipam": {
+                    "type": "host-local",
+                    "dataDir": str(folder / "cni" / "leases"),
+                    "ranges": [[{"subnet": "10.244.0.0/24"}]],
+                    "routes": [{"dst": "0.0.0.0/0"}],
+                },
+            }
+        ],
+    }
+    (folder / "cni").mkdir()
+    (folder / "cni" / "10-pods.conflist").write_text(json.dumps(network))
+    (folder / "containerd.toml").write_text(f"""version = 2
+root = "{folder}/containerd/root"
+state = "{folder}/containerd/state"
+[grpc]
+  address = "{folder}/containerd.sock"
+[plugins."io.containerd.grpc.v1.cri"]
+  sandbox_image = "{images.PAUSE}"
+  restrict_oom_score_adj = true
+  [plugins."io.containerd.grpc.v1.cri".cni]
+    bin_dir = "/usr/lib/cni"
+    conf_dir = "{folder}/cni"
+""")
+    return [process.find("containerd", "docker"), "-c", str(folder / "containerd.toml")]
+
+
+def kubelet_argv(folder: Path) -> list[str]:
+    """Disk eviction is off: a nearly full CI machine would otherwise evict every pod."""
+    config = {
+        "apiVersion": "kubelet.config.k8s.io/v1beta1",
+        "kind": "KubeletConfiguration",
+        "address": NODE_IP,
+        "port": process.free_port(NODE_IP),
+        "healthzPort": 0,
+        "oomScoreAdj": 0,
+        "authentication": {
+            "anonymous": {"enabled": False},
+            "webhook": {"enabled": True},
+            "x509": {"clientCAFile": f"{folder}/pki/ca.crt"},
+        },
+        "authorization": {"mode": "Webhook"},
+        "tlsCertFile": f"{folder}/pki/node.crt",
+        "tlsPrivateKeyFile": f"{folder}/pki/node.key",
+        "containerRuntimeEndpoint": f"unix://{folder}/containerd.sock",
+        "cgroupDriver": "cgroupfs",
+        "failSwapOn": False,
+        "failCgroupV1": False,
+        "clusterDomain": "cluster.local",
+        "evictionHard": {
+            "memory.available": "100Mi",
+            "nodefs.available": "0%",
+            "nodefs.inodesFree": "0%",
+            "imagefs.available": "0%",
+        },
+        "resolvConf": "",
+        "volumePluginDir": f"{folder}/volume-plugins",
+        "podLogsDir": f"{folder}/pod-logs",
+    }
+    (folder / "kubelet.json").write_text(json.dumps(config))
+    argv = [str(programs() / "kubelet"), f"--config={folder}/kubelet.json", f"--kubeconfig={folder}/node.kubeconfig"]
+    return [*argv, f"--hostname-override={NODE}", f"--node-ip={NODE_IP}", f"--root-dir={folder}/kubelet"]
+
+
+def proxy_argv(folder: Path) -> list[str]:
+    config = {
+        "apiVersion": "kubeproxy.config.k8s.io/v1alpha1",
+        "kind": "KubeProxyConfiguration",
+        "clientConnection": {"kubeconfig": f"{folder}/admin.kubeconfig"},
+        "mode": "iptables",
+        "oomScoreAdj": 0,
+        "clusterCIDR": PODS,
+        "hostnameOverride": NODE,
+        "conntrack": {"maxPerCore": 0},
+        "healthzBindAddress": f"127.0.0.1:{process.free_port()}",
+        "metricsBindAddress": f"127.0.0.1:{process.free_port()}",
+    }
+    (folder / "proxy.json").write_text(json.dumps(config))
+    return [str(programs() / "kube-proxy"), f"--config={folder}/proxy.json"]
+
+
+@contextlib.contextmanager
+def only_one() -> Iterator[None]:
+    """Wait for the cluster of another test process of this machine to end."""
+    with Path("/tmp/cf-kube.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def import_images(folder: Path) -> None:
+    archive = folder / "images.tar"
+    images.write_test_images(archive)
+    argv = [process.find("ctr", "docker"), "-a", str(folder / "containerd.sock"), "-n", "k8s.io"]
+    subprocess.run([*argv, "images", "import", str(archive)], check=True, capture_output=True)
+
+
+def end_pods(folder: Path) -> None:
+    """End what containerd's shims hold: shims outlive containerd by design, in sessions of their own."""
+    socket = f"{folder}/containerd.sock"
+    for command in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            argv = command.read_bytes().split(b"\0")
+            if b"containerd-shim" in argv[0] and socket.encode() in argv:
+                pid = int(command.parent.name)
+                process.kill([*process.descendants(pid), pid])
+
+
+def tidy(folder: Path) -> None:
+    """Take back what the node left outside its folder: packet filter rules, cgroups, links to logs, a bridge."""
+    argv = [str(programs() / "kube-proxy"), "--cleanup", f"--config={folder}/proxy.json"]
+    subprocess.run(argv, check=False, capture_output=True)
+    subprocess.run(["ip", "link", "del", POD_BRIDGE], check=False, capture_output=True)
+    process.unmount_below(folder)
+    for group in sorted(Path("/sys/fs/cgroup").glob("**/kubepods/**/"), key=lambda path: -len(path.parts)):
+        with contextlib.suppress(OSError):
+            group.rmdir()
+    for link in Path("/var/log/containers").glob("*"):
+        if link.is_symlink() and link.readlink().is_relative_to(folder):
+            link.unlink()
+
+
+@contextlib.contextmanager
+def control_plane(kube: Kube) -> Iterator[None]:
+    etcd_port = process.free_port()
+    folder = kube.folder
+    with contextlib.ExitStack() as stack:
+        etcd = etcd_argv(folder, etcd_port)
+        stack.enter_context(process.run("etcd", etcd, folder, lambda: process.answers("127.0.0.1", etcd_port)))
+        stack.enter_context(process.run("apiserver", apiserver_argv(kube, etcd_port), folder, kube.healthy, 60))
+        stack.enter_context(process.run("controller", controller_argv(kube), folder, lambda: True))
+        stack.enter_context(process.run("scheduler", scheduler_argv(kube), folder, lambda: True))
+        yield
+
+
+@contextlib.contextmanager
+def node(kube: Kube) -> Iterator[None]:
+    folder = kube.folder
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(bridge(NODE_BRIDGE, f"{NODE_IP}/24"))
+        stack.callback(tidy, folder)
+        stack.callback(end_pods, folder)
+        socket = folder / "containerd.sock"
+        stack.enter_context(process.run("containerd", containerd_argv(folder), folder, socket.is_socket))
+        import_images(folder)
+        stack.enter_context(process.run("kubelet", kubelet_argv(folder), folder, kube.ready, 60))
+        stack.enter_context(process.run("proxy", proxy_argv(folder), folder, lambda: True))
+        yield
+
+
+@contextlib.contextmanager
+def kube(folder: Path) -> Iterator[Kube]:
+    """A cluster with everything under `folder` (a short path: it holds sockets), its node Ready.
+
+    Raises MissingPart where a program is missing, or where the machine gives no root.
+    """
+    programs()
+    for program, part in (("etcd", "etcd-server"), ("containerd", "docker"), ("iptables", "docker")):
+        process.find(program, part)
+    if not Path("/usr/lib/cni/bridge").exists():
+        raise process.MissingPart("containernetworking-plugins is not installed: make parts")
+    if os.geteuid() != 0:
+        raise process.MissingPart("a Kubernetes node needs root")
+    cluster = Kube(folder, process.free_port())
+    with only_one():
+        write_pki(folder)
+        write_kubeconfig(cluster, "admin")
+        write_kubeconfig(cluster, "node")
+        with control_plane(cluster), node(cluster):
+            yield cluster

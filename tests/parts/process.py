@@ -1,0 +1,162 @@
+"""Real programs under test: each in a session of its own, waited for until ready, ended by its own process ids."""
+
+import contextlib
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+
+class MissingPart(Exception):
+    """A program that this machine lacks; the text says which, and what brings it."""
+
+
+class NotReady(Exception):
+    """A program ended or stayed silent before it was ready; the text ends with the last lines it said."""
+
+
+@dataclass(frozen=True)
+class Running:
+    """A started program: its process id (also that of its group and session) and where its output goes."""
+
+    name: str
+    process: "subprocess.Popen[bytes]"
+    log: Path
+
+    @property
+    def pid(self) -> int:
+        return self.process.pid
+
+    def said(self, lines: int = 15) -> str:
+        return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:])
+
+
+def find(program: str, part: str) -> str:
+    """Path of a program: beside this Python, on the PATH, or where Debian keeps daemons."""
+    places = os.pathsep.join((str(Path(sys.executable).parent), os.environ.get("PATH", ""), "/usr/sbin", "/sbin"))
+    found = shutil.which(program, path=places)
+    if found is None:
+        raise MissingPart(f"{part} is not installed: make parts")
+    return found
+
+
+def free_port(address: str = "127.0.0.1") -> int:
+    """A TCP port nobody listens on at this moment."""
+    with socket.socket() as probe:
+        probe.bind((address, 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def answers(address: str, port: int) -> bool:
+    """Whether something accepts TCP connections there."""
+    with contextlib.suppress(OSError), socket.create_connection((address, port), timeout=1):
+        return True
+    return False
+
+
+@contextlib.contextmanager
+def short_folder(name: str) -> Iterator[Path]:
+    """A temporary folder with a path short enough for UNIX sockets (108 bytes), which pytest's often is not."""
+    folder = Path(tempfile.mkdtemp(prefix=f"cf-{name}-", dir="/tmp"))
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def start(name: str, argv: Sequence[str], folder: Path, env: Mapping[str, str] | None = None) -> Running:
+    """Start a program in a session of its own, output appended to `<folder>/<name>.log`."""
+    log = folder / f"{name}.log"
+    with log.open("ab") as output:
+        process = subprocess.Popen(
+            argv,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            cwd=folder,
+            env=None if env is None else {**os.environ, **env},
+            start_new_session=True,
+        )
+    return Running(name, process, log)
+
+
+def wait_until(ready: Callable[[], bool], running: Running, timeout_s: float = 30.0) -> None:
+    """Return when `ready` says so. Raises NotReady when the program ends first or time is up."""
+    deadline = time.monotonic() + timeout_s
+    while not ready():
+        if running.process.poll() is not None:
+            raise NotReady(f"{running.name} ended with {running.process.returncode}:\n{running.said()}")
+        if time.monotonic() > deadline:
+            raise NotReady(f"{running.name} is not ready after {timeout_s:g} s:\n{running.said()}")
+        time.sleep(0.02)
+
+
+def descendants(pid: int) -> list[int]:
+    """Process ids below one, nearest first, whatever sessions they moved to (sshd's and dockerd's children do)."""
+    parents: dict[int, list[int]] = {}
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            parent = int(stat.read_text(errors="replace").rpartition(")")[2].split()[1])
+            parents.setdefault(parent, []).append(int(stat.parent.name))
+    found = list(parents.get(pid, ()))
+    for child in found:
+        found.extend(parents.get(child, ()))
+    return found
+
+
+def end(running: Running, patience_s: float = 10.0) -> None:
+    """TERM, then KILL, to the program and all below it; returns when it has been reaped."""
+    family = descendants(running.pid)
+    signal_group(running, signal.SIGTERM)
+    try:
+        running.process.wait(patience_s)
+    except subprocess.TimeoutExpired:
+        signal_group(running, signal.SIGKILL)
+        running.process.wait()
+    kill(family)
+
+
+def kill(pids: Sequence[int]) -> None:
+    """KILL each process; those that have gone already are no fault."""
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+
+
+def signal_group(running: Running, number: signal.Signals) -> None:
+    """Signal the program's process group; nothing when it has gone already."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(running.pid, number)
+
+
+def unmount_below(folder: Path) -> None:
+    """Unmount all that lies under a folder, deepest first, so that removing it removes nothing else."""
+    mounts = [line.split()[1] for line in Path("/proc/mounts").read_text().splitlines()]
+    for mount in sorted((m for m in mounts if m.startswith(f"{folder}/")), key=len, reverse=True):
+        subprocess.run(["umount", "--lazy", mount], check=False, capture_output=True)
+
+
+@contextlib.contextmanager
+def run(
+    name: str,
+    argv: Sequence[str],
+    folder: Path,
+    ready: Callable[[], bool],
+    timeout_s: float = 30.0,
+    env: Mapping[str, str] | None = None,
+) -> Iterator[Running]:
+    """Start a program, wait for `ready`, give it, and end it whatever happens."""
+    running = start(name, argv, folder, env)
+    try:
+        wait_until(ready, running, timeout_s)
+        yield running
+    finally:
+        end(running)
