@@ -1,0 +1,131 @@
+"""`copy`: put content, a file or a tree on the host."""
+
+from __future__ import annotations
+
+import json
+import posixpath
+import shlex
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from ciflow.model import At, Change, Context, Copy, Mkdir, Outcome, Probe, Reply, Stat, Steps, Walk
+from ciflow.modules.place import into, placed, write
+from ciflow.modules.replies import failure, well
+from ciflow.modules.sources import INLINE_LIMIT, Missing, Source, find, read, sha1
+
+
+def run(args: Mapping[str, Any], context: Context) -> Steps:
+    """`content` is one Write; `src` is found on the controller first; `remote_src` copies on the host itself."""
+    if args.get("content") is not None:
+        return (yield from _content(args, context))
+    if args["remote_src"]:
+        return (yield from _on_the_host(args))
+    found = yield from find(args["src"], context)
+    if isinstance(found, Missing):
+        return Outcome(failed=True, msg=str(found), data={"src": args["src"], "dest": args["dest"]})
+    return (yield from _tree(found, args, context)) if found.directory else (yield from _file(found, args, context))
+
+
+def _content(args: Mapping[str, Any], context: Context) -> Steps:
+    given = args["content"]
+    text = given if isinstance(given, str) else json.dumps(given, ensure_ascii=False)
+    content = text.encode("utf-8", "surrogateescape")
+    if args["dest"].endswith("/"):
+        return Outcome(failed=True, msg="can not use content with a dir as dest", data={"dest": args["dest"]})
+    reply = yield Change(write(args, context, content), last=True)
+    return placed(reply, args["dest"], {"checksum": sha1(content)})
+
+
+def _file(found: Source, args: Mapping[str, Any], context: Context) -> Steps:
+    expected = args.get("checksum")
+    more = {"src": found.path, "checksum": found.sha1}
+    if expected and expected != found.sha1:
+        msg = f"Copied file does not match the expected checksum. Transfer failed: {found.sha1} is not {expected}"
+        return Outcome(failed=True, msg=msg, data={**more, "expected_checksum": expected})
+    wish = yield from _carried(found, args, context)
+    if isinstance(wish, Reply):
+        return failure(wish, more)
+    path, reply = yield from into(wish, posixpath.basename(found.path), args.get("directory_mode", ""))
+    return placed(reply, path, more)
+
+
+def _carried(found: Source, args: Mapping[str, Any], context: Context) -> Any:
+    """The Write of one file: with its content where that is small, streamed from the controller otherwise."""
+    mode = found.mode if args.get("mode") == "preserve" else args.get("mode", "")
+    if found.size > INLINE_LIMIT:
+        return replace(write(args, context, source=found.path), mode=mode)
+    reply = yield from read(found.path)
+    return replace(write(args, context, reply.stdout), mode=mode) if well(reply) else reply
+
+
+def _tree(found: Source, args: Mapping[str, Any], context: Context) -> Steps:
+    """A directory with all below it. `src` with a slash at its end means its content only, as in rsync."""
+    root = found.path.rstrip("/")
+    top = args["dest"] if found.path.endswith("/") else posixpath.join(args["dest"], posixpath.basename(root))
+    listed = yield At("controller", Probe(Walk(path=root, hash="sha1")))
+    if not well(listed):
+        return failure(listed, {"src": found.path})
+    changed = False
+    entries: list[Mapping[str, Any]] = [{"path": root, "kind": "directory"}, *listed.data.get("entries", ())]
+    for entry in entries:
+        dest = posixpath.normpath(posixpath.join(top, posixpath.relpath(entry["path"], root)))
+        reply = yield from _entry(entry, {**args, "dest": dest}, context)
+        if not well(reply):
+            return failure(reply, {"src": entry["path"], "dest": dest})
+        changed = changed or reply.changed
+    return Outcome(changed=changed, data={"src": found.path, "dest": args["dest"], "state": "directory"})
+
+
+def _entry(entry: Mapping[str, Any], args: Mapping[str, Any], context: Context) -> Any:
+    if entry["kind"] == "directory":
+        mode, owner, group = args.get("directory_mode", ""), args.get("owner", ""), args.get("group", "")
+        return (yield Change(Mkdir(path=args["dest"], mode=mode, owner=owner, group=group)))
+    file = Source(entry["path"], size=int(entry.get("size", 0)), mode=str(entry.get("mode", "")))
+    wish = yield from _carried(file, args, context)
+    return wish if isinstance(wish, Reply) else (yield Change(wish))
+
+
+def _on_the_host(args: Mapping[str, Any]) -> Steps:
+    src = args["src"]
+    seen = yield Probe(Stat(path=src, hash="sha1", follow=True))
+    if not seen.data.get("exists"):
+        reason = f"Source {src} not found" if well(seen) else seen.error
+        return Outcome(failed=True, msg=reason, unknown=seen.status == "unknown", data={"src": src})
+    if seen.data.get("kind") == "directory":
+        return (yield from _tree_on_the_host(args))
+    path, reply = yield from into(_copied(src, args["dest"], args), posixpath.basename(src))
+    return placed(reply, path, {"src": src, "checksum": seen.data.get("hash", "")})
+
+
+def _tree_on_the_host(args: Mapping[str, Any]) -> Steps:
+    src, root = args["src"], args["src"].rstrip("/")
+    top = args["dest"] if src.endswith("/") else posixpath.join(args["dest"], posixpath.basename(root))
+    listed = yield Probe(Walk(path=root))
+    if not well(listed):
+        return failure(listed, {"src": src})
+    changed = False
+    entries: list[Mapping[str, Any]] = [{"path": root, "kind": "directory"}, *listed.data.get("entries", ())]
+    for entry in entries:
+        dest = posixpath.normpath(posixpath.join(top, posixpath.relpath(entry["path"], root)))
+        folder = entry["kind"] == "directory"
+        made = Mkdir(path=dest, mode=args.get("directory_mode", "")) if folder else _copied(entry["path"], dest, args)
+        reply = yield Change(made)
+        if not well(reply):
+            return failure(reply, {"src": entry["path"], "dest": dest})
+        changed = changed or reply.changed
+    return Outcome(changed=changed, data={"src": src, "dest": args["dest"], "state": "directory"})
+
+
+def _copied(src: str, dest: str, args: Mapping[str, Any]) -> Copy:
+    mode = args.get("mode", "")
+    return Copy(
+        path=src,
+        dest=dest,
+        mode="" if mode == "preserve" else mode,
+        owner=args.get("owner", ""),
+        group=args.get("group", ""),
+        backup=args["backup"],
+        validate=tuple(shlex.split(args.get("validate", ""))),
+        force=args["force"],
+    )

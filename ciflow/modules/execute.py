@@ -1,0 +1,83 @@
+"""Running one program, as `command`, `shell` and `script` share it: guards, prediction, and what `unknown` becomes."""
+
+from __future__ import annotations
+
+import fnmatch
+import posixpath
+from collections.abc import Generator, Mapping
+from typing import Any
+
+from ciflow.model import Change, Context, Exec, Outcome, Probe, Reply, Stat, Step, Steps, Walk
+from ciflow.modules.replies import failure, process_data, process_message
+
+
+def stdin(args: Mapping[str, Any]) -> bytes:
+    """The text for standard input, with the newline that Ansible adds unless told not to."""
+    given = args.get("stdin")
+    if given is None:
+        return b""
+    return f"{given}\n".encode("utf-8", "surrogateescape") if args["stdin_add_newline"] else str(given).encode()
+
+
+def execute(operation: Exec, cmd: str | list[str], context: Context, *, strip: bool = True) -> Steps:
+    """One Exec, sent ahead where that is safe. An `unknown` reply fails unless `creates` or `removes` decides."""
+    if context.check:
+        return (yield from _predict(operation, cmd))
+    reply = yield Change(operation, last=True)
+    if reply.status == "unknown" and (operation.creates or operation.removes):
+        held = yield from _held_back(operation)
+        if held:
+            return Outcome(changed=True, msg=f"Nobody saw it end, but {held}", data={"cmd": cmd, "rc": None})
+        reply = yield Change(operation, last=True)
+    return process_outcome(reply, cmd, operation, strip=strip)
+
+
+def process_outcome(reply: Reply, cmd: str | list[str], operation: Exec, *, strip: bool = True) -> Outcome:
+    """What a finished, guarded or lost process came to."""
+    if reply.status == "skipped":
+        return _not_run(cmd, "Did", reply.error or _guards(operation))
+    data = process_data(reply, cmd, strip=strip)
+    if reply.status != "done":
+        return failure(reply, data)
+    return Outcome(changed=True, failed=not reply.ok, msg=process_message(reply), data=data)
+
+
+def _predict(operation: Exec, cmd: str | list[str]) -> Steps:
+    held = yield from _held_back(operation)
+    if held:
+        return _not_run(cmd, "Would", held)
+    msg = "Command would have run if not in check mode"
+    if operation.creates or operation.removes:
+        return Outcome(changed=True, msg=msg, data={"cmd": cmd, "rc": 0})
+    return Outcome(skipped=True, msg=msg, data={"cmd": cmd})
+
+
+def _not_run(cmd: str | list[str], verb: str, reason: str) -> Outcome:
+    said = f"skipped, since {reason}"
+    data = {"cmd": cmd, "rc": 0, "stdout": said, "stdout_lines": [said], "stderr": "", "stderr_lines": []}
+    return Outcome(msg=f"{verb} not run command since {reason}", data=data)
+
+
+def _guards(operation: Exec) -> str:
+    reasons = [f"'{operation.creates}' exists"] if operation.creates else []
+    return " or ".join(reasons + ([f"'{operation.removes}' does not exist"] if operation.removes else []))
+
+
+def _held_back(operation: Exec) -> Generator[Step, Reply, str]:
+    """Which guard keeps the program from running now, in words; empty when none does."""
+    if operation.creates and (yield from _present(operation.creates, operation.cwd)):
+        return f"'{operation.creates}' exists"
+    if operation.removes and not (yield from _present(operation.removes, operation.cwd)):
+        return f"'{operation.removes}' does not exist"
+    return ""
+
+
+def _present(pattern: str, cwd: str) -> Generator[Step, Reply, bool]:
+    """Whether a path, or anything that matches a pattern in its last part, exists on the host."""
+    path = posixpath.join(cwd, pattern) if cwd else pattern
+    folder, name = posixpath.split(path)
+    if not any(mark in name for mark in "*?["):
+        reply = yield Probe(Stat(path=path))
+        return bool(reply.data.get("exists"))
+    reply = yield Probe(Walk(path=folder or ".", depth=1))
+    return any(fnmatch.fnmatchcase(posixpath.basename(e["path"]), name) for e in reply.data.get("entries", ()))

@@ -1,0 +1,113 @@
+"""`file`: what lies at a path: a file, a directory, a link, or nothing, and its attributes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ciflow.model import (
+    Attrs,
+    Change,
+    Context,
+    Link,
+    Mkdir,
+    Operation,
+    Outcome,
+    Probe,
+    Remove,
+    Reply,
+    Stat,
+    Steps,
+    Write,
+)
+from ciflow.modules.replies import failure, file_data, well
+
+
+def run(args: Mapping[str, Any], _context: Context) -> Steps:
+    """Without `state`, what is there keeps its kind and gets its attributes (`recurse` alone means a directory)."""
+    path, state = args["path"], args.get("state") or ("directory" if args["recurse"] else "file")
+    if state in ("link", "hard") and not args.get("src"):
+        return (yield from _existing_link(args)) if state == "link" else _lacks_source(state)
+    if state == "touch":
+        return (yield from _touch(args))
+    reply = yield Change(_operation(args, state), last=_single(args, state))
+    if well(reply) and not _single(args, state):
+        return _outcome((yield Change(_attributes(args, follow=False), last=True)), path, state, reply.changed)
+    if reply.errno == "ENOENT" and state == "file":
+        return Outcome(failed=True, msg=f"file ({path}) is absent, cannot continue", data=_named(path, "absent"))
+    return _outcome(reply, path, _kind(reply, args, state), False)
+
+
+def _single(args: Mapping[str, Any], state: str) -> bool:
+    """Whether the first operation says it all: only a link has its owner set in a second one."""
+    return not (state in ("link", "hard") and (args.get("owner") or args.get("group")))
+
+
+def _operation(args: Mapping[str, Any], state: str) -> Operation:
+    path = args["path"]
+    match state:
+        case "absent":
+            return Remove(path=path)
+        case "directory":
+            mode, owner, group = (args.get(key, "") for key in ("mode", "owner", "group"))
+            return Mkdir(path=path, mode=mode, owner=owner, group=group, recurse=args["recurse"])
+        case "link" | "hard":
+            return Link(path=path, target=args["src"], hard=state == "hard", force=args["force"])
+        case _:
+            return _attributes(args, follow=args["follow"])
+
+
+def _attributes(args: Mapping[str, Any], *, follow: bool, touch: bool = False) -> Attrs:
+    default = "now" if touch else ""
+    return Attrs(
+        path=args["path"],
+        mode=args.get("mode", ""),
+        owner=args.get("owner", ""),
+        group=args.get("group", ""),
+        mtime=_time(args.get("modification_time", default)),
+        atime=_time(args.get("access_time", default)),
+        follow=follow,
+    )
+
+
+def _time(said: str) -> str:
+    return "" if said == "preserve" else said
+
+
+def _touch(args: Mapping[str, Any]) -> Steps:
+    """An empty file where there is none, then its times: `now`, unless told to preserve them."""
+    path = args["path"]
+    made = yield Change(Write(path=path, force=False, follow=args["follow"]))
+    if not well(made) and made.errno != "EISDIR":
+        return failure(made, _named(path, "absent"))
+    reply = yield Change(_attributes(args, follow=args["follow"], touch=True), last=True)
+    return _outcome(reply, path, "file", made.changed)
+
+
+def _existing_link(args: Mapping[str, Any]) -> Steps:
+    """`state: link` without `src` keeps a link that is there, and only sets attributes."""
+    seen = yield Probe(Stat(path=args["path"]))
+    if seen.data.get("kind") != "link":
+        return _lacks_source("link")
+    reply = yield Change(_attributes(args, follow=False), last=True)
+    return _outcome(reply, args["path"], "link", False)
+
+
+def _lacks_source(state: str) -> Outcome:
+    return Outcome(failed=True, msg=f"src is required for creating a {'sym' if state == 'link' else 'hard'}link")
+
+
+def _kind(reply: Reply, args: Mapping[str, Any], state: str) -> str:
+    """The state to report: `file` stands for whatever was found, unless the task asked for it by name."""
+    return state if args.get("state") else str(reply.data.get("kind", state))
+
+
+def _named(path: str, state: str) -> dict[str, Any]:
+    return {"path": path, "state": state}
+
+
+def _outcome(reply: Reply, path: str, state: str, before: bool) -> Outcome:
+    if not well(reply):
+        return failure(reply, _named(path, state))
+    data = file_data(reply, path, state) | _named(path, state)
+    return Outcome(changed=reply.changed or before, data=data)

@@ -1,0 +1,40 @@
+"""`template`: render a Jinja2 file of the controller and put the text on the host."""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Mapping
+from typing import Any
+
+from ciflow.model import Context, Outcome, Render, Steps
+from ciflow.modules.place import into, placed, write
+from ciflow.modules.replies import failure, well
+from ciflow.modules.sources import Missing, find, sha1
+
+_NEWLINES = {"\\n": "\n", "\\r": "\r", "\\r\\n": "\r\n"}
+_OPTIONS = (
+    "block_start_string",
+    "block_end_string",
+    "variable_start_string",
+    "variable_end_string",
+    "comment_start_string",
+    "comment_end_string",
+    "trim_blocks",
+    "lstrip_blocks",
+)
+
+
+def run(args: Mapping[str, Any], context: Context) -> Steps:
+    """Render, then one Write. Names are looked up in `templates/` of each search folder first."""
+    found = yield from find(args["src"], context, "templates")
+    if isinstance(found, Missing):
+        return Outcome(failed=True, msg=str(found), data={"src": args["src"]})
+    options = {key: args[key] for key in _OPTIONS if key in args}
+    rendered = yield Render(found.path, options=options)
+    if not well(rendered):
+        return failure(rendered, {"src": found.path})
+    newline = _NEWLINES.get(args["newline_sequence"], args["newline_sequence"])
+    text = rendered.stdout.decode("utf-8").replace("\n", newline)
+    content = text.encode(args["output_encoding"])
+    path, reply = yield from into(write(args, context, content), posixpath.basename(args["src"]))
+    return placed(reply, path, {"src": found.path, "checksum": sha1(content)})
