@@ -1,0 +1,262 @@
+"""What all routers speak in: the dial, the manifest beside it, counters, and what a router must do.
+
+Nothing here does I/O or reads a clock. A router's methods are generators: they yield steps (`At(host, ..)`) and
+are sent replies, so that the engine can predict, record and resume a turn of the dial like any task.
+
+RouterError   the router is not there, not as it must be, or did not do what it was told
+`- Fenced     another writer's token stands at the router: this writer must stop (a `Locked`: exit 6)
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Generator, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, Protocol, TypeAlias, TypeVar
+
+from ciflow.diagnostics import CiflowError, ExitCode, Locked
+from ciflow.model import Reply, Step, Watch
+
+T = TypeVar("T")
+Asked: TypeAlias = Generator[Step, Reply, T]  # yields steps, is sent their replies, returns a T
+
+WHOLE = 10_000  # all traffic, in hundredths of a percent
+
+
+class RouterError(CiflowError):
+    """The router can't do what it was asked: where, why, and in `help` what to do."""
+
+    exit_code = ExitCode.UNREACHABLE
+
+
+class Fenced(Locked):
+    """A writer was refused because the router holds another token than it expected. `found` is what stands there."""
+
+    def __init__(self, service: str, host: str, expect: int, found: Dial) -> None:
+        holder = found.manifest.who or "another writer"
+        release = f", release {found.manifest.release}" if found.manifest.release else ""
+        super().__init__(
+            f"the router of {service} on {host} holds token {found.token} of {holder}{release}; "
+            f"this writer expected {expect}",
+            help="Another rollout or rollback has taken over. `ciflow status` shows it; this one must stop.",
+        )
+        self.found = found
+
+
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """Where one version of a service listens, and what is known of it. `warm_until` in Unix seconds, 0: unknown."""
+
+    name: str  # a or b
+    address: str = "127.0.0.1"
+    port: int = 0
+    version: str = ""
+    observed_good: bool = False
+    usable: bool = True
+    warm_until: float = 0.0
+
+    @property
+    def authority(self) -> str:
+        """host:port, with the brackets an IPv6 address needs."""
+        host = f"[{self.address}]" if ":" in self.address else self.address
+        return f"{host}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """What a rollback must know when the store is lost; kept at the router beside the share. Plain JSON values."""
+
+    service: str
+    router: str = ""
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    hosts: tuple[str, ...] = ()
+    slots: tuple[Slot, ...] = ()
+    release: str = ""
+    who: str = ""
+    why: str = ""
+    when: float = 0.0  # Unix seconds of the last commit
+
+    def slot(self, name: str) -> Slot:
+        """The slot of that name, or an empty one when the manifest doesn't know it."""
+        return next((slot for slot in self.slots if slot.name == name), Slot(name))
+
+    def to_json(self) -> str:
+        return json.dumps(asdict(self), separators=(",", ":"), sort_keys=True)
+
+    @classmethod
+    def from_json(cls, text: str) -> Manifest:
+        data = json.loads(text)
+        data["slots"] = tuple(Slot(**slot) for slot in data["slots"])
+        data["hosts"] = tuple(data["hosts"])
+        return cls(**data)
+
+
+@dataclass(frozen=True, slots=True)
+class Dial:
+    """The state of a service's traffic at one router.
+
+    `share` is the absolute share of slot b in hundredths of a percent, `live` the slot that people trust ("" before
+    the first release): what the router falls back to by itself. `token` fences writers, `revision` counts writes
+    under one token. `expires` (Unix seconds by the router host's clock, 0: nothing to expire, or the router can't
+    hold it) is when the router leaves `share` for `safe` of its own accord.
+    """
+
+    share: int = 0
+    token: int = 0
+    live: str = ""
+    manifest: Manifest = Manifest("")
+    revision: int = 0
+    expires: float = 0.0
+
+    @property
+    def safe(self) -> int:
+        """The share of slot b when all traffic goes to the live slot."""
+        return WHOLE if self.live == "b" else 0
+
+    @property
+    def at_rest(self) -> bool:
+        return self.share == self.safe
+
+    @property
+    def candidate(self) -> str:
+        """The slot that is not live: where a release goes."""
+        return "b" if self.live == "a" else "a"
+
+    def settled(self) -> Dial:
+        """The same dial with all traffic on the live slot: what the disk holds and a dead-man restores."""
+        return replace(self, share=self.safe, expires=0.0)
+
+    def order(self) -> tuple[int, int]:
+        return self.token, self.revision
+
+    def to_json(self) -> str:
+        """All but `expires`, which only the router knows."""
+        head = {"share": self.share, "token": self.token, "live": self.live, "revision": self.revision}
+        return json.dumps({**head, "manifest": json.loads(self.manifest.to_json())}, separators=(",", ":"))
+
+    @classmethod
+    def from_json(cls, text: str) -> Dial:
+        data = json.loads(text)
+        manifest = Manifest.from_json(json.dumps(data["manifest"]))
+        return cls(data["share"], data["token"], data["live"], manifest, data["revision"])
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """Events of one slot. `requests` and `bad` are what gates judge; the rest are parts, or gates of their own.
+
+    bad = 5xx that clients saw + unanswered (left by the client before an answer) + diverted (answered by the other
+    slot because this one was down). `slower` maps a latency edge in seconds to the requests slower than it.
+    """
+
+    requests: int = 0
+    bad: int = 0
+    slower: Mapping[float, int] = field(default_factory=dict)
+    unanswered: int = 0
+    diverted: int = 0
+    client_errors: int = 0  # 4xx
+    retries: int = 0
+
+    def since(self, before: Counts) -> Counts:
+        """What happened after `before`; no `slower` exceeds `requests`, for histograms lag behind counters."""
+        requests = self.requests - before.requests
+        slower = {edge: n - before.slower.get(edge, 0) for edge, n in self.slower.items()}
+        return Counts(
+            requests,
+            min(requests, self.bad - before.bad),
+            {edge: min(requests, max(0, n)) for edge, n in slower.items()},
+            self.unanswered - before.unanswered,
+            self.diverted - before.diverted,
+            self.client_errors - before.client_errors,
+            self.retries - before.retries,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """Counters since the router's process began. Another `identity` means another process: counters began anew."""
+
+    router: str
+    identity: str
+    at: float  # Unix seconds by the router host's clock
+    slots: Mapping[str, Counts]
+
+
+@dataclass(frozen=True, slots=True)
+class Guard:
+    """The dead-man at the router's host. `fired`: it has given the traffic back, and is armed no more."""
+
+    armed: bool
+    fired: bool = False
+
+
+def interval(before: Sample, after: Sample) -> Mapping[str, Counts] | None:
+    """Per slot what happened between two samples of one router, or None when it restarted in between."""
+    if (before.router, before.identity) != (after.router, after.identity):
+        return None
+    if any(now.requests < before.slots[name].requests for name, now in after.slots.items()):
+        return None
+    return {name: now.since(before.slots[name]) for name, now in after.slots.items()}
+
+
+class Router(Protocol):
+    """One router on one host. Every method is a generator; `expect` is the token that must stand at the router."""
+
+    @property
+    def kind(self) -> str: ...
+    @property
+    def host(self) -> str: ...
+    @property
+    def service(self) -> str: ...
+    @property
+    def holds_expiry(self) -> bool:
+        """True when the router itself goes back to the live slot at `expires`, with no agent alive."""
+        ...
+
+    def prepare(self, first: Dial) -> Asked[Dial]:
+        """Make sure that the router is there and routes; `first` is what it starts with when it has no dial yet."""
+        ...
+
+    def read(self) -> Asked[Dial]:
+        """The dial in force, from the router itself."""
+        ...
+
+    def turn(self, to: Dial, expect: int, lease: float = 0.0) -> Asked[Dial]:
+        """Compare-and-set, then read back: the router has `to` when this returns.
+
+        Refused (`Fenced`) unless the router's token is `expect`. `to.token` is `expect`, or greater to take over.
+        A dial that is not at rest needs a `lease` (seconds). A `to` with another `live` is a promotion.
+        """
+        ...
+
+    def counts(self, before: Sample | None = None) -> Asked[Sample]:
+        """Cumulative counters; give the sample `before` so that what never ended is counted once."""
+        ...
+
+    def guard(self, expect: int, after: float, watch: tuple[Watch, ...] = (), *, renew: bool = False) -> Asked[Guard]:
+        """Arm (or with `renew` prolong) the dead-man by `after` seconds; `after` 0 disarms. Fenced like `turn`."""
+        ...
+
+    def errors(self, slot: str, limit: float) -> Watch:
+        """For a guarded pause: holds while the slot's cumulative 5xx stay at or below `limit`."""
+        ...
+
+
+def check_turn(router: Router, now: Dial, to: Dial, expect: int, lease: float) -> None:
+    """Refuse what no router may do. Pure; raises `Fenced` or `ValueError` (a fault of the caller)."""
+    if not 0 <= to.share <= WHOLE:
+        raise ValueError(f"share {to.share} is not within 0..{WHOLE}")
+    if to.token < expect:
+        raise ValueError(f"token {to.token} is smaller than the expected {expect}")
+    if not to.at_rest and lease <= 0:
+        raise ValueError("a dial that is not at rest needs a lease")
+    if now.token != expect:
+        raise Fenced(router.service, router.host, expect, now)
+
+
+def done(reply: Reply, what: str, host: str, help: str = "") -> Reply:
+    """The reply, when it is known to have gone well; else a RouterError that says what, where and why."""
+    if reply.status == "done" and reply.ok:
+        return reply
+    why = reply.error or reply.stderr.decode("utf-8", "replace").strip() or f"the reply is {reply.status}"
+    raise RouterError(f"{what} on {host}: {why}", help=help)
