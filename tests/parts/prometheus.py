@@ -19,7 +19,10 @@ class Prometheus:
 
 @contextlib.contextmanager
 def prometheus(folder: Path, jobs: Mapping[str, Sequence[str]]) -> Iterator[Prometheus]:
-    """Scrape `jobs` (name to `host:port` list, path /metrics) into a data folder of its own."""
+    """Scrape `jobs` (name to `host:port` list, path /metrics) into a data folder of its own.
+
+    Ready does not mean scraping: Prometheus 2.42 looks at its targets for the first time after 5 s.
+    """
     lines = [f"global: {{scrape_interval: {int(INTERVAL_S * 1000)}ms, scrape_timeout: {int(INTERVAL_S * 1000)}ms}}"]
     lines.append("scrape_configs:")
     for name, targets in jobs.items():

@@ -1,0 +1,94 @@
+"""Fixtures of the real parts: each starts its program when first asked for, and skips by name where it is missing."""
+
+import contextlib
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import TypeVar
+
+import pytest
+
+from tests.parts import docker as docker_part
+from tests.parts import http as http_part
+from tests.parts import kube as kube_part
+from tests.parts import registry as registry_part
+from tests.parts import sshd as sshd_part
+from tests.parts import tinyfs as tinyfs_part
+from tests.parts.process import MissingPart, short_folder
+
+T = TypeVar("T")
+
+
+class Start:
+    """Enters a part's context manager, skipping the test where the part is missing; all are left at the end."""
+
+    def __init__(self, stack: contextlib.ExitStack) -> None:
+        self.stack = stack
+
+    def __call__(self, part: AbstractContextManager[T]) -> T:
+        try:
+            return self.stack.enter_context(part)
+        except MissingPart as missing:
+            pytest.skip(str(missing))
+
+
+@contextlib.contextmanager
+def starting() -> Iterator[Start]:
+    with contextlib.ExitStack() as stack:
+        yield Start(stack)
+
+
+@pytest.fixture
+def start() -> Iterator[Start]:
+    """`server = start(haproxy(folder, config, ready))`: a part for one test, skipped where it is missing."""
+    with starting() as start:
+        yield start
+
+
+@pytest.fixture
+def sshd(tmp_path: Path) -> Iterator[sshd_part.Sshd]:
+    """A host of this test alone, which it may stop, restart and break; root logs in by key."""
+    with starting() as start:
+        yield start(sshd_part.sshd(tmp_path / "sshd"))
+
+
+@pytest.fixture(scope="session")
+def ssh_hosts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[sshd_part.Sshd]]:
+    """Four hosts, 127.0.0.1 to .4, that all tests share: leave them as they were."""
+    with starting() as start:
+        yield start(sshd_part.hosts(tmp_path_factory.mktemp("hosts"), 4))
+
+
+@pytest.fixture(scope="session")
+def docker() -> Iterator[docker_part.Docker]:
+    """A Docker daemon that all tests share; what a test starts it removes."""
+    with short_folder("docker") as folder, starting() as start:
+        yield start(docker_part.docker(folder))
+
+
+@pytest.fixture
+def registry(tmp_path: Path) -> Iterator[str]:
+    """`host:port` of an empty container registry."""
+    with starting() as start:
+        yield start(registry_part.registry(tmp_path))
+
+
+@pytest.fixture(scope="session")
+def kube() -> Iterator[kube_part.Kube]:
+    """A one-node Kubernetes that all tests share; each works in a namespace of its own."""
+    with short_folder("kube") as folder, starting() as start:
+        yield start(kube_part.kube(folder))
+
+
+@pytest.fixture
+def upstreams() -> Iterator[tuple[http_part.Upstream, http_part.Upstream]]:
+    """Two HTTP servers, a and b, whose status and latency the test switches."""
+    with http_part.upstream("a") as a, http_part.upstream("b") as b:
+        yield a, b
+
+
+@pytest.fixture
+def tiny_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 256 KiB."""
+    with starting() as start:
+        yield start(tinyfs_part.tinyfs(tmp_path / "tiny"))
