@@ -1,0 +1,194 @@
+"""Runs and releases, folded from events. Nothing of it is stored, so nothing of it can disagree with the events."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+from ciflow.model import Event
+from ciflow.store.locks import Holder
+from ciflow.store.store import Store
+
+RUN_KINDS = ("run_started", "run_resumed", "run_ended")
+RELEASE_KINDS = ("run_started", "canary_started", "canary_state", "dial", "rollback")
+FULL = 10_000  # hundredths of a percent
+
+_BY_EXIT = {0: "ok", 2: "ok", 7: "rolled_back", 8: "paused", 130: "interrupted", 143: "interrupted"}
+
+
+@dataclass(frozen=True, slots=True)
+class RunSummary:
+    """A run in one line. `state`: running, ok, failed, paused, rolled_back, or interrupted. Times in Unix seconds."""
+
+    run: str
+    playbook: str
+    who: str = ""
+    state: str = "running"
+    started: float = 0.0
+    ended: float = 0.0
+    exit: int | None = None
+    result: str = ""
+    check: bool = False
+    holder: Holder | None = None
+
+    @property
+    def resumable(self) -> bool:
+        return self.state in ("interrupted", "paused", "failed") and not self.check
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """A version of a service in a slot. `share` is its own part of the traffic, in hundredths of a percent.
+
+    `observed_good` is when its bake ended well, in Unix seconds, 0 if it hasn't; `since` when `share` last changed.
+    `state` is the canary controller's word, or `warm` when a newer one has all traffic, or `live` again after a
+    rollback to it.
+    """
+
+    service: str
+    version: str
+    slot: str
+    share: int
+    state: str
+    observed_good: float
+    since: float
+    who: str
+    run: str
+    play: str = ""
+    token: int = 0
+
+
+def summary(store: Store, run: str) -> RunSummary | None:
+    """One run; None when the store doesn't know it."""
+    found = _fold_runs(store.events(run=run, kinds=RUN_KINDS))
+    return _with_fate(store, found[run]) if run in found else None
+
+
+def summaries(store: Store) -> list[RunSummary]:
+    """All runs, the newest first."""
+    return [_with_fate(store, s) for s in reversed(_fold_runs(store.events(kinds=RUN_KINDS)).values())]
+
+
+def _fold_runs(events: Iterable[Event]) -> dict[str, RunSummary]:
+    runs: dict[str, RunSummary] = {}
+    for event in events:
+        data = event.data
+        if event.kind == "run_started":
+            runs[event.run] = RunSummary(
+                event.run, data.get("playbook", ""), data.get("who", ""), started=event.at,
+                check=bool(data.get("check")), holder=_holder(event),
+            )  # fmt: skip
+        elif event.run not in runs:
+            continue
+        elif event.kind == "run_resumed":
+            runs[event.run] = replace(
+                runs[event.run], state="running", ended=0.0, exit=None, result="", holder=_holder(event)
+            )
+        else:
+            code = int(data.get("exit", 1))
+            runs[event.run] = replace(
+                runs[event.run], state=_BY_EXIT.get(code, "failed"), ended=event.at, exit=code,
+                result=str(data.get("result", "")),
+            )  # fmt: skip
+    return runs
+
+
+def _holder(event: Event) -> Holder | None:
+    data = event.data.get("holder")
+    return Holder(**data) if data else None
+
+
+def _with_fate(store: Store, found: RunSummary) -> RunSummary:
+    """A run without an end whose process is gone was interrupted. On another machine only its locks can say."""
+    if found.state != "running" or found.holder is None or found.holder.lives():
+        return found
+    holds = any(h.holder and h.holder.run == found.run and not h.holder.gone() for h in store.locks.all())
+    return found if holds else replace(found, state="interrupted")
+
+
+def releases(events: Iterable[Event]) -> dict[str, list[Release]]:
+    """By service, the newest first. Takes events of RELEASE_KINDS in order."""
+    books: dict[str, _Book] = {}
+    of_play: dict[tuple[str, str], str] = {}
+    who: dict[str, str] = {}
+    for event in events:
+        data = event.data
+        if event.kind == "run_started":
+            who[event.run] = data.get("who", "")
+        elif event.kind in ("canary_started", "rollback"):
+            service = str(data["service"])
+            book = books.setdefault(service, _Book([]))
+            of_play[event.run, event.play] = service
+            if event.kind == "canary_started":
+                book.start(event, who.get(event.run, ""))
+            else:
+                book.roll_back(event)
+        elif event.kind in ("dial", "canary_state") and (event.run, event.play) in of_play:
+            books[of_play[event.run, event.play]].note(event)
+    return {service: book.newest_first for service, book in books.items()}
+
+
+def history(store: Store, service: str = "") -> list[Release]:
+    """Releases of one service, or of all, the newest first."""
+    found = releases(store.events(kinds=RELEASE_KINDS))
+    if service:
+        return found.get(service, [])
+    return sorted((r for rows in found.values() for r in rows), key=lambda r: r.since, reverse=True)
+
+
+@dataclass(slots=True)
+class _Book:
+    """The releases of one service while events are read."""
+
+    newest_first: list[Release]
+
+    def start(self, event: Event, who: str) -> None:
+        data = event.data
+        if any((r.run, r.play) == (event.run, event.play) for r in self.newest_first):
+            return  # a resumed controller says again what it goes on with
+        self.newest_first.insert(
+            0,
+            Release(
+                str(data["service"]), str(data["version"]), str(data["slot"]), 0, "deploying", 0.0, event.at, who,
+                event.run, event.play, int(data.get("token", 0)),
+            ),
+        )  # fmt: skip
+
+    def note(self, event: Event) -> None:
+        at = next(i for i, r in enumerate(self.newest_first) if (r.run, r.play) == (event.run, event.play))
+        release = self.newest_first[at]
+        if event.kind == "dial":
+            self._turn(at, int(event.data["weight"]), event)
+            return
+        state = str(event.data["state"])
+        good = release.observed_good or (event.at if state == "good" else 0.0)
+        self.newest_first[at] = replace(release, state=state, observed_good=good)
+
+    def _turn(self, at: int, weight: int, event: Event) -> None:
+        release = self.newest_first[at]
+        token = int(event.data.get("token", release.token))
+        if weight != release.share:
+            self.newest_first[at] = replace(release, share=weight, since=event.at, token=token)
+        other = self._below(at)
+        if other is None:
+            return
+        state = "warm" if weight == FULL else "live"
+        below = self.newest_first[other]
+        if below.share != FULL - weight:
+            self.newest_first[other] = replace(below, share=FULL - weight, state=state, since=event.at)
+
+    def _below(self, at: int) -> int | None:
+        """The release that gets what this one doesn't: the newest older one in the other slot."""
+        slot = self.newest_first[at].slot
+        return next((i for i in range(at + 1, len(self.newest_first)) if self.newest_first[i].slot != slot), None)
+
+    def roll_back(self, event: Event) -> None:
+        given_up, back = str(event.data["from"]), str(event.data["to"])
+        for at, release in enumerate(self.newest_first):
+            if release.version == given_up and release.share:
+                self.newest_first[at] = replace(release, share=0, state="rolled_back", since=event.at)
+        target = next((i for i, r in enumerate(self.newest_first) if r.version == back), None)
+        if target is not None:
+            release = self.newest_first[target]
+            since = release.since if release.share == FULL else event.at
+            self.newest_first[target] = replace(release, share=FULL, state="live", since=since)

@@ -1,0 +1,247 @@
+"""The journal of one machine: events, locks, blobs and keys in one private folder.
+
+Each row carries its own checksum and its number within its run; counts by run and by kind stand beside them. So a
+flipped bit, a lost row or a lost index entry is found by whoever reads it, without reading the whole file at start.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from hashlib import blake2b
+from pathlib import Path
+from types import TracebackType
+
+from ciflow.diagnostics import StoreError
+from ciflow.model import Event
+from ciflow.store.blobs import Blobs
+from ciflow.store.database import Database, damaged, plain_words
+from ciflow.store.locks import Lease, Locks
+from ciflow.store.seal import Keys
+
+BATCH = 512  # rows read at a time, so that a long read never keeps the log from being folded back
+Row = tuple[int, str, int, str, str, bytes]
+
+
+def default_state() -> Path:
+    """$CIFLOW_STATE, else ~/.local/state/ciflow/store (XDG base directories)."""
+    chosen = os.environ.get("CIFLOW_STATE", "")
+    if chosen:
+        return Path(chosen)
+    base = os.environ.get("XDG_STATE_HOME", "")
+    return (Path(base) if base.startswith("/") else Path.home() / ".local" / "state") / "ciflow" / "store"
+
+
+def row_sum(seq: int, run: str, nth: int, kind: str, body: str) -> bytes:
+    return blake2b(f"{seq}\0{run}\0{nth}\0{kind}\0{body}".encode(), digest_size=12).digest()
+
+
+class Store:
+    """Events appended and read, by one thread. `torn` is a sentence when a torn end was cut at opening, else ""."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self.path = database.path
+        self.torn = database.torn
+        self.locks = Locks(database)
+        self.blobs = Blobs(database.path / "blobs")
+        self.keys = Keys(database.path / "keys")
+
+    @classmethod
+    def open(cls, path: Path, read_only: bool = False) -> Store:
+        """Raises StoreError: network file system, no rights, no space, damage, a newer version."""
+        store = cls(Database.open(path, read_only))
+        try:
+            store._check_counts()
+            if store.torn:
+                store.check()
+        except BaseException:
+            store.close()
+            raise
+        return store
+
+    def __enter__(self) -> Store:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._database.close()
+
+    # --- writing -----------------------------------------------------------------------------------------
+
+    def append(self, events: Sequence[Event], lease: Lease | None = None) -> int:
+        """All of `events` or none, in one transaction; gives the number of the last one.
+
+        With a `lease`, Locked is raised and nothing is written when somebody has taken the lock over since.
+        Events without a time get the present.
+        """
+        with self._database.writing() as connection:
+            if lease is not None:
+                self.locks.fence(lease)
+            seq: int = connection.execute("SELECT seq FROM head").fetchone()[0]
+            counts = {run: self._count(run) for run in {e.run for e in events}}
+            begun = {run: (seq + 1, count) for run, count in counts.items()}
+            kinds: dict[str, int] = {}
+            rows: list[Row] = []
+            for event in events:
+                seq += 1
+                nth = counts[event.run]
+                counts[event.run] += 1
+                kinds[event.kind] = kinds.get(event.kind, 0) + 1
+                rows.append(_row(seq, nth, event))
+            connection.executemany("INSERT INTO events VALUES (?, ?, ?, ?, ?, ?)", rows)
+            connection.executemany(
+                "INSERT INTO runs VALUES (?, ?, ?) ON CONFLICT (run) DO UPDATE SET count = count + excluded.count",
+                [(run, first, counts[run] - had) for run, (first, had) in begun.items()],
+            )
+            connection.executemany(
+                "INSERT INTO kinds VALUES (?, ?) ON CONFLICT (kind) DO UPDATE SET count = count + excluded.count",
+                list(kinds.items()),
+            )
+            connection.execute("UPDATE head SET seq = ?", (seq,))
+        return seq
+
+    # --- reading -----------------------------------------------------------------------------------------
+
+    @property
+    def last(self) -> int:
+        """Number of the newest event of all; 0 in a new store. A few microseconds."""
+        return self._extent("0")[0]
+
+    def events(self, run: str = "", kinds: Iterable[str] = (), after: int = 0) -> Iterator[Event]:
+        """In order, of one run or of all, of some kinds or of all, from behind number `after`, up to now.
+
+        Raises StoreError at the first row that doesn't verify, or when fewer rows come than were counted.
+        """
+        wanted = frozenset(kinds)
+        if wanted and not run:
+            return self._of_kinds(sorted(wanted), after)
+        return self._in_order(run, wanted, after)
+
+    def _in_order(self, run: str, wanted: frozenset[str], after: int) -> Iterator[Event]:
+        last, expected = self._extent("SELECT count FROM runs WHERE run = ?" if run else "SELECT seq FROM head", run)
+        seen = self._seen_before(run, after)
+        where = "run = ? AND" if run else ""
+        at = after
+        while rows := self._rows(f"{where} seq > ? AND seq <= ? ORDER BY seq", (*((run,) if run else ()), at, last)):
+            for row in rows:
+                self._verify(row)
+                if (row[2] if run else row[0] - 1) != seen:
+                    raise damaged(self.path, f"events are missing before number {row[0]}")
+                seen += 1
+                if not wanted or row[3] in wanted:
+                    yield _event(row)
+            at = rows[-1][0]
+        if seen < expected and after <= last:
+            raise damaged(self.path, f"{expected - seen} events are missing at its end")
+
+    def _seen_before(self, run: str, after: int) -> int:
+        """How many events of the run (or of all) are numbered up to `after`."""
+        if not run or not after:
+            return after if not run else 0
+        rows = self._rows("run = ? AND seq <= ? ORDER BY seq DESC", (run, after), limit=1)
+        for row in rows:
+            self._verify(row)
+        return rows[0][2] + 1 if rows else 0
+
+    def _of_kinds(self, kinds: list[str], after: int) -> Iterator[Event]:
+        places = ", ".join("?" * len(kinds))
+        last, counted = self._extent(f"SELECT total(count) FROM kinds WHERE kind IN ({places})", *kinds)
+        seen = 0
+        at = after
+        where = f"kind IN ({places}) AND seq > ? AND seq <= ? ORDER BY seq"
+        while rows := self._rows(where, (*kinds, at, last), index="INDEXED BY events_of_kind"):
+            for row in rows:
+                self._verify(row)
+                seen += 1
+                yield _event(row)
+            at = rows[-1][0]
+        if not after and seen < counted:
+            raise damaged(self.path, f"{counted - seen} events of kind {', '.join(kinds)} are missing")
+
+    def _extent(self, count: str, *values: str) -> tuple[int, int]:
+        """(newest event, what the query `count` gives), of one moment."""
+        with plain_words(self.path):
+            row = self._database.connection.execute(
+                f"SELECT seq, coalesce(({count}), 0) FROM head", values[: count.count("?")]
+            ).fetchone()
+        if row is None:
+            raise damaged(self.path, "its head is missing")
+        return int(row[0]), int(row[1])
+
+    def _rows(self, where: str, values: tuple[object, ...], limit: int = BATCH, index: str = "") -> list[Row]:
+        query = f"SELECT seq, run, nth, kind, body, sum FROM events {index} WHERE {where} LIMIT {limit}"
+        with plain_words(self.path):
+            return self._database.connection.execute(query, values).fetchall()
+
+    def _verify(self, row: Row) -> None:
+        if row_sum(*row[:5]) != row[5]:
+            raise damaged(self.path, f"event {row[0]} doesn't verify")
+
+    def runs(self) -> list[str]:
+        """All runs, the oldest first."""
+        with plain_words(self.path):
+            return [
+                r[0] for r in self._database.connection.execute("SELECT run FROM runs WHERE run != '' ORDER BY first")
+            ]
+
+    def last_run(self) -> str:
+        """The newest run, or ""."""
+        runs = self.runs()
+        return runs[-1] if runs else ""
+
+    def wait(self, after: int, timeout: float) -> int:
+        """The number of the newest event, as soon as it is greater than `after`, or when `timeout` seconds are over.
+
+        `timeout` 0 only looks (a few microseconds). Polls, for the writer may be another process.
+        """
+        end = time.monotonic() + timeout
+        pause = 0.005
+        while (last := self.last) <= after:
+            left = end - time.monotonic()
+            if left <= 0:
+                break
+            time.sleep(min(pause, left))
+            pause = min(pause * 1.5, 0.05)
+        return last
+
+    # --- checking ----------------------------------------------------------------------------------------
+
+    def check(self) -> None:
+        """Read and verify everything: pages, indices, rows, locks. StoreError at the first fault."""
+        self._database.check_pages()
+        for _ in self._in_order("", frozenset(), 0):
+            pass
+        self.locks.all()
+
+    def _count(self, run: str) -> int:
+        with plain_words(self.path):
+            row = self._database.connection.execute("SELECT count FROM runs WHERE run = ?", (run,)).fetchone()
+        return int(row[0]) if row else 0
+
+    def _check_counts(self) -> None:
+        query = "SELECT (SELECT seq FROM head), (SELECT total(count) FROM runs), (SELECT total(count) FROM kinds)"
+        with plain_words(self.path):
+            row = self._database.connection.execute(query).fetchone()
+        if len(set(row)) != 1:
+            raise damaged(self.path, f"it says {row[0]} events, {row[1]:.0f} by run and {row[2]:.0f} by kind")
+
+
+def _row(seq: int, nth: int, event: Event) -> Row:
+    try:
+        body = json.dumps(
+            [event.at or time.time(), event.play, event.host, event.task, event.key, dict(event.data)],
+            separators=(",", ":"),
+        )
+    except (TypeError, ValueError) as e:
+        raise StoreError(f"an event `{event.kind}` holds what JSON can't: {e}") from e
+    return seq, event.run, nth, event.kind, body, row_sum(seq, event.run, nth, event.kind, body)
+
+
+def _event(row: Row) -> Event:
+    at, play, host, task, key, data = json.loads(row[4])
+    return Event(kind=row[3], run=row[1], at=at, seq=row[0], play=play, host=host, task=task, key=key, data=data)
