@@ -1,0 +1,81 @@
+"""Routers: who splits a service's traffic between its slots. One file each; `ROUTERS` is all there are.
+
+To add one: a file with a class that has the methods of `dial.Router` and a function of `Factory`'s shape, its line
+in `ROUTERS`, its fixture in `tests/rollout/parts.py` (the contract suite then runs over it), a section of
+`docs/routers.md`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeAlias
+
+from ciflow.diagnostics import Refused
+from ciflow.rollout.routers import envoy
+from ciflow.rollout.routers.dial import (
+    WHOLE,
+    Counts,
+    Dial,
+    Fenced,
+    Guard,
+    Manifest,
+    Router,
+    RouterError,
+    Sample,
+    Slot,
+    interval,
+)
+
+__all__ = [
+    "ROUTERS",
+    "WHOLE",
+    "Counts",
+    "Dial",
+    "Fenced",
+    "Guard",
+    "Manifest",
+    "Router",
+    "RouterError",
+    "Sample",
+    "Slot",
+    "build",
+    "interval",
+    "slots_of",
+]
+
+Factory: TypeAlias = Callable[[Mapping[str, Any], str, Mapping[str, Slot], str, tuple[float, ...], str], Router]
+
+ROUTERS: dict[str, Factory] = {
+    "envoy": envoy.build,
+}
+
+
+def slots_of(slots: Mapping[str, Mapping[str, Any]]) -> Mapping[str, Slot]:
+    """`slots:` of a canary as values. Address defaults to the router host's loopback."""
+    if set(slots) != {"a", "b"}:
+        found = ", ".join(sorted(slots)) or "none"
+        raise Refused(f"slots must be a and b, not {found}", help="slots: {a: {port: 8081}, b: {port: 8082}}")
+    return {name: Slot(name, str(at.get("address", "127.0.0.1")), int(at["port"])) for name, at in slots.items()}
+
+
+def build(
+    kind: str,
+    settings: Mapping[str, Any],
+    service: str,
+    slots: Mapping[str, Mapping[str, Any]],
+    hosts: Sequence[str],
+    *,
+    edges: Sequence[float] = (),
+    by: str = "",
+) -> tuple[Router, ...]:
+    """One router for each of `hosts`, from `router: {<kind>: <settings>}`.
+
+    `edges` are the gates' latency edges in seconds, `by` how users stick: cookie, cookie:NAME, header:NAME, ip.
+    Raises Refused for a kind or a setting that isn't there, before anything is asked of a host.
+    """
+    factory = ROUTERS.get(kind)
+    if factory is None:
+        raise Refused(f"no router of kind {kind}", help=f"There are: {', '.join(sorted(ROUTERS))}.")
+    own = {name: value for name, value in settings.items() if name != "hosts"}
+    where = slots_of(slots)
+    return tuple(factory(own, service, where, host, tuple(sorted(edges)), by) for host in hosts)

@@ -1,0 +1,36 @@
+"""Reading a router's settings: each mistake said in words before any host is asked."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ciflow.diagnostics import Refused
+
+
+def only(kind: str, settings: Mapping[str, Any], known: tuple[str, ...], needed: tuple[str, ...]) -> None:
+    """Refuse settings that the router doesn't have, and the lack of one it needs."""
+    strange = sorted(set(settings) - set(known))
+    if strange:
+        raise Refused(f"router {kind} has no setting {', '.join(strange)}", help=f"It has: {', '.join(known)}.")
+    missing = [name for name in needed if not settings.get(name)]
+    if missing:
+        raise Refused(f"router {kind} needs {', '.join(missing)}", help=f"See docs/routers.md, {kind}.")
+
+
+def absolute(kind: str, settings: Mapping[str, Any], *names: str) -> None:
+    """Paths on the router's host must be absolute: the agent has no folder of its own to start from."""
+    for name in names:
+        path = str(settings.get(name, "/"))
+        if not path.startswith("/"):
+            raise Refused(f"{name} of router {kind} must be an absolute path on its host, not {path}")
+
+
+def tester(kind: str, settings: Mapping[str, Any]) -> tuple[str, str] | None:
+    """`header: {name: X-Canary, value: "1"}`: requests that go to the candidate at any share."""
+    rule = settings.get("header")
+    if rule is None:
+        return None
+    if not isinstance(rule, Mapping) or set(rule) != {"name", "value"}:
+        raise Refused(f"header of router {kind} must be {{name: .., value: ..}}, not {rule!r}")
+    return str(rule["name"]), str(rule["value"])
