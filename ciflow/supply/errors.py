@@ -1,0 +1,35 @@
+"""Everything that this package refuses.
+
+SupplyError (ValueError)
+  MetadataError      text that is not what `cargo metadata` writes, or was made with the wrong options
+  LockError          text that is not a Cargo.lock, or one that is not the lock of that metadata
+  UnsupportedError   well formed, and of a kind that is not covered yet
+  KeyFault           a key that cannot be read, with a wrong passphrase, or of another kind
+  SignatureError     a signature, envelope or bundle that does not hold
+"""
+
+from __future__ import annotations
+
+
+class SupplyError(ValueError):
+    """Base of this package's refusals; its text is fit for a user."""
+
+
+class MetadataError(SupplyError):
+    """Not the output of `cargo metadata --locked --format-version 1`."""
+
+
+class LockError(SupplyError):
+    """Not a Cargo.lock, or not the one that belongs to the metadata."""
+
+
+class UnsupportedError(SupplyError):
+    """Understood, but not covered: a wrong document would be worse than none."""
+
+
+class KeyFault(SupplyError):
+    """A key that is damaged, locked with another passphrase, or not ECDSA P-256."""
+
+
+class SignatureError(SupplyError):
+    """A signature, envelope or bundle that is damaged or does not match."""
