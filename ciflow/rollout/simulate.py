@@ -98,7 +98,7 @@ def forecast(steps: Sequence[Step], gates: Sequence[Gate], traffic: Traffic, *, 
 
 def worsened(rate: float, odds_ratio: float) -> float:
     """The rate whose odds are `odds_ratio` times those of `rate`; 0 and 1 stay."""
-    if not 0 < rate < 1:
+    if not 0 < rate < 1 or odds_ratio == 1:
         return rate
     return 1 / (1 + math.exp(-log_odds(rate)) / odds_ratio)
 
