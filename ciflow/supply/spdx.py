@@ -68,7 +68,7 @@ def _package(component: Component, id_: str) -> dict[str, Any]:
         "primaryPackagePurpose": _PURPOSE[component.kind],
         "supplier": f"Organization: {component.supplier.name}" if component.supplier else _NONE,
         "originator": _party(component.authors[0]) if component.authors else None,
-        "downloadLocation": component.download or _NONE,
+        "downloadLocation": _download(component),
         "homepage": _first(component, ReferenceKind.WEBSITE),
         "filesAnalyzed": False,
         "checksums": [
@@ -81,6 +81,12 @@ def _package(component: Component, id_: str) -> dict[str, Any]:
         "comment": "takes part in the build, is not delivered" if component.scope is Scope.EXCLUDED else None,
     }
     return {key: value for key, value in fields.items() if value not in (None, [])}
+
+
+def _download(component: Component) -> str:
+    """Clause 7.7 has no form for a repository that is a directory."""
+    place = component.download
+    return _NONE if place is None or place.startswith("git+file:") else place
 
 
 def _party(party: Party) -> str:
