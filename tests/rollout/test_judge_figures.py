@@ -206,3 +206,13 @@ def test_the_simulator_says_when_steps_are_too_short_for_their_traffic() -> None
     report = simulate([Step(0.01, hold=60)], gates_from([{"errors": {}}], ALPHA), starved, runs=5)
     assert report.inconclusive == 1.0
     assert simulate([Step(0.01, hold=60)], gates_from([{"errors": {}}], ALPHA), starved, runs=5) == report
+
+
+@pytest.mark.parametrize("share", [0.01, 0.05, 0.5])
+def test_a_fault_of_the_size_to_detect_slips_through_a_hold_at_most_once_in_ten(share: float) -> None:
+    """The promise of `good`: holds of one interval, prolonged until the judge lets them end."""
+    traffic, runs = Traffic(requests_per_second=200, error_rate=0.01, odds_ratio=5, warm_up=0), 150
+    report = simulate([Step(share, hold=5)], gates_from([{"errors": {"floor": 0}}], ALPHA), traffic, runs=runs)
+    print(f"odds ratio 5 at {share:.0%}: {report.promoted:.1%} slip through one step, promised 10 %")
+    assert report.rolled_back + report.promoted == 1
+    assert report.promoted <= above_by_chance(0.1, runs)
