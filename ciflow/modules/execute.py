@@ -25,7 +25,7 @@ def execute(operation: Exec, cmd: str | list[str], context: Context, *, strip: b
         return (yield from _predict(operation, cmd))
     reply = yield Change(operation, last=True)
     if reply.status == "unknown" and (operation.creates or operation.removes):
-        held = yield from _held_back(operation)
+        held = yield from held_back(operation)
         if held:
             return Outcome(changed=True, msg=f"Nobody saw it end, but {held}", data={"cmd": cmd, "rc": None})
         reply = yield Change(operation, last=True)
@@ -35,7 +35,7 @@ def execute(operation: Exec, cmd: str | list[str], context: Context, *, strip: b
 def process_outcome(reply: Reply, cmd: str | list[str], operation: Exec, *, strip: bool = True) -> Outcome:
     """What a finished, guarded or lost process came to."""
     if reply.status == "skipped":
-        return _not_run(cmd, "Did", reply.error or _guards(operation))
+        return not_run(cmd, "Did", reply.error or _guards(operation))
     data = process_data(reply, cmd, strip=strip)
     if reply.status != "done":
         return failure(reply, data)
@@ -43,16 +43,17 @@ def process_outcome(reply: Reply, cmd: str | list[str], operation: Exec, *, stri
 
 
 def _predict(operation: Exec, cmd: str | list[str]) -> Steps:
-    held = yield from _held_back(operation)
+    held = yield from held_back(operation)
     if held:
-        return _not_run(cmd, "Would", held)
+        return not_run(cmd, "Would", held)
     msg = "Command would have run if not in check mode"
     if operation.creates or operation.removes:
         return Outcome(changed=True, msg=msg, data={"cmd": cmd, "rc": 0})
     return Outcome(skipped=True, msg=msg, data={"cmd": cmd})
 
 
-def _not_run(cmd: str | list[str], verb: str, reason: str) -> Outcome:
+def not_run(cmd: str | list[str], verb: str, reason: str) -> Outcome:
+    """A guard kept it from running (`Did`), or would (`Would`): no failure, no change."""
     said = f"skipped, since {reason}"
     data = {"cmd": cmd, "rc": 0, "stdout": said, "stdout_lines": [said], "stderr": "", "stderr_lines": []}
     return Outcome(msg=f"{verb} not run command since {reason}", data=data)
@@ -63,7 +64,7 @@ def _guards(operation: Exec) -> str:
     return " or ".join(reasons + ([f"'{operation.removes}' does not exist"] if operation.removes else []))
 
 
-def _held_back(operation: Exec) -> Generator[Step, Reply, str]:
+def held_back(operation: Exec) -> Generator[Step, Reply, str]:
     """Which guard keeps the program from running now, in words; empty when none does."""
     if operation.creates and (yield from _present(operation.creates, operation.cwd)):
         return f"'{operation.creates}' exists"

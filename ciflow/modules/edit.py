@@ -1,0 +1,41 @@
+"""One Edit, as `lineinfile`, `blockinfile` and `replace` share it."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping
+from typing import Any
+
+from ciflow.model import Change, Context, Edit, Outcome, Steps
+from ciflow.modules.replies import difference, failure, file_data, well
+
+
+def edit(kind: str, spec: Mapping[str, Any], args: Mapping[str, Any], context: Context) -> Steps:
+    """Read, change and write on the host in one operation; its words (`line added`) become the message."""
+    path = args["path"]
+    operation = Edit(
+        path=path,
+        kind=kind,
+        spec=spec,
+        create=args.get("create", False),
+        mode=args.get("mode", ""),
+        owner=args.get("owner", ""),
+        group=args.get("group", ""),
+        backup=args["backup"],
+        validate=tuple(shlex.split(args.get("validate", ""))),
+        diff=context.diff,
+    )
+    reply = yield Change(operation, last=True)
+    if reply.errno == "ENOENT" and reply.status == "done":
+        # Ansible's rc 257 is what its error handler gives for a file that is not there.
+        return Outcome(failed=True, msg=f"Destination {path} does not exist !", data={"path": path, "rc": 257})
+    if not well(reply):
+        return failure(reply, {"path": path})
+    data = {"path": path, "backup": reply.data.get("backup", "")} | file_data(reply, path)
+    data |= {"found": reply.data["found"]} if "found" in reply.data else {}
+    return Outcome(changed=reply.changed, msg=str(reply.data.get("msg", "")), data=data, diff=difference(reply))
+
+
+def given(args: Mapping[str, Any], names: tuple[str, ...]) -> dict[str, Any]:
+    """The arguments of that module's own that the task has set."""
+    return {name: args[name] for name in names if args.get(name) is not None}

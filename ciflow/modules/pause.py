@@ -1,0 +1,35 @@
+"""`pause`: let time pass, or wait for somebody."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ciflow.model import Context, Hold, Outcome, Steps
+from ciflow.modules.replies import when
+
+_ASK = "Press enter to continue, Ctrl+C to interrupt"
+
+
+def run(args: Mapping[str, Any], context: Context) -> Steps:
+    """With `seconds` or `minutes` time passes; without, somebody must answer the prompt."""
+    minutes = args.get("minutes")
+    seconds = float(args["seconds"]) if args.get("seconds") is not None else float(minutes or 0) * 60
+    timed = args.get("seconds") is not None or minutes is not None
+    if context.check:
+        return Outcome(msg="check mode does not pause")
+    prompt = args.get("prompt") or ("" if timed else _ASK)
+    reply = yield Hold(max(seconds, 0.0), prompt=prompt, why="pause")
+    said = f"{minutes:g} minutes" if minutes is not None and args.get("seconds") is None else f"{seconds:g} seconds"
+    return Outcome(
+        data={
+            "start": when(context.now),
+            "stop": when(context.now + reply.duration),
+            "delta": int(reply.duration),
+            "echo": args["echo"],
+            "rc": 0,
+            "stdout": f"Paused for {said}" if timed else "",
+            "stderr": "",
+            "user_input": str(reply.data.get("command", "")),
+        }
+    )

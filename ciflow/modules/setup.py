@@ -1,0 +1,64 @@
+"""`setup`: facts of a host, in Ansible's names."""
+
+from __future__ import annotations
+
+import fnmatch
+from collections.abc import Mapping
+from typing import Any
+
+from ciflow.model import Context, Exec, Outcome, Probe, Steps
+from ciflow.modules import facts
+from ciflow.modules.replies import failure
+
+SCRIPT = r"""
+section() { printf '\n@@%s\n' "$1"; }
+section release; cat /etc/os-release 2>/dev/null
+section uname; uname -s; uname -r; uname -m; uname -v
+section name; uname -n; hostname -f 2>/dev/null || uname -n
+section meminfo; cat /proc/meminfo 2>/dev/null
+section cpuinfo; grep -E '^(processor|vendor_id|model name|physical id|core id|$)' /proc/cpuinfo 2>/dev/null
+section addresses; ip -o addr show 2>/dev/null
+section routes; cat /proc/net/route 2>/dev/null
+section trie; command -v ip >/dev/null || cat /proc/net/fib_trie 2>/dev/null
+section inet6; cat /proc/net/if_inet6 2>/dev/null
+section links; for d in /sys/class/net/*; do [ -e "$d" ] && echo "${d##*/} $(cat "$d/address" 2>/dev/null)"; done
+section user; id -un; id -u; id -g; printf '%s\n' "$HOME" "$SHELL"
+section date; LC_ALL=C date '+%s %Y %m %d %H %M %S %A %u %V %j %Z %z'
+section python; show='import sys; print("%d.%d.%d" % sys.version_info[:3])'
+for p in python3 python; do command -v $p && $p -c "$show" && break; done 2>/dev/null
+section init; cat /proc/1/comm 2>/dev/null; [ -d /run/systemd/system ] && echo systemd-runs
+section packages; for p in apt-get dnf yum zypper pacman apk; do command -v $p; done 2>/dev/null
+section container; [ -e /.dockerenv ] && echo docker; [ -n "$KUBERNETES_SERVICE_HOST" ] && echo kubernetes
+grep -q '^flags.* hypervisor' /proc/cpuinfo && echo kvm
+section uptime; cat /proc/uptime 2>/dev/null
+section mounts; df -kP 2>/dev/null
+section env; env -0 2>/dev/null || env
+"""
+
+
+def run(args: Mapping[str, Any], context: Context) -> Steps:
+    """One shell script on the host; what its sections mean is `facts`' business."""
+    limit = float(args["gather_timeout"])
+    operation = Exec(shell=SCRIPT.strip() + "\n", env=context.environment, timeout=limit)
+    reply = yield Probe(operation, last=True)
+    if reply.status != "done" or not reply.stdout:
+        return failure(reply, what="facts can't be read")
+    known = facts.facts(facts.sections(reply.stdout), _subsets(args["gather_subset"]))
+    chosen = {name: value for name, value in known.items() if _chosen(name, args["filter"])}
+    return Outcome(facts=chosen, data={"ansible_facts": chosen})
+
+
+def _subsets(asked: list[str]) -> frozenset[str]:
+    """Ansible's rule: `all` unless only some are named; `!x` takes one away, `min` always stays unless `!min`."""
+    wanted = {name for name in asked if not name.startswith("!")}
+    if not wanted or "all" in wanted:
+        wanted = set(facts.SUBSETS)
+    unwanted = {name[1:] for name in asked if name.startswith("!")}
+    if "all" in unwanted:
+        wanted, unwanted = {name for name in asked if not name.startswith("!")}, unwanted - {"all"}
+    return frozenset((wanted | {"min"}) - unwanted)
+
+
+def _chosen(name: str, patterns: list[str]) -> bool:
+    plain = name.removeprefix("ansible_")
+    return not patterns or any(fnmatch.fnmatchcase(n, pattern) for pattern in patterns for n in (name, plain))

@@ -1,0 +1,24 @@
+"""`slurp`: the content of a host's file, in base64."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping
+from typing import Any
+
+from ciflow.model import Context, Outcome, Probe, Read, Steps
+from ciflow.modules.replies import failure, well
+
+
+def run(args: Mapping[str, Any], _context: Context) -> Steps:
+    """One Read."""
+    src = args["src"]
+    reply = yield Probe(Read(path=src), last=True)
+    if reply.errno == "ENOENT":
+        return Outcome(failed=True, msg=f"file not found: {src}")
+    if reply.errno == "EISDIR":
+        return Outcome(failed=True, msg=f"source is a directory and must be a file: {src}")
+    if not well(reply):
+        return failure(reply)
+    content = base64.b64encode(reply.stdout).decode("ascii")
+    return Outcome(data={"content": content, "encoding": "base64", "source": src})

@@ -1,0 +1,61 @@
+"""`wait_for`: until a port or a file is as wished, seen from the host."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ciflow.model import Context, Hold, Outcome, Probe, Reply, Steps, Wait
+from ciflow.modules.replies import failure, well
+
+
+def run(args: Mapping[str, Any], _context: Context) -> Steps:
+    """One Wait. With neither port nor path, `timeout` seconds pass, as in Ansible."""
+    port, path = args.get("port", 0), args.get("path", "")
+    if port and path:
+        return Outcome(failed=True, msg="port and path parameter can not both be passed to wait_for")
+    if args["state"] == "drained" and not port:
+        return Outcome(failed=True, msg="state=drained should only be used for checking a port in the wait_for module")
+    if not port and not path:
+        yield Hold(float(args["timeout"]), why="wait_for without a port or a path")
+        return Outcome(data=_data(args, Reply(duration=float(args["timeout"]))))
+    reply = yield Probe(_wait(args), last=True)
+    if well(reply):
+        return Outcome(data=_data(args, reply))
+    if reply.errno == "ETIMEDOUT":
+        return Outcome(failed=True, msg=args.get("msg") or _timeout(args), data=_data(args, reply))
+    return failure(reply, _data(args, reply))
+
+
+def _wait(args: Mapping[str, Any]) -> Wait:
+    return Wait(
+        host=args["host"],
+        port=args.get("port", 0),
+        path=args.get("path", ""),
+        pattern=args.get("search_regex", ""),
+        state=args["state"],
+        delay=args["delay"],
+        sleep=args["sleep"],
+        timeout=args["timeout"],
+        connect_timeout=args["connect_timeout"],
+    )
+
+
+def _timeout(args: Mapping[str, Any]) -> str:
+    where = args.get("path") or f"{args['host']}:{args.get('port')}"
+    wish = {"absent": "to be absent", "stopped": "to stop", "drained": "to drain"}.get(args["state"], "")
+    if args.get("search_regex"):
+        return f"Timeout when waiting for search string {args['search_regex']} in {where}"
+    return f"Timeout when waiting for {where}{' ' if wish else ''}{wish}"
+
+
+def _data(args: Mapping[str, Any], reply: Reply) -> dict[str, Any]:
+    return {
+        "state": args["state"],
+        "port": args.get("port"),
+        "path": args.get("path"),
+        "search_regex": args.get("search_regex"),
+        "match_groups": list(reply.data.get("groups", ())),
+        "match_groupdict": dict(reply.data.get("named", {})),
+        "elapsed": int(reply.data.get("elapsed", reply.duration)),
+    }
