@@ -1,0 +1,7 @@
+"""Sinks: what is told of events, and how people and programs read it."""
+
+from ciflow.report.console import Console, wants_colour
+from ciflow.report.sink import Sink
+from ciflow.report.summary import Summary
+
+__all__ = ["Console", "Sink", "Summary", "wants_colour"]

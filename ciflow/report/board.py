@@ -1,0 +1,191 @@
+"""What is known of plays and tasks while a run goes on, folded from events. No text is laid out here."""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from ciflow.model import Event
+from ciflow.report.dial import Dial, Stand
+
+BAD = frozenset({"failed", "unreachable", "unknown"})
+# The word for a task is the gravest of its hosts' words.
+GRAVITY = ("failed", "unreachable", "unknown", "rescued", "ignored", "changed", "ok", "skipped")
+TAIL = 10  # lines of output kept for each task of a host, shown when it fails
+
+
+@dataclass(slots=True)
+class TaskLine:
+    """One task of one play over its hosts. Times in Unix seconds of the events."""
+
+    name: str
+    module: str
+    hosts_total: int
+    began: float
+    ended: float = 0.0
+    statuses: dict[str, str] = field(default_factory=dict)  # by host; emptied when the task's line is written
+    counts: Counter[str] = field(default_factory=Counter)
+    msgs: dict[str, str] = field(default_factory=dict)
+    shown: int = 0  # failures shown in full
+    tails: dict[str, deque[str]] = field(default_factory=dict)
+    progress: Mapping[str, Any] = field(default_factory=dict)
+    note: str = ""  # what it waits for: a retry, an approval
+    printed: bool = False
+
+    @property
+    def complete(self) -> bool:
+        return self.counts.total() >= self.hosts_total > 0
+
+    @property
+    def word(self) -> str:
+        return min(self.counts, key=GRAVITY.index, default="ok")
+
+    def end(self, host: str, status: str, msg: str) -> None:
+        before = self.statuses.get(host)
+        if before:
+            self.counts[before] -= 1  # a task that a rescue turned, or a run again after a resume
+        self.statuses[host] = status
+        self.counts = +(self.counts + Counter({status: 1}))
+        if msg:
+            self.msgs[host] = msg
+        if status not in BAD:
+            self.tails.pop(host, None)
+
+    def hosts_with(self, status: str) -> list[str]:
+        return [host for host, s in self.statuses.items() if s == status]
+
+    def written(self) -> None:
+        """Its line stands: forget what only the line needed (a run may have 10,000 hosts)."""
+        self.printed = True
+        self.msgs.clear()
+        self.tails.clear()
+        if self.complete:
+            self.statuses.clear()
+
+
+@dataclass(slots=True)
+class PlayLine:
+    """A play: its tasks in the order in which they began."""
+
+    id: str
+    name: str
+    hosts: int
+    began: float
+    ended: float = 0.0
+    result: str = ""
+    reason: str = ""
+    did: str = ""
+    duration: float = 0.0
+    tasks: dict[str, TaskLine] = field(default_factory=dict)
+    dial: Dial | None = None
+
+    @property
+    def running(self) -> list[TaskLine]:
+        return [t for t in self.tasks.values() if not t.ended]
+
+    @property
+    def changed(self) -> int:
+        return sum(t.counts["changed"] for t in self.tasks.values())
+
+
+@dataclass(slots=True)
+class Board:
+    """All plays of a run. `event` keeps it up to date and gives the dial's stand that ended with it, if one did."""
+
+    plays: dict[str, PlayLine] = field(default_factory=dict)
+    now: float = 0.0
+
+    def event(self, event: Event) -> Stand | None:
+        self.now = max(self.now, event.at)
+        handler = _HANDLERS.get(event.kind)
+        return handler(self, event) if handler else None
+
+    def play(self, event: Event) -> PlayLine:
+        """The event's play, made when it wasn't announced."""
+        if event.play not in self.plays:
+            self.plays[event.play] = PlayLine(event.play, event.play, 0, event.at)
+        return self.plays[event.play]
+
+    def task(self, event: Event) -> TaskLine:
+        tasks = self.play(event).tasks
+        if event.task not in tasks:
+            tasks[event.task] = TaskLine(event.task, "", 0, event.at)
+        return tasks[event.task]
+
+    @property
+    def running(self) -> list[PlayLine]:
+        return [p for p in self.plays.values() if not p.result]
+
+
+def _play_started(board: Board, event: Event) -> None:
+    data = event.data
+    name = str(data.get("name") or event.play)
+    cell = ", ".join(str(v) for v in (data.get("cell") or {}).values())
+    shown = f"{name} ({cell})" if cell and cell not in name else name
+    board.plays[event.play] = PlayLine(event.play, shown, int(data.get("hosts", 0)), event.at)
+
+
+def _play_ended(board: Board, event: Event) -> None:
+    play, data = board.play(event), event.data
+    play.result, play.ended = str(data["result"]), event.at
+    play.duration = float(data.get("duration", event.at - play.began))
+    play.reason, play.did = str(data.get("reason") or ""), str(data.get("did") or "")
+    for task in play.running:
+        task.ended = event.at
+
+
+def _task_started(board: Board, event: Event) -> None:
+    data = event.data
+    tasks = board.play(event).tasks
+    if event.task not in tasks:
+        total = int(data.get("hosts_total", 1))
+        tasks[event.task] = TaskLine(str(data.get("name") or event.task), str(data.get("module", "")), total, event.at)
+
+
+def _task_ended(board: Board, event: Event) -> None:
+    task = board.task(event)
+    task.end(event.host, str(event.data["status"]), str(event.data.get("msg") or ""))
+    task.note, task.progress = "", {}
+    if task.complete:
+        task.ended = event.at
+
+
+def _output(board: Board, event: Event) -> None:
+    task, data = board.task(event), event.data
+    if data.get("progress"):
+        task.progress = data["progress"]
+    text = str(data.get("text") or "")
+    if text:
+        task.tails.setdefault(event.host, deque(maxlen=TAIL)).extend(text.rstrip("\n").split("\n")[-TAIL:])
+
+
+def _retry(board: Board, event: Event) -> None:
+    data = event.data
+    board.task(event).note = f"try {data.get('attempt')} of {data.get('of')}: {data.get('why', '')}"
+
+
+def _canary_started(board: Board, event: Event) -> None:
+    play = board.play(event)
+    play.dial = play.dial or Dial.of(event)
+
+
+def _dial(board: Board, event: Event) -> Stand | None:
+    dial = board.play(event).dial
+    return dial.event(event) if dial else None
+
+
+_HANDLERS: Mapping[str, Callable[[Board, Event], Stand | None]] = {
+    "play_started": _play_started,
+    "play_ended": _play_ended,
+    "task_started": _task_started,
+    "task_ended": _task_ended,
+    "output": _output,
+    "retry": _retry,
+    "canary_started": _canary_started,
+    "canary_state": _dial,
+    "dial": _dial,
+    "interval": _dial,
+    "gate": _dial,
+}

@@ -1,0 +1,175 @@
+"""What a person sees while a run goes on: a line for each play and task that matters, and what runs now."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterable
+from typing import TextIO
+
+from ciflow.model import Event
+from ciflow.report import lines
+from ciflow.report.board import BAD, Board, PlayLine, TaskLine
+from ciflow.report.dial import Stand
+from ciflow.report.live import Region, now_lines
+from ciflow.report.stream import Out
+from ciflow.report.summary import Summary
+from ciflow.report.text import Line
+
+FULL_FAILURES = 3  # of one task shown with their output; the rest are counted in its line
+STILL = 60.0  # seconds after which a pipe is told that a thing still runs
+HOLDING = 30.0  # seconds between lines of one step of a canary in a pipe
+WIDTH = 100
+
+
+class Console:
+    """A Sink for people. `verbosity` -1: failures and the end; 0; 1: every task; 2: output too.
+
+    Without a TTY plain lines, no carriage returns. `colour` is decided by the caller (`wants_colour`).
+    """
+
+    def __init__(
+        self, stream: TextIO, *, colour: bool, width: int = WIDTH, verbosity: int = 0, tty: bool = False
+    ) -> None:
+        self._out = Out(stream, colour)
+        self._width = max(width - 1, 39) if tty else width
+        self._verbosity = verbosity
+        self._board = Board()
+        self._summary = Summary()
+        self._open = ""  # the play whose title stands above
+        self._began = 0.0
+        self._said_at = 0.0  # when the last line was written, 0 before any
+        self._holding_at = 0.0
+        self._lock = threading.Lock()
+        self._region = Region(self._out, self._width, self._live_lines) if tty and verbosity >= 0 else None
+
+    @property
+    def lost(self) -> str:
+        """Why nothing can be written any more (a closed pipe), or ""."""
+        return self._out.lost
+
+    def event(self, event: Event) -> None:
+        if self._out.lost:
+            return
+        with self._lock:
+            found = self._lines(event)
+        self._write(found, event.at)
+
+    def tick(self, now: float) -> None:
+        """Call it now and then when no event comes, with the Unix time: a pipe hears that things still run."""
+        with self._lock:
+            self._board.now = max(self._board.now, now)
+            found = [] if self._region else self._still()
+        self._write(found, now)
+
+    def close(self) -> None:
+        """The live region goes away; what was written stays."""
+        if self._region:
+            self._region.close()
+        self._out.flush()
+
+    def _write(self, found: list[Line], at: float) -> None:
+        if not found:
+            return
+        self._said_at = max(self._said_at, at)
+        if self._region:
+            self._region.above(found)
+        else:
+            self._out.lines(found)
+
+    def _live_lines(self) -> list[Line]:
+        with self._lock:
+            return now_lines(self._board, self._width)
+
+    # --- what an event is worth ----------------------------------------------------------------------------
+
+    def _lines(self, event: Event) -> list[Line]:
+        self._began = self._began or event.at
+        ended = self._board.event(event)
+        self._summary.event(event)
+        if event.kind == "run_ended":
+            return [(), *self._summary.lines(self._width)] if self._said_at else self._summary.lines(self._width)
+        found = self._of_kind(event, ended)
+        if self._verbosity < 0 and event.kind not in ("error", "warning", "rollback") and not _failed(event):
+            return []
+        return found if found or self._region else self._still()
+
+    def _of_kind(self, event: Event, ended: Stand | None) -> list[Line]:
+        if event.kind == "task_ended":
+            return self._task_ended(event)
+        if event.kind == "play_ended":
+            return self._play_ended(self._board.plays[event.play])
+        if event.kind in ("dial", "canary_state", "interval", "gate"):
+            return self._canary(event, ended)
+        if event.kind == "output" and self._verbosity >= 2:
+            return self._under(event.play, lines.output(event, self._width))
+        return self._under(event.play, lines.told(event, self._width))
+
+    def _task_ended(self, event: Event) -> list[Line]:
+        task = self._board.task(event)
+        found: list[Line] = []
+        if _failed(event) and task.shown < FULL_FAILURES:
+            task.shown += 1
+            found += lines.failure(event, task, self._width, event.run)
+        if task.complete and not task.printed:
+            found += self._task_line(task)
+        return self._under(event.play, found)
+
+    def _task_line(self, task: TaskLine) -> list[Line]:
+        single = task.hosts_total == 1 and task.shown
+        worth = (self._verbosity >= 1 or lines.matters(task)) and not single
+        found = [lines.task_row(task, self._width, self._board.now)] if worth else []
+        task.written()
+        return found
+
+    def _play_ended(self, play: PlayLine) -> list[Line]:
+        found: list[Line] = []
+        for task in play.tasks.values():
+            if not task.printed and task.counts:
+                found += self._task_line(task)
+        stands = play.dial is not None or self._open == play.id or bool(found)
+        found = self._under(play.id, found) if stands else []
+        self._open = "" if self._open == play.id else self._open
+        play.tasks.clear()
+        return [*found, lines.play_end(play, self._width)]
+
+    def _canary(self, event: Event, ended: Stand | None) -> list[Line]:
+        dial = self._board.play(event).dial
+        if dial is None:
+            return []
+        if ended:
+            return self._under(event.play, [ended.line(self._board.now, self._width)])
+        due = self._board.now - self._holding_at >= HOLDING
+        if event.kind == "interval" and dial.now and due and not self._region:
+            self._holding_at = self._board.now
+            return self._under(event.play, [dial.now.line(self._board.now, self._width)])
+        if event.kind == "dial":
+            self._holding_at = self._board.now
+        return []
+
+    def _under(self, play: str, found: Iterable[Line]) -> list[Line]:
+        """Lines below their play's title, which is written again when another play's came between."""
+        listed = list(found)
+        if not listed or not play or play == self._open:
+            return listed
+        self._open = play
+        return [lines.play_title(self._board.plays[play]), *listed] if play in self._board.plays else listed
+
+    def _still(self) -> list[Line]:
+        since = self._said_at or self._began
+        if self._board.now - since < STILL or self._verbosity < 0:
+            return []
+        return now_lines(self._board, self._width)
+
+
+def _failed(event: Event) -> bool:
+    return event.kind == "task_ended" and event.data["status"] in BAD
+
+
+def wants_colour(stream: TextIO) -> bool:
+    """NO_COLOR (no-color.org) says no, FORCE_COLOR and CLICOLOR_FORCE say yes, else a terminal that isn't dumb."""
+    if os.environ.get("NO_COLOR"):
+        return False
+    if any(os.environ.get(name, "0") not in ("", "0") for name in ("FORCE_COLOR", "CLICOLOR_FORCE")):
+        return True
+    return stream.isatty() and os.environ.get("TERM", "dumb") != "dumb"

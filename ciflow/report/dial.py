@@ -1,0 +1,164 @@
+"""The history of a dial, folded from events: at which share for how long, how many requests, what the gates said."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from ciflow.model import Event
+from ciflow.report import humane
+from ciflow.report.text import Line, Piece, fit, left, line, right
+
+STYLES = {"good": "ok", "holding": "changed", "baking": "changed", "turned back": "failed"}
+
+
+@dataclass(slots=True)
+class Counts:
+    """Requests and bad ones among them."""
+
+    requests: int = 0
+    bad: int = 0
+
+    def add(self, more: Mapping[str, Any]) -> None:
+        self.requests += int(more.get("requests", 0))
+        self.bad += int(more.get("bad", 0))
+
+    def __str__(self) -> str:
+        return f"{humane.number(self.bad)} of {humane.number(self.requests)}"
+
+
+@dataclass(slots=True)
+class Stand:
+    """The dial stood at `weight` from `began` to `ended` (0: still does). `gates` is each gate's last data."""
+
+    weight: int
+    began: float
+    ended: float = 0.0
+    verdict: str = "holding"
+    candidate: Counts = field(default_factory=Counts)
+    stable: Counts = field(default_factory=Counts)
+    gates: dict[str, Mapping[str, Any]] = field(default_factory=dict)
+
+    def close(self, verdict: str, at: float) -> None:
+        self.verdict, self.ended = verdict, at
+
+    @property
+    def gate(self) -> Mapping[str, Any]:
+        """The gate that matters: the one nearest to its threshold."""
+        return max(self.gates.values(), key=_nearness, default={})
+
+    def line(self, now: float, columns: int) -> Line:
+        """`   1 %   good      1,204 requests   errors 0 of 12 | 4 of 1,192   latency like stable    2m 00s`."""
+        took = right(humane.duration((self.ended or now) - self.began), 9)
+        room = max(columns - 8 - 2 - 12 - 9, 10)
+        return line(
+            right(humane.share(self.weight), 8),
+            "  ",
+            Piece(left(self.verdict, 12), STYLES.get(self.verdict, "")),
+            left(fit(self._words(), room), room),
+            took,
+        )
+
+    def evidence(self) -> list[str]:
+        """Each gate's verdict with what it rests on: `errors  good  evidence 0.8 of 100  errors like stable`."""
+        return [
+            "  ".join(
+                filter(None, (name, str(gate.get("verdict", "")), _evidence(gate), str(gate.get("sentence") or "")))
+            )
+            for name, gate in self.gates.items()
+        ]
+
+    def _words(self) -> str:
+        if self.verdict == "holding":
+            return "   ".join(filter(None, (self._requests(), _evidence(self.gate))))
+        if self.verdict == "turned back":
+            return "   ".join(filter(None, (str(self.gate.get("sentence", "")), self._errors())))
+        others = [str(g["sentence"]) for g in self.gates.values() if g.get("sentence") and g.get("name") != "errors"]
+        return "   ".join(filter(None, (self._requests(), self._errors(), *others)))
+
+    def _requests(self) -> str:
+        total = self.candidate.requests + self.stable.requests
+        needed = int(self.gate.get("counts", {}).get("needed", 0))
+        if self.verdict == "holding" and needed:
+            return f"{right(humane.number(self.candidate.requests), 7)} of {humane.number(needed)}"
+        return right(humane.number(total), 7) + " requests"
+
+    def _errors(self) -> str:
+        if not self.candidate.requests and not self.stable.requests:
+            return ""
+        return f"errors {self.candidate} | {self.stable}"
+
+
+def _evidence(gate: Mapping[str, Any]) -> str:
+    threshold = float(gate.get("threshold") or 0.0)
+    if not threshold:
+        return ""
+    return f"evidence {humane.evidence(float(gate.get('evidence') or 0.0))} of {humane.evidence(threshold)}"
+
+
+def _nearness(gate: Mapping[str, Any]) -> tuple[bool, float]:
+    threshold = float(gate.get("threshold") or 0.0)
+    return gate.get("verdict") == "bad", float(gate.get("evidence") or 0.0) / threshold if threshold else 0.0
+
+
+@dataclass(slots=True)
+class Dial:
+    """One rollout. Feed it the events of its play; `event` gives the stand that just ended, or None."""
+
+    service: str
+    version: str
+    slot: str
+    hosts: tuple[str, ...] = ()
+    state: str = "deploying"
+    reason: str = ""
+    stands: list[Stand] = field(default_factory=list)
+
+    @classmethod
+    def of(cls, event: Event) -> Dial:
+        """From its `canary_started`."""
+        data = event.data
+        return cls(str(data["service"]), str(data["version"]), str(data["slot"]), tuple(data.get("hosts", ())))
+
+    @property
+    def now(self) -> Stand | None:
+        return self.stands[-1] if self.stands and not self.stands[-1].ended else None
+
+    def event(self, event: Event) -> Stand | None:
+        if event.kind == "dial":
+            return self._turn(int(event.data["weight"]), event.at)
+        if event.kind == "canary_state":
+            return self._state(event)
+        stand = self.now
+        if stand and event.kind == "interval":
+            stand.candidate.add(event.data.get("candidate", {}))
+            stand.stable.add(event.data.get("stable", {}))
+        elif stand and event.kind == "gate":
+            stand.gates[str(event.data["name"])] = event.data
+        return None
+
+    def _turn(self, weight: int, at: float) -> Stand | None:
+        stand = self.now
+        if stand and stand.weight == weight:
+            return None  # a renewal
+        if stand:
+            stand.close("good" if weight > stand.weight else "turned back", at)
+        if weight:
+            self.stands.append(Stand(weight, at))
+        return stand
+
+    def _state(self, event: Event) -> Stand | None:
+        self.state = str(event.data["state"])
+        self.reason = str(event.data.get("reason") or self.reason)
+        stand = self.now
+        if stand and self.state == "baking":
+            stand.verdict = "baking"
+        if stand and self.state in ("good", "rolling_back", "rolled_back", "failed"):
+            stand.close("good" if self.state == "good" else "turned back", event.at)
+            return stand
+        return None
+
+    @property
+    def title(self) -> str:
+        hosts = f", {humane.counted(len(self.hosts), 'host')}" if self.hosts else ""
+        return f"{self.service} {self.version} -> slot {self.slot}{hosts}"

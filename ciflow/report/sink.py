@@ -1,0 +1,15 @@
+"""What every report is to the engine: something that is told of events, and closed at the end."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from ciflow.model import Event
+
+
+class Sink(Protocol):
+    """Told of every event in order. Raises nothing: a report that fails says so in `lost` and goes silent."""
+
+    def event(self, event: Event) -> None: ...
+
+    def close(self) -> None: ...

@@ -1,0 +1,212 @@
+"""The end of a run on one screen: what came of it, what it left, what users saw, and what to type next."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from ciflow.model import Event
+from ciflow.report import humane
+from ciflow.report.board import BAD
+from ciflow.report.dial import Dial
+from ciflow.report.lines import labelled, names, row, told, wrapped
+from ciflow.report.text import Line, Piece, fit, left, line, right, safe
+
+MOST_PLAYS = 20
+MOST_FAILED = 5
+GOOD_EXITS = (0, 2)
+
+
+@dataclass(slots=True)
+class PlayEnd:
+    """What is left of a play when it has ended."""
+
+    name: str
+    result: str = "interrupted"
+    duration: float = 0.0
+    did: str = ""
+    statuses: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def words(self) -> str:
+        """What it did, in its own words, else how many tasks changed and failed."""
+        counts = (f"{humane.number(n)} {s}" for s, n in sorted(self.statuses.items()) if s not in ("ok", "skipped"))
+        return self.did or ", ".join(counts) or ("nothing changed" if self.result == "ok" else "")
+
+
+@dataclass(slots=True)
+class Summary:
+    """A fold. Feed it the events of one run in order; `lines` may be asked at any time."""
+
+    run: str = ""
+    began: float = 0.0
+    ended: float = 0.0
+    exit: int | None = None
+    result: str = ""
+    check: bool = False
+    following: str = ""
+    report: str = ""
+    plays: dict[str, PlayEnd] = field(default_factory=dict)
+    failed: dict[tuple[str, str], list[str]] = field(default_factory=dict)
+    names: dict[tuple[str, str], str] = field(default_factory=dict)
+    artifacts: dict[str, Mapping[str, Any]] = field(default_factory=dict)
+    sboms: dict[str, Mapping[str, Any]] = field(default_factory=dict)
+    signatures: list[Mapping[str, Any]] = field(default_factory=list)
+    dials: dict[str, Dial] = field(default_factory=dict)
+    users: dict[str, Mapping[str, Any]] = field(default_factory=dict)
+    rollbacks: list[Event] = field(default_factory=list)
+
+    def event(self, event: Event) -> None:
+        self.run = self.run or event.run
+        if event.kind in ("canary_started", "canary_state", "dial", "interval", "gate"):
+            self._dial(event)
+        elif event.kind == "rollback":
+            self.rollbacks.append(event)
+        elif event.kind in ("artifact", "sbom", "signature", "users"):
+            self._left(event)
+        elif event.kind in _HANDLERS:
+            _HANDLERS[event.kind](self, event)
+
+    def _dial(self, event: Event) -> None:
+        if event.kind == "canary_started" and event.play not in self.dials:
+            self.dials[event.play] = Dial.of(event)
+        elif event.play in self.dials:
+            self.dials[event.play].event(event)
+
+    def _left(self, event: Event) -> None:
+        data = event.data
+        if event.kind == "users":
+            self.users[event.play] = data
+        elif event.kind == "signature":
+            self.signatures.append(data)
+        else:
+            kept = self.artifacts if event.kind == "artifact" else self.sboms
+            kept[str(data.get("name"))] = data
+
+    # --- the screen ------------------------------------------------------------------------------------------
+
+    def lines(self, columns: int) -> list[Line]:
+        """Result in one sentence first, command to type last."""
+        found = self._sentence(columns)
+        found += self._failures(columns)
+        found += self._plays(columns)
+        for dial in self.dials.values():
+            found += self._history(dial, columns)
+        found += [each for event in self.rollbacks for each in told(event, columns)]
+        found += self._things(columns)
+        found += self._users(columns)
+        if self.report:
+            found += labelled("report", self.report, columns)
+        return found + labelled("next", self.following, columns)
+
+    def _sentence(self, columns: int) -> list[Line]:
+        style = "ok" if self.exit in GOOD_EXITS else "changed" if self.exit in (7, 8) else "failed"
+        took = humane.duration(self.ended - self.began) if self.ended else ""
+        said = self.result or ("Done." if self.exit == 0 else f"Ended with exit code {self.exit}.")
+        parts = wrapped(f"{said}  {self.run}{', ' + took if took else ''}", columns)
+        return [line(Piece(part, style)) for part in parts]
+
+    def _failures(self, columns: int) -> list[Line]:
+        found = [
+            line(
+                "  ", Piece("failed  ", "failed"), fit(f"{self.names.get(task, task[1])}: {names(hosts)}", columns - 10)
+            )
+            for task, hosts in list(self.failed.items())[:MOST_FAILED]
+        ]
+        more = len(self.failed) - MOST_FAILED
+        return [*found, line(f"  and {humane.counted(more, 'task')} more")] if more > 0 else found
+
+    def _plays(self, columns: int) -> list[Line]:
+        ends = list(self.plays.values())
+        found = [
+            row(p.name, p.result, p.words, humane.duration(p.duration), columns, indent=2) for p in ends[:MOST_PLAYS]
+        ]
+        more = len(ends) - MOST_PLAYS
+        return [*found, line(f"  and {humane.counted(more, 'play')} more")] if more > 0 else found
+
+    def _history(self, dial: Dial, columns: int) -> list[Line]:
+        state = dial.state.replace("_", " ")
+        reason = f": {dial.reason}" if dial.reason and dial.state in ("rolled_back", "failed", "rolling_back") else ""
+        found = [line("  ", fit(f"{dial.title}  {state}{reason}", columns - 2))]
+        for stand in dial.stands:
+            found.append(stand.line(self.ended or stand.ended or stand.began, columns))
+            found += [line(" " * 10, fit(words, columns - 10)) for words in stand.evidence()]
+        return found
+
+    def _things(self, columns: int) -> list[Line]:
+        signed = {str(s.get("name")) for s in self.signatures}
+        found = [_thing("artifact", name, data, columns, name in signed) for name, data in self.artifacts.items()]
+        return found + [_thing("sbom", name, data, columns, name in signed) for name, data in self.sboms.items()]
+
+    def _users(self, columns: int) -> list[Line]:
+        if not self.users:
+            return []
+        served, failed, met = (
+            sum(int(data.get(key, 0)) for data in self.users.values()) for key in ("served", "failed", "met_fault")
+        )
+        text = (
+            f"{humane.number(served)} requests served, {humane.number(failed)} failed, "
+            f"{humane.number(met)} met by a faulty version"
+        )
+        return [line("  ", fit(text, columns - 2))]
+
+
+def _thing(kind: str, name: str, data: Mapping[str, Any], columns: int, signed: bool) -> Line:
+    digest = str(data.get("sha256") or "")[:12]
+    extent = f"{humane.counted(int(data['components']), 'component')}" if "components" in data else ""
+    extent = humane.size(float(data["size"])) if "size" in data else extent
+    words = "   ".join(filter(None, (f"sha256:{digest}" if digest else "", extent, "signed" if signed else "")))
+    first = max(columns * 36 // 100, 16)
+    return line(left(f"  {kind} {safe(name)}", first), fit(words, columns - first), right("", 0))
+
+
+def _run_started(summary: Summary, event: Event) -> None:
+    summary.began = event.at
+    summary.check = bool(event.data.get("check"))
+
+
+def _run_ended(summary: Summary, event: Event) -> None:
+    data = event.data
+    summary.ended, summary.exit, summary.result = event.at, int(data["exit"]), str(data.get("result") or "")
+    details = data.get("summary")
+    if isinstance(details, Mapping):
+        summary.following = str(details.get("next") or "")
+        summary.report = str(details.get("report") or "")
+    if not summary.following and not summary.check and summary.exit not in (*GOOD_EXITS, 7):
+        summary.following = f"ciflow resume {event.run}"
+
+
+def _play_started(summary: Summary, event: Event) -> None:
+    name = str(event.data.get("name") or event.play)
+    cell = ", ".join(str(v) for v in (event.data.get("cell") or {}).values())
+    summary.plays[event.play] = PlayEnd(f"{name} ({cell})" if cell and cell not in name else name)
+
+
+def _play_ended(summary: Summary, event: Event) -> None:
+    data = event.data
+    play = summary.plays.setdefault(event.play, PlayEnd(event.play))
+    play.result, play.duration = str(data["result"]), float(data.get("duration", 0.0))
+    play.did = str(data.get("did") or data.get("reason") or "")
+
+
+def _task_started(summary: Summary, event: Event) -> None:
+    summary.names[event.play, event.task] = str(event.data.get("name") or event.task)
+
+
+def _task_ended(summary: Summary, event: Event) -> None:
+    status = str(event.data["status"])
+    summary.plays.setdefault(event.play, PlayEnd(event.play)).statuses[status] += 1
+    if status in BAD:
+        summary.failed.setdefault((event.play, event.task), []).append(event.host)
+
+
+_HANDLERS = {
+    "run_started": _run_started,
+    "run_ended": _run_ended,
+    "play_started": _play_started,
+    "play_ended": _play_ended,
+    "task_started": _task_started,
+    "task_ended": _task_ended,
+}
