@@ -93,6 +93,8 @@ def host_key(path: Path) -> str:
 def configuration(server: Sshd, password_authentication: bool, max_startups: str, max_sessions: int) -> str:
     """The whole sshd_config: nothing of the machine's own is read.
 
+    Under sshd, bash reads ~/.bashrc for each command unless SHLVL says that it runs inside another shell: root's
+    start-up files (80 ms where they set up pyenv) would otherwise be what tests and benches measure.
     Authorized keys come from a command run as root, since sshd would read a file as the user who logs in,
     who cannot enter root's temporary folders.
     """
@@ -108,6 +110,7 @@ def configuration(server: Sshd, password_authentication: bool, max_startups: str
             "StrictModes no",
             "PermitRootLogin yes",
             "PrintMotd no",
+            "SetEnv SHLVL=2",
             "UseDNS no",
             f"PasswordAuthentication {'yes' if password_authentication else 'no'}",
             "KbdInteractiveAuthentication no",

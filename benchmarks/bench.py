@@ -1,0 +1,212 @@
+"""Measure ciflow beside its peers and the floor: `python -m benchmarks.bench [--rounds 3] [W1 W2 ..]`.
+
+Contenders take turns in an order shuffled anew each round; the try with the least wall time counts. Results go to
+benchmarks/results.json, where works not run this time keep what they had.
+"""
+
+import argparse
+import contextlib
+import datetime
+import json
+import os
+import platform
+import random
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from benchmarks import contenders, peers
+from benchmarks.measure import Cost, Failed, measure
+from benchmarks.works import FAR_TASKS, ROUND_TRIP_S, WORKS, Setting, Work
+from tests.parts.process import short_folder
+
+RESULTS = Path(__file__).parent / "results.json"
+Costs = dict[tuple[str, str], Cost]
+
+
+@dataclass(frozen=True)
+class Result:
+    """One line of results.json: seconds, MB of 10^6 bytes, and round trips where a delay makes them countable."""
+
+    work: str
+    who: str
+    wall_s: float
+    cpu_s: float
+    peak_mb: float
+    round_trips_per_task: float | None
+    date: str
+    machine: str
+
+
+@dataclass(frozen=True)
+class Bound:
+    """What is needed: `over`'s wall time divided by `under`'s is at most, or at least, `limit`."""
+
+    work: str
+    over: str
+    under: str
+    limit: float
+    at_most: bool
+
+    def holds(self, ratio: float) -> bool:
+        return ratio <= self.limit if self.at_most else ratio >= self.limit
+
+
+BOUNDS = (
+    Bound("W2", "ciflow", "floor", 1.3, at_most=True),
+    Bound("W2", "pyinfra", "ciflow", 2.0, at_most=False),
+    Bound("W3", "pyinfra", "ciflow", 8.0, at_most=False),
+    Bound("W4", "pyinfra", "ciflow", 8.0, at_most=False),
+    Bound("W5", "ciflow", "floor", 3.0, at_most=True),
+)
+ROUND_TRIPS_NEEDED = 6 / FAR_TASKS
+
+
+def this_machine() -> str:
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    model = next((line.partition(":")[2].strip() for line in lines if "model name" in line), platform.machine())
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9
+    cores = os.cpu_count()
+    return f"{model}, {cores} cores, {memory:.0f} GB, Linux {platform.release()}, Python {platform.python_version()}"
+
+
+def keep_least(costs: Costs, key: tuple[str, str], cost: Cost) -> None:
+    if key not in costs or cost.wall_s < costs[key].wall_s:
+        costs[key] = cost
+
+
+def run_work(work: Work, rounds: int, whos: Iterable[str], order: random.Random) -> Costs:
+    """Every contender once a round. One that fails is reported and takes no further part."""
+    costs: Costs = {}
+    standing = [who for who in work.tries if who in whos]
+    for _ in range(rounds):
+        order.shuffle(standing)
+        for who in list(standing):
+            with short_folder("bench") as folder:
+                try:
+                    for number, step in enumerate(work.tries[who](folder)):
+                        place = folder / str(number)
+                        place.mkdir()
+                        cost = measure(step.command.argv, step.command.env, place, work.whole_tree)
+                        keep_least(costs, (step.work, who), cost)
+                except Failed as failed:
+                    print(f"  {who} takes no part: {failed}", file=sys.stderr)
+                    standing.remove(who)
+                finally:
+                    for home in (folder, folder / "near", folder / "far"):
+                        contenders.end_ssh_masters(home)
+    return costs
+
+
+def round_trips(costs: Costs, who: str) -> float | None:
+    """Round trips a task: what the delay adds to the wall time, less what it adds to connecting alone."""
+
+    def added_s(name: str) -> float | None:
+        near, far = costs.get(("W7-near", name)), costs.get(("W7", name))
+        return far.wall_s - near.wall_s if near and far else None
+
+    whole, connecting = added_s(who), added_s("connection")
+    if whole is None or connecting is None:
+        return None
+    return max(0.0, (whole - connecting) / ROUND_TRIP_S / FAR_TASKS)
+
+
+def to_results(costs: Costs) -> list[Result]:
+    date = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+    machine = this_machine()
+    return [
+        Result(
+            work,
+            who,
+            round(cost.wall_s, 3),
+            round(cost.cpu_s, 3),
+            round(cost.peak_mb, 1),
+            rounded(round_trips(costs, who)) if work == "W7" and who != "connection" else None,
+            date,
+            machine,
+        )
+        for (work, who), cost in sorted(costs.items())
+    ]
+
+
+def rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 2)
+
+
+def save(results: Sequence[Result], path: Path) -> None:
+    """Write results; a line of the same work and contender is replaced, others stay."""
+    kept: list[Mapping[str, object]] = json.loads(path.read_text()) if path.exists() else []
+    new = {(result.work, result.who) for result in results}
+    lines = [line for line in kept if (line["work"], line["who"]) not in new] + [asdict(result) for result in results]
+    lines.sort(key=lambda line: (str(line["work"]), str(line["who"])))
+    path.write_text("[\n" + ",\n".join(json.dumps(line) for line in lines) + "\n]\n")
+
+
+def show(title: str, results: Sequence[Result]) -> None:
+    print(f"\n{title}")
+    print(f"  {'work':<12} {'who':<11} {'wall s':>8} {'cpu s':>8} {'peak MB':>8} {'x floor':>8} {'trips/task':>10}")
+    floors = {result.work: result.wall_s for result in results if result.who == "floor"}
+    for result in sorted(results, key=lambda r: (r.work, r.wall_s)):
+        ratio = f"{result.wall_s / floors[result.work]:.2f}" if result.work in floors else ""
+        trips = "" if result.round_trips_per_task is None else f"{result.round_trips_per_task:.2f}"
+        print(
+            f"  {result.work:<12} {result.who:<11} {result.wall_s:>8.2f} {result.cpu_s:>8.2f} "
+            f"{result.peak_mb:>8.0f} {ratio:>8} {trips:>10}"
+        )
+
+
+def show_bounds(results: Sequence[Result]) -> bool:
+    """Print each bound that can be judged with its ratio; gives whether all hold."""
+    by = {(result.work, result.who): result for result in results}
+    good = True
+    print("\nneeded")
+    for bound in BOUNDS:
+        over, under = by.get((bound.work, bound.over)), by.get((bound.work, bound.under))
+        if over and under:
+            ratio = over.wall_s / under.wall_s
+            good &= (held := bound.holds(ratio))
+            sign = "<=" if bound.at_most else ">="
+            line = f"{bound.over} / {bound.under} = {ratio:.2f}, needed {sign} {bound.limit:g}"
+            print(f"  {bound.work:<4} {line}: {'good' if held else 'NOT GOOD'}")
+    trips = by[("W7", "ciflow")].round_trips_per_task if ("W7", "ciflow") in by else None
+    if trips is not None:
+        good &= (held := trips <= ROUND_TRIPS_NEEDED)
+        line = f"ciflow's round trips a task = {trips:.2f}, needed <= {ROUND_TRIPS_NEEDED:g}"
+        print(f"  W7   {line}: {'good' if held else 'NOT GOOD'}")
+    return good
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="bench", description=__doc__)
+    parser.add_argument("works", nargs="*", metavar="WORK", help=f"which works to run: {' '.join(WORKS)} (all)")
+    parser.add_argument("--rounds", type=int, default=3, help="tries of each contender; the least counts")
+    parser.add_argument("--who", nargs="+", help="only these contenders: floor ciflow pyinfra ansible mitogen")
+    parser.add_argument("--seed", type=int, help="of the order in which contenders take turns")
+    parser.add_argument("--output", type=Path, default=RESULTS)
+    given = parser.parse_args()
+    unknown = [name for name in given.works if name not in WORKS]
+    if unknown:
+        parser.error(f"no such work: {' '.join(unknown)}; there are {' '.join(WORKS)}")
+    return given
+
+
+def main() -> int:
+    given = arguments()
+    whos = set(given.who or ("floor", "ciflow", "pyinfra", "ansible", "mitogen")) | {"connection"}
+    if not contenders.ciflow_exists():
+        whos.discard("ciflow")
+        print("ciflow cannot be run yet: the peers and the floor only", file=sys.stderr)
+    order, installed, every = random.Random(given.seed), peers.install(), []
+    for name in given.works or WORKS:
+        with short_folder(name.lower()) as folder, contextlib.ExitStack() as stack:
+            work = stack.enter_context(WORKS[name](Setting(folder, installed)))
+            results = to_results(run_work(work, given.rounds, whos, order))
+        show(f"{name}  {work.title}", results)
+        save(results, given.output)
+        every += results
+    return 0 if show_bounds(every) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

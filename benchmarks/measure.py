@@ -1,0 +1,92 @@
+"""Wall time, CPU time and peak memory of one program with all that it starts."""
+
+import contextlib
+import os
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.parts.process import descendants
+
+SAMPLE_S = 0.25
+
+
+class Failed(Exception):
+    """A measured program did not do its work; the text ends with what it said."""
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Seconds of wall and CPU time, and the peak of memory in MB (10^6 bytes)."""
+
+    wall_s: float
+    cpu_s: float
+    peak_mb: float
+
+
+def proportional_mb(pid: int) -> float:
+    """Memory of a process, pages shared with others counted by share (PSS), in MB; 0 when it has gone."""
+    with contextlib.suppress(OSError):
+        for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
+            if line.startswith("Pss:"):
+                return int(line.split()[1]) * 1024 / 1e6
+    return 0.0
+
+
+class Sampler(threading.Thread):
+    """Peak of the memory of a process and all below it, looked at every SAMPLE_S seconds."""
+
+    def __init__(self, pid: int) -> None:
+        super().__init__(daemon=True)
+        self.pid = pid
+        self.peak_mb = 0.0
+        self.done = threading.Event()
+
+    def run(self) -> None:
+        while not self.done.wait(SAMPLE_S):
+            family = [self.pid, *descendants(self.pid)]
+            self.peak_mb = max(self.peak_mb, sum(proportional_mb(pid) for pid in family))
+
+
+def measure(
+    argv: Sequence[str], env: Mapping[str, str], folder: Path, whole_tree: bool = False, timeout_s: float = 600.0
+) -> Cost:
+    """Run a program to its end. CPU is that of the program and all it waited for (wait4, getrusage(2)).
+
+    The peak is that of its largest process, or, with `whole_tree`, the sampled sum over the tree: sampling costs
+    a few per cent of a core, so it is used only where memory is what is asked for. Raises Failed.
+    """
+    log = folder / "output.log"
+    with log.open("wb") as output:
+        began = time.monotonic()
+        process = subprocess.Popen(
+            argv,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            cwd=folder,
+            env={**os.environ, **env},
+            start_new_session=True,
+        )
+        sampler = Sampler(process.pid) if whole_tree else None
+        if sampler:
+            sampler.start()
+        limit = threading.Timer(timeout_s, os.killpg, (process.pid, signal.SIGKILL))
+        limit.start()
+        _, status, usage = os.wait4(process.pid, 0)
+        wall_s = time.monotonic() - began
+        limit.cancel()
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode != 0:
+        said = "\n".join(log.read_text(errors="replace").splitlines()[-20:])
+        raise Failed(f"{' '.join(argv)} ended with {process.returncode}:\n{said}")
+    peak_mb = usage.ru_maxrss * 1024 / 1e6
+    if sampler:
+        sampler.done.set()
+        sampler.join()
+        peak_mb = max(peak_mb, sampler.peak_mb)
+    return Cost(wall_s, usage.ru_utime + usage.ru_stime, peak_mb)
