@@ -1,0 +1,119 @@
+"""The one encoding of operations and replies: on the wire, in a host's journal, and in the store's events.
+
+Values become plain JSON: bytes and text alike are strings in UTF-8 with surrogateescape, so that any bytes survive;
+tuples are lists; fields at their default are left out. `dumps` escapes all but ASCII, so that a lone surrogate is
+legal text everywhere (PostgreSQL: column type `json`; `jsonb` refuses surrogates and NUL).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import json
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from ciflow.model import OPERATIONS, Operation, Reply, Watch
+
+_NAMES = {kind: name for name, kind in OPERATIONS.items()}
+
+
+def encode_operation(operation: Operation) -> dict[str, Any]:
+    """`{"op": "exec", "argv": [..], ..}`: what the agent is sent."""
+    return {"op": _NAMES[type(operation)], **_encode_fields(operation)}
+
+
+def decode_operation(encoded: Mapping[str, Any]) -> Operation:
+    """The inverse of `encode_operation`. An unknown name or field raises KeyError."""
+    operation: Operation = _decode_fields(OPERATIONS[encoded["op"]], encoded)
+    return operation
+
+
+def encode_reply(reply: Reply) -> dict[str, Any]:
+    return _encode_fields(reply)
+
+
+def decode_reply(encoded: Mapping[str, Any]) -> Reply:
+    """The inverse of `encode_reply`."""
+    reply: Reply = _decode_fields(Reply, encoded)
+    return reply
+
+
+def dumps(value: Any) -> str:
+    """Compact JSON in ASCII."""
+    return json.dumps(value, separators=(",", ":"))
+
+
+def _encode_fields(value: Any) -> dict[str, Any]:
+    encoded = {}
+    for name, default in _defaults(type(value)):
+        content = getattr(value, name)
+        if content != default:
+            encoded[name] = _plain(content)
+    return encoded
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "surrogateescape")
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items()}
+    if type(value) in _NAMES:
+        return encode_operation(value)
+    if isinstance(value, Watch):
+        return {"read": encode_operation(value.read), "pattern": value.pattern, "limit": value.limit}
+    return value
+
+
+def _decode_fields(kind: type[Any], encoded: Mapping[str, Any]) -> Any:
+    decoders = _decoders(kind)
+    return kind(**{name: decoders[name](content) for name, content in encoded.items() if name != "op"})
+
+
+@functools.cache
+def _defaults(kind: type[Any]) -> tuple[tuple[str, Any], ...]:
+    return tuple((f.name, _default(f)) for f in dataclasses.fields(kind))
+
+
+def _default(field: dataclasses.Field[Any]) -> Any:
+    if field.default_factory is not dataclasses.MISSING:
+        return field.default_factory()
+    return field.default
+
+
+@functools.cache
+def _decoders(kind: type[Any]) -> dict[str, Callable[[Any], Any]]:
+    return {f.name: _DECODERS.get(str(f.type), _same) for f in dataclasses.fields(kind)}
+
+
+def _same(value: Any) -> Any:
+    return value
+
+
+def _bytes(text: str) -> bytes:
+    return text.encode("utf-8", "surrogateescape")
+
+
+def _watch(encoded: Mapping[str, Any]) -> Watch:
+    read: Any = decode_operation(encoded["read"])
+    return Watch(read=read, pattern=encoded["pattern"], limit=encoded["limit"])
+
+
+def _operations(encoded: list[Mapping[str, Any]]) -> tuple[Operation, ...]:
+    return tuple(decode_operation(item) for item in encoded)
+
+
+def _watches(encoded: list[Mapping[str, Any]]) -> tuple[Watch, ...]:
+    return tuple(_watch(item) for item in encoded)
+
+
+# By the annotation of a field in ciflow/model.py.
+_DECODERS: dict[str, Callable[[Any], Any]] = {
+    "bytes": _bytes,
+    "tuple[str, ...]": tuple,
+    "tuple[Operation, ...]": _operations,
+    "tuple[Watch, ...]": _watches,
+    "Talk | Http | Exec": decode_operation,
+}

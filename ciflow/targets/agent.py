@@ -1,0 +1,1630 @@
+"""The agent: executes operations on a host, journals each, and goes on with the one in hand when its controller dies.
+
+One file of the standard library (Python >= 3.7), sent down the pipe; nothing is installed. Sections:
+frames, the pipe | the journal | small helpers | files | text edits | processes | network | detached work | lanes, main.
+Operations and replies are JSON as ciflow/encoding.py makes them: bytes are text in UTF-8 with surrogateescape, and
+fields at their default are left out. Threads: the main one drains the pipe and never executes; each lane has one.
+"""
+
+import collections
+import errno
+import fcntl
+import glob
+import grp
+import hashlib
+import json
+import os
+import pwd
+import re
+import select
+import signal
+import socket
+import stat
+import struct
+import subprocess
+import sys
+import threading
+import time
+
+VERSION = 1
+HEAD = struct.Struct(">IBBI")  # length of the payload, kind, flags, stream
+MAX_PAYLOAD = 64 * 1024 - HEAD.size
+BEAT, MESSAGE, CONTENT, OUTPUT, CREDIT = 1, 2, 3, 4, 5  # kinds
+MORE, STDERR, QUIET = 1, 2, 4  # flags
+WINDOW = 256 * 1024  # bytes of credit that a stream starts with
+HEARTBEAT = 10.0
+MISSED = 3
+INLINE = 8 * 1024  # a reply's output up to here travels inside its message
+KEEP = 512 * 1024  # bytes kept of each stream's head, and again of its tail; beyond, all of it is spilled to a file
+LIVE = 0.1  # seconds between two portions of live output
+GRACE = 2.0  # seconds from SIGTERM to SIGKILL when an operation is ended
+RESERVED = 4096  # bytes of a record, set aside before the operation starts
+EXPIRY = 7 * 86400
+DIFF_LIMIT = 104448  # bytes of a file beyond which no diff is given (Ansible's max_diff_size)
+PROBES = frozenset(["stat", "read", "walk", "wait"])  # safe to run again: not journalled
+
+
+class Failure(Exception):
+    """An operation that did not go well: plain words with the path or address in them."""
+
+    def __init__(self, text, code="", **more):
+        super().__init__(text)
+        self.reply = dict(more, ok=False, error=text, errno=code)
+
+
+def raw(text):
+    return text.encode("utf-8", "surrogateescape")
+
+
+def text(data):
+    return data.decode("utf-8", "surrogateescape")
+
+
+def short_hash(value, key=b""):
+    return hashlib.blake2b(raw(value), key=key, digest_size=16).hexdigest()
+
+
+def to_json(value):
+    return json.dumps(value, separators=(",", ":")).encode("ascii")
+
+
+# --- frames and the pipe ---------------------------------------------------------------------------------
+
+
+def frame(kind, stream, payload=b"", flags=0):
+    return HEAD.pack(len(payload), kind, flags, stream) + payload
+
+
+def message_frames(message, stream=0):
+    payload = to_json(message)
+    pieces = [payload[at : at + MAX_PAYLOAD] for at in range(0, len(payload), MAX_PAYLOAD)]
+    return b"".join(frame(MESSAGE, stream, p, 0 if p is pieces[-1] else MORE) for p in pieces)
+
+
+class Pipe:
+    """Both ends of the pipe. `send` never blocks: what the controller can't take waits here, urgent frames first."""
+
+    def __init__(self):
+        self.source, self.sink = os.dup(0), os.dup(1)
+        null = os.open(os.devnull, os.O_RDWR)
+        for number in (0, 1, 2):
+            os.dup2(null, number)
+        self.null = null
+        os.set_blocking(self.source, False)
+        os.set_blocking(self.sink, False)
+        self.wake_read, self.wake_write = os.pipe()
+        self.lock = threading.Lock()
+        self.begun = b""  # rest of a portion that is partly written
+        self.urgent, self.waiting = collections.deque(), collections.deque()
+        self.broken = False
+        self.buffer = bytearray()
+        self.parts = {}
+
+    def send(self, data, urgent=False):
+        with self.lock:
+            if self.broken:
+                return
+            idle = not (self.begun or self.urgent or self.waiting)
+            (self.urgent if urgent else self.waiting).append(data)
+            if not idle:
+                return
+            self._write()
+            if self.broken or self.begun:
+                os.write(self.wake_write, b"w")
+
+    def message(self, message, stream=0):
+        self.send(message_frames(message, stream))
+
+    def flush(self):
+        with self.lock:
+            self._write()
+
+    def backlog(self):
+        return bool(self.begun or self.urgent or self.waiting)
+
+    def _write(self):
+        try:
+            while not self.broken:
+                if not self.begun:
+                    queue = self.urgent or self.waiting
+                    if not queue:
+                        return
+                    self.begun = queue.popleft()
+                written = os.write(self.sink, self.begun)
+                self.begun = self.begun[written:]
+        except BlockingIOError:
+            return
+        except OSError:
+            self.broken = True
+            self.begun = b""
+
+    def read(self):
+        """Frames that have come: (kind, flags, stream, payload). None at the end of the pipe."""
+        try:
+            data = os.read(self.source, 256 * 1024)
+        except BlockingIOError:
+            return []
+        except OSError:
+            return None
+        if not data:
+            return None
+        self.buffer += data
+        frames, at = [], 0
+        while len(self.buffer) - at >= HEAD.size:
+            length, kind, flags, stream = HEAD.unpack_from(self.buffer, at)
+            if length > MAX_PAYLOAD or not BEAT <= kind <= CREDIT:
+                return None
+            if len(self.buffer) - at < HEAD.size + length:
+                break
+            at += HEAD.size + length
+            frames.append((kind, flags, stream, bytes(self.buffer[at - length : at])))
+        del self.buffer[:at]
+        return frames
+
+    def join(self, flags, stream, payload):
+        """The JSON message that this frame completes, or None."""
+        whole = self.parts.pop(stream, b"") + payload
+        if flags & MORE:
+            self.parts[stream] = whole
+            return None
+        return json.loads(whole.decode("ascii"))
+
+
+# --- the journal -------------------------------------------------------------------------------------------
+
+
+def read_text(path):
+    try:
+        with open(path, "rb") as f:
+            return text(f.read())
+    except OSError:
+        return ""
+
+
+def epoch():
+    """Names this life of this machine or container: another one's records say nothing about what ran here."""
+    init = read_text("/proc/1/stat").rpartition(")")[2].split()
+    try:
+        namespace = str(os.stat("/proc/self/ns/pid").st_ino)
+    except OSError:
+        namespace = ""
+    started = init[19] if len(init) > 19 else ""
+    boot = read_text("/proc/sys/kernel/random/boot_id").strip()
+    return short_hash("\n".join([boot, namespace, started, read_text("/proc/1/cgroup"), os.environ.get("HOSTNAME", "")
+                                 if os.path.exists("/var/run/secrets/kubernetes.io") else ""]))
+
+
+def private_folder(path):
+    """Make `path` a folder of our own that nobody else may enter; False when it is not, or can't be."""
+    try:
+        os.makedirs(path, 0o700)
+    except FileExistsError:
+        pass
+    except OSError:
+        return False
+    found = os.lstat(path)
+    return stat.S_ISDIR(found.st_mode) and found.st_uid == os.geteuid() and not found.st_mode & 0o077
+
+
+def home():
+    """$HOME if it is ours (sudo may leave the caller's), else the password database's."""
+    named = os.environ.get("HOME", "")
+    try:
+        if named and os.stat(named).st_uid == os.geteuid():
+            return named
+        return pwd.getpwuid(os.geteuid()).pw_dir
+    except (OSError, KeyError):
+        return ""
+
+
+def state_folder():
+    """Where the journal lives, or "" when there is no safe place."""
+    places = [os.path.join(home(), ".local/state/ciflow")] if home() else []
+    for place in places + ["/var/tmp/ciflow-%d" % os.geteuid()]:
+        if private_folder(place) and os.access(place, os.W_OK | os.X_OK):
+            return place
+    return ""
+
+
+def open_private(path, flags=0):
+    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | flags, 0o600)
+
+
+def lasting(path, make):
+    """The content of a small file, made once, never half there."""
+    if not os.path.exists(path):
+        mine = "%s.%d.%d" % (path, os.getpid(), threading.get_ident())
+        fd = open_private(mine, os.O_TRUNC)
+        os.write(fd, make())
+        os.close(fd)
+        try:
+            os.link(mine, path)
+        except FileExistsError:
+            pass
+        os.unlink(mine)
+    with open(path, "rb") as f:
+        return f.read()
+
+
+class Superseded(Exception):
+    """A run with a greater token has taken the project on this host."""
+
+
+class Record:
+    """One operation's record: a line written before it, a line written after it, locked in between."""
+
+    def __init__(self, fd, at):
+        self.fd = fd
+        self.at = at
+
+    def end(self, reply):
+        line = to_json(reply) + b"\n"
+        if not self._put(line):
+            small = {k: reply[k] for k in ("status", "ok", "changed", "rc", "signal", "errno", "started", "duration")
+                     if k in reply}
+            small["truncated"] = True
+            small["error"] = reply.get("error", "")[:1000]
+            self._put(to_json(small) + b"\n")
+        os.close(self.fd)
+
+    def _put(self, line):
+        try:
+            whole = os.pwrite(self.fd, line, self.at) == len(line)
+            os.ftruncate(self.fd, self.at + len(line) if whole else self.at)
+            return whole
+        except OSError:
+            return False
+
+
+def read_record(fd):
+    """(digest, reply or None) of a record."""
+    content = bytearray()
+    while True:
+        portion = os.pread(fd, 1 << 20, len(content))
+        if not portion:
+            break
+        content += portion
+    head, _, rest = bytes(content).partition(b"\n")
+    rest = rest.rstrip(b"\0")
+    digest = json.loads(head.decode("ascii")).get("digest", "") if head.rstrip(b"\0") else ""
+    return digest, (json.loads(rest.decode("ascii")) if rest.endswith(b"\n") else None)
+
+
+class Journal:
+    """What was started and what it came to, for one identity on one host. See "Journal on the host" in the design."""
+
+    def __init__(self):
+        self.folder = self.run_folder = self.identity = self.warning = ""
+        self.secret = b""
+        self.mutex = threading.Lock()
+        self.project_fd, self.token, self.run = -1, 0, ""
+        base = state_folder()
+        self.base = base
+        try:
+            if base:
+                self.folder = os.path.join(base, epoch())
+                for name in ("", "runs", "projects", "detached"):
+                    os.makedirs(os.path.join(self.folder, name), 0o700, exist_ok=True)
+                self.secret = lasting(os.path.join(self.folder, "secret"), lambda: os.urandom(32))
+        except OSError as e:
+            self.folder, self.warning = "", "%s: %s" % (base, e.strerror)
+        if not self.folder:
+            self.warning = "no place to write a journal (%s): lost operations will be unknown" % (
+                self.warning or "neither ~/.local/state/ciflow nor /var/tmp")
+
+    def begin(self, project, run, token):
+        """Take the project by compare-and-set. Returns (taken, greatest token, its run)."""
+        self.run, self.token = run, token
+        if not self.folder:
+            return True, token, run
+        try:
+            self.project_fd = open_private(os.path.join(self.folder, "projects", short_hash(project)))
+            with self._locked(fcntl.LOCK_EX):
+                known, holder = self._holder()
+                if (known, holder) != (token, run):
+                    if known > token or (known == token and holder != run):
+                        return False, known, holder
+                    os.pwrite(self.project_fd, to_json([token, run]).ljust(512), 0)
+            self.run_folder = os.path.join(self.folder, "runs", short_hash(run))
+            os.makedirs(self.run_folder, 0o700, exist_ok=True)
+            mark = lasting(os.path.join(self.run_folder, "id"), lambda: raw(os.urandom(8).hex()))
+            self.identity = os.path.basename(self.folder) + ":" + text(mark)
+        except OSError as e:
+            self.warning = "%s: %s: lost operations will be unknown" % (self.folder, e.strerror)
+            self.run_folder = self.identity = ""
+        return True, token, run
+
+    def _holder(self):
+        held = os.pread(self.project_fd, 4096, 0).strip(b"\0 ")
+        return tuple(json.loads(held.decode("ascii"))) if held else (0, "")
+
+    def _locked(self, how):
+        return _Held(self.mutex, self.project_fd, how)
+
+    def path(self, key):
+        return os.path.join(self.run_folder, short_hash(key))
+
+    def digest(self, op):
+        return hashlib.blake2b(json.dumps(op, sort_keys=True).encode("ascii"), key=self.secret,
+                               digest_size=16).hexdigest()
+
+    def start(self, key, op):
+        """A record to end, or None where nothing can be written. FileExistsError: it was started before."""
+        if self.project_fd < 0:
+            return None
+        digest = self.digest(op)
+        with self._locked(fcntl.LOCK_SH):
+            if self._holder() != (self.token, self.run):
+                raise Superseded("another run (%s, token %s) has taken this project on the host" % self._holder()[::-1])
+            if not self.run_folder:
+                return None
+            try:
+                fd = open_private(self.path(key), os.O_EXCL)
+                fcntl.flock(fd, fcntl.LOCK_EX)
+                line = to_json({"key": key, "digest": digest, "at": time.time()}) + b"\n"
+                if os.pwrite(fd, line.ljust(RESERVED, b"\0"), 0) < RESERVED:
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+                return Record(fd, len(line))
+            except FileExistsError:
+                raise
+            except OSError as e:
+                self.give_up(e)
+                return None
+
+    def give_up(self, error):
+        """Without room for records "absent" would lie: forget the run's mark, so that it means "unknown" from now."""
+        self.warning = "%s: %s: lost operations will be unknown" % (self.run_folder, error.strerror)
+        try:
+            os.unlink(os.path.join(self.run_folder, "id"))
+        except OSError:
+            pass
+        self.run_folder = self.identity = ""
+
+    def look(self, key, identity):
+        """(state, reply, digest, fd): done, running (fd to wait on), absent, or unknown."""
+        if not self.run_folder:
+            return "unknown", None, "", -1
+        with self._locked(fcntl.LOCK_EX):
+            try:
+                fd = os.open(self.path(key), os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+            except OSError:
+                return ("unknown" if identity and identity != self.identity else "absent"), None, "", -1
+            try:
+                fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return "running", None, read_record(fd)[0], fd
+            digest, reply = read_record(fd)
+            os.close(fd)
+            return ("done" if reply is not None else "unknown"), reply, digest, -1
+
+    def wait(self, fd):
+        """The reply of an operation that is under way, as soon as it has ended; None if its agent died first."""
+        fcntl.flock(fd, fcntl.LOCK_SH)
+        _, reply = read_record(fd)
+        os.close(fd)
+        return reply
+
+    def forget(self, keys):
+        for key in keys:
+            for name in glob.glob(glob.escape(self.path(key)) + "*"):
+                os.unlink(name)
+
+    def sweep(self):
+        """Remove runs that nobody has touched for a week, of this and of earlier lives of the machine."""
+        import shutil
+
+        for folder in glob.glob(os.path.join(self.base, "*/runs/*")):
+            try:
+                if time.time() - os.stat(folder).st_mtime > EXPIRY:
+                    shutil.rmtree(folder)
+            except OSError:
+                continue
+
+
+class _Held:
+    """A file lock together with the mutex of our own threads (flock knows no threads)."""
+
+    def __init__(self, mutex, fd, how):
+        self.mutex, self.fd, self.how = mutex, fd, how
+
+    def __enter__(self):
+        self.mutex.acquire()
+        fcntl.flock(self.fd, self.how)
+
+    def __exit__(self, *_):
+        fcntl.flock(self.fd, fcntl.LOCK_UN)
+        self.mutex.release()
+
+
+# --- small helpers -----------------------------------------------------------------------------------------
+
+
+def pick(op, *names):
+    return {name: op[name] for name in names if name in op}
+
+
+def with_path(path):
+    """Paths as a person writes them: ~ is the home folder, relative ones start there too."""
+    return os.path.join(home() or "/", os.path.expanduser(path))
+
+
+# --- files ---------------------------------------------------------------------------------------------------
+
+
+KINDS = ((stat.S_ISREG, "file"), (stat.S_ISDIR, "directory"), (stat.S_ISLNK, "link"), (stat.S_ISFIFO, "fifo"),
+         (stat.S_ISSOCK, "socket"), (stat.S_ISCHR, "char"), (stat.S_ISBLK, "block"))
+
+
+def name_of(number, database, field):
+    try:
+        return getattr(database(number), field)
+    except KeyError:
+        return ""
+
+
+def describe(path, want_hash="", follow=False):
+    """What lies at `path`, as Stat's data."""
+    try:
+        found = os.stat(path) if follow else os.lstat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return {"exists": False}
+    kind = next((name for test, name in KINDS if test(found.st_mode)), "")
+    data = {
+        "exists": True, "path": path, "kind": kind, "mode": "%04o" % stat.S_IMODE(found.st_mode), "uid": found.st_uid,
+        "gid": found.st_gid, "owner": name_of(found.st_uid, pwd.getpwuid, "pw_name"),
+        "group": name_of(found.st_gid, grp.getgrgid, "gr_name"), "size": found.st_size, "mtime": found.st_mtime,
+        "atime": found.st_atime, "ctime": found.st_ctime, "inode": found.st_ino, "device": found.st_dev,
+        "nlink": found.st_nlink, "readable": os.access(path, os.R_OK), "writable": os.access(path, os.W_OK),
+        "executable": os.access(path, os.X_OK)}
+    if kind == "link":
+        data.update(target=os.readlink(path), source=os.path.realpath(path))
+    if want_hash and want_hash != "none" and kind == "file" and data["readable"]:
+        data["hash"] = hash_file(path, want_hash)
+    return data
+
+
+def hash_file(path, name="sha256"):
+    digest = hashlib.new(name)
+    with open(path, "rb") as f:
+        for portion in iter(lambda: f.read(1 << 20), b""):
+            digest.update(portion)
+    return digest.hexdigest()
+
+
+def file_hash(path):
+    """sha256 of a regular file, "" when nothing is there. Anything else can't be replaced by a file."""
+    try:
+        mode = os.stat(path).st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        return ""
+    if stat.S_ISDIR(mode):
+        raise Failure("%s is a directory" % path, "EISDIR")
+    return hash_file(path) if stat.S_ISREG(mode) else ""
+
+
+def do_stat(op, job):
+    return {"data": describe(with_path(op["path"]), op.get("hash", ""), op.get("follow", False))}
+
+
+def do_read(op, job):
+    path, limit = with_path(op["path"]), op.get("limit", 64 << 20)
+    with open(path, "rb") as f:
+        size = os.fstat(f.fileno()).st_size
+        offset, length = op.get("offset", 0), op.get("length", 0)
+        wanted = length or max(0, size - offset)
+        if wanted > limit:
+            raise Failure("%s: %d bytes are more than the limit of %d" % (path, wanted, limit), "EFBIG")
+        f.seek(offset)
+        content = f.read(length) if length else f.read(limit + 1)  # size is 0 for files in /proc
+    if len(content) > limit:
+        raise Failure("%s: more than the limit of %d bytes" % (path, limit), "EFBIG")
+    return {"stdout": content, "data": {"size": max(size, offset + len(content))}}
+
+
+def do_walk(op, job):
+    root, entries = with_path(op["path"]), []
+    if not os.path.isdir(root):
+        raise Failure("%s is no directory" % root, "ENOENT" if not os.path.lexists(root) else "ENOTDIR")
+    limit, unread = op.get("limit", 100000), []
+    for path in walk_paths(root, op.get("depth", 0), unread):
+        if len(entries) >= limit:
+            return {"truncated": True, "data": {"entries": entries, "unread": unread}}
+        entry = describe(path, op.get("hash", ""))
+        if entry["exists"]:
+            entries.append(entry)
+    return {"data": {"entries": entries, "unread": unread}}
+
+
+def walk_paths(root, depth, unread):
+    """Paths below `root` in order, links not followed. Folders that can't be read are added to `unread`."""
+    try:
+        names = sorted(os.scandir(root), key=lambda e: e.name)
+    except OSError as e:
+        unread.append({"path": root, "error": e.strerror})
+        return
+    for entry in names:
+        yield entry.path
+        if depth != 1 and entry.is_dir(follow_symlinks=False):
+            yield from walk_paths(entry.path, depth - 1 if depth else 0, unread)
+
+
+def wanted_mode(words, now):
+    """The mode that octal or symbolic `words` (u=rw,g+r,o-rwx,a=rX) make of the mode `now` (POSIX chmod)."""
+    if re.match(r"^[0-7]{1,5}$", words):
+        return int(words, 8)
+    mode, is_dir = stat.S_IMODE(now), stat.S_ISDIR(now)
+    for clause in words.split(","):
+        found = re.match(r"^([ugoa]*)((?:[-+=][rwxXstugo]*)+)$", clause)
+        if not found:
+            raise Failure("mode %r is neither octal nor symbolic (u=rw,g=r)" % words, "EINVAL")
+        who = set(found.group(1) or "a")
+        who = set("ugo") if "a" in who else who
+        for sign, what in re.findall(r"([-+=])([rwxXstugo]*)", found.group(2)):
+            mode = change_bits(mode, who, sign, what, is_dir, not found.group(1))
+    return mode
+
+
+def change_bits(mode, who, sign, what, is_dir, masked):
+    shifts = {"u": 6, "g": 3, "o": 0}
+    bits = special = 0
+    for letter in what:
+        if letter in "rwx":
+            bits |= {"r": 4, "w": 2, "x": 1}[letter]
+        elif letter == "X":
+            bits |= 1 if is_dir or mode & 0o111 else 0
+        elif letter in shifts:
+            bits |= mode >> shifts[letter] & 7
+        elif letter == "s":
+            special |= (0o4000 if "u" in who else 0) | (0o2000 if "g" in who else 0)
+        elif letter == "t":
+            special |= 0o1000
+    value = special
+    for one in who:
+        value |= bits << shifts[one]
+    if masked:
+        value &= ~UMASK
+    if sign == "+":
+        return mode | value
+    if sign == "-":
+        return mode & ~value
+    kept = mode
+    for one in who:
+        kept &= ~(7 << shifts[one]) & ~({"u": 0o4000, "g": 0o2000, "o": 0o1000}[one] if not is_dir or special else 0)
+    return kept | value
+
+
+UMASK = os.umask(0o022)
+os.umask(UMASK)
+
+
+def number_of(name, database, field, what):
+    if name == "":
+        return -1
+    try:
+        return getattr(database(name), field)
+    except KeyError:
+        if name.isdigit():
+            return int(name)
+        raise Failure("no %s named %s here" % (what, name), "EINVAL")
+
+
+def ids_of(op):
+    return (number_of(op.get("owner", ""), pwd.getpwnam, "pw_uid", "user"),
+            number_of(op.get("group", ""), grp.getgrnam, "gr_gid", "group"))
+
+
+def set_attrs(path, op, follow=True, check=False):
+    """Mode, owner and group as asked for; True when something had to be changed."""
+    found = os.stat(path) if follow else os.lstat(path)
+    uid, gid = ids_of(op)
+    changed = False
+    if (uid != -1 and uid != found.st_uid) or (gid != -1 and gid != found.st_gid):
+        changed = True
+        if not check:
+            os.chown(path, uid, gid, follow_symlinks=follow)
+            found = os.stat(path) if follow else os.lstat(path)  # chown may take setuid away
+    if op.get("mode") and not stat.S_ISLNK(found.st_mode):
+        mode = wanted_mode(op["mode"], found.st_mode)
+        if mode != stat.S_IMODE(found.st_mode):
+            changed = True
+            if not check:
+                os.chmod(path, mode)
+    return changed
+
+
+def set_times(path, op, check):
+    now = time.time()
+    wanted = [now if op.get(k) == "now" else float(op[k]) if op.get(k) else None for k in ("atime", "mtime")]
+    if wanted == [None, None]:
+        return False
+    found = os.stat(path)
+    old = [found.st_atime, found.st_mtime]
+    new = [o if w is None else w for o, w in zip(old, wanted)]
+    if all(abs(o - n) < 1e-6 for o, n in zip(old, new)):
+        return False
+    if not check:
+        os.utime(path, ns=tuple(int(round(t * 1e9)) for t in new))
+    return True
+
+
+def do_attrs(op, job):
+    path, follow = with_path(op["path"]), op.get("follow", True)
+    if not (os.path.exists(path) if follow else os.path.lexists(path)):
+        raise Failure("%s is not there" % path, "ENOENT")
+    changed = set_attrs(path, op, follow, job.check)
+    if op.get("recurse") and os.path.isdir(path):
+        for inner in list(walk_paths(path, 0, [])):
+            changed |= set_attrs(inner, op, False, job.check)
+    changed |= set_times(path, op, job.check)
+    return {"changed": changed}
+
+
+def backup_of(path):
+    """A copy beside the file with its attributes, named as Ansible names it."""
+    import shutil
+
+    copy = "%s.%d.%s~" % (path, os.getpid(), time.strftime("%Y-%m-%d@%H:%M:%S"))
+    shutil.copy2(path, copy)
+    found = os.stat(path)
+    os.chown(copy, found.st_uid, found.st_gid)
+    return copy
+
+
+def temporary_for(path, key):
+    """An exclusive file beside `path`, 0600, that only we can have made: (descriptor, its path)."""
+    folder, name = os.path.split(path)
+    temp = os.path.join(folder, ".%s.ciflow-%s" % (name[:200], short_hash(key)[:12]))
+    try:
+        return open_private(temp, os.O_EXCL), temp
+    except FileExistsError:
+        fd = open_private(temp)
+        found = os.fstat(fd)
+        if not stat.S_ISREG(found.st_mode) or found.st_uid != os.geteuid() or found.st_nlink != 1:
+            os.close(fd)
+            raise Failure("%s is in the way and is not ours" % temp, "EEXIST")
+        return fd, temp
+    except FileNotFoundError:
+        raise Failure("no directory %s" % folder, "ENOENT")
+
+
+def install(path, op, job, fill):
+    """Put what `fill(fd)` writes in the place of `path`, atomically, with its attributes. Returns reply's data."""
+    fd, temp = temporary_for(path, job.key)
+    keep = False
+    try:
+        try:
+            keep = True  # a lost connection leaves a part that the next one goes on from
+            fill(fd)
+            keep = False
+        finally:
+            os.close(fd)
+        old = os.stat(path) if os.path.exists(path) else None
+        if old is not None:
+            if (old.st_uid, old.st_gid) != (os.geteuid(), os.getegid()):
+                try_to_own(temp, old)
+            os.chmod(temp, stat.S_IMODE(old.st_mode))
+        else:
+            os.chmod(temp, 0o666 & ~UMASK)
+        set_attrs(temp, op)
+        validate(op, temp)
+        data = {"backup": backup_of(path)} if op.get("backup") and old is not None else {}
+        os.rename(temp, path)
+        return data
+    except Interrupted:
+        raise
+    except BaseException:
+        keep = False
+        raise
+    finally:
+        if not keep and os.path.lexists(temp):
+            os.unlink(temp)
+
+
+def try_to_own(temp, old):
+    try:
+        os.chown(temp, old.st_uid, old.st_gid)
+    except PermissionError:
+        return  # not root: the file becomes ours, as with any editor
+
+
+class Interrupted(Failure):
+    """The content of a Write stopped coming."""
+
+
+def validate(op, temp):
+    if not op.get("validate"):
+        return
+    argv = [word.replace("%s", temp) for word in op["validate"]]
+    rc, out, err = run_plain(argv)
+    if rc != 0:
+        raise Failure("validation failed with exit code %d: %s" % (rc, " ".join(argv)), "EINVAL", rc=rc, stdout=out,
+                      stderr=err)
+
+
+def target_of(op):
+    path = with_path(op["path"])
+    if op.get("follow", True) and os.path.islink(path):
+        return os.path.realpath(path)
+    return path
+
+
+def expect(op, path, before):
+    """Compare-and-set: refuse unless the file is what the controller last saw."""
+    wanted = op.get("expect", "")
+    if wanted and wanted != (before or "absent"):
+        raise Failure("%s is not as expected: %s, not %s" % (path, before or "absent", wanted), "ESTALE",
+                      status="refused", data={"before": before})
+
+
+def do_write(op, job):
+    path = target_of(op)
+    before = file_hash(path) if op.get("follow", True) or not os.path.islink(path) else ""
+    content = raw(op.get("content", ""))
+    after = job.sha256 or hashlib.sha256(content).hexdigest()
+    expect(op, path, before)
+    data = {"before": before, "after": after, "path": path}
+    if before and not op.get("force", True):
+        return {"data": dict(data, after=before)}
+    if before == after:
+        changed = set_attrs(path, op, check=job.check)
+        job.no_content()
+        return {"changed": changed, "data": data}
+    old = read_for_diff(path) if op.get("diff") else None
+    if job.check:
+        new = content if not job.sha256 else None
+        return {"changed": True, "data": dict(data, **diff_of(old, new))}
+    ids_of(op)
+    data.update(install(path, op, job, job.fill(content, after)))
+    new = read_for_diff(path) if op.get("diff") else None
+    return {"changed": True, "data": dict(data, **diff_of(old, new))}
+
+
+def read_for_diff(path):
+    """The file's bytes; None where it is too large or binary."""
+    try:
+        with open(path, "rb") as f:
+            content = f.read(DIFF_LIMIT + 1)
+    except FileNotFoundError:
+        return b""
+    return None if len(content) > DIFF_LIMIT or b"\0" in content else content
+
+
+def diff_of(old, new):
+    if old is None or new is None or len(new) > DIFF_LIMIT:
+        return {}
+    return {"diff": [text(old), text(new)]}
+
+
+def do_copy(op, job):
+    path, dest = with_path(op["path"]), with_path(op["dest"])
+    if os.path.isdir(dest):
+        dest = os.path.join(dest, os.path.basename(path))
+    if not os.path.isfile(path):
+        raise Failure("%s is no file" % path, "ENOENT")
+    dest = os.path.realpath(dest) if os.path.islink(dest) else dest
+    before, after = file_hash(dest), file_hash(path)
+    data = {"before": before, "after": after, "path": dest}
+    if before and not op.get("force", True):
+        return {"data": dict(data, after=before)}
+    if before == after:
+        return {"changed": set_attrs(dest, op, check=job.check), "data": data}
+    if job.check:
+        return {"changed": True, "data": data}
+    if not op.get("mode") and not before:
+        op = dict(op, mode="%o" % stat.S_IMODE(os.stat(path).st_mode))
+
+    def fill(fd):
+        os.ftruncate(fd, 0)
+        with open(path, "rb") as source:
+            for portion in iter(lambda: source.read(1 << 20), b""):
+                write_all(fd, portion)
+
+    data.update(install(dest, op, job, fill))
+    return {"changed": True, "data": data}
+
+
+def write_all(fd, data):
+    view = memoryview(data)
+    while view:
+        view = view[os.write(fd, view):]
+
+
+def do_remove(op, job):
+    import shutil
+
+    path = with_path(op["path"])
+    if not os.path.lexists(path):
+        return {"changed": False}
+    if not job.check:
+        if os.path.isdir(path) and not os.path.islink(path):
+            shutil.rmtree(path)
+        else:
+            os.unlink(path)
+    return {"changed": True}
+
+
+def do_mkdir(op, job):
+    if op.get("temporary"):
+        return make_temporary(op, job)
+    path, made = with_path(op["path"]), []
+    missing = path.rstrip("/") or "/"
+    while not os.path.lexists(missing):
+        made.append(missing)
+        missing = os.path.dirname(missing)
+    if not os.path.isdir(missing):
+        raise Failure("%s is there and is no directory" % missing, "ENOTDIR")
+    if job.check and made:
+        return {"changed": True}
+    for folder in reversed(made):
+        os.mkdir(folder)
+        set_attrs(folder, op)
+    changed = bool(made) or set_attrs(path, op, check=job.check)
+    if op.get("recurse"):
+        for inner in list(walk_paths(path, 0, [])):
+            changed |= set_attrs(inner, op, False, job.check)
+    return {"changed": changed, "data": {"path": path}}
+
+
+def make_temporary(op, job):
+    import tempfile
+
+    folder = with_path(op["path"]) if op.get("path") else tempfile.gettempdir()
+    if job.check:
+        return {"changed": True}
+    if op["temporary"] == "directory":
+        path = tempfile.mkdtemp(op.get("suffix", ""), op.get("prefix", ""), folder)
+    else:
+        fd, path = tempfile.mkstemp(op.get("suffix", ""), op.get("prefix", ""), folder)
+        os.close(fd)
+    set_attrs(path, op)
+    return {"changed": True, "data": {"path": path}}
+
+
+def do_link(op, job):
+    path, target, hard = with_path(op["path"]), op["target"], op.get("hard", False)
+    absolute = os.path.join(os.path.dirname(path), target)
+    if not os.path.exists(absolute) and (hard or not op.get("force")):
+        raise Failure("%s, which the link is to lead to, is not there" % absolute, "ENOENT")
+    if os.path.lexists(path):
+        if os.path.islink(path) and not hard:
+            if os.readlink(path) == target:
+                return {"changed": False}
+        elif hard and os.path.samefile(path, absolute):
+            return {"changed": False}
+        elif not op.get("force"):
+            raise Failure("%s is there already; force would replace it" % path, "EEXIST")
+    if job.check:
+        return {"changed": True}
+    if os.path.isdir(path) and not os.path.islink(path):
+        os.rmdir(path)  # a full one raises: it is never emptied for a link
+    temp = "%s.ciflow-%s" % (path, short_hash(job.key)[:12])
+    (os.link if hard else os.symlink)(absolute if hard else target, temp)
+    os.rename(temp, path)
+    return {"changed": True}
+
+
+# --- processes -----------------------------------------------------------------------------------------------
+
+
+class Sink:
+    """One stream of a process: head and tail are kept, the whole is spilled to a file beyond that."""
+
+    def __init__(self, spill):
+        self.spill = spill  # path or ""
+        self.head, self.tail = bytearray(), bytearray()
+        self.total = 0
+        self.file = -1
+        self.live = 0  # bytes of the head that were sent while they came
+
+    def add(self, data):
+        self.total += len(data)
+        room = KEEP - len(self.head)
+        if self.file >= 0:
+            self._write(data)
+        elif len(data) > room and self.spill:
+            self._open(data)
+        if room > 0:
+            self.head += data[:room]
+            data = data[room:]
+        if data:
+            self.tail += data
+            if len(self.tail) > 2 * KEEP:
+                del self.tail[:-KEEP]
+
+    def _open(self, data):
+        try:
+            self.file = open_private(self.spill, os.O_TRUNC)
+        except OSError:
+            self.spill = ""
+            return
+        self._write(bytes(self.head))
+        self._write(data)
+
+    def _write(self, data):
+        try:
+            view = memoryview(data)
+            while view:
+                view = view[os.write(self.file, view):]
+        except OSError:  # a full disk: the head and the tail are all there is
+            os.close(self.file)
+            os.unlink(self.spill)
+            self.file, self.spill = -1, ""
+
+    def finish(self):
+        """(kept bytes, how many are left out between head and tail)."""
+        if self.file >= 0:
+            os.close(self.file)
+        tail = bytes(self.tail[-KEEP:])
+        return bytes(self.head) + tail, self.total - len(self.head) - len(tail)
+
+
+def find_program(name, env):
+    if os.sep in name:
+        return name
+    for folder in os.get_exec_path(env):
+        path = os.path.join(folder, name)
+        if os.access(path, os.X_OK) and not os.path.isdir(path):
+            return path
+    raise Failure("no program %s in PATH" % name, "ENOENT", rc=127)
+
+
+def spawn(op, stdin, stdout, stderr):
+    """Start an Exec as leader of a session of its own. Descriptors are ours to close."""
+    argv = op.get("argv") or [op.get("executable") or "/bin/sh", "-c", op["shell"]]
+    env = dict(os.environ, **op["env"]) if op.get("env") else None
+    cwd = with_path(op["cwd"]) if op.get("cwd") else None
+    try:
+        process = subprocess.Popen(
+            argv, executable=find_program(argv[0], env), stdin=stdin, stdout=stdout, stderr=stderr, cwd=cwd, env=env,
+            start_new_session=True, close_fds=False)
+    except OSError as e:
+        if cwd and not os.path.isdir(cwd):
+            raise Failure("no directory %s to run in" % cwd, "ENOENT")
+        raise Failure("cannot run %s: %s" % (argv[0], e.strerror), errno.errorcode.get(e.errno, ""))
+    except ValueError as e:
+        raise Failure("cannot run %s: %s" % (argv[0], e), "EINVAL")
+    process.returncode = 0  # reaped here, by wait4
+    return process.pid
+
+
+def watch_exit(pid):
+    """A descriptor that is readable once `pid` has ended; -1 where the system has none (Linux < 5.3, Python < 3.9)."""
+    try:
+        return os.pidfd_open(pid)
+    except (AttributeError, OSError):
+        return -1
+
+
+def has_ended(pid):
+    return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT | os.WNOHANG) is not None
+
+
+def end_group(pid, grace=GRACE):
+    """SIGTERM, then SIGKILL, to the group of a child that has not been reaped: its number can't have been reused."""
+    for number, patience in ((signal.SIGTERM, grace), (signal.SIGKILL, 0)):
+        try:
+            os.killpg(pid, number)
+        except ProcessLookupError:
+            return
+        until = time.monotonic() + patience
+        while time.monotonic() < until and not has_ended(pid):
+            time.sleep(0.01)
+
+
+def decided(op):
+    """The reply when `creates` or `removes` say that nothing is to be done, else None."""
+    base = with_path(op.get("cwd", "")) if op.get("cwd") else ""
+    for name, there in (("creates", True), ("removes", False)):
+        if op.get(name):
+            pattern = os.path.join(base, with_path(op[name]) if op[name].startswith("~") else op[name])
+            if bool(glob.glob(pattern) or os.path.lexists(pattern)) is there:
+                word = "exists" if there else "does not exist"
+                return {"status": "skipped", "data": {"msg": "%s %s" % (op[name], word), "because": name}}
+    return None
+
+
+def do_exec(op, job):
+    reply = decided(op)
+    if reply is not None:
+        return reply
+    if job.check:
+        return {"status": "skipped", "data": {"msg": "check mode"}}
+    out_read, out_write = os.pipe()
+    err_read, err_write = os.pipe()
+    in_read, in_write = os.pipe() if op.get("stdin") else (-1, -1)
+    null = os.open(os.devnull, os.O_RDONLY) if in_read < 0 else -1
+    readers = [fd for fd in (out_read, err_read, in_write) if fd >= 0]
+    try:
+        pid = spawn(op, null if in_read < 0 else in_read, out_write, err_write)
+    except BaseException:
+        for fd in readers:
+            os.close(fd)
+        raise
+    finally:
+        for fd in (out_write, err_write, in_read, null):
+            if fd >= 0:
+                os.close(fd)
+    job.started(pid)
+    sinks = [Sink(job.spill("stdout")), Sink(job.spill("stderr"))]
+    timeout = op.get("timeout", 0)
+    pump = Pump(pid, {out_read: sinks[0], err_read: sinks[1]}, in_write, raw(op.get("stdin", "")), job)
+    timed_out = pump.run(time.monotonic() + timeout if timeout else None)
+    job.ended()
+    _, status, usage = os.wait4(pid, 0)
+    reply = exit_reply(status, usage)
+    if timed_out:
+        reply.update(ok=False, error="still running after %g s: ended" % timeout, errno="ETIMEDOUT")
+    elif job.aborted.is_set():
+        reply.update(ok=False, error="ended by the operator")
+    return dict(reply, changed=True, **output_of(sinks))
+
+
+def exit_reply(status, usage):
+    reply = {"cpu": round(usage.ru_utime + usage.ru_stime, 6), "peak_kb": usage.ru_maxrss}
+    if os.WIFSIGNALED(status):
+        number = os.WTERMSIG(status)
+        reply.update(ok=False, signal=number, rc=-number)
+    else:
+        rc = os.WEXITSTATUS(status)
+        reply.update(ok=rc == 0, rc=rc)
+    return reply
+
+
+def output_of(sinks):
+    reply, left_out, spilled = {}, {}, {}
+    for name, sink in zip(("stdout", "stderr"), sinks):
+        kept, missing = sink.finish()
+        reply[name] = kept
+        if missing:
+            left_out[name] = [len(sink.head), missing]
+        if sink.file >= 0:
+            spilled[name] = sink.spill
+    if left_out:
+        reply.update(truncated=True, data={"omitted": left_out})
+    if spilled:
+        reply["spilled"] = spilled
+    return reply
+
+
+class Pump:
+    """Moves a process's streams until it has ended and nothing more is to be read at once.
+
+    A grandchild that keeps a pipe open (a daemon) holds nobody up.
+    """
+
+    def __init__(self, pid, readers, writer, stdin, job):
+        self.pid, self.readers, self.writer, self.job = pid, dict(readers), writer, job
+        self.sinks = list(readers.values())
+        self.stdin = memoryview(stdin)
+        self.exit_fd = watch_exit(pid)
+        self.poll = select.poll()
+        for fd in self.readers:
+            os.set_blocking(fd, False)
+            self.poll.register(fd, select.POLLIN)
+        if writer >= 0:
+            os.set_blocking(writer, False)
+            self.poll.register(writer, select.POLLOUT)
+        if self.exit_fd >= 0:
+            self.poll.register(self.exit_fd, select.POLLIN)
+        self.flushed = time.monotonic()
+
+    def run(self, deadline):
+        """True when the deadline came first; the whole group is ended then."""
+        timed_out = ended = False
+        while not ended:
+            events = self.poll.poll(self._patience(deadline))
+            ended = self._handle(events)
+            if not ended and deadline is not None and time.monotonic() >= deadline:
+                timed_out = ended = True
+            self._live()
+        if timed_out:
+            end_group(self.pid)
+        for fd in list(self.readers):
+            self._read(fd)
+        self._close()
+        return timed_out
+
+    def _patience(self, deadline):
+        """Milliseconds that poll may wait."""
+        limit = 3600.0 if self.exit_fd >= 0 else (0.02 if self.readers else 0.005)
+        if deadline is not None:
+            limit = min(limit, deadline - time.monotonic())
+        if any(s.live < len(s.head) for s in self.sinks):
+            limit = min(limit, LIVE)
+        return max(0, int(limit * 1000) + 1)
+
+    def _handle(self, events):
+        ended = False
+        for fd, _ in events:
+            if fd == self.exit_fd:
+                ended = True
+            elif fd == self.writer:
+                self._feed()
+            elif fd in self.readers:
+                self._read(fd, once=True)
+        return ended or (self.exit_fd < 0 and has_ended(self.pid))
+
+    def _read(self, fd, once=False):
+        try:
+            while True:
+                data = os.read(fd, 128 * 1024)
+                if not data:
+                    self.poll.unregister(fd)
+                    del self.readers[fd]
+                    os.close(fd)
+                    return
+                self.readers[fd].add(data)
+                if once:
+                    return
+        except BlockingIOError:
+            return
+
+    def _feed(self):
+        try:
+            self.stdin = self.stdin[os.write(self.writer, self.stdin[: 64 * 1024]):]
+        except BlockingIOError:
+            return
+        except OSError:  # it closed its stdin: that is its right
+            self.stdin = memoryview(b"")
+        if not self.stdin:
+            self.poll.unregister(self.writer)
+            os.close(self.writer)
+            self.writer = -1
+
+    def _live(self):
+        now = time.monotonic()
+        if now - self.flushed < LIVE:
+            return
+        self.flushed = now
+        for number, sink in enumerate(self.sinks):
+            sink.live += self.job.live(number, sink.head, sink.live)
+
+    def _close(self):
+        for fd in [*self.readers, self.writer, self.exit_fd]:
+            if fd >= 0:
+                os.close(fd)
+
+
+def run_plain(argv, timeout=300.0):
+    """A short helper (validate): (rc, stdout, stderr)."""
+    done = subprocess.run(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                          timeout=timeout, start_new_session=True, close_fds=False)
+    return done.returncode, done.stdout, done.stderr
+
+
+def do_edit(op, job):
+    raise Failure("edit is not there yet")
+
+
+do_wait = do_talk = do_http = do_detached = do_edit
+
+
+# --- lanes and the main loop ---------------------------------------------------------------------------------
+
+
+EXECUTORS = {
+    "exec": do_exec, "stat": do_stat, "read": do_read, "write": do_write, "edit": do_edit, "attrs": do_attrs,
+    "copy": do_copy, "remove": do_remove, "mkdir": do_mkdir, "link": do_link, "walk": do_walk, "wait": do_wait,
+    "talk": do_talk, "http": do_http, "detached": do_detached}
+
+
+def execute(op, job):
+    """Run one operation: its reply. Whatever goes wrong becomes a reply in plain words."""
+    started, clock = time.time(), time.monotonic()
+    try:
+        reply = EXECUTORS[op["op"]](op, job)
+    except Failure as e:
+        reply = e.reply
+    except OSError as e:
+        where = " %s:" % text(os.fsencode(e.filename)) if e.filename is not None else ""
+        reply = {"ok": False, "error": "%s:%s %s" % (op["op"], where, e.strerror or e),
+                 "errno": errno.errorcode.get(e.errno, "")}
+    except Exception as e:  # a fault of ours must not end the lane: the controller shows it as a failed task
+        reply = {"ok": False, "error": "the agent failed at %s: %s: %s" % (op.get("op"), type(e).__name__, e)}
+    reply["started"] = round(started, 6)
+    reply["duration"] = round(time.monotonic() - clock, 6)
+    return {name: text(value) if isinstance(value, bytes) else value for name, value in reply.items()}
+
+
+class Job:
+    """One operation under way: what its executor may ask of the agent."""
+
+    def __init__(self, agent, message):
+        self.agent, self.key, self.id = agent, message["key"], message["id"]
+        self.op, self.guard, self.lane = message["op"], message.get("guard", ""), message["lane"]
+        self.check = bool(self.op.get("check"))
+        self.size, self.sha256 = message.get("size", 0), message.get("sha256", "")
+        self.dropped = False
+        self.aborted = threading.Event()
+        self.pid, self.alive = 0, threading.Lock()
+        self.mutex = threading.Condition()
+        self.credit = WINDOW
+        self.sent = [0, 0]
+        self.content = collections.deque()
+
+    # processes
+    def started(self, pid):
+        with self.alive:
+            self.pid = pid
+        if self.aborted.is_set():
+            self.abort()
+
+    def ended(self):
+        """To be called before the process is reaped: its number is safe to signal until then."""
+        with self.alive:
+            self.pid = 0
+
+    def abort(self):
+        self.aborted.set()
+        threading.Thread(target=self._end, daemon=True).start()
+
+    def _end(self):
+        with self.mutex:
+            self.mutex.notify_all()
+        with self.alive:
+            if self.pid:
+                end_group(self.pid)
+
+    def spill(self, name):
+        folder = self.agent.journal.run_folder
+        return os.path.join(folder, "%s.%s" % (short_hash(self.key), name)) if folder else ""
+
+    # output, within the controller's credit
+    def live(self, number, head, done):
+        """Send what came since; returns how much could go."""
+        room = min(len(head) - done, self.credit, MAX_PAYLOAD)
+        if room <= 0 or self.agent.lost:
+            return 0
+        self._output(number, bytes(head[done:done + room]), 0)
+        return room
+
+    def _output(self, number, data, flags):
+        with self.mutex:
+            self.credit -= len(data)
+            self.sent[number] += len(data)
+        self.agent.pipe.send(frame(OUTPUT, self.id, data, flags | (STDERR if number else 0)))
+
+    def grant(self, amount):
+        with self.mutex:
+            self.credit += amount
+            self.mutex.notify_all()
+
+    def answer(self, reply):
+        """Send the reply: long output first, in frames, as the controller takes it."""
+        streams = [raw(reply.get(name, "")) for name in ("stdout", "stderr")]
+        rest = sum(map(len, streams)) - sum(self.sent)
+        if rest > INLINE:
+            for number, data in enumerate(streams):
+                self._deliver(number, memoryview(data))
+        message = dict(reply)
+        for number, name in enumerate(("stdout", "stderr")):
+            message.pop(name, None)
+            if len(streams[number]) > self.sent[number]:
+                message[name] = text(streams[number][self.sent[number]:])
+        self.agent.pipe.message({"t": "answer", "id": self.id, "key": self.key, "reply": message,
+                                 "streamed": self.sent}, self.id)
+
+    def _deliver(self, number, data):
+        quiet = 0 if self.op.get("op") == "exec" else QUIET
+        while self.sent[number] < len(data) and not self.agent.lost:
+            with self.mutex:
+                while self.credit <= 0 and not self.agent.lost:
+                    self.mutex.wait(1.0)
+                room = min(self.credit, MAX_PAYLOAD)
+            at = self.sent[number]
+            if room > 0:
+                self._output(number, bytes(data[at:at + room]), quiet)
+
+    # content of a large Write
+    def fill(self, content, after):
+        return self._receive if self.sha256 else lambda fd: (os.ftruncate(fd, 0), write_all(fd, content))
+
+    def no_content(self):
+        self.size = 0
+
+    def _receive(self, fd):
+        done = os.fstat(fd).st_size
+        if done > self.size:
+            os.ftruncate(fd, 0)
+            done = 0
+        os.lseek(fd, done, os.SEEK_SET)
+        self.agent.pipe.message({"t": "want", "id": self.id, "key": self.key, "offset": done})
+        while done < self.size:
+            data = self._next_content()
+            write_all(fd, data)
+            done += len(data)
+            self.agent.pipe.send(frame(CREDIT, self.id, struct.pack(">I", len(data))), urgent=True)
+        os.lseek(fd, 0, os.SEEK_SET)
+        digest = hashlib.sha256()
+        for portion in iter(lambda: os.read(fd, 1 << 20), b""):
+            digest.update(portion)
+        if digest.hexdigest() != self.sha256:
+            raise Failure("what came is not what was announced: sha256 differs", "EBADMSG")
+
+    def _next_content(self):
+        with self.mutex:
+            while not self.content:
+                if self.agent.lost or self.aborted.is_set():
+                    raise Interrupted("the content stopped coming", "ECONNRESET")
+                self.mutex.wait(1.0)
+            return self.content.popleft()
+
+    def take(self, data):
+        with self.mutex:
+            self.content.append(data)
+            self.mutex.notify_all()
+
+
+class Lane:
+    """Operations in order, each begun when the one before has ended. Its thread lives while there is work."""
+
+    def __init__(self, agent):
+        self.agent = agent
+        self.queue = collections.deque()
+        self.mutex = threading.Condition()
+        self.well = False  # "only if the one before went well": nothing went before
+        self.thread = None
+
+    def put(self, job):
+        with self.mutex:
+            self.queue.append(job)
+            if self.thread is None:
+                self.thread = threading.Thread(target=self._work, daemon=True)
+                self.thread.start()
+            else:
+                self.mutex.notify()
+
+    def drop(self, from_key=None):
+        """Drop what is not started, from `from_key` on (None: all). Returns the dropped jobs."""
+        with self.mutex:
+            keys = [job.key for job in self.queue]
+            at = 0 if from_key is None else keys.index(from_key) if from_key in keys else len(keys)
+            dropped = list(self.queue)[at:]
+            while len(self.queue) > at:
+                self.queue.pop()
+            if dropped:
+                self.well = self.well and at > 0
+            return dropped
+
+    def _work(self):
+        while True:
+            with self.mutex:
+                if not self.queue:
+                    self.mutex.wait(5.0)
+                if not self.queue:
+                    self.thread = None
+                    return
+                job = self.queue.popleft()
+                self.agent.hold(job)
+            reply = self._perform(job)
+            self.well = bool(reply.get("ok", True)) and reply.get("status", "done") in ("done", "skipped")
+            job.answer(reply)
+            self.agent.release(job)
+
+    def _perform(self, job):
+        if job.guard == "after-ok" and not self.well:
+            return {"status": "skipped", "ok": False, "error": "the one before did not go well"}
+        op = job.op
+        if op["op"] in PROBES or job.check or (op["op"] == "detached" and op.get("verb") == "ask"):
+            return execute(op, job)
+        return self._journalled(op, job)
+
+    def _journalled(self, op, job):
+        journal = self.agent.journal
+        named = dict(op, sha256=job.sha256, size=job.size) if job.sha256 else op
+        try:
+            record = journal.start(job.key, named)
+        except Superseded as e:
+            return {"status": "refused", "ok": False, "error": str(e), "errno": "ESTALE"}
+        except FileExistsError:
+            return self._again(named, job)
+        reply = execute(op, job)
+        if record is not None:
+            record.end(reply)
+        elif journal.warning:
+            reply.setdefault("data", {})["warning"] = journal.warning
+        return reply
+
+    def _again(self, op, job):
+        """It was started before: its recorded reply, never a second run."""
+        journal = self.agent.journal
+        state, reply, digest, fd = journal.look(job.key, journal.identity)
+        if digest and digest != journal.digest(op):
+            if fd >= 0:
+                os.close(fd)
+            return {"status": "refused", "ok": False, "error": "another operation was started here under the same key"}
+        if state == "running":
+            reply = journal.wait(fd)
+        return reply or dict(UNKNOWN)
+
+
+UNKNOWN = {"status": "unknown", "ok": False, "error": "it was started, and nobody can say how it ended"}
+
+
+class Agent:
+    """The main thread: drains the pipe, keeps the heartbeat, and hands operations to their lanes."""
+
+    def __init__(self, mark):
+        self.pipe = Pipe()
+        self.journal = Journal()
+        self.lost = False
+        self.lanes, self.jobs, self.running = {}, {}, {}
+        self.mutex = threading.Condition()
+        self.acknowledged = set()
+        self.pipe.send(raw(mark) + b"-hello\n" + message_frames(self.hello()))
+
+    def hello(self):
+        return {"t": "hello", "version": VERSION, "pid": os.getpid(), "uid": os.geteuid(),
+                "user": name_of(os.geteuid(), pwd.getpwuid, "pw_name"), "python": "%d.%d.%d" % sys.version_info[:3],
+                "executable": sys.executable, "home": home(), "epoch": os.path.basename(self.journal.folder),
+                "warning": self.journal.warning}
+
+    def run(self):
+        poll = select.poll()
+        poll.register(self.pipe.source, select.POLLIN)
+        poll.register(self.pipe.wake_read, select.POLLIN)
+        heard = beaten = time.monotonic()
+        swept = False
+        while True:
+            if self.pipe.backlog():
+                poll.register(self.pipe.sink, select.POLLOUT)
+            wait = 0.5 if not swept else max(0.0, beaten + HEARTBEAT - time.monotonic())
+            events = poll.poll(int(wait * 1000) + 1)
+            now = time.monotonic()
+            for fd, _ in events:
+                if fd == self.pipe.sink:
+                    self.pipe.flush()
+                    poll.unregister(self.pipe.sink)
+                elif fd == self.pipe.wake_read:
+                    os.read(fd, 4096)
+                elif fd == self.pipe.source:
+                    frames = self.pipe.read()
+                    if frames is None:
+                        return
+                    heard = now
+                    for one in frames:
+                        self.handle(*one)
+            if now - beaten >= HEARTBEAT:
+                beaten = now
+                self.pipe.send(frame(BEAT, 0), urgent=True)
+            if now - heard > MISSED * HEARTBEAT or self.pipe.broken:
+                return
+            if not events and not swept:
+                swept = True
+                self.tidy()
+
+    def tidy(self):
+        """What can wait until nothing else is to be done."""
+        if self.journal.base:
+            keep_compiled(self.journal.base)
+            self.journal.sweep()
+
+    def handle(self, kind, flags, stream, payload):
+        if kind == MESSAGE:
+            message = self.pipe.join(flags, stream, payload)
+            if message is not None:
+                getattr(self, "on_" + message["t"])(message)
+        elif kind in (CONTENT, CREDIT):
+            with self.mutex:
+                job = self.jobs.get(stream)
+            if job is not None and kind == CONTENT:
+                job.take(payload)
+            elif job is not None:
+                job.grant(struct.unpack(">I", payload)[0])
+
+    def on_begin(self, m):
+        taken, token, run = self.journal.begin(m["project"], m["run"], m["token"])
+        self.pipe.message({"t": "begun" if taken else "superseded", "token": token, "run": run,
+                           "journal": self.journal.identity, "warning": self.journal.warning})
+
+    def on_op(self, m):
+        job = Job(self, m)
+        with self.mutex:
+            self.jobs[job.id] = job
+        lane = self.lanes.get(job.lane)
+        if lane is None:
+            lane = self.lanes[job.lane] = Lane(self)
+        lane.put(job)
+
+    def on_ask(self, m):
+        for key, number in m["keys"]:
+            job = Job(self, {"key": key, "id": number, "op": {}, "lane": ""})
+            state, reply, _, fd = self.journal.look(key, m.get("journal", ""))
+            if state != "running":
+                self.tell(job, state, reply)
+                continue
+            self.pipe.message({"t": "asked", "id": number, "key": key, "state": "running"})
+            threading.Thread(target=self._await, args=(job, fd), daemon=True).start()
+
+    def _await(self, job, fd):
+        self.jobs[job.id] = job
+        reply = self.journal.wait(fd)
+        job.answer(reply or dict(UNKNOWN))
+        self.release(job)
+
+    def tell(self, job, state, reply):
+        """The answer about an operation that is not under way. A long reply needs credit, so not in this thread."""
+        self.pipe.message({"t": "asked", "id": job.id, "key": job.key, "state": state})
+        if state == "done":
+            self.jobs[job.id] = job
+            threading.Thread(target=lambda: (job.answer(reply), self.release(job)), daemon=True).start()
+
+    def on_cancel(self, m):
+        lane = self.lanes.get(m["lane"])
+        for job in lane.drop(m.get("from")) if lane else ():
+            job.answer({"status": "skipped", "ok": False, "error": "cancelled before it started"})
+            self.release(job)
+
+    def on_abort(self, m):
+        with self.mutex:
+            jobs = [job for job in self.jobs.values() if job.key == m["key"]]
+        for job in jobs:
+            lane = self.lanes.get(job.lane)
+            if lane is not None and job.id not in self.running:
+                self.on_cancel({"lane": job.lane, "from": job.key})
+            job.abort()
+
+    def on_ack(self, m):
+        self.acknowledged.update(m["keys"])
+
+    def on_end(self, m):
+        if self.journal.run_folder and m["run"] == self.journal.run:
+            self.journal.forget(self.acknowledged)
+        self.acknowledged.clear()
+        self.pipe.message({"t": "ended", "run": m["run"]})
+
+    def hold(self, job):
+        with self.mutex:
+            self.running[job.id] = job
+
+    def release(self, job):
+        with self.mutex:
+            self.running.pop(job.id, None)
+            self.jobs.pop(job.id, None)
+            self.mutex.notify_all()
+
+    def leave(self):
+        """The controller is gone: drop what is not started, end what only looks, finish what is in hand."""
+        self.lost = True
+        for lane in list(self.lanes.values()):
+            for job in lane.drop():
+                self.release(job)
+        with self.mutex:
+            for job in self.running.values():
+                if job.op.get("op") in PROBES:
+                    job.aborted.set()
+            while self.running:
+                self.mutex.wait(1.0)
+
+
+def keep_compiled(base):
+    """Leave the compiled agent for the next start on this host (compiling takes longer than all else at start-up)."""
+    import marshal
+
+    path = os.path.join(base, "agent-%s-%s" % (sys.implementation.cache_tag, PACKED_HASH))
+    if os.path.exists(path):
+        return
+    try:
+        for old in glob.glob(os.path.join(base, "agent-%s-*" % sys.implementation.cache_tag)):
+            os.unlink(old)
+        lasting(path, lambda: marshal.dumps(CODE))
+    except OSError:
+        return
+
+
+def main(mark):
+    try:
+        os.setsid()
+    except PermissionError:
+        pass  # the login shell has done so
+    signal.signal(signal.SIGHUP, lambda *_: None)  # unlike "ignore", children don't inherit it
+    agent = Agent(mark)
+    try:
+        agent.run()
+        agent.leave()
+    except BaseException as e:
+        import traceback
+
+        agent.pipe.message({"t": "fault", "error": "%s: %s" % (type(e).__name__, e), "trace": traceback.format_exc()})
+        agent.leave()
+    os._exit(0)

@@ -1,0 +1,51 @@
+"""How to reach a host as one identity: plain values, made by the engine from the inventory's variables."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class BecomeUser:
+    """The identity to take on the host. `method` is sudo, su or doas; `flags` are given to it as they stand."""
+
+    user: str = "root"
+    method: str = "sudo"
+    flags: str = ""
+    password: str = field(default="", repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Connection:
+    """One identity on one host. Equal connections may share a session.
+
+    `common_args` are options of OpenSSH's ssh (`ansible_ssh_common_args` and `ansible_ssh_extra_args`).
+    `python` is a path or a name there; "auto" looks for one. `connect_timeout` in seconds, for each of: the
+    connection, the login, and the agent's first word.
+    """
+
+    kind: str = "local"
+    name: str = "localhost"
+    address: str = ""
+    port: int = 0
+    user: str = ""
+    password: str = field(default="", repr=False)
+    private_keys: tuple[str, ...] = ()
+    common_args: str = ""
+    python: str = "auto"
+    become: BecomeUser | None = None
+    connect_timeout: float = 10.0
+
+
+class Pipe(Protocol):
+    """A command's open stdin and stdout somewhere: all that a target is."""
+
+    def send(self, data: bytes) -> None:
+        """All of `data`; Lost when the other end does not take it in time or is gone."""
+
+    def receive(self, timeout: float) -> bytes | None:
+        """What has come; b"" at the end of the pipe; None when nothing came within `timeout` seconds."""
+
+    def close(self) -> None:
+        """Let go of both directions at once."""

@@ -1,0 +1,181 @@
+"""Starts the agent at the far end of a pipe: finds Python, takes the wanted identity, sends the agent's one file."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import secrets
+import shlex
+import sys
+import time
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from ciflow.diagnostics import Refused, Unreachable
+from ciflow.targets.connection import BecomeUser, Connection, Pipe
+
+PYTHONS = ("python3", "python", "/usr/libexec/platform-python")
+NOISE_LIMIT = 64 * 1024
+
+# Read by Python 2 as well, so that an old one can say so. It reads exactly as many bytes as the agent has, and no
+# more: frames follow. A compiled agent that an earlier start has left in our own private folder is used if it is there.
+BOOTSTRAP = """
+import os,sys
+a,b,n,h,w=sys.argv[1:6]
+m=a+"-"+b
+def say(s):os.write(1,(m+s).encode())
+if sys.version_info<(3,7):
+ say("-old-%d.%d\\n"%sys.version_info[:2]);sys.exit(1)
+if w=="wait":say("-ready\\n")
+n=int(n);p=b""
+while len(p)<n:
+ c=os.read(0,n-len(p))
+ if not c:sys.exit(1)
+ p+=c
+import marshal
+def load():
+ d=os.path.expanduser("~/.local/state/ciflow")
+ try:
+  s=os.lstat(d)
+  if s.st_uid!=os.geteuid() or s.st_mode&63:return None
+  with open(d+"/agent-%s-%s"%(sys.implementation.cache_tag,h),"rb") as f:return marshal.loads(f.read())
+ except (OSError,ValueError,EOFError,TypeError):return None
+k=load()
+if k is None:
+ import zlib
+ k=compile(zlib.decompress(p),"ciflow-agent","exec",dont_inherit=True)
+g={"__name__":"ciflow_agent","PACKED":p,"PACKED_HASH":h,"CODE":k}
+exec(k,g)
+g["main"](m)
+"""
+
+
+@functools.cache
+def packed_agent() -> bytes:
+    """The agent's source, compressed."""
+    return zlib.compress(Path(__file__).with_name("agent.py").read_bytes(), 6)
+
+
+@functools.cache
+def _packed_hash() -> str:
+    return hashlib.sha256(packed_agent() + BOOTSTRAP.encode()).hexdigest()[:16]
+
+
+@dataclass(frozen=True, slots=True)
+class Launch:
+    """A command for the host's /bin/sh, and the marks by which its answers are told from a login's noise.
+
+    The marks stand in the command in two parts, so that a shell that echoes its commands can't forge them.
+    """
+
+    command: str
+    mark: bytes
+    prompt: bytes
+    password: str
+    waits: bool  # the agent is sent only after "ready", or a prompt for a password would swallow it
+
+
+def plan_launch(connection: Connection) -> Launch:
+    """The command that starts the agent as the connection's identity. Refused: what can't be done there."""
+    a, b, p, q = (secrets.token_hex(6) for _ in range(4))
+    become = connection.become
+    waits = bool(become and become.password)
+    command = _find_python(connection, a, b, waits)
+    prompt = b""
+    if become is not None:
+        command, prompt = _become(become, command, p, q)
+    return Launch(command, f"{a}-{b}".encode(), prompt, become.password if become else "", waits)
+
+
+def _find_python(connection: Connection, a: str, b: str, waits: bool) -> str:
+    arguments = [BOOTSTRAP, a, b, str(len(packed_agent())), _packed_hash(), "wait" if waits else "go"]
+    rest = "-ISX utf8 -c " + " ".join(map(shlex.quote, arguments))
+    if connection.python != "auto":
+        return f"exec {shlex.quote(connection.python)} {rest}"
+    if connection.kind == "local" and connection.become is None:
+        return f"exec {shlex.quote(sys.executable)} {rest}"
+    return (
+        f'for p in {" ".join(PYTHONS)}; do if command -v "$p" >/dev/null 2>&1; then exec "$p" {rest}; fi; done; '
+        f'printf "%s-%s-none\\n" {a} {b}'
+    )
+
+
+def _become(become: BecomeUser, command: str, p: str, q: str) -> tuple[str, bytes]:
+    """(command, the prompt that asks for the password)."""
+    user, inner = shlex.quote(become.user), shlex.quote(command)
+    if become.method == "sudo":
+        if not become.password:
+            return f"LC_ALL=C exec sudo -H -n {become.flags} -u {user} -- /bin/sh -c {inner}", b""
+        return (
+            f"LC_ALL=C exec sudo -H -k -S -p '{p}''{q}' {become.flags} -u {user} -- /bin/sh -c {inner}",
+            (p + q).encode(),
+        )
+    if become.method == "su":
+        inner = shlex.quote("unset LC_ALL; " + command)
+        return f"LC_ALL=C exec su {become.flags} {user} -c {inner}", b"Password: " if become.password else b""
+    if become.method == "doas" and not become.password:
+        return f"exec doas -n {become.flags} -u {user} /bin/sh -c {inner}", b""
+    if become.method == "doas":
+        raise Refused("become_method doas with a password is not supported", help="permit nopass in doas.conf")
+    raise Refused(f"become_method {become.method!r} is not supported", help="use sudo, su or doas")
+
+
+def greet(pipe: Pipe, launch: Launch, connection: Connection, first: Callable[[], bytes]) -> bytes:
+    """Bring the agent to its hello; what followed the hello in the pipe. Unreachable says what stood in the way.
+
+    `first` gives the frames that go with the agent, in the same packet.
+    """
+    until = time.monotonic() + max(connection.connect_timeout, 1.0)
+    seen = b""
+    asked = sent = False
+    if not launch.waits:
+        pipe.send(packed_agent() + first())
+    while True:
+        before, found, after = seen.partition(launch.mark + b"-hello\n")
+        if found:
+            return after
+        _refuse(seen, launch, connection)
+        if launch.waits and not sent and launch.mark + b"-ready\n" in seen:
+            sent = True
+            pipe.send(packed_agent() + first())
+        elif launch.prompt and not sent and launch.prompt in seen:
+            if asked:
+                raise Unreachable(f"{connection.name}: the password for {_identity(connection)} was refused")
+            asked = True
+            seen = before.rpartition(launch.prompt)[2]
+            pipe.send(launch.password.encode("utf-8", "surrogateescape") + b"\n")
+            continue
+        data = pipe.receive(max(0.0, until - time.monotonic()))
+        if not data:
+            raise _no_hello(connection, seen, timed_out=data is None)
+        seen = (seen + data)[-NOISE_LIMIT:]
+
+
+def _refuse(seen: bytes, launch: Launch, connection: Connection) -> None:
+    hint = "set ansible_python_interpreter to a Python of 3.7 or newer"
+    if launch.mark + b"-none\n" in seen:
+        raise Unreachable(f"{connection.name}: no Python was found ({', '.join(PYTHONS)})", help=hint)
+    _, old, rest = seen.partition(launch.mark + b"-old-")
+    if old and b"\n" in rest:
+        version = rest.partition(b"\n")[0].decode("ascii", "replace")
+        raise Unreachable(f"{connection.name}: its Python is {version}; the agent needs 3.7 or newer", help=hint)
+
+
+def _no_hello(connection: Connection, seen: bytes, *, timed_out: bool) -> Unreachable:
+    said = " ".join(seen.decode("utf-8", "replace").split())[-400:]
+    why = f"did not start within {connection.connect_timeout:g} s" if timed_out else "could not be started"
+    help = ""
+    if connection.become and "password" in said.lower():
+        help = "give the password: -K, or ansible_become_password"
+    return Unreachable(
+        f"{connection.name}: the agent {why} as {_identity(connection)}" + (f": {said}" if said else ""), help=help
+    )
+
+
+def _identity(connection: Connection) -> str:
+    become = connection.become
+    if become:
+        return f"{become.user} by {become.method}"
+    return connection.user or "the login user"

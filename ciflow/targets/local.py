@@ -1,0 +1,60 @@
+"""The controller's own machine as a target: the agent is a child process in a session of its own."""
+
+from __future__ import annotations
+
+import os
+import select
+import socket
+import subprocess
+
+from ciflow.diagnostics import Lost, Unreachable
+from ciflow.targets.connection import Connection
+
+SEND_TIMEOUT = 30.0  # seconds
+
+
+class LocalPipe:
+    """One socket pair: the child has its end as stdin, stdout and stderr."""
+
+    def __init__(self, command: str) -> None:
+        ours, theirs = socket.socketpair()
+        with theirs:
+            self._process = subprocess.Popen(
+                ["/bin/sh", "-c", command], stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True
+            )
+        self._socket = ours
+        self._sender = ours.dup()
+        self._sender.settimeout(SEND_TIMEOUT)
+
+    def send(self, data: bytes) -> None:
+        try:
+            self._sender.sendall(data)
+        except OSError as e:
+            raise Lost(f"the local agent is gone: {e}") from e
+
+    def receive(self, timeout: float) -> bytes | None:
+        try:
+            if not select.select([self._socket], [], [], timeout)[0]:
+                return None
+            return self._socket.recv(256 * 1024)
+        except (OSError, ValueError):  # closed by our side meanwhile
+            return b""
+
+    def close(self) -> None:
+        for end in (self._sender, self._socket):
+            try:
+                end.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                continue  # the other end went first
+        self._sender.close()
+        self._process.poll()
+
+
+def open_local(connection: Connection, command: str) -> LocalPipe:
+    """Start `command` by /bin/sh here."""
+    if connection.user and connection.user != os.environ.get("USER", connection.user):
+        raise Unreachable(
+            f"{connection.name}: a local connection is always the user who runs ciflow, not {connection.user}",
+            help="use become, or connection: ssh",
+        )
+    return LocalPipe(command)

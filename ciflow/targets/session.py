@@ -1,0 +1,392 @@
+"""A session: one agent on one host for one identity, with many lanes of operations.
+
+Calls come from the engine's loop and never wait for the host; what happens comes back as events through `inbox`,
+called from the session's own thread. `submit` only gathers, `flush` sends all of it at once, so that operations that
+are sent ahead leave in one packet.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, TypeAlias
+
+from ciflow.diagnostics import CiflowError, Locked, Lost, Unreachable
+from ciflow.encoding import decode_reply
+from ciflow.model import Operation, Reply
+from ciflow.targets import TARGETS, wire
+from ciflow.targets.connection import Connection, Pipe
+from ciflow.targets.launch import greet, plan_launch
+from ciflow.targets.upload import Upload, pack
+
+SEND_SLICE = 256 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """The agent answers. `hello` has user, uid, home, python, pid, journal (its identity: keep the run's first one,
+    for `ask`), token, and warning (not empty: there is no journal, lost operations will be unknown)."""
+
+    session: Session
+    hello: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    session: Session
+    key: str
+    reply: Reply
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """Output of an Exec while it runs: `stream` is stdout or stderr. The reply has it again, whole or abridged."""
+
+    session: Session
+    key: str
+    stream: str
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What the host's journal says: done (with the reply), running (an Answer follows), absent, or unknown."""
+
+    session: Session
+    key: str
+    state: str
+    reply: Reply | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """The last event of a session. `error` is None after `close`; Unreachable: it never was ready; Lost: the
+    connection broke; Locked: a run with a greater token holds the project there."""
+
+    session: Session
+    error: CiflowError | None = None
+
+
+SessionEvent: TypeAlias = Ready | Answer | Output | Asked | Ended
+
+
+@dataclass(slots=True)
+class _Flight:
+    """One operation (or question) on its way, by the number of its stream."""
+
+    key: str
+    asked: bool = False
+    streams: tuple[bytearray, bytearray] = field(default_factory=lambda: (bytearray(), bytearray()))
+    ungranted: int = 0
+    upload: Upload | None = None
+
+
+class Session:
+    """See the module. Made by `open`; all methods may be called from any thread and return at once."""
+
+    def __init__(
+        self, connection: Connection, project: str, run: str, token: int, inbox: Callable[[SessionEvent], None]
+    ) -> None:
+        self.connection = connection
+        self._begin = {"t": "begin", "project": project, "run": run, "token": token}
+        self._inbox = inbox
+        self._lock = threading.RLock()  # of all below
+        self._sending = threading.Lock()  # of the pipe's way out
+        self._pipe: Pipe | None = None
+        self._buffer: list[bytes] = []
+        self._flights: dict[int, _Flight] = {}
+        self._gates: dict[str, list[_Gated]] = {}
+        self._number = 0
+        self._hello: dict[str, Any] = {}
+        self._error: CiflowError | None = None
+        self._closed = False
+        self._messages = wire.Messages()
+
+    @staticmethod
+    def open(
+        connection: Connection, *, project: str, run: str, token: int, inbox: Callable[[SessionEvent], None]
+    ) -> Session:
+        """Start connecting; Ready or Ended follows. Operations may be submitted at once: they go with the agent."""
+        session = Session(connection, project, run, token, inbox)
+        threading.Thread(target=session._live, name=f"session {connection.name}", daemon=True).start()
+        return session
+
+    # --- what the engine says
+
+    def submit(self, lane: str, key: str, operation: Operation, guard: str = "", check: bool = False) -> None:
+        """Queue an operation for `lane`; `guard` is "", "after-ok" or "always". Call `flush` when all are queued."""
+        with self._lock:
+            number = self._next()
+            message, upload = pack(operation, check)
+            message.update(t="op", lane=lane, key=key, id=number, guard=guard)
+            self._flights[number] = _Flight(key, upload=upload)
+            gate = self._gates.get(lane)
+            if gate is not None:
+                gate.append(_Gated(key, message, upload))
+            elif upload is not None and not upload.sha256:
+                self._gates[lane] = [_Gated(key, message, upload)]
+                threading.Thread(target=self._open_gate, args=(lane,), daemon=True).start()
+            else:
+                self._buffer.append(wire.encode_message(message))
+
+    def flush(self) -> None:
+        """Send all that was submitted, in one go."""
+        with self._lock:
+            if self._pipe is None or not self._buffer:
+                return
+        self._send(b"")
+
+    def ask(self, keys: Iterable[str], journal: str = "") -> None:
+        """Ask the host what became of operations. `journal` is the identity of the run's first hello there: if the
+        host's journal is another by now, what it doesn't know is unknown, not absent."""
+        with self._lock:
+            pairs = [(key, self._next()) for key in keys]
+            self._flights.update((number, _Flight(key, asked=True)) for key, number in pairs)
+            self._say({"t": "ask", "keys": pairs, "journal": journal})
+
+    def cancel(self, lane: str, from_key: str) -> None:
+        """Drop what is not started in `lane`, from `from_key` on: each is answered `skipped`."""
+        with self._lock:
+            gate = self._gates.get(lane, [])
+            at = next((n for n, item in enumerate(gate) if item.key == from_key), len(gate))
+            dropped = [item.key for item in gate[at:]]
+            del gate[at:]
+        self._say({"t": "cancel", "lane": lane, "from": from_key})
+        for key in dropped:
+            self._inbox(Answer(self, key, Reply(status="skipped", ok=False, error="cancelled before it started")))
+
+    def abort(self, key: str) -> None:
+        """End an operation that is under way, with its whole process group."""
+        self._say({"t": "abort", "key": key})
+
+    def acknowledge(self, keys: Iterable[str]) -> None:
+        """These replies are safe in the store: the host may forget them when the run ends."""
+        self._say({"t": "ack", "keys": list(keys)})
+
+    def end(self, run: str) -> None:
+        """The run is over: acknowledged records are removed from the host."""
+        self._say({"t": "end", "run": run})
+
+    def close(self) -> None:
+        """Let go of the host. What is under way there goes on; what is not started is dropped."""
+        with self._lock:
+            self._closed = True
+            pipe = self._pipe
+        if pipe is not None:
+            pipe.close()
+
+    # --- sending
+
+    def _next(self) -> int:
+        self._number += 1
+        return self._number
+
+    def _say(self, message: dict[str, Any]) -> None:
+        """Send a small message now, after all that was submitted before it."""
+        with self._lock:
+            self._buffer.append(wire.encode_message(message))
+            if self._pipe is None:
+                return
+        self._send(b"")
+
+    def _send(self, data: bytes) -> None:
+        """Send what is gathered, then `data`. A failure ends the session; its event tells."""
+        with self._sending:
+            with self._lock:
+                pipe = self._pipe
+                if pipe is None or self._error is not None:
+                    return
+                gathered = b"".join(self._buffer) + data
+                self._buffer.clear()
+            try:
+                pipe.send(gathered)
+            except CiflowError as e:
+                self._error = e
+                pipe.close()
+
+    def _open_gate(self, lane: str) -> None:
+        """Hash the large files of a lane, one after the other, and let pass what was waiting behind each."""
+        while True:
+            with self._lock:
+                gate = self._gates[lane]
+                if not gate:
+                    del self._gates[lane]
+                    return
+                item = gate[0]
+            failure = item.measure()
+            with self._lock:
+                if not gate or gate[0] is not item:
+                    continue
+                gate.pop(0)
+                if not failure:
+                    self._buffer.append(wire.encode_message(item.message))
+            if failure:
+                self._inbox(Answer(self, item.key, Reply(ok=False, error=failure)))
+            self._send(b"")
+
+    # --- the session's thread
+
+    def _live(self) -> None:
+        error: CiflowError | None = None
+        try:
+            launch = plan_launch(self.connection)
+            pipe = TARGETS[self.connection.kind](self.connection, launch.command)
+            try:
+                self._listen(pipe, greet(pipe, launch, self.connection, self._first))
+            finally:
+                pipe.close()
+        except CiflowError as e:
+            error = e if self._hello else _never_ready(self.connection, e)
+        except Exception as e:
+            error = Lost(f"{self.connection.name}: {type(e).__name__}: {e}")
+            error.__cause__ = e
+        self._inbox(Ended(self, None if self._closed else self._error or error))
+
+    def _first(self) -> bytes:
+        with self._lock:
+            gathered = wire.encode_message(self._begin) + b"".join(self._buffer)
+            self._buffer.clear()
+            return gathered
+
+    def _listen(self, pipe: Pipe, rest: bytes) -> None:
+        decoder = wire.Decoder()
+        with self._lock:
+            self._pipe = pipe
+            closed = self._closed
+        if closed:
+            return
+        self._send(b"")
+        heard = beaten = time.monotonic()
+        data: bytes | None = rest
+        while True:
+            now = time.monotonic()
+            if data:
+                heard = now
+                for frame in decoder.feed(data):
+                    self._handle(frame)
+            if now - beaten >= wire.HEARTBEAT:
+                beaten = now
+                self._send(wire.HEARTBEAT_FRAME)
+            if now - heard > wire.MISSED * wire.HEARTBEAT:
+                raise Lost(f"{self.connection.name}: nothing was heard for {now - heard:.0f} s")
+            data = pipe.receive(max(0.0, beaten + wire.HEARTBEAT - now))
+            if data == b"":
+                raise Lost(f"{self.connection.name}: the connection ended")
+
+    def _handle(self, frame: wire.Frame) -> None:
+        if frame.kind == wire.Kind.OUTPUT:
+            self._on_output(frame)
+        elif frame.kind == wire.Kind.CREDIT:
+            with self._lock:
+                flight = self._flights.get(frame.stream)
+            if flight is not None and flight.upload is not None:
+                flight.upload.credit += int.from_bytes(frame.payload, "big")
+                self._stream(frame.stream, flight)
+        elif frame.kind == wire.Kind.MESSAGE:
+            message = self._messages.add(frame)
+            if message is not None:
+                self._on_message(message)
+
+    def _on_output(self, frame: wire.Frame) -> None:
+        with self._lock:
+            flight = self._flights.get(frame.stream)
+        if flight is None:
+            return
+        which = 1 if frame.flags & wire.STDERR else 0
+        flight.streams[which].extend(frame.payload)
+        flight.ungranted += len(frame.payload)
+        if flight.ungranted >= wire.CREDIT // 2:
+            self._send(wire.encode_credit(frame.stream, flight.ungranted))
+            flight.ungranted = 0
+        if not frame.flags & wire.QUIET:
+            self._inbox(Output(self, flight.key, "stderr" if which else "stdout", frame.payload))
+
+    def _on_message(self, message: dict[str, Any]) -> None:
+        kind = message["t"]
+        if kind == "answer":
+            self._on_answer(message)
+        elif kind == "asked":
+            self._on_asked(message)
+        elif kind == "want":
+            self._on_want(message)
+        elif kind == "hello":
+            self._hello.update(message)
+        elif kind == "begun":
+            self._hello.update(journal=message["journal"], token=message["token"], warning=message["warning"])
+            self._inbox(Ready(self, self._hello))
+        elif kind == "superseded":
+            raise Locked(
+                f"{self.connection.name}: run {message['run']} has taken this project there (token {message['token']})",
+                help="wait for it, or take the project with a greater token",
+            )
+        elif kind == "fault":
+            raise Lost(f"{self.connection.name}: the agent failed: {message['error']}")
+
+    def _on_answer(self, message: dict[str, Any]) -> None:
+        with self._lock:
+            flight = self._flights.pop(message["id"], None)
+        if flight is None:
+            return
+        if flight.upload is not None:
+            flight.upload.close()
+        reply = decode_reply(message["reply"])
+        out, err = (bytes(s[:n]) for s, n in zip(flight.streams, message["streamed"], strict=True))
+        if out or err:
+            reply = replace(reply, stdout=out + reply.stdout, stderr=err + reply.stderr)
+        if flight.asked:
+            self._inbox(Asked(self, flight.key, "done", reply))
+        else:
+            self._inbox(Answer(self, flight.key, reply))
+
+    def _on_asked(self, message: dict[str, Any]) -> None:
+        number, state = message["id"], message["state"]
+        if state == "done":
+            return  # the reply follows
+        with self._lock:
+            if state == "running":
+                self._flights[number].asked = False
+            else:
+                del self._flights[number]
+        self._inbox(Asked(self, message["key"], state))
+
+    def _on_want(self, message: dict[str, Any]) -> None:
+        flight = self._flights[message["id"]]
+        if flight.upload is not None:
+            flight.upload.offset = message["offset"]
+            self._stream(message["id"], flight)
+
+    def _stream(self, number: int, flight: _Flight) -> None:
+        """Send as much of a large Write's content as the agent will take now."""
+        upload = flight.upload
+        while upload is not None and (piece := upload.next(wire.MAX_PAYLOAD)):
+            self._send(wire.encode_frame(wire.Frame(wire.Kind.CONTENT, number, piece)))
+        if upload is not None and upload.fell_short:
+            self.abort(flight.key)
+
+
+@dataclass(slots=True)
+class _Gated:
+    """An operation that waits for the hash of a large file, its own or that of one before it in its lane."""
+
+    key: str
+    message: dict[str, Any]
+    upload: Upload | None
+
+    def measure(self) -> str:
+        """Hash the file, where there is one; what went wrong in plain words, or ""."""
+        if self.upload is None:
+            return ""
+        try:
+            self.upload.measure()
+        except OSError as e:
+            return f"cannot read {self.upload.source}: {e.strerror}"
+        self.message.update(size=self.upload.size, sha256=self.upload.sha256)
+        return ""
+
+
+def _never_ready(connection: Connection, error: CiflowError) -> CiflowError:
+    if isinstance(error, Lost):
+        return Unreachable(f"{connection.name}: {error.message}")
+    return error
