@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 from ciflow.diagnostics import Refused
-from ciflow.rollout.routers import envoy
+from ciflow.rollout.routers import envoy, haproxy
 from ciflow.rollout.routers.dial import (
     WHOLE,
     Counts,
@@ -19,6 +19,7 @@ from ciflow.rollout.routers.dial import (
     Fenced,
     Guard,
     Manifest,
+    NotKept,
     Router,
     RouterError,
     Sample,
@@ -34,6 +35,7 @@ __all__ = [
     "Fenced",
     "Guard",
     "Manifest",
+    "NotKept",
     "Router",
     "RouterError",
     "Sample",
@@ -47,6 +49,7 @@ Factory: TypeAlias = Callable[[Mapping[str, Any], str, Mapping[str, Slot], str, 
 
 ROUTERS: dict[str, Factory] = {
     "envoy": envoy.build,
+    "haproxy": haproxy.build,
 }
 
 

@@ -4,7 +4,8 @@ Nothing here does I/O or reads a clock. A router's methods are generators: they 
 are sent replies, so that the engine can predict, record and resume a turn of the dial like any task.
 
 RouterError   the router is not there, not as it must be, or did not do what it was told
-`- Fenced     another writer's token stands at the router: this writer must stop (a `Locked`: exit 6)
+`- NotKept    traffic moved as told, but the router's host could not write it down for a restart
+Fenced        another writer's token stands at the router: this writer must stop (a `Locked`: exit 6)
 """
 
 from __future__ import annotations
@@ -27,6 +28,14 @@ class RouterError(CiflowError):
     """The router can't do what it was asked: where, why, and in `help` what to do."""
 
     exit_code = ExitCode.UNREACHABLE
+
+
+class NotKept(RouterError):
+    """The router has the new dial in force, but its disk has not: a restart of the router would lose it."""
+
+    def __init__(self, message: str, dial: Dial) -> None:
+        super().__init__(message, help="Make room on that host's disk, then turn the dial to the same share again.")
+        self.dial = dial
 
 
 class Fenced(Locked):
@@ -225,7 +234,8 @@ class Router(Protocol):
         """Compare-and-set, then read back: the router has `to` when this returns.
 
         Refused (`Fenced`) unless the router's token is `expect`. `to.token` is `expect`, or greater to take over.
-        A dial that is not at rest needs a `lease` (seconds). A `to` with another `live` is a promotion.
+        A dial that is not at rest needs a `lease` (seconds): the dead-man is armed before any traffic moves.
+        A `to` with another `live` is a promotion. Raises NotKept when traffic moved but the disk was full.
         """
         ...
 
@@ -252,6 +262,15 @@ def check_turn(router: Router, now: Dial, to: Dial, expect: int, lease: float) -
         raise ValueError("a dial that is not at rest needs a lease")
     if now.token != expect:
         raise Fenced(router.service, router.host, expect, now)
+
+
+def newest(in_force: Dial, *written: Dial | None) -> Dial:
+    """The share in force, with all else from the newest commit.
+
+    A crash between the write to disk and the turn leaves a newer commit on disk: its token counts.
+    """
+    latest = max((in_force, *(dial for dial in written if dial)), key=Dial.order)
+    return in_force if latest.order() == in_force.order() else replace(latest, share=in_force.share)
 
 
 def done(reply: Reply, what: str, host: str, help: str = "") -> Reply:

@@ -45,6 +45,7 @@ from ciflow.rollout.routers.dial import (
     Slot,
     check_turn,
     done,
+    newest,
 )
 from ciflow.rollout.routers.guard import agent_guard
 from ciflow.rollout.routers.settings import absolute, only, tester
@@ -149,24 +150,21 @@ class EnvoyRouter:
     def read(self) -> Asked[Dial]:
         """The share in force from Envoy itself; token, live slot and manifest from the newest commit."""
         safe = yield from self._file("safe.json")
-        return self._newest((yield from self._in_force()), safe)
+        return newest((yield from self._in_force()), safe.dial)
 
     def turn(self, to: Dial, expect: int, lease: float = 0.0) -> Asked[Dial]:
         """Both files by compare-and-set on what was read before the token was looked at, then Envoy's own word."""
         safe = yield from self._file("safe.json")
         file = yield from self._file("dial.json")
-        now = self._newest((yield from self._in_force()), safe, file)
+        now = newest((yield from self._in_force()), safe.dial, file.dial)
         check_turn(self, now, to, expect, lease)
         revision = now.revision + 1 if to.token == now.token else 1
         to = replace(to, revision=revision, expires=0.0)
         yield from self._replace("safe.json", to.settled(), safe.sha, expect)
+        if not to.at_rest:
+            yield from agent_guard(self.host, self._key("guard"), (self._give_back(),), lease, (), False)
         yield from self._replace("dial.json", to, file.sha, expect)
         return (yield from self._read_back(to, expect))
-
-    def _newest(self, in_force: Dial, *files: _File) -> Dial:
-        """A crash between the two writes leaves a newer commit in the files than in force: its token counts."""
-        newest = max((in_force, *(file.dial for file in files if file.dial)), key=Dial.order)
-        return replace(newest, share=in_force.share)
 
     def _read_back(self, to: Dial, expect: int) -> Asked[Dial]:
         for _ in range(LOOKS):

