@@ -8,7 +8,6 @@ legal text everywhere (PostgreSQL: column type `json`; `jsonb` refuses surrogate
 from __future__ import annotations
 
 import dataclasses
-import functools
 import json
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -46,7 +45,7 @@ def dumps(value: Any) -> str:
 
 def _encode_fields(value: Any) -> dict[str, Any]:
     encoded = {}
-    for name, default in _defaults(type(value)):
+    for name, default in _DEFAULTS[type(value)]:
         content = getattr(value, name)
         if content != default:
             encoded[name] = _plain(content)
@@ -68,24 +67,14 @@ def _plain(value: Any) -> Any:
 
 
 def _decode_fields(kind: type[Any], encoded: Mapping[str, Any]) -> Any:
-    decoders = _decoders(kind)
+    decoders = _FIELD_DECODERS[kind]
     return kind(**{name: decoders[name](content) for name, content in encoded.items() if name != "op"})
-
-
-@functools.cache
-def _defaults(kind: type[Any]) -> tuple[tuple[str, Any], ...]:
-    return tuple((f.name, _default(f)) for f in dataclasses.fields(kind))
 
 
 def _default(field: dataclasses.Field[Any]) -> Any:
     if field.default_factory is not dataclasses.MISSING:
         return field.default_factory()
     return field.default
-
-
-@functools.cache
-def _decoders(kind: type[Any]) -> dict[str, Callable[[Any], Any]]:
-    return {f.name: _DECODERS.get(str(f.type), _same) for f in dataclasses.fields(kind)}
 
 
 def _same(value: Any) -> Any:
@@ -110,10 +99,16 @@ def _watches(encoded: list[Mapping[str, Any]]) -> tuple[Watch, ...]:
 
 
 # By the annotation of a field in ciflow/model.py.
-_DECODERS: dict[str, Callable[[Any], Any]] = {
+_BY_ANNOTATION: dict[str, Callable[[Any], Any]] = {
     "bytes": _bytes,
     "tuple[str, ...]": tuple,
     "tuple[Operation, ...]": _operations,
     "tuple[Watch, ...]": _watches,
     "Talk | Http | Exec": decode_operation,
+}
+
+_KINDS: tuple[type[Any], ...] = (*OPERATIONS.values(), Reply)
+_DEFAULTS = {kind: tuple((f.name, _default(f)) for f in dataclasses.fields(kind)) for kind in _KINDS}
+_FIELD_DECODERS = {
+    kind: {f.name: _BY_ANNOTATION.get(str(f.type), _same) for f in dataclasses.fields(kind)} for kind in _KINDS
 }

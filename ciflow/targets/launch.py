@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import functools
 import hashlib
 import secrets
@@ -25,10 +26,10 @@ BOOTSTRAP = """
 import os,sys
 a,b,n,h,w=sys.argv[1:6]
 m=a+"-"+b
-def say(s):os.write(1,(m+s).encode())
+def say(s):os.write(1,(m+s+"\\n").encode())
 if sys.version_info<(3,7):
- say("-old-%d.%d\\n"%sys.version_info[:2]);sys.exit(1)
-if w=="wait":say("-ready\\n")
+ say("-old-%d.%d"%sys.version_info[:2]);sys.exit(1)
+if w=="wait":say("-ready")
 n=int(n);p=b""
 while len(p)<n:
  c=os.read(0,n-len(p))
@@ -63,6 +64,13 @@ def _packed_hash() -> str:
     return hashlib.sha256(packed_agent() + BOOTSTRAP.encode()).hexdigest()[:16]
 
 
+@functools.cache
+def _bootstrap() -> str:
+    """BOOTSTRAP on one line without a backslash or quote that csh or fish, as login shells, would see otherwise."""
+    packed = base64.b64encode(zlib.compress(BOOTSTRAP.encode())).decode()
+    return f'import zlib,binascii;exec(zlib.decompress(binascii.a2b_base64("{packed}")))'
+
+
 @dataclass(frozen=True, slots=True)
 class Launch:
     """A command for the host's /bin/sh, and the marks by which its answers are told from a login's noise.
@@ -90,7 +98,7 @@ def plan_launch(connection: Connection) -> Launch:
 
 
 def _find_python(connection: Connection, a: str, b: str, waits: bool) -> str:
-    arguments = [BOOTSTRAP, a, b, str(len(packed_agent())), _packed_hash(), "wait" if waits else "go"]
+    arguments = [_bootstrap(), a, b, str(len(packed_agent())), _packed_hash(), "wait" if waits else "go"]
     rest = "-ISX utf8 -c " + " ".join(map(shlex.quote, arguments))
     if connection.python != "auto":
         return f"exec {shlex.quote(connection.python)} {rest}"
@@ -148,9 +156,9 @@ def greet(pipe: Pipe, launch: Launch, connection: Connection, first: Callable[[]
             pipe.send(launch.password.encode("utf-8", "surrogateescape") + b"\n")
             continue
         data = pipe.receive(max(0.0, until - time.monotonic()))
-        if not data:
+        if data == b"" or (data is None and time.monotonic() >= until):
             raise _no_hello(connection, seen, timed_out=data is None)
-        seen = (seen + data)[-NOISE_LIMIT:]
+        seen = (seen + (data or b""))[-NOISE_LIMIT:]
 
 
 def _refuse(seen: bytes, launch: Launch, connection: Connection) -> None:

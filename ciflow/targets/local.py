@@ -19,8 +19,9 @@ class LocalPipe:
     def __init__(self, command: str) -> None:
         ours, theirs = socket.socketpair()
         with theirs:
+            end = theirs.fileno()
             self._process = subprocess.Popen(
-                ["/bin/sh", "-c", command], stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True
+                ["/bin/sh", "-c", command], stdin=end, stdout=end, stderr=end, start_new_session=True
             )
         self._socket = ours
         self._sender = ours.dup()

@@ -1,0 +1,147 @@
+"""What ssh's options and configuration say about a route to a host. Pure: parsed settings in, a Route out."""
+
+from __future__ import annotations
+
+import getpass
+import shlex
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from ciflow.diagnostics import Refused
+from ciflow.targets.connection import Connection
+
+Settings = Mapping[str, list[str]]  # option in lower case -> its values, in order
+
+FLAGS = {"-i": "identityfile", "-l": "user", "-p": "port", "-J": "proxyjump", "-F": "configfile"}
+BARE_FLAGS = frozenset(["-4", "-6", "-A", "-a", "-C", "-K", "-k", "-n", "-q", "-T", "-t", "-v", "-x", "-X", "-Y"])
+UNDERSTOOD = frozenset(
+    """
+    identityfile user port proxyjump proxycommand hostname userknownhostsfile hostkeyalias globalknownhostsfile
+    stricthostkeychecking connecttimeout identitiesonly configfile
+    """.split()
+)
+# Options that change comfort or speed, never where a connection leads or whom it trusts.
+HARMLESS = frozenset(
+    """
+    controlmaster controlpath controlpersist serveraliveinterval serveralivecountmax compression forwardagent
+    forwardx11 loglevel batchmode tcpkeepalive preferredauthentications requesttty gssapiauthentication
+    kbdinteractiveauthentication passwordauthentication pubkeyauthentication checkhostip addkeystoagent
+    hashknownhosts updatehostkeys addressfamily connectionattempts numberofpasswordprompts visualhostkey sendenv
+    setenv ciphers macs kexalgorithms hostkeyalgorithms pubkeyacceptedkeytypes pubkeyacceptedalgorithms ipqos
+    rekeylimit
+    """.split()
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """One hop: where, as whom, with which keys, and which host keys are trusted.
+
+    `strict` is yes (unknown keys are refused), accept-new, or no. `jump` are hops before this one, outermost first.
+    """
+
+    address: str
+    port: int
+    user: str
+    keys: tuple[str, ...]
+    known_hosts: tuple[str, ...]
+    strict: str
+    alias: str = ""
+    jump: tuple[str, ...] = ()
+    proxy_command: str = ""
+    only_these_keys: bool = False
+    timeout: float = 10.0
+
+
+def parse_arguments(text: str) -> Settings:
+    """`ansible_ssh_common_args`. Refused names an option that would be ignored otherwise."""
+    words = shlex.split(text)
+    settings: dict[str, list[str]] = {}
+    while words:
+        word = words.pop(0)
+        flag, rest = word[:2], word[2:]
+        if flag == "-o":
+            name, value = _option(rest or (words.pop(0) if words else ""))
+        elif flag in FLAGS:
+            name, value = FLAGS[flag], rest or (words.pop(0) if words else "")
+        elif flag in BARE_FLAGS:
+            continue
+        else:
+            raise Refused(f"ssh argument {word!r} is not understood", help="put it into ~/.ssh/config or remove it")
+        settings.setdefault(name, []).append(value)
+    return settings
+
+
+def _option(text: str) -> tuple[str, str]:
+    name, _, value = text.replace("=", " ", 1).strip().partition(" ")
+    if name.lower() not in UNDERSTOOD | HARMLESS:
+        raise Refused(f"ssh option {name} is not supported", help="remove it from ansible_ssh_common_args")
+    return name.lower(), value.strip().strip('"')
+
+
+def resolve(
+    connection: Connection,
+    lookup: Callable[[str, str], Settings],
+    environment: Mapping[str, str],
+    home: Path,
+) -> Route:
+    """The route to a host. First word counts: inventory, then its ssh arguments, then ssh's configuration.
+
+    `lookup(host, configuration file or "")` gives what ssh_config says about a host.
+    """
+    given = parse_arguments(connection.common_args)
+    wanted = connection.address or connection.name
+    config = lookup(wanted, _first(given, {}, "configfile"))
+    port = connection.port or int(_first(given, config, "port") or 22)
+    user = connection.user or _first(given, config, "user") or getpass.getuser()
+    known = _first(given, config, "userknownhostsfile") or "~/.ssh/known_hosts ~/.ssh/known_hosts2"
+    known += " " + (_first(given, config, "globalknownhostsfile") or "/etc/ssh/ssh_known_hosts")
+    keys = (*connection.private_keys, *given.get("identityfile", ()), *config.get("identityfile", ()))
+    return Route(
+        address=_first(given, config, "hostname") or wanted,
+        port=port,
+        user=user,
+        keys=tuple(dict.fromkeys(_expand(key, home) for key in keys)),
+        known_hosts=tuple(_expand(path, home) for path in known.split()),
+        strict=_strictness(_first(given, config, "stricthostkeychecking"), environment),
+        alias=_first(given, config, "hostkeyalias"),
+        jump=_jumps(_first(given, config, "proxyjump")),
+        proxy_command=_command(_first(given, config, "proxycommand")),
+        only_these_keys=_first(given, config, "identitiesonly").lower() == "yes",
+        timeout=float(_first(given, config, "connecttimeout") or connection.connect_timeout),
+    )
+
+
+def _first(given: Settings, config: Settings, name: str) -> str:
+    return next((value for settings in (given, config) for value in settings.get(name, ())), "")
+
+
+def _expand(path: str, home: Path) -> str:
+    return str(home) + path[1:] if path.startswith("~/") else path.replace("%d", str(home))
+
+
+def _strictness(word: str, environment: Mapping[str, str]) -> str:
+    if not word and environment.get("ANSIBLE_HOST_KEY_CHECKING", "").lower() in ("0", "false", "no", "off"):
+        return "no"
+    return {"no": "no", "off": "no", "accept-new": "accept-new"}.get(word.lower(), "yes")
+
+
+def _jumps(text: str) -> tuple[str, ...]:
+    return () if text.lower() in ("", "none") else tuple(hop.strip() for hop in text.split(","))
+
+
+def _command(text: str) -> str:
+    return "" if text.lower() == "none" else text
+
+
+def parse_hop(text: str) -> tuple[str, str, int]:
+    """(user, host, port) of one hop of ProxyJump: [user@]host[:port], or ssh://..; 0 and "" are "not said"."""
+    user, _, place = text.removeprefix("ssh://").rpartition("@")
+    if place.startswith("["):
+        host, _, port = place[1:].partition("]")
+        return user, host, int(port.lstrip(":") or 0)
+    host, colon, port = place.rpartition(":")
+    if not colon or ":" in host:
+        return user, place, 0
+    return user, host, int(port)
