@@ -21,12 +21,14 @@ EMPTY: Mapping[str, Any] = {}
 class Template:
     """Text from a trusted source that may hold `{{ }}` or `{% %}`. Plain `str` values are data, never rendered.
 
-    `expression` marks a bare expression (`when:`), whose source has no braces.
+    `expression` marks a bare expression (`when:`), whose source has no braces. `marks` place every character:
+    (offset in source, line, column), from which on the text runs on.
     """
 
     source: str
     span: Span
     expression: bool = False
+    marks: tuple[tuple[int, int, int], ...] = field(default=(), compare=False, repr=False)
 
 
 # A value in a playbook: a scalar, a Template, or lists and mappings of values.
@@ -101,6 +103,12 @@ class Task:
     role: str = ""  # name of the role it came from
     role_path: str = ""
     base: str = ""  # folder that relative `src` names are looked up from first
+    defaults: tuple[Mapping[str, Value], ...] = ()  # of its own role and what that depends on, nearest last
+    params: tuple[Mapping[str, Value], ...] = ()  # role and include parameters, innermost last
+    background: Value = 0  # `async`: seconds it may run on its own; 0: the play waits
+    poll: Value = 15
+    irreversible: bool = False  # it can't be undone: named before apply, asked about by a rollback across it
+    inherit: Any = field(default=None, compare=False, repr=False)  # what tasks included here inherit (lang's own)
     spans: Mapping[str, Span] = field(default_factory=dict)  # of each keyword and argument, by name
 
 
@@ -263,7 +271,8 @@ class Stat:
     """What lies at `path`; nothing there is a good reply with {exists: false}.
 
     Data {exists, kind (file directory link fifo socket block char), mode ("0644"), uid, gid, owner, group, size,
-    mtime, atime, ctime, inode, device, links, target (as the link says), real (fully resolved), hash (hex)}.
+    mtime, atime, ctime, inode, device, nlink, readable, writable, executable, hash (hex); of a link, target (as it
+    says) and source (where that leads)}.
     """
 
     path: str
@@ -288,7 +297,8 @@ class Write:
     `mode` is octal text or symbolic; `validate` is argv with `%s` for the temporary file; `expect` is the
     sha256 the file must have ("absent": no file), or the write is refused (compare-and-set).
     `source` (controller's file) replaces `content` for large files: streamed, never held whole.
-    Data: {before, after} sha256 or "", {backup} path, and {diff: [before, after]} when asked.
+    Data: {before, after} sha256 or "", {backup} path, {diff: [before, after]} when asked, and as far as the file is
+    there mode, owner, group, uid, gid, size as they are now (Edit, Attrs, Copy and Mkdir tell these as well).
     """
 
     path: str

@@ -7,8 +7,10 @@ import posixpath
 from collections.abc import Generator, Mapping
 from typing import Any
 
-from ciflow.model import Change, Context, Exec, Outcome, Probe, Reply, Stat, Step, Steps, Walk
+from ciflow.model import Change, Context, Exec, Outcome, Probe, Read, Reply, Stat, Step, Steps, Walk
 from ciflow.modules.replies import failure, process_data, process_message
+
+SPILL_LIMIT = 256 * 1024 * 1024  # bytes of output that a controller may be asked to hold at once
 
 
 def stdin(args: Mapping[str, Any]) -> bytes:
@@ -35,7 +37,7 @@ def execute(operation: Exec, cmd: str | list[str], context: Context, *, strip: b
 def process_outcome(reply: Reply, cmd: str | list[str], operation: Exec, *, strip: bool = True) -> Outcome:
     """What a finished, guarded or lost process came to."""
     if reply.status == "skipped":
-        return not_run(cmd, "Did", reply.error or _guards(operation))
+        return not_run(cmd, "Did", _guard(operation, str(reply.data.get("because", ""))))
     data = process_data(reply, cmd, strip=strip)
     if reply.status != "done":
         return failure(reply, data)
@@ -59,9 +61,11 @@ def not_run(cmd: str | list[str], verb: str, reason: str) -> Outcome:
     return Outcome(msg=f"{verb} not run command since {reason}", data=data)
 
 
-def _guards(operation: Exec) -> str:
-    reasons = [f"'{operation.creates}' exists"] if operation.creates else []
-    return " or ".join(reasons + ([f"'{operation.removes}' does not exist"] if operation.removes else []))
+def _guard(operation: Exec, name: str) -> str:
+    """Which of the two kept it back, in words; the host says so where there are two."""
+    if name == "removes" or not operation.creates:
+        return f"'{operation.removes}' does not exist"
+    return f"'{operation.creates}' exists"
 
 
 def held_back(operation: Exec) -> Generator[Step, Reply, str]:
@@ -82,3 +86,14 @@ def _present(pattern: str, cwd: str) -> Generator[Step, Reply, bool]:
         return bool(reply.data.get("exists"))
     reply = yield Probe(Walk(path=folder or ".", depth=1))
     return any(fnmatch.fnmatchcase(posixpath.basename(e["path"]), name) for e in reply.data.get("entries", ()))
+
+
+def whole_stdout(reply: Reply) -> Generator[Step, Reply, bytes | Reply]:
+    """All that a program wrote: from the host's spill file where the reply holds only its ends; a bad reply else."""
+    if not reply.truncated:
+        return reply.stdout
+    spilled = reply.spilled.get("stdout")
+    if spilled is None:
+        return reply
+    read = yield Probe(Read(path=spilled, limit=SPILL_LIMIT))
+    return read.stdout if read.status == "done" and read.ok else read

@@ -42,7 +42,7 @@ def into(operation: Write | Copy, name: str, directory_mode: str = "") -> Genera
     if reply.errno == "EISDIR" and not folder:
         path = posixpath.join(dest, name)
         reply = yield Change(_at(operation, path), last=True)
-    elif reply.errno == "ENOENT" and folder:
+    elif reply.errno == "ENOENT" and folder and "/" in dest.rstrip("/"):
         made = yield Change(Mkdir(path=dest, mode=directory_mode))
         if made.status != "done" or not made.ok:
             return path, made

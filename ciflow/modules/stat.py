@@ -27,11 +27,11 @@ _SAME = {
     "ctime": "ctime",
     "inode": "inode",
     "dev": "device",
-    "nlink": "links",
+    "nlink": "nlink",
     "pw_name": "owner",
     "gr_name": "group",
     "readable": "readable",
-    "writeable": "writeable",
+    "writeable": "writable",
     "executable": "executable",
 }
 _BITS = ("rusr", "wusr", "xusr", "rgrp", "wgrp", "xgrp", "roth", "woth", "xoth")
@@ -57,7 +57,7 @@ def facts(path: str, data: Mapping[str, Any]) -> dict[str, Any]:
     found |= {"isuid": bool(mode & 0o4000), "isgid": bool(mode & 0o2000)}
     found |= {name: data[key] for name, key in _SAME.items() if key in data}
     if data.get("kind") == "link":
-        found |= {"lnk_target": data.get("target", ""), "lnk_source": data.get("real", data.get("target", ""))}
+        found |= {"lnk_target": data.get("target", ""), "lnk_source": data.get("source", "")}
     if data.get("hash"):
         found["checksum"] = data["hash"]
     return found
