@@ -767,14 +767,13 @@ def do_write(op, job):
         return {"data": dict(data, after=before)}
     if before == after:
         changed = set_attrs(path, op, check=job.check)
-        job.no_content()
         return {"changed": changed, "data": data}
     old = read_for_diff(path) if op.get("diff") else None
     if job.check:
         new = content if not job.sha256 else None
         return {"changed": True, "data": dict(data, **diff_of(old, new))}
     ids_of(op)
-    data.update(install(path, op, job, job.fill(content, after)))
+    data.update(install(path, op, job, job.fill(content)))
     new = read_for_diff(path) if op.get("diff") else None
     return {"changed": True, "data": dict(data, **diff_of(old, new))}
 
@@ -901,6 +900,384 @@ def do_link(op, job):
     (os.link if hard else os.symlink)(absolute if hard else target, temp)
     os.rename(temp, path)
     return {"changed": True}
+
+
+# --- text edits: Ansible's lineinfile, blockinfile and replace -------------------------------------------------
+
+
+def do_edit(op, job):
+    path, spec = os.path.realpath(with_path(op["path"])), op["spec"]
+    before = file_hash(path)
+    absent = spec.get("state") == "absent"
+    if not before and (absent or not op.get("create")):
+        if absent:
+            return {"data": {"msg": "file not present", "before": "", "after": "", "path": path}}
+        raise Failure("%s is not there, and create is not set" % path, "ENOENT")
+    old = b""
+    if before:
+        with open(path, "rb") as f:
+            old = f.read()
+    try:
+        new, msg, more = EDITS[op["kind"]](old, bool(before), spec, absent)
+    except re.error as e:
+        raise Failure("the regular expression is wrong: %s" % e, "EINVAL")
+    after = hashlib.sha256(new).hexdigest()
+    data = dict(more, msg=msg, before=before, after=after, path=path)
+    if before == after:
+        return {"changed": set_attrs(path, op, check=job.check), "data": data}
+    if op.get("diff"):
+        data.update(diff_of(old, new))
+    if job.check:
+        return {"changed": True, "data": data}
+    ids_of(op)
+
+    def fill(fd):
+        os.ftruncate(fd, 0)
+        write_all(fd, new)
+
+    data.update(install(path, op, job, fill))
+    return {"changed": True, "data": data}
+
+
+def edit_line(old, there, spec, absent):
+    """lineinfile. `old` keeps its own line ends; a new line ends in a newline."""
+    lines = old.splitlines(True) if b"\r" not in old else old.split(b"\n")
+    if b"\r" in old:  # only a newline ends a line here, as for file.readlines()
+        lines = [line + b"\n" for line in lines[:-1]] + ([lines[-1]] if lines[-1] else [])
+    regexp = re.compile(raw(spec["regexp"])) if spec.get("regexp") is not None else None
+    search = raw(spec["search_string"]) if spec.get("search_string") is not None else None
+    line = raw(spec["line"]) if spec.get("line") is not None else None
+    if absent:
+        return remove_lines(lines, regexp, search, line)
+    at, match = find_line(lines, regexp, search, spec.get("firstmatch"))
+    after, before = spec.get("insertafter"), spec.get("insertbefore")
+    if after is None and before is None:
+        after = "EOF"
+    place = -1
+    if match is None:
+        at, place = find_place(lines, line, after, before, spec.get("firstmatch"))
+    msg = ""
+    if at != -1:
+        new = match.expand(line) if spec.get("backrefs") and hasattr(match, "expand") else line
+        new = new if new.endswith(b"\n") else new + b"\n"
+        if lines[at] != new:
+            lines[at], msg = new, "line replaced"
+    elif not spec.get("backrefs"):
+        msg = insert_line(lines, line, after, before, place)
+    return b"".join(lines), msg, {}
+
+
+def remove_lines(lines, regexp, search, line):
+    def unwanted(one):
+        if regexp is not None:
+            return regexp.search(one)
+        return search in one if search is not None else line == one.rstrip(b"\r\n")
+
+    kept = [one for one in lines if not unwanted(one)]
+    found = len(lines) - len(kept)
+    return b"".join(kept), "%d line(s) removed" % found if found else "", {"found": found}
+
+
+def find_line(lines, regexp, search, first):
+    """(number of the line to replace or -1, its match): the last that matches, or the first."""
+    at, match = -1, None
+    for number, one in enumerate(lines):
+        found = regexp.search(one) if regexp is not None else (search is not None and search in one) or None
+        if found:
+            at, match = number, found
+            if first:
+                break
+    return at, match
+
+
+def find_place(lines, line, after, before, first):
+    """(number of a line that is there already or -1, where the anchor says to insert or -1)."""
+    anchor = after if after not in (None, "BOF", "EOF") else before if before not in (None, "BOF") else None
+    pattern = re.compile(raw(anchor)) if anchor is not None and after != "EOF" else None
+    at = place = -1
+    for number, one in enumerate(lines):
+        if line == one.rstrip(b"\r\n"):
+            at = number
+        elif pattern is not None and pattern.search(one):
+            place = number + 1 if after else number
+            if first:
+                break
+    return at, place
+
+
+def insert_line(lines, line, after, before, place):
+    if "BOF" in (before, after):
+        lines.insert(0, line + b"\n")
+        return "line added"
+    if place == -1 or after == "EOF":
+        place = len(lines)
+    if place == len(lines) and lines and lines[-1][-1:] not in (b"\n", b"\r"):
+        lines[-1] += b"\n"
+    lines.insert(place, line + b"\n")
+    return "line added"
+
+
+def edit_block(old, there, spec, absent):
+    """blockinfile."""
+    lines = old.splitlines(True)
+    after, before = spec.get("insertafter"), spec.get("insertbefore")
+    if after is None and before is None:
+        after = "EOF"
+    marker = raw(spec.get("marker") or "# {mark} ANSIBLE MANAGED BLOCK")
+    begin = marker.replace(b"{mark}", raw(spec.get("marker_begin") or "BEGIN")) + b"\n"
+    end = marker.replace(b"{mark}", raw(spec.get("marker_end") or "END")) + b"\n"
+    block = b"" if absent else raw(spec.get("block") or spec.get("content") or "")
+    if block and not block.endswith(b"\n"):
+        block += b"\n"
+    wanted = [begin, *block.splitlines(True), end] if block else []
+    at = cut_block(lines, begin, end)
+    if at is None:
+        at = block_place(old, lines, after, before)
+    if at > 0 and not lines[at - 1].endswith(b"\n"):
+        lines[at - 1] += b"\n"
+    if spec.get("prepend_newline") and not absent and at != 0 and lines[at - 1] != b"\n":
+        lines.insert(at, b"\n")
+        at += 1
+    lines[at:at] = wanted
+    behind = at + len(wanted)
+    if spec.get("append_newline") and not absent and behind < len(lines) and lines[behind] != b"\n":
+        lines.insert(behind, b"\n")
+    new = b"".join(lines)
+    if there and new == old:
+        return new, "", {}
+    return new, "File created" if not there else "Block inserted" if wanted else "Block removed", {}
+
+
+def cut_block(lines, begin, end):
+    """Take the old block out; where it stood, or None."""
+    first = max((n for n, one in enumerate(lines) if one == begin), default=None)
+    last = max((n for n, one in enumerate(lines) if one == end), default=None)
+    if first is None or last is None:
+        return None
+    low, high = min(first, last), max(first, last)
+    del lines[low : high + 1]
+    return low
+
+
+def block_place(old, lines, after, before):
+    anchor = after if after not in (None, "EOF") else before if before not in (None, "BOF") else None
+    if anchor is None:
+        return 0 if before is not None else len(lines)
+    pattern, at = re.compile(raw(anchor)), None
+    if pattern.flags & re.MULTILINE:
+        match = pattern.search(old)
+        if match:
+            at = old.count(b"\n", 0, match.end() if after else match.start())
+    else:
+        at = max((n for n, one in enumerate(lines) if pattern.search(one)), default=None)
+    if at is None:
+        return len(lines)
+    return at + 1 if after is not None else at
+
+
+def edit_replace(old, there, spec, absent):
+    """replace: every match, between `after` and `before` where given."""
+    content, after, before = text(old), spec.get("after"), spec.get("before")
+    start, stop = 0, len(content)
+    if after or before:
+        pattern = (after or "") + ("(?P<subsection>.*?)" if after and before else "(?P<subsection>.*)") + (before or "")
+        match = re.search(pattern, content, re.DOTALL)
+        if not match:
+            return old, "Pattern for before/after params did not match the given file: " + pattern, {"count": 0}
+        start, stop = match.span("subsection")
+    section, count = re.subn(re.compile(spec["regexp"], re.MULTILINE), spec.get("replace") or "", content[start:stop])
+    if not count or section == content[start:stop]:
+        return old, "", {"count": 0}
+    return raw(content[:start] + section + content[stop:]), "%d replacements made" % count, {"count": count}
+
+
+EDITS = {"line": edit_line, "block": edit_block, "replace": edit_replace}
+
+
+# --- network ---------------------------------------------------------------------------------------------------
+
+
+def connect(address, timeout):
+    """A socket to a UNIX path or host:port."""
+    try:
+        if address.startswith(("/", "unix:")):
+            made = socket.socket(socket.AF_UNIX)
+            made.settimeout(timeout)
+            made.connect(address[5:] if address.startswith("unix:") else address)
+            return made
+        host, _, port = address.rpartition(":")
+        made = socket.create_connection((host.strip("[]"), int(port)), timeout)
+        made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return made
+    except OSError as e:
+        raise Failure("no connection to %s: %s" % (address, e.strerror or e), errno.errorcode.get(e.errno, "ETIMEDOUT"))
+
+
+def do_talk(op, job):
+    timeout, end = op.get("timeout", 5.0), raw(op.get("end", ""))
+    until = time.monotonic() + timeout
+    answer = bytearray()
+    with connect(op["address"], timeout) as made:
+        try:
+            made.sendall(raw(op.get("payload", "")))
+            while not (end and answer.endswith(end)):
+                made.settimeout(max(0.001, until - time.monotonic()))
+                data = made.recv(64 * 1024)
+                if not data:
+                    break
+                answer += data
+                if len(answer) > 64 << 20:
+                    raise Failure("%s: the answer has no end" % op["address"], "EFBIG")
+        except socket.timeout:
+            raise Failure("%s: no whole answer within %g s" % (op["address"], timeout), "ETIMEDOUT",
+                          stdout=bytes(answer))
+    if end and not answer.endswith(end):
+        raise Failure("%s: the answer ended early" % op["address"], "ECONNRESET", stdout=bytes(answer))
+    return {"stdout": bytes(answer)}
+
+
+def do_wait(op, job):
+    started = time.monotonic()
+    until = started + op.get("timeout", 300.0)
+    job.aborted.wait(op.get("delay", 0.0))
+    while not job.aborted.is_set():
+        if condition(op):
+            return {"data": {"elapsed": round(time.monotonic() - started, 3)}}
+        left = until - time.monotonic()
+        if left <= 0:
+            if not op.get("port") and not op.get("path"):
+                return {"data": {"elapsed": round(time.monotonic() - started, 3)}}
+            what = op.get("path") or "%s:%d" % (op.get("host", "127.0.0.1"), op["port"])
+            raise Failure("%s was not %s within %g s" % (what, op.get("state", "started"), op.get("timeout", 300.0)),
+                          "ETIMEDOUT", data={"elapsed": round(time.monotonic() - started, 3)})
+        job.aborted.wait(min(op.get("sleep", 0.2), left))
+    raise Failure("ended by the operator", "EINTR")
+
+
+def condition(op):
+    """Whether what a Wait waits for holds now."""
+    state = op.get("state", "started")
+    gone = state in ("absent", "stopped")
+    if state == "drained":
+        return not active_connections(op.get("host", "127.0.0.1"), op["port"])
+    if op.get("path"):
+        return file_has(with_path(op["path"]), op.get("pattern", "")) is not gone
+    if op.get("port"):
+        return port_says(op) is not gone
+    return False
+
+
+def file_has(path, pattern):
+    try:
+        if not pattern:
+            os.stat(path)
+            return True
+        with open(path, "rb") as f:
+            return re.search(raw(pattern), f.read(), re.MULTILINE) is not None
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+
+
+def port_says(op):
+    """Whether the port is open and, where a pattern is given, what it sends at once matches."""
+    limit = op.get("connect_timeout", 5.0)
+    try:
+        with connect("%s:%d" % (op.get("host", "127.0.0.1"), op["port"]), limit) as made:
+            seen, pattern = b"", raw(op.get("pattern", ""))
+            while pattern and not re.search(pattern, seen, re.MULTILINE):
+                data = made.recv(4096)
+                if not data or len(seen) > 1 << 20:
+                    return False
+                seen += data
+            return True
+    except (Failure, OSError):
+        return False
+
+
+def active_connections(host, port):
+    """TCP connections to `port` here that are neither listening nor over (/proc/net/tcp; states of Linux's tcp.h)."""
+    over = {"0A", "06", "07"}  # LISTEN, TIME_WAIT, CLOSE
+    count = 0
+    for table in ("/proc/net/tcp", "/proc/net/tcp6"):
+        for line in read_text(table).splitlines()[1:]:
+            words = line.split()
+            if int(words[1].rpartition(":")[2], 16) == port and words[3] not in over:
+                count += 1
+    return count
+
+
+def do_http(op, job):
+    import http.client
+    import urllib.error
+    import urllib.parse
+
+    if op["url"].partition(":")[0].lower() not in ("http", "https"):
+        raise Failure("%s is neither http nor https" % op["url"], "EINVAL")
+    try:
+        with open_url(op) as response:
+            body, limit = bytearray(), op.get("limit", 16 << 20)
+            while True:
+                data = response.read(64 * 1024)
+                if not data:
+                    break
+                body += data
+                if len(body) > limit:
+                    raise Failure("%s: the body has more than %d bytes" % (op["url"], limit), "EFBIG")
+            headers = {}
+            for name, value in response.headers.items():
+                headers[name.lower()] = headers[name.lower()] + ", " + value if name.lower() in headers else value
+            reply = {"data": {"status": response.status, "headers": headers, "url": response.url}}
+    except (urllib.error.URLError, http.client.HTTPException, OSError) as e:
+        why = getattr(e, "reason", e)
+        late = isinstance(why, socket.timeout) or isinstance(e, socket.timeout)
+        raise Failure("%s %s: %s" % (op.get("method", "GET"), op["url"], "timed out" if late else why),
+                      "ETIMEDOUT" if late else errno.errorcode.get(getattr(why, "errno", None), "ECONNREFUSED"))
+    if not op.get("dest"):
+        return dict(reply, stdout=bytes(body))
+    written = do_write({"path": op["dest"], "content": text(bytes(body))}, job)
+    reply["data"].update(written["data"])
+    return dict(reply, changed=written["changed"])
+
+
+def open_url(op):
+    import base64
+    import ssl
+    import urllib.parse
+    import urllib.request
+
+    follow, method = op.get("follow", "safe"), op.get("method", "GET").upper()
+    context = ssl.create_default_context(cafile=op.get("ca") or None)
+    if not op.get("verify", True):
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+
+    class Redirects(urllib.request.HTTPRedirectHandler):
+        def redirect_request(self, req, fp, code, msg, headers, newurl):
+            if follow == "none" or (follow == "safe" and req.get_method() not in ("GET", "HEAD")):
+                return None
+            new = super().redirect_request(req, fp, code, msg, headers, newurl)
+            if new is not None and urllib.parse.urlsplit(newurl).netloc != urllib.parse.urlsplit(req.full_url).netloc:
+                new.remove_header("Authorization")  # a secret goes to the host that it was given for, and no other
+                new.remove_header("Cookie")
+            return new
+
+    class AnyStatus(urllib.request.HTTPErrorProcessor):
+        def http_response(self, request, response):
+            if response.status in (301, 302, 303, 307, 308) and follow != "none":
+                if follow == "all" or request.get_method() in ("GET", "HEAD"):
+                    return super().http_response(request, response)
+            return response
+
+        https_response = http_response
+
+    request = urllib.request.Request(op["url"], raw(op["body"]) if op.get("body") else None, method=method)
+    for name, value in op.get("headers", {}).items():
+        request.add_header(name, value)
+    if op.get("user"):
+        pair = base64.b64encode(raw(op["user"] + ":" + op.get("password", ""))).decode()
+        request.add_header("Authorization", "Basic " + pair)
+    opener = urllib.request.build_opener(Redirects, AnyStatus, urllib.request.HTTPSHandler(context=context))
+    return opener.open(request, timeout=op.get("timeout", 30.0))
 
 
 # --- processes -----------------------------------------------------------------------------------------------
@@ -1192,11 +1569,412 @@ def run_plain(argv, timeout=300.0):
     return done.returncode, done.stdout, done.stderr
 
 
-def do_edit(op, job):
-    raise Failure("edit is not there yet")
+# --- detached work: a supervisor of its own on the host ----------------------------------------------------------
+# Its folder holds `lock` (held as long as it lives), `state` (JSON, replaced whole), `control` (a FIFO: R renew,
+# C cancel, B a watch broke, D the work is done) and `turn` (held by whoever renews, and by the supervisor when it
+# decides to fire: a renewal that was answered "ok" was in time).
 
 
-do_wait = do_talk = do_http = do_detached = do_edit
+def do_detached(op, job):
+    base = job.journal_folder()
+    if not base:
+        raise Failure("there is no place on this host where detached work could keep its state", "EROFS")
+    place = Place(os.path.join(base, "detached", short_hash(op["key"])))
+    verb = op.get("verb", "start")
+    if job.check and verb != "ask":
+        return {"status": "skipped", "data": {"msg": "check mode"}}
+    if verb == "start":
+        return start_detached(op, place, job)
+    if verb == "ask":
+        return place.report()
+    if verb == "renew":
+        return place.renew()
+    if verb == "cancel":
+        return place.cancel(op.get("grace", 10.0))
+    raise Failure("detached: no verb %r" % verb, "EINVAL")
+
+
+def start_detached(op, place, job):
+    digest = job.digest({k: v for k, v in op.items() if k not in ("verb", "key")})
+    os.makedirs(place.folder, 0o700, exist_ok=True)
+    with open(place.path("start"), "wb") as guard:
+        fcntl.flock(guard, fcntl.LOCK_EX)
+        if place.alive():
+            if place.state().get("digest") == digest:
+                return place.report()
+            place.stop(op.get("grace", 10.0))
+        place.end_orphan()
+        place.put({"state": "running", "digest": digest})
+        launch_supervisor(place.folder, op, digest)
+    return dict(place.report(), changed=True)
+
+
+def launch_supervisor(folder, op, digest):
+    """Start a Python of our kind that runs `supervise`, and wait for its word that it holds its lock."""
+    import marshal
+
+    boot = ("import sys,marshal,json;r=sys.stdin.buffer.read;n=int(r(12));c=marshal.loads(r(n));"
+            "g={'__name__':'ciflow_agent','CODE':c,'PACKED_HASH':''};exec(c,g);g['supervise'](json.loads(r()))")
+    code = marshal.dumps(CODE)
+    spec = to_json({"folder": folder, "op": op, "digest": digest})
+    done = subprocess.run([sys.executable, "-ISX", "utf8", "-c", boot], input=b"%012d" % len(code) + code + spec,
+                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True, close_fds=False)
+    if done.stdout != b"held\n":
+        raise Failure("the supervisor did not start: %s" % text(done.stdout)[-500:])
+
+
+def birth(pid):
+    """When a process started, in the kernel's ticks: with its number, it names one process for ever. "" if gone."""
+    words = read_text("/proc/%d/stat" % pid).rpartition(")")[2].split()
+    return words[19] if len(words) > 19 and words[0] != "Z" else ""
+
+
+class Place:
+    """The folder of one detached work, as seen from an agent."""
+
+    def __init__(self, folder):
+        self.folder = folder
+
+    def path(self, name):
+        return os.path.join(self.folder, name)
+
+    def state(self):
+        found = read_text(self.path("state"))
+        return json.loads(found) if found else {}
+
+    def put(self, state):
+        temp = self.path("state.new")
+        with open(temp, "wb") as f:
+            f.write(to_json(state))
+        os.rename(temp, self.path("state"))
+
+    def alive(self):
+        try:
+            with open(self.path("lock"), "rb") as f:
+                fcntl.flock(f, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            return False
+        except BlockingIOError:
+            return True
+        except OSError:
+            return False
+
+    def report(self):
+        """Ask's reply. The lock is looked at first: a work that ends meanwhile has written its end by then."""
+        alive = self.alive()
+        state = self.state()
+        if not state:
+            return {"data": {"state": "absent"}}
+        if not alive and state["state"] in ("armed", "running"):
+            state.update(state="failed", error="its supervisor died")
+        data = {k: v for k, v in state.items() if k not in ("digest", "replies", "birth")}
+        reply = {"data": data}
+        replies = state.get("replies") or []
+        if replies:
+            data["replies"] = [{k: v for k, v in r.items() if k not in ("stdout", "stderr")} for r in replies]
+            reply.update(pick(replies[-1], "stdout", "stderr", "rc", "signal", "truncated", "error"))
+        if state["state"] == "failed":
+            reply.setdefault("error", state.get("error", ""))
+        return reply
+
+    def tell(self, letter):
+        fd = os.open(self.path("control"), os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        try:
+            os.write(fd, letter)
+        finally:
+            os.close(fd)
+
+    def renew(self):
+        if not self.alive():
+            return dict(self.report(), ok=False, error="nothing is armed under this key")
+        with open(self.path("turn"), "ab") as turn:
+            fcntl.flock(turn, fcntl.LOCK_EX)
+            if self.state().get("state") != "armed":
+                return dict(self.report(), ok=False, error="too late to renew: it has fired")
+            self.tell(b"R")
+        return dict(self.report(), changed=True)
+
+    def stop(self, grace):
+        """End a living one; True when there was one."""
+        if not self.alive():
+            return False
+        until = time.monotonic() + grace + 5.0
+        try:
+            self.tell(b"C")
+        except OSError:
+            until = time.monotonic()  # nobody reads: it is ending anyway, or stuck
+        while self.alive() and time.monotonic() < until:
+            time.sleep(0.01)
+        state = self.state()
+        if self.alive() and state.get("supervisor") and birth(state["supervisor"]) == state.get("supervisor_birth"):
+            os.kill(state["supervisor"], signal.SIGKILL)
+        self.end_orphan()
+        return True
+
+    def end_orphan(self):
+        """End the process of a supervisor that was killed."""
+        state = self.state()
+        pid = state.get("pid")
+        if pid and birth(pid) and birth(pid) == state.get("birth"):
+            os.killpg(pid, signal.SIGKILL)
+
+    def cancel(self, grace):
+        import shutil
+
+        changed = self.stop(grace)
+        if os.path.isdir(self.folder):
+            self.end_orphan()
+            shutil.rmtree(self.folder)
+        return {"changed": changed, "data": {"state": "absent"}}
+
+
+class Work:
+    """What an executor needs of whoever runs it; by itself, the work of a supervisor."""
+
+    def __init__(self, key, op, folder, grace=GRACE):
+        self.key, self.op, self.folder, self.grace = key, op, folder, grace
+        self.check = bool(op.get("check"))
+        self.size, self.sha256 = 0, ""
+        self.aborted = threading.Event()
+        self.pid, self.alive = 0, threading.Lock()
+
+    def started(self, pid):
+        with self.alive:
+            self.pid = pid
+        if self.aborted.is_set():
+            self.abort()
+
+    def ended(self):
+        """To be called before the process is reaped: its number is safe to signal until then."""
+        with self.alive:
+            self.pid = 0
+
+    def abort(self):
+        self.aborted.set()
+        threading.Thread(target=self._end, daemon=True).start()
+
+    def _end(self):
+        with self.alive:
+            if self.pid:
+                end_group(self.pid, self.grace)
+
+    def spill(self, name):
+        return os.path.join(self.folder, "%s.%s" % (short_hash(self.key), name)) if self.folder else ""
+
+    def live(self, number, head, done):
+        """How much of the output could be shown while it came."""
+        return 0
+
+    def fill(self, content):
+        """What writes the content of a Write into its temporary file."""
+        return lambda fd: (os.ftruncate(fd, 0), write_all(fd, content))
+
+    def journal_folder(self):
+        return ""
+
+
+def supervise(spec):
+    """The supervisor's process: takes its lock, says so, and lives on alone."""
+    if os.fork():
+        os._exit(0) if wait_for_lock(spec["folder"]) else os._exit(1)
+    os.setsid()
+    os.chdir("/")
+    signal.signal(signal.SIGHUP, lambda *_: None)
+    supervisor = Supervisor(spec)
+    null = os.open(os.devnull, os.O_RDWR)
+    for number in (0, 1, 2):
+        os.dup2(null, number)
+    try:
+        supervisor.run()
+    except Exception as e:
+        supervisor.note(state="failed", error="%s: %s" % (type(e).__name__, e))
+    os._exit(0)
+
+
+def wait_for_lock(folder):
+    place = Place(folder)
+    until = time.monotonic() + 10.0
+    while time.monotonic() < until:
+        if place.alive() and place.state().get("supervisor"):
+            os.write(1, b"held\n")
+            return True
+        time.sleep(0.002)
+    return False
+
+
+class Supervisor:
+    """Waits (a dead-man or a watch), works, and keeps a process alive where it is to."""
+
+    RETRIES = 30  # of a dead-man's operation that fails, a second apart: nobody else will do it
+
+    def __init__(self, spec):
+        self.op, self.place = spec["op"], Place(spec["folder"])
+        self.after = self.op.get("after", 0.0)
+        self.watches = self.op.get("watch", [])
+        self.grace = self.op.get("grace", 10.0)
+        self.lock = open_private(self.place.path("lock"))
+        fcntl.flock(self.lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        control = self.place.path("control")
+        if not os.path.exists(control):
+            os.mkfifo(control, 0o600)
+        self.control = os.open(control, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
+        self.turn = open_private(self.place.path("turn"))
+        self.armed = self.after > 0 or bool(self.watches)
+        me = os.getpid()
+        self.known = {"state": "armed" if self.armed else "running", "digest": spec["digest"], "pid": 0,
+                      "started": time.time(), "restarts": 0, "rc": None, "log": "", "fired": "", "replies": [],
+                      "supervisor": me, "supervisor_birth": birth(me)}
+        self.note()
+
+    def note(self, **what):
+        self.known.update(what)
+        self.place.put(self.known)
+
+    def hear(self, timeout):
+        """Letters that came on the FIFO, waiting for them at most `timeout` seconds (None: for ever)."""
+        poll = select.poll()
+        poll.register(self.control, select.POLLIN)
+        if poll.poll(None if timeout is None else int(max(0.0, timeout) * 1000) + (1 if timeout > 0 else 0)):
+            return os.read(self.control, 4096)
+        return b""
+
+    def run(self):
+        if self.armed and not self.wait_armed():
+            return
+        if self.op.get("restart"):
+            self.keep_alive(self.op["operations"][0])
+        else:
+            self.work()
+
+    def wait_armed(self):
+        """True when it is time to act, False when it was cancelled."""
+        if self.watches:
+            threading.Thread(target=self.watch, daemon=True).start()
+        until = time.monotonic() + self.after if self.after > 0 else None
+        while True:
+            letters = self.hear(None if until is None else until - time.monotonic())
+            if b"C" in letters:
+                return False
+            if b"R" in letters and until is not None:
+                until = time.monotonic() + self.after
+            if b"B" in letters:
+                return self.fire("watch")
+            if until is not None and time.monotonic() >= until:
+                with _Held(threading.Lock(), self.turn, fcntl.LOCK_EX):
+                    letters = self.hear(0)
+                    if b"C" in letters:
+                        return False
+                    if b"R" not in letters:
+                        return self.fire("dead-man")
+                until = time.monotonic() + self.after
+
+    def fire(self, why):
+        self.note(state="running", fired=why, fired_at=time.time())
+        return True
+
+    def watch(self):
+        while self.known["state"] == "armed":
+            for number, one in enumerate(self.watches):
+                reply = execute(one["read"], Work("watch", one["read"], ""))
+                found = re.search(one["pattern"], reply.get("stdout", ""))
+                value = as_number(found.group(1) if found and found.groups() else found and found.group())
+                if value is not None and value > one["limit"]:
+                    self.known["broken"] = {"watch": number, "value": value, "limit": one["limit"]}
+                    os.write(self.control, b"B")
+                    return
+            time.sleep(self.op.get("every", 1.0))
+
+    def work(self):
+        """The operations in order, up to the first that fails."""
+        for number, op in enumerate(self.op.get("operations", [])):
+            tries = self.RETRIES if self.known["fired"] else 1
+            while True:
+                reply = self.one("%s/%d" % (self.op["key"], number), op)
+                if reply is None:
+                    self.note(state="failed", error="cancelled", pid=0)
+                    return
+                tries -= 1
+                if reply.get("ok", True) or tries <= 0:
+                    break
+                if b"C" in self.hear(1.0):
+                    return
+            self.known["replies"].append(reply)
+            self.note(rc=reply.get("rc"), pid=0)
+            if not reply.get("ok", True):
+                self.note(state="failed", error=reply.get("error", "") or "exit code %s" % reply.get("rc"))
+                return
+        self.note(state="done")
+
+    def one(self, key, op):
+        """One operation's reply; None when it was cancelled."""
+        work, replies = Work(key, op, self.place.folder, self.grace), []
+        begin = work.started
+
+        def started(pid):
+            self.note(pid=pid, birth=birth(pid))
+            begin(pid)
+
+        def perform():
+            replies.append(execute(op, work))
+            os.write(self.control, b"D")
+
+        work.started = started
+        thread = threading.Thread(target=perform, daemon=True)
+        thread.start()
+        cancelled = False
+        while not replies:
+            if b"C" in self.hear(None) and not cancelled:
+                cancelled = True
+                work.abort()
+        thread.join()
+        return None if cancelled else replies[0]
+
+    def keep_alive(self, op):
+        """One long-running process: started again, ever more patiently, whenever it ends."""
+        log = self.op.get("log") or self.place.path("log")
+        null, pause = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC), 0.5
+        while True:
+            sink = os.open(with_path(log), os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+            began = time.monotonic()
+            try:
+                pid = spawn(op, null, sink, sink)
+            except Failure as e:
+                os.write(sink, raw(str(e)) + b"\n")
+                pid = 0
+                self.note(rc=127, error=str(e))
+            finally:
+                os.close(sink)
+            if pid:
+                self.note(state="running", pid=pid, birth=birth(pid), log=log, error="")
+                if not self.attend(pid):
+                    return
+            pause = 0.5 if time.monotonic() - began > 60.0 else min(30.0, pause * 2)
+            self.note(pid=0, restarts=self.known["restarts"] + 1)
+            if b"C" in self.hear(pause):
+                return
+
+    def attend(self, pid):
+        """Until the process ends; False when it was cancelled."""
+        def reap():
+            while not has_ended(pid):
+                os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+            os.write(self.control, b"D")
+
+        threading.Thread(target=reap, daemon=True).start()
+        cancelled = False
+        while not has_ended(pid):
+            if b"C" in self.hear(None):
+                cancelled = True
+                end_group(pid, self.grace)
+        _, status, _ = os.wait4(pid, 0)
+        self.note(rc=-os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status))
+        return not cancelled
+
+
+def as_number(words):
+    try:
+        return float(words)
+    except (TypeError, ValueError):
+        return None
 
 
 # --- lanes and the main loop ---------------------------------------------------------------------------------
@@ -1226,48 +2004,29 @@ def execute(op, job):
     return {name: text(value) if isinstance(value, bytes) else value for name, value in reply.items()}
 
 
-class Job:
-    """One operation under way: what its executor may ask of the agent."""
+class Job(Work):
+    """One operation that the controller has sent."""
 
     def __init__(self, agent, message):
-        self.agent, self.key, self.id = agent, message["key"], message["id"]
-        self.op, self.guard, self.lane = message["op"], message.get("guard", ""), message["lane"]
-        self.check = bool(self.op.get("check"))
+        super().__init__(message["key"], message["op"], agent.journal.run_folder)
+        self.agent, self.id = agent, message["id"]
+        self.guard, self.lane = message.get("guard", ""), message["lane"]
         self.size, self.sha256 = message.get("size", 0), message.get("sha256", "")
-        self.dropped = False
-        self.aborted = threading.Event()
-        self.pid, self.alive = 0, threading.Lock()
         self.mutex = threading.Condition()
         self.credit = WINDOW
         self.sent = [0, 0]
         self.content = collections.deque()
 
-    # processes
-    def started(self, pid):
-        with self.alive:
-            self.pid = pid
-        if self.aborted.is_set():
-            self.abort()
-
-    def ended(self):
-        """To be called before the process is reaped: its number is safe to signal until then."""
-        with self.alive:
-            self.pid = 0
-
     def abort(self):
-        self.aborted.set()
-        threading.Thread(target=self._end, daemon=True).start()
-
-    def _end(self):
+        super().abort()
         with self.mutex:
             self.mutex.notify_all()
-        with self.alive:
-            if self.pid:
-                end_group(self.pid)
 
-    def spill(self, name):
-        folder = self.agent.journal.run_folder
-        return os.path.join(folder, "%s.%s" % (short_hash(self.key), name)) if folder else ""
+    def journal_folder(self):
+        return self.agent.journal.folder
+
+    def digest(self, op):
+        return self.agent.journal.digest(op)
 
     # output, within the controller's credit
     def live(self, number, head, done):
@@ -1316,11 +2075,8 @@ class Job:
                 self._output(number, bytes(data[at:at + room]), quiet)
 
     # content of a large Write
-    def fill(self, content, after):
-        return self._receive if self.sha256 else lambda fd: (os.ftruncate(fd, 0), write_all(fd, content))
-
-    def no_content(self):
-        self.size = 0
+    def fill(self, content):
+        return self._receive if self.sha256 else super().fill(content)
 
     def _receive(self, fd):
         done = os.fstat(fd).st_size

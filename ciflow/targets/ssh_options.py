@@ -15,23 +15,21 @@ Settings = Mapping[str, list[str]]  # option in lower case -> its values, in ord
 
 FLAGS = {"-i": "identityfile", "-l": "user", "-p": "port", "-J": "proxyjump", "-F": "configfile"}
 BARE_FLAGS = frozenset(["-4", "-6", "-A", "-a", "-C", "-K", "-k", "-n", "-q", "-T", "-t", "-v", "-x", "-X", "-Y"])
-UNDERSTOOD = frozenset(
-    """
+_UNDERSTOOD = """
     identityfile user port proxyjump proxycommand hostname userknownhostsfile hostkeyalias globalknownhostsfile
     stricthostkeychecking connecttimeout identitiesonly configfile
-    """.split()
-)
+"""
 # Options that change comfort or speed, never where a connection leads or whom it trusts.
-HARMLESS = frozenset(
-    """
+_HARMLESS = """
     controlmaster controlpath controlpersist serveraliveinterval serveralivecountmax compression forwardagent
     forwardx11 loglevel batchmode tcpkeepalive preferredauthentications requesttty gssapiauthentication
     kbdinteractiveauthentication passwordauthentication pubkeyauthentication checkhostip addkeystoagent
     hashknownhosts updatehostkeys addressfamily connectionattempts numberofpasswordprompts visualhostkey sendenv
     setenv ciphers macs kexalgorithms hostkeyalgorithms pubkeyacceptedkeytypes pubkeyacceptedalgorithms ipqos
     rekeylimit
-    """.split()
-)
+"""
+UNDERSTOOD = frozenset(_UNDERSTOOD.split())
+HARMLESS = frozenset(_HARMLESS.split())
 
 
 @dataclass(frozen=True, slots=True)
