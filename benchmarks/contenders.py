@@ -38,13 +38,13 @@ def ciflow_exists() -> bool:
 
 
 def ansible(peers: Peers, home: Path, hosts: int, *arguments: str) -> Command:
-    """ansible-playbook with pipelining and a fork for each host. `home` is new for each run: no warm connection."""
+    """ansible-playbook with pipelining and a fork for each host up to 50. `home` is new for each run: no warm connection."""
     env = {
         "ANSIBLE_HOME": str(home),
         "ANSIBLE_SSH_CONTROL_PATH_DIR": str(home / "cp"),
         "ANSIBLE_LOCAL_TEMP": str(home / "tmp"),
         "ANSIBLE_PIPELINING": "True",
-        "ANSIBLE_FORKS": str(max(hosts, 5)),
+        "ANSIBLE_FORKS": str(min(max(hosts, 5), 50)),
         "ANSIBLE_DEPRECATION_WARNINGS": "False",
         "LC_ALL": "C.UTF-8",
     }

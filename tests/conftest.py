@@ -19,6 +19,10 @@ from tests.parts.process import MissingPart, short_folder
 T = TypeVar("T")
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "slow: takes seconds, mostly of a real part; `make check` leaves it out")
+
+
 class Start:
     """Enters a part's context manager, skipping the test where the part is missing; all are left at the end."""
 

@@ -117,6 +117,7 @@ def test_the_registry_gives_an_image_back_by_its_digest(docker: Docker, registry
     docker.cli("rmi", f"{name}@{digest}")
 
 
+@pytest.mark.slow
 def test_kubernetes_runs_a_real_pod_and_keeps_its_log_and_exit_code(kube: Kube) -> None:
     container = {"name": "c", "image": images.BUSYBOX, "imagePullPolicy": "Never"}
     container["command"] = ["sh", "-c", "echo hello from $(hostname); exit 3"]  # type: ignore[assignment]
@@ -129,6 +130,7 @@ def test_kubernetes_runs_a_real_pod_and_keeps_its_log_and_exit_code(kube: Kube) 
     kube.ask("DELETE", f"{pods}/self-test")
 
 
+@pytest.mark.slow
 def test_prometheus_scrapes_what_it_is_told(start: Start, tmp_path: Path, upstreams: tuple[Upstream, Upstream]) -> None:
     a, _ = upstreams
     server = start(prometheus.prometheus(tmp_path, {"shop": [a.address]}))
@@ -204,6 +206,16 @@ def test_what_a_program_started_is_gone_after_its_end_whatever_session_it_moved_
     process.end(running)
     state = subprocess.run(["ps", "-o", "stat=", "-p", str(child)], capture_output=True, text=True, check=False)
     assert state.stdout == "" or state.stdout.startswith("Z")
+
+
+def test_a_test_whose_part_is_missing_is_skipped_by_its_name(start: Start) -> None:
+    @contextmanager
+    def missing() -> Iterator[None]:
+        process.find("no-such-daemon", "no-such-daemon")
+        yield
+
+    with pytest.raises(pytest.skip.Exception, match="^no-such-daemon is not installed: make parts$"):
+        start(missing())
 
 
 def connect(host: sshd.Sshd) -> paramiko.SSHClient:
