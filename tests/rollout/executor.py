@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import hashlib
-import select
 import socket
 import subprocess
 import threading
@@ -126,9 +125,16 @@ class LocalHost:
         except OSError as error:
             return failed(error)
 
-    def close(self) -> None:
+    def __enter__(self) -> LocalHost:
+        return self
+
+    def __exit__(self, *_: object) -> None:
         for away in self.away.values():
             away.cancel()
+
+    def pid(self, key: str) -> int:
+        """The process that is kept alive under that key, or 0 between two lives."""
+        return int(self.answer(Detached(key=key, verb="ask")).data.get("pid", 0))
 
     def exec(self, op: Exec) -> Reply:
         argv = ["/bin/sh", "-c", op.shell] if op.shell else op.argv
@@ -173,13 +179,14 @@ class LocalHost:
     def wait(self, op: Wait) -> Reply:
         time.sleep(op.delay)
         end = time.monotonic() + op.timeout
-        while time.monotonic() < end:
+        while time.monotonic() <= end:
+            if op.path:
+                return Reply(ok=Path(op.path).exists())
             with socket.socket() as probe:
-                if probe.connect_ex((op.host, op.port)) == 0:
-                    select.select([], [], [], 0)
+                if (probe.connect_ex((op.host, op.port)) == 0) == (op.state == "started"):
                     return Reply()
             time.sleep(op.sleep)
-        return Reply(ok=False, error=f"nothing listens at {op.host}:{op.port} after {op.timeout:g} s")
+        return Reply(ok=False, error=f"{op.host}:{op.port} is not {op.state} after {op.timeout:g} s")
 
     def detached(self, op: Detached) -> Reply:
         found = self.away.get(op.key)

@@ -27,7 +27,6 @@ from ciflow.model import (
     Operation,
     Probe,
     Read,
-    Reply,
     Talk,
     Wait,
     Watch,
@@ -47,7 +46,7 @@ from ciflow.rollout.routers.dial import (
     done,
     newest,
 )
-from ciflow.rollout.routers.guard import agent_guard
+from ciflow.rollout.routers.guard import agent_guard, ask, opened, reachable, vacant
 from ciflow.rollout.routers.settings import absolute, only, tester
 
 SETTINGS = ("port", "dir", "bind", "admin", "binary", "concurrency", "timeout", "connect_timeout", "header")
@@ -56,8 +55,8 @@ COUNTERS = (
     "/stats/prometheus?filter=cluster%5C..*%5C.upstream_"
     "%28rq_%28%5B1-5%5Dxx%7Ccompleted%7Ctimeout%7Ccancelled%7Cretry%7Ctime%29%24%7Ccx_destroy_local_with_active_rq%29"
 )
-LOOKS = 100  # how often the dump is read until Envoy has taken a new file
-PAUSE = 0.05  # seconds between two looks
+LOOKS = 200  # how often the dump is read until Envoy has taken a new file
+PAUSE = 0.025  # seconds between two looks
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,9 +92,12 @@ class EnvoyRouter:
         safe = yield from self._file("safe.json")
         if safe.dial is None:
             yield from self._replace("safe.json", first.settled(), safe.sha, first.token)
+        if not alive:
+            yield from vacant(self.host, self.settings.bind, self.settings.port)
         started = yield self._change(self._supervised(binary))
-        done(started, "starting Envoy", self.host, help=f"Its output is in {self.settings.file('envoy.log')}.")
-        yield from self._await_port()
+        log = self.settings.file("envoy.log")
+        done(started, "starting Envoy", self.host, help=f"Its output is in {log}.")
+        yield from opened(self.host, self.settings.bind, self.settings.port, "Envoy", log)
         return (yield from self.read())
 
     def _binary(self) -> Asked[str]:
@@ -137,14 +139,6 @@ class EnvoyRouter:
             log=self.settings.file("envoy.log"),
         )
 
-    def _await_port(self) -> Asked[None]:
-        """The listener opens once the first route is there."""
-        address = "127.0.0.1" if self.settings.bind in ("0.0.0.0", "::") else self.settings.bind
-        wait = Wait(host=address, port=self.settings.port, sleep=PAUSE, timeout=20.0)
-        log = self.settings.file("envoy.log")
-        help = f"{log} says why; perhaps another process has port {self.settings.port}."
-        done((yield self._probe(wait)), f"waiting for Envoy's port {self.settings.port}", self.host, help=help)
-
     # --- the dial ---------------------------------------------------------------------------------------
 
     def read(self) -> Asked[Dial]:
@@ -158,6 +152,7 @@ class EnvoyRouter:
         file = yield from self._file("dial.json")
         now = newest((yield from self._in_force()), safe.dial, file.dial)
         check_turn(self, now, to, expect, lease)
+        yield from reachable(self.host, self.slots, now, to)
         revision = now.revision + 1 if to.token == now.token else 1
         to = replace(to, revision=revision, expires=0.0)
         yield from self._replace("safe.json", to.settled(), safe.sha, expect)
@@ -251,7 +246,8 @@ class EnvoyRouter:
 
     def _admin_at(self, path: str) -> Asked[tuple[bytes, float]]:
         address = self.settings.admin_address
-        reply: Reply = yield self._probe(Talk(address=address, payload=http1.get(path)))
+        talk = Talk(address=address, payload=http1.get(path))
+        reply = yield from ask(self.host, talk, self.settings.port)
         help = f"Does Envoy run? {self.settings.file('envoy.log')} has its output."
         done(reply, f"asking Envoy's admin at {address}", self.host, help)
         try:

@@ -1,9 +1,20 @@
-"""The agent's dead-man, the same for every router: what it does is given, when it does it is decided here."""
+"""What keeps users safe whatever the router is.
+
+The agent's dead-man, no traffic to a slot that isn't there, and patience with a router that is just restarting.
+"""
 
 from __future__ import annotations
 
-from ciflow.model import At, Change, Detached, Operation, Probe, Watch
-from ciflow.rollout.routers.dial import Asked, Guard, RouterError, done
+from collections.abc import Mapping
+from dataclasses import replace
+
+from ciflow.model import At, Change, Detached, Operation, Probe, Reply, Talk, Wait, Watch
+from ciflow.rollout.routers.dial import Asked, Dial, Guard, RouterError, Slot, done
+
+TRIES = 10  # times that a socket is asked while its router restarts
+PAUSE = 0.2  # seconds between two of them
+START = 20.0  # seconds that a router may take to open its port
+REACH = 3.0  # seconds that a new slot may take to open its port
 
 
 def agent_guard(
@@ -28,3 +39,44 @@ def agent_guard(
             help="The dial was not turned. Look at the agent's journal on that host.",
         )
     return Guard(armed=state == "armed", fired=bool(asked.data.get("fired")))
+
+
+def reachable(host: str, slots: Mapping[str, Slot], now: Dial, to: Dial) -> Asked[None]:
+    """Before the candidate gets its first traffic, its port must answer on the router's host."""
+    if to.at_rest or not now.at_rest:
+        return
+    slot = slots[to.candidate]
+    wait = Wait(host=slot.address, port=slot.port, sleep=0.1, timeout=REACH)
+    what = f"slot {slot.name} of {to.manifest.service or 'the service'} does not answer at {slot.authority}"
+    done((yield At(host, Probe(wait))), what, host, help="The dial was not turned. Is the candidate running?")
+
+
+def listening(bind: str) -> str:
+    """An address of this host that reaches what listens on `bind`."""
+    return "127.0.0.1" if bind in ("0.0.0.0", "::", "*") else bind
+
+
+def vacant(host: str, bind: str, port: int) -> Asked[None]:
+    """Before a router is started: nothing else may have its port."""
+    wait = Wait(host=listening(bind), port=port, state="stopped", timeout=1.0)
+    help = "Stop that program, or give the router another port."
+    done((yield At(host, Probe(wait))), f"port {port} is taken by another program", host, help=help)
+
+
+def opened(host: str, bind: str, port: int, what: str, log: str) -> Asked[None]:
+    """After a router was started: its port answers, which it does once it routes."""
+    wait = Wait(host=listening(bind), port=port, sleep=0.05, timeout=START)
+    done((yield At(host, Probe(wait))), f"waiting for {what}'s port {port}", host, help=f"{log} there says why.")
+
+
+def ask(host: str, talk: Talk, port: int = 0) -> Asked[Reply]:
+    """A question to a router's socket, asked again for two seconds when nobody answers: routers restart in less.
+
+    `port` is one that the router listens on, if known: where it isn't, the socket's path must be there.
+    """
+    for _ in range(TRIES):
+        reply = yield At(host, Probe(talk))
+        if reply.status != "done" or (reply.ok and reply.stdout):
+            return reply
+        yield At(host, Probe(Wait(path="" if port else talk.address, port=port, delay=PAUSE, timeout=PAUSE)))
+    return replace(reply, ok=False, error=reply.error or "it closed the connection without an answer")

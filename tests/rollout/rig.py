@@ -1,0 +1,203 @@
+"""Two versions of a service, a load of users in front of a router, and the routers that the contract runs over."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import http.client
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+from ciflow.rollout.routers import Dial, Manifest, Router, build, slots_of
+from ciflow.rollout.routers.dial import Asked
+from tests.parts import process
+from tests.rollout.executor import LocalHost
+
+T = TypeVar("T")
+SERVICE = "shield"
+EDGES = (0.05, 0.25)
+
+UPSTREAM = """
+import asyncio, sys
+slot, port = sys.argv[1].encode(), int(sys.argv[2])
+STATUS = {b"/bad": b"500 Bad", b"/miss": b"404 Miss"}
+DELAY = {b"/slow": 0.12, b"/hang": 60.0}
+async def serve(reader, writer):
+    try:
+        while True:
+            path = (await reader.readuntil(b"\\r\\n\\r\\n")).split(b" ", 2)[1]
+            await asyncio.sleep(DELAY[path]) if path in DELAY else None
+            status = STATUS.get(path, b"200 OK")
+            writer.write(b"HTTP/1.1 %s\\r\\nX-Slot: %s\\r\\nContent-Length: 2\\r\\n\\r\\nok" % (status, slot))
+    except (asyncio.IncompleteReadError, ConnectionError):
+        pass
+    finally:
+        writer.close()
+async def main():
+    async with await asyncio.start_server(serve, "127.0.0.1", port, backlog=512) as server:
+        await server.serve_forever()
+asyncio.run(main())
+"""
+
+
+@contextlib.contextmanager
+def version(slot: str, port: int, folder: Path) -> Iterator[process.Running]:
+    """One slot's program: says which slot it is, and fails, lacks, dawdles or hangs by path."""
+    argv = [sys.executable, "-c", UPSTREAM, slot, str(port)]
+    with process.run(f"slot-{slot}", argv, folder, lambda: process.answers("127.0.0.1", port)) as running:
+        yield running
+
+
+@dataclass
+class Users:
+    """Keep-alive clients that ask `/` at `rate` requests a second until left; `seen` counts (status, slot)."""
+
+    port: int
+    rate: float
+    clients: int = 16
+    seen: Counter[tuple[int, str]] = field(default_factory=Counter)
+    failures: list[str] = field(default_factory=list)
+    last: dict[str, float] = field(default_factory=dict)  # slot -> monotonic time of its last answer
+
+    def __enter__(self) -> Users:
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=lambda: asyncio.run(self._all()), daemon=True)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    @property
+    def answers(self) -> int:
+        return sum(self.seen.values())
+
+    async def _all(self) -> None:
+        await asyncio.gather(*(self._one(number) for number in range(self.clients)))
+
+    async def _one(self, number: int) -> None:
+        due = time.monotonic() + number / self.rate
+        reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
+        while not self._stop.is_set():
+            await asyncio.sleep(max(0.0, due - time.monotonic()))
+            due += self.clients / self.rate
+            try:
+                self._saw(await ask(reader, writer))
+            except (OSError, asyncio.IncompleteReadError) as error:
+                self.failures.append(repr(error))
+                reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
+        writer.close()
+
+    def _saw(self, answer: tuple[int, str]) -> None:
+        self.seen[answer] += 1
+        self.last[answer[1]] = time.monotonic()
+
+
+async def ask(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> tuple[int, str]:
+    """One request on a connection that stays: (status, slot)."""
+    writer.write(b"GET / HTTP/1.1\r\nHost: shield\r\n\r\n")
+    head = (await reader.readuntil(b"\r\n\r\n")).decode().lower()
+    length = int(head.split("content-length: ")[1].split("\r\n")[0])
+    await reader.readexactly(length)
+    slot = head.split("x-slot: ")[1].split("\r\n")[0] if "x-slot: " in head else ""
+    return int(head.split(" ")[1]), slot
+
+
+async def _burst(port: int, requests: int, clients: int) -> Counter[tuple[int, str]]:
+    seen: Counter[tuple[int, str]] = Counter()
+
+    async def one(share: int) -> None:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        for _ in range(share):
+            seen[await ask(reader, writer)] += 1
+        writer.close()
+
+    await asyncio.gather(*(one(requests // clients) for _ in range(clients)))
+    return seen
+
+
+def burst(port: int, requests: int, clients: int = 8) -> Counter[tuple[int, str]]:
+    """`requests` answers as fast as they come."""
+    return asyncio.run(_burst(port, requests, clients))
+
+
+def get(port: int, path: str = "/", headers: Mapping[str, str] | None = None, timeout: float = 5.0) -> tuple[int, str]:
+    """One request on a connection of its own: (status, slot); status 0 when the client left before an answer."""
+    link = http.client.HTTPConnection("127.0.0.1", port, timeout=timeout)
+    try:
+        link.request("GET", path, headers=dict(headers or {}))
+        answer = link.getresponse()
+        return answer.status, answer.getheader("X-Slot", "")
+    except TimeoutError:
+        return 0, ""
+    finally:
+        link.close()
+
+
+@dataclass
+class Rig:
+    """One router over two running slots, on this machine."""
+
+    kind: str
+    port: int
+    folder: Path
+    host: LocalHost
+    slots: Mapping[str, Mapping[str, Any]]
+    settings: Mapping[str, Any]
+    candidate: process.Running  # slot b's program
+
+    def router(self, by: str = "", **more: Any) -> Router:
+        (router,) = build(self.kind, {**self.settings, **more}, SERVICE, self.slots, ("localhost",), edges=EDGES, by=by)
+        return router
+
+    def prepared(self, by: str = "", **more: Any) -> Router:
+        router = self.router(by, **more)
+        self.do(router.prepare(self.dial()))
+        return router
+
+    def do(self, steps: Asked[T]) -> T:
+        return self.host.drive(steps)
+
+    def dial(self, share: int = 0, token: int = 0, live: str = "a", who: str = "tester") -> Dial:
+        manifest = Manifest(
+            SERVICE, self.kind, self.settings, ("localhost",), tuple(slots_of(self.slots).values()), "r1", who
+        )
+        return Dial(share, token, live, manifest)
+
+    def turn(self, router: Router, share: int, lease: float = 60.0, **change: Any) -> Dial:
+        """Turn with the token that stands there."""
+        now = self.do(router.read())
+        to = replace(now, share=share, **change)
+        return self.do(router.turn(to, now.token, 0.0 if to.at_rest else lease))
+
+    @property
+    def pid(self) -> int:
+        """The router's own process."""
+        return self.host.pid(f"{self.kind}-{SERVICE}")
+
+
+def settings_of(kind: str, port: int, folder: Path) -> dict[str, Any]:
+    """A router that ciflow starts itself."""
+    own: dict[str, dict[str, Any]] = {
+        "envoy": {},
+        "haproxy": {"embedded": True},
+    }
+    process.find(kind, kind)
+    return {"port": port, "bind": "127.0.0.1", "dir": str(folder / kind), **own[kind]}
+
+
+@contextlib.contextmanager
+def rig(kind: str, folder: Path) -> Iterator[Rig]:
+    """Raises process.MissingPart, before anything is started, where the router's program is missing."""
+    port, ports = process.free_port(), {"a": process.free_port(), "b": process.free_port()}
+    settings = settings_of(kind, port, folder)
+    slots = {name: {"port": port} for name, port in ports.items()}
+    with version("a", ports["a"], folder), version("b", ports["b"], folder) as b, LocalHost() as host:
+        yield Rig(kind, port, folder, host, slots, settings, b)

@@ -1,0 +1,451 @@
+"""The contract of every router, over the real ones, under load. A router that this machine lacks is skipped by name."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import replace
+
+import pytest
+from scipy.stats import binom
+
+from ciflow.model import Detached, Operation
+from ciflow.rollout.routers import ROUTERS, Dial, Fenced, RouterError, Sample, interval
+from tests.parts import process
+from tests.rollout.rig import EDGES, SERVICE, Rig, Users, burst, get, rig
+
+
+@pytest.fixture(scope="module", params=sorted(ROUTERS))
+def shared(request: pytest.FixtureRequest) -> Iterator[Rig]:
+    """One router of each kind for the tests that leave it as it was."""
+    with process.short_folder(request.param) as folder, ExitStack() as stack:
+        try:
+            yield stack.enter_context(rig(request.param, folder))
+        except process.MissingPart as missing:
+            pytest.skip(str(missing))
+
+
+@pytest.fixture
+def routed(shared: Rig) -> Iterator[Rig]:
+    """The shared router, running, at rest on slot a, with no dead-man armed."""
+    router = shared.prepared()
+    shared.turn(router, 0, live="a")
+    yield shared
+    now = shared.do(router.read())
+    shared.turn(router, 0, live="a")
+    shared.do(router.guard(now.token, 0))
+
+
+def eventually(condition: object, seconds: float = 5.0) -> float:
+    """How long it took until `condition()` held."""
+    assert callable(condition)
+    began = time.monotonic()
+    while not condition():
+        assert time.monotonic() - began < seconds, "it did not come about in time"
+        time.sleep(0.02)
+    return time.monotonic() - began
+
+
+# --- the dial -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("share", [0, 1, 100, 500, 5000, 9900, 10_000])
+def test_slot_b_gets_the_share_that_the_dial_says(routed: Rig, share: int) -> None:
+    routed.turn(routed.router(), share)
+    requests = 1_600
+    seen = burst(routed.port, requests)
+    to_b = seen[200, "b"]
+    assert to_b + seen[200, "a"] == requests
+    law = binom(requests, share / 10_000)
+    assert min(law.cdf(to_b), law.sf(to_b - 1)) > 1e-6, f"{to_b} of {requests} at {share / 100} %"
+
+
+def test_no_request_fails_while_the_dial_turns_fifty_times(routed: Rig) -> None:
+    router = routed.router()
+    with Users(routed.port, rate=1_000) as users:
+        for number in range(50):
+            routed.turn(router, [100, 500, 2500, 5000, 10_000, 0][number % 6])
+            time.sleep(0.04)
+    assert users.failures == []
+    assert set(users.seen) == {(200, "a"), (200, "b")}
+    assert users.answers > 1_000, f"only {users.answers} requests were made: no load"
+
+
+def test_what_was_turned_is_read_back_with_token_and_manifest(routed: Rig) -> None:
+    router = routed.router()
+    before = routed.do(router.read())
+    to = replace(routed.dial(2_500, before.token + 1), manifest=replace(before.manifest, release="r2", who="ann o';x"))
+    turned = routed.do(router.turn(to, before.token, lease=60))
+    read = routed.do(routed.router().read())
+    assert (read.share, read.token, read.live, read.manifest) == (2_500, before.token + 1, "a", to.manifest)
+    assert read == turned
+
+
+def test_a_promotion_changes_share_and_live_slot_at_once(routed: Rig) -> None:
+    router = routed.router()
+    routed.turn(router, 5_000)
+    routed.turn(router, 10_000, live="b")
+    read = routed.do(router.read())
+    assert (read.share, read.live, read.at_rest, read.expires) == (10_000, "b", True, 0.0)
+    assert burst(routed.port, 400) == {(200, "b"): 400}
+
+
+def test_a_rollback_is_felt_by_users_within_a_second(routed: Rig) -> None:
+    router = routed.router()
+    routed.turn(router, 5_000)
+    with Users(routed.port, rate=500) as users:
+        eventually(lambda: users.seen[200, "b"] > 50)
+        began = time.monotonic()
+        routed.turn(router, 0)
+        time.sleep(1.2)
+    assert users.failures == []
+    assert users.last["b"] - began < 1.0
+    assert users.last["a"] - began > 1.0
+
+
+def test_no_traffic_goes_to_a_candidate_that_is_not_there(routed: Rig) -> None:
+    empty = replace(routed, slots={**routed.slots, "b": {"port": process.free_port()}}).router()
+    with pytest.raises(RouterError, match="slot b of shield does not answer"):
+        routed.turn(empty, 500)
+    assert routed.do(routed.router().read()).share == 0
+
+
+def test_a_turn_without_a_lease_is_refused(routed: Rig) -> None:
+    router = routed.router()
+    now = routed.do(router.read())
+    with pytest.raises(ValueError, match="needs a lease"):
+        routed.do(router.turn(replace(now, share=500), now.token))
+
+
+# --- counters -------------------------------------------------------------------------------------------------
+
+
+def sample(routed: Rig, before: Sample | None = None) -> Sample:
+    return routed.do(routed.router().counts(before))
+
+
+def test_the_counters_are_what_the_clients_saw(routed: Rig) -> None:
+    routed.turn(routed.router(), 5_000)
+    before = sample(routed)
+    paths = ["/"] * 80 + ["/bad"] * 10 + ["/miss"] * 6 + ["/slow"] * 6
+    seen = Counter((path, *get(routed.port, path)) for path in paths)
+    counts = interval(before, sample(routed, before))
+    assert counts is not None
+    for slot in ("a", "b"):
+        mine = {key: n for key, n in seen.items() if key[2] == slot}
+        assert counts[slot].requests == sum(mine.values())
+        assert counts[slot].bad == seen["/bad", 500, slot]
+        assert counts[slot].client_errors == seen["/miss", 404, slot]
+        assert counts[slot].slower == {EDGES[0]: seen["/slow", 200, slot], EDGES[1]: 0}
+        assert (counts[slot].unanswered, counts[slot].diverted) == (0, 0)
+
+
+def test_a_request_that_its_client_gave_up_counts_as_bad(routed: Rig) -> None:
+    before = sample(routed)
+    assert [get(routed.port, "/hang", timeout=0.1) for _ in range(20)] == [(0, "")] * 20
+    assert get(routed.port) == (200, "a")
+    eventually(lambda: sample(routed, before).slots["a"].unanswered - before.slots["a"].unanswered == 20)
+    counts = interval(before, sample(routed, before))
+    assert counts is not None
+    assert (counts["a"].requests, counts["a"].bad, counts["a"].slower[EDGES[1]]) == (21, 20, 20)
+
+
+def test_counters_under_load_miss_nobody(routed: Rig) -> None:
+    routed.turn(routed.router(), 2_500)
+    first = last = sample(routed)
+    counted: Counter[str] = Counter()
+    with Users(routed.port, rate=600) as users:
+        for _ in range(10):
+            time.sleep(0.1)
+            last = add(routed, counted, last)
+    time.sleep(0.1)
+    add(routed, counted, last)
+    assert first.identity == last.identity
+    assert counted["a"] == users.seen[200, "a"] and counted["b"] == users.seen[200, "b"]
+    assert counted["bad"] == 0
+
+
+def add(routed: Rig, counted: Counter[str], last: Sample) -> Sample:
+    now = sample(routed, last)
+    counts = interval(last, now)
+    assert counts is not None
+    for slot in ("a", "b"):
+        counted[slot] += counts[slot].requests
+        counted["bad"] += counts[slot].bad
+    return now
+
+
+def test_the_limit_of_a_guarded_pause_reads_the_real_counter(routed: Rig) -> None:
+    before = watched_errors(routed)
+    for _ in range(7):
+        get(routed.port, "/bad")
+    assert watched_errors(routed) - before == 7
+
+
+def watched_errors(routed: Rig) -> int:
+    watch = routed.router().errors("a", 0)
+    found = re.search(watch.pattern, routed.host.answer(watch.read).stdout.decode())
+    assert found is not None
+    return int(found[1])
+
+
+# --- a restart of the router ----------------------------------------------------------------------------------
+
+
+def test_a_killed_router_comes_back_with_the_safe_share_and_the_newest_token(routed: Rig) -> None:
+    router = routed.router()
+    now = routed.do(router.read())
+    turned = routed.do(router.turn(replace(now, share=5_000, token=now.token + 1), now.token, lease=60))
+    before = sample(routed)
+    kill(routed)
+    read = routed.do(router.read())
+    assert (read.share, read.live, read.token) == (0, "a", turned.token)
+    assert read.manifest == turned.manifest
+    assert burst(routed.port, 200) == {(200, "a"): 200}
+    assert interval(before, sample(routed, before)) is None
+
+
+def kill(routed: Rig) -> None:
+    """kill -9 of the router; returns when its supervisor has started another and its port answers."""
+    pid = routed.pid
+    os.kill(pid, signal.SIGKILL)
+    eventually(lambda: routed.pid not in (0, pid) and process.answers("127.0.0.1", routed.port), 10)
+
+
+def test_a_promotion_outlives_a_restart(routed: Rig) -> None:
+    router = routed.router()
+    routed.turn(router, 10_000, live="b")
+    kill(routed)
+    assert routed.do(router.read()).share == 10_000
+    assert burst(routed.port, 200) == {(200, "b"): 200}
+
+
+def test_preparing_a_router_that_runs_changes_nothing(routed: Rig) -> None:
+    router = routed.router()
+    turned = routed.turn(router, 2_500)
+    pid = routed.pid
+    assert routed.do(router.prepare(routed.dial())) == turned
+    assert routed.pid == pid
+
+
+def test_a_running_router_is_not_restarted_for_another_setting(routed: Rig) -> None:
+    other = routed.router(connect_timeout=3)
+    with pytest.raises(RouterError, match="runs with other ports, slots, latency edges or times"):
+        routed.do(other.prepare(routed.dial()))
+
+
+# --- two writers ----------------------------------------------------------------------------------------------
+
+
+def test_a_smaller_token_is_refused_and_the_holder_named(routed: Rig) -> None:
+    router = routed.router()
+    old = routed.do(router.read())
+    taken = replace(old, token=old.token + 1, manifest=replace(old.manifest, who="rollback by ann"))
+    routed.do(router.turn(taken, old.token))
+    with pytest.raises(Fenced, match=f"token {old.token + 1} of rollback by ann") as refused:
+        routed.do(router.turn(replace(old, share=5_000), old.token, lease=60))
+    assert refused.value.found.token == old.token + 1
+    with pytest.raises(Fenced):
+        routed.do(router.guard(old.token, 30))
+    assert routed.do(router.read()).share == 0
+
+
+def test_of_two_writers_that_race_for_the_dial_exactly_one_wins(routed: Rig) -> None:
+    races = 100
+    for _ in range(races):
+        now = routed.do(routed.router().read())
+        results: dict[str, object] = {}
+        start = threading.Barrier(2)
+        racers = [threading.Thread(target=race, args=(routed, now, name, start, results)) for name in ("ann", "bob")]
+        for racer in racers:
+            racer.start()
+        for racer in racers:
+            racer.join()
+        won = [name for name, result in results.items() if isinstance(result, Dial)]
+        lost = [result for result in results.values() if isinstance(result, Fenced)]
+        assert (len(won), len(lost)) == (1, 1), results
+        assert routed.do(routed.router().read()).manifest.who == won[0]
+
+
+def race(routed: Rig, now: Dial, who: str, start: threading.Barrier, results: dict[str, object]) -> None:
+    to = replace(now, token=now.token + 1, manifest=replace(now.manifest, who=who))
+    start.wait()
+    try:
+        results[who] = routed.do(routed.router().turn(to, now.token))
+    except Exception as error:
+        results[who] = error
+
+
+def test_a_writer_stopped_before_any_of_its_steps_does_no_harm_when_it_goes_on(routed: Rig) -> None:
+    """The old controller sleeps before step n, a rollback takes over, the old one goes on: the rollback stands."""
+    steps = steps_of_a_turn(routed)
+    assert steps >= 4
+    for sleep_before in range(steps):
+        rig_of_old = replace(routed, host=routed.host)
+        now = routed.do(routed.router().read())
+        old = rig_of_old.router().turn(replace(now, share=5_000, token=now.token + 1), now.token, lease=60)
+        reply = None
+        for _ in range(sleep_before):
+            reply = routed.host.answer(old.send(reply).step.operation)  # type: ignore[union-attr, arg-type]
+        pending = old.send(reply)
+        seen = routed.do(routed.router().read())
+        rolled = replace(seen, share=0, token=seen.token + 1, manifest=replace(seen.manifest, who="rollback"))
+        routed.do(routed.router().turn(rolled, seen.token))
+        with pytest.raises(Fenced):
+            finish(routed, old, pending)
+        read = routed.do(routed.router().read())
+        assert (read.share, read.manifest.who) == (0, "rollback"), f"stopped before step {sleep_before}"
+
+
+def finish(routed: Rig, steps: object, pending: object) -> None:
+    try:
+        while True:
+            pending = steps.send(routed.host.answer(pending.step.operation))  # type: ignore[attr-defined]
+    except StopIteration:
+        return
+
+
+def steps_of_a_turn(routed: Rig) -> int:
+    seen: list[Operation] = []
+    now = routed.do(routed.router().read())
+    routed.host.seen = seen.append
+    routed.do(routed.router().turn(replace(now, share=5_000), now.token, lease=60))
+    routed.host.seen = lambda _: None
+    routed.turn(routed.router(), 0)
+    return len(seen)
+
+
+class Killed(BaseException):
+    """kill -9 of the controller."""
+
+
+def test_a_controller_killed_between_any_two_steps_leaves_a_dial_that_can_be_read_and_taken(routed: Rig) -> None:
+    for live, share in (("a", 5_000), ("b", 10_000)):
+        for after in range(steps_of_a_turn(routed)):
+            before = routed.turn(routed.router(), 0, live="a")
+            left = [after]
+
+            def stop(_: Operation, left: list[int] = left) -> None:
+                left[0] -= 1
+                if left[0] < 0:
+                    raise Killed
+
+            routed.host.seen = stop
+            to = replace(before, share=share, live=live, token=before.token + 1)
+            try:
+                routed.do(routed.router().turn(to, before.token, 0.0 if to.at_rest else 60.0))
+            except Killed:
+                pass
+            finally:
+                routed.host.seen = lambda _: None
+            read = routed.do(routed.router().read())
+            assert read.share in (0, share) and read.token in (before.token, before.token + 1)
+            back = replace(read, share=0, live="a", token=read.token + 1)
+            assert routed.do(routed.router().turn(back, read.token)).share == 0
+
+
+# --- dead-man -------------------------------------------------------------------------------------------------
+
+
+def test_the_dead_man_gives_the_traffic_back_when_nobody_renews(routed: Rig) -> None:
+    router = routed.router()
+    routed.turn(router, 5_000, lease=1.0)
+    with Users(routed.port, rate=300) as users:
+        took = eventually(lambda: routed.do(router.read()).share == 0)
+        time.sleep(0.3)
+        seen = users.seen[200, "b"]
+        time.sleep(0.4)
+    assert 0.5 < took < 2.0
+    assert users.failures == [] and users.seen[200, "b"] == seen
+    assert routed.do(router.guard(routed.do(router.read()).token, 1.0, renew=True)).fired
+
+
+def test_a_renewed_dead_man_leaves_the_dial_alone(routed: Rig) -> None:
+    router = routed.router()
+    turned = routed.turn(router, 5_000, lease=0.8)
+    for _ in range(8):
+        time.sleep(0.2)
+        assert routed.do(router.guard(turned.token, 0.8, renew=True)).armed
+    assert routed.do(router.read()).share == 5_000
+
+
+def test_a_dead_man_that_fires_after_a_promotion_does_not_undo_it(routed: Rig) -> None:
+    router = routed.router()
+    routed.turn(router, 5_000, lease=0.6)
+    routed.turn(router, 10_000, live="b")
+    time.sleep(1.2)
+    assert routed.do(router.read()).share == 10_000
+    assert burst(routed.port, 200) == {(200, "b"): 200}
+
+
+def test_a_disarmed_dead_man_is_gone(routed: Rig) -> None:
+    router = routed.router()
+    turned = routed.turn(router, 5_000, lease=0.6)
+    routed.turn(router, 0)
+    assert not routed.do(router.guard(turned.token, 0)).armed
+    assert not routed.do(router.guard(turned.token, 0.6, renew=True)).armed
+
+
+def test_a_router_that_holds_the_expiry_turns_back_with_no_agent_alive(routed: Rig) -> None:
+    router = routed.router()
+    if not router.holds_expiry:
+        pytest.skip(f"{router.kind} can't hold an expiry: its agent is the only guard")
+    routed.turn(router, 5_000, lease=1.0)
+    routed.host.answer(Detached(key=f"guard-{SERVICE}", verb="cancel"))
+    assert (200, "b") in burst(routed.port, 200)
+    time.sleep(1.1)
+    assert burst(routed.port, 200) == {(200, "a"): 200}
+    assert routed.do(router.read()).share == 0
+
+
+# --- a slot that crashes --------------------------------------------------------------------------------------
+
+
+@pytest.fixture(params=sorted(ROUTERS))
+def own(request: pytest.FixtureRequest) -> Iterator[Rig]:
+    """A router of this test alone."""
+    with process.short_folder(request.param) as folder, ExitStack() as stack:
+        try:
+            yield stack.enter_context(rig(request.param, folder))
+        except process.MissingPart as missing:
+            pytest.skip(str(missing))
+
+
+def test_a_crashed_candidate_falls_over_to_stable_and_its_requests_count_as_bad(own: Rig) -> None:
+    router = own.prepared()
+    own.turn(router, 5_000)
+    before = own.do(router.counts())
+    own.candidate.process.kill()
+    own.candidate.process.wait()
+    seen = burst(own.port, 400)
+    assert seen == {(200, "a"): 400}
+    counts = interval(before, own.do(router.counts(before)))
+    assert counts is not None
+    assert counts["b"].requests > 100 and counts["b"].bad == counts["b"].requests == counts["b"].diverted
+    assert counts["a"].bad == 0
+
+
+def test_a_router_whose_program_is_missing_says_so_and_what_to_do(own: Rig) -> None:
+    router = own.router(binary=str(own.folder / "nowhere"))
+    with pytest.raises(RouterError, match=r"on localhost \(looked for .*nowhere") as missing:
+        own.do(router.prepare(own.dial()))
+    assert "binary" in missing.value.help or "install" in missing.value.help
+
+
+def test_a_router_that_is_not_there_is_named_with_its_socket(own: Rig) -> None:
+    with pytest.raises(RouterError, match=r"asking .* on localhost: .*") as missing:
+        own.do(own.router().read())
+    assert str(own.folder) in missing.value.message
+
+
+def test_a_port_that_another_program_has_is_an_error_before_anything_starts(own: Rig) -> None:
+    router = own.router(port=own.slots["a"]["port"])
+    with pytest.raises(RouterError, match=f"port {own.slots['a']['port']} .*another program"):
+        own.do(router.prepare(own.dial()))
+    assert not own.host.away
