@@ -38,7 +38,10 @@ def ciflow_exists() -> bool:
 
 
 def ansible(peers: Peers, home: Path, hosts: int, *arguments: str) -> Command:
-    """ansible-playbook with pipelining and a fork for each host up to 50. `home` is new for each run: no warm connection."""
+    """ansible-playbook with pipelining and a fork for each host, 50 at most.
+
+    `home` is new for each run, so that no connection is warm.
+    """
     env = {
         "ANSIBLE_HOME": str(home),
         "ANSIBLE_SSH_CONTROL_PATH_DIR": str(home / "cp"),

@@ -214,7 +214,7 @@ def test_a_test_whose_part_is_missing_is_skipped_by_its_name(start: Start) -> No
         process.find("no-such-daemon", "no-such-daemon")
         yield
 
-    with pytest.raises(pytest.skip.Exception, match="^no-such-daemon is not installed: make parts$"):
+    with pytest.raises(pytest.skip.Exception, match=r"^no-such-daemon is not installed: make parts$"):
         start(missing())
 
 
