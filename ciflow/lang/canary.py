@@ -1,0 +1,164 @@
+"""`canary:` of a play: the rollout's settings as the model holds them, durations in seconds, shares in 1/100 %."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from difflib import get_close_matches
+from typing import Any
+
+from ciflow.diagnostics import Findings
+from ciflow.lang.inherit import Inherited
+from ciflow.lang.kinds import duration, percent
+from ciflow.lang.place import Place
+from ciflow.lang.schema import Schema, check_part, part_schema
+from ciflow.lang.tasks import TaskReader
+from ciflow.model import Canary, CanaryStep, Template
+
+ROUTERS = ("haproxy", "envoy", "nginx", "traefik", "gateway-api", "ingress-nginx", "istio", "replicas")
+GATES = ("errors", "latency", "slo", "query")
+_DURATIONS = ("deadline", "dead_man", "warm_up", "bake", "keep_warm", "drain", "interval")
+_WORDS = ("on_failure", "on_inconclusive", "by")
+
+
+def read_canary(play: Place, reader: TaskReader, above: Inherited, findings: Findings) -> Canary | None:
+    """The play's canary with its `verify` and `retire` tasks; None where it has none, or faults were found."""
+    place = play.fields.get("canary")
+    if place is None or place.value is None:
+        for word in ("verify", "retire"):
+            if word in play.fields:
+                findings.error("CF0130", f"`{word}` stands beside `canary`, which this play has not", play.key_span(word))
+        return None
+    if not isinstance(place.value, dict):
+        findings.error("CF0130", "`canary` is a mapping", place.span)
+        return None
+    before = len(findings.errors)
+    check_part("canary", place, findings)
+    verify = reader.nodes(play.fields.get("verify"), above, (), "verify")
+    retire = reader.nodes(play.fields.get("retire"), above, (), "retire")
+    router = _router(place, findings)
+    slots = _slots(place, findings)
+    steps = _steps(place, findings)
+    gates = _gates(place.fields.get("gates"), findings)
+    if len(findings.errors) > before or router is None:
+        return None
+    value = place.value
+    plain = {name: duration(value[name]) for name in _DURATIONS if value.get(name) is not None}
+    words = {name: str(value[name]) for name in _WORDS if value.get(name) is not None}
+    if value.get("alpha") is not None:
+        plain["alpha"] = float(value["alpha"])
+    return Canary(
+        value["service"], value["version"], router, slots, steps, gates, verify=verify, retire=retire,
+        span=place.span, **plain, **words,  # type: ignore[arg-type]
+    )  # fmt: skip
+
+
+def _router(place: Place, findings: Findings) -> tuple[str, Mapping[str, Any]] | None:
+    below = place.fields.get("router")
+    if below is None:
+        return None
+    if not isinstance(below.value, dict) or len(below.value) != 1:
+        findings.error("CF0130", "`router` names one router and its settings", below.span,
+                       help="router: {haproxy: {socket: .., backend: ..}}")  # fmt: skip
+        return None
+    kind, settings = next(iter(below.value.items()))
+    if kind not in ROUTERS:
+        near = get_close_matches(str(kind), ROUTERS, n=1)
+        label = f"did you mean `{near[0]}`?" if near else f"there are {', '.join(ROUTERS)}"
+        findings.error("CF0130", f"unknown router `{kind}`", below.key_span(kind), label=label)
+        return None
+    return str(kind), settings or {}
+
+
+def _slots(place: Place, findings: Findings) -> Mapping[str, Mapping[str, Any]]:
+    below = place.fields.get("slots")
+    if below is None or not isinstance(below.value, dict):
+        return {}
+    for name in ("a", "b"):
+        if name not in below.value:
+            findings.error("CF0130", f"slot `{name}` is missing", below.span, label="a service has slots a and b")
+    for name in below.value:
+        if name not in ("a", "b"):
+            findings.error("CF0130", f"there is no slot `{name}`", below.key_span(name), label="slots are a and b")
+        elif not isinstance(below.value[name], dict | Template | None):
+            findings.error("CF0130", f"slot `{name}` is a mapping of its variables", below.fields[name].span)
+    return {str(name): value or {} for name, value in below.value.items()}
+
+
+def _steps(place: Place, findings: Findings) -> tuple[CanaryStep, ...]:
+    below = place.fields.get("steps")
+    if below is None or not isinstance(below.value, list):
+        return ()
+    hold = place.value.get("hold")
+    usual = 120.0 if hold is None else _or_zero(hold)
+    found: list[CanaryStep] = []
+    for item in below.items:
+        step = _step(item, usual, findings)
+        if step is None:
+            continue
+        if found and step.weight <= found[-1].weight:
+            findings.error("CF0130", "steps must rise", item.span, label=f"the step before has {found[-1].weight / 100:g}%")
+        found.append(step)
+    if not below.items:
+        findings.error("CF0130", "a canary needs at least one step", below.span)
+    return tuple(found)
+
+
+def _or_zero(value: Any) -> float:
+    try:
+        return duration(value)
+    except ValueError:
+        return 0.0  # the schema has named the fault
+
+
+def _step(place: Place, hold: float, findings: Findings) -> CanaryStep | None:
+    if isinstance(place.value, dict):
+        before = len(findings.errors)
+        check_part("canary_step", place, findings)
+        if len(findings.errors) > before:
+            return None
+        weight, hold = place.value["weight"], duration(place.value.get("hold", hold))
+        requests = int(place.value.get("min_requests") or 0)
+    else:
+        weight, requests = place.value, 0
+    try:
+        share = percent(weight)
+    except ValueError as error:
+        findings.error("CF0130", str(error), place.span)
+        return None
+    if not 0.01 <= share:
+        findings.error("CF0130", "a step is at least 0.01 %", place.span)
+        return None
+    return CanaryStep(round(share * 100), hold, requests)
+
+
+def _gates(place: Place | None, findings: Findings) -> tuple[Mapping[str, Any], ...]:
+    if place is None or not isinstance(place.value, list):
+        return ()
+    found = []
+    for item in place.items:
+        gate = _gate(item, findings)
+        if gate:
+            found.append(gate)
+    return tuple(found)
+
+
+def _gate(item: Place, findings: Findings) -> Mapping[str, Any] | None:
+    if isinstance(item.value, str) and item.value in GATES:
+        return {item.value: {}}
+    if not isinstance(item.value, dict) or len(item.value) != 1:
+        findings.error("CF0130", f"a gate is one of {', '.join(GATES)} with its options", item.span)
+        return None
+    kind, below = next(iter(item.fields.items()))
+    if kind not in GATES:
+        near = get_close_matches(str(kind), GATES, n=1)
+        label = f"did you mean `{near[0]}`?" if near else f"there are {', '.join(GATES)}"
+        findings.error("CF0130", f"unknown gate `{kind}`", item.key_span(kind), label=label)
+        return None
+    if below.value is None or (kind == "slo" and not isinstance(below.value, dict)):
+        return {kind: {"objective": below.value} if kind == "slo" else {}}
+    if not isinstance(below.value, dict):
+        findings.error("CF0130", f"the options of `{kind}` are a mapping", below.span)
+        return None
+    check_part(f"gate_{kind}", below, findings)
+    schema: Schema = part_schema(f"gate_{kind}")
+    return {kind: schema.fitted(below.value, literal=True)}

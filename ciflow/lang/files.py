@@ -1,0 +1,92 @@
+"""The one door to the file system for playbooks, roles and inventories.
+
+Everything that was read is remembered, so a run keeps a snapshot of its sources, and `resume` and a saved plan read
+exactly the bytes that were planned, whatever the disk holds by then.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+
+from ciflow.diagnostics import Diagnostic, Invalid
+
+
+class Files:
+    """Reads files and directories, live or from a snapshot; paths are kept as the caller wrote them."""
+
+    def __init__(self, frozen: Mapping[str, bytes] | None = None) -> None:
+        self._frozen = frozen
+        self._read: dict[str, bytes] = dict(frozen or {})
+
+    @classmethod
+    def live(cls) -> Files:
+        return cls()
+
+    @classmethod
+    def frozen(cls, snapshot: Mapping[str, bytes]) -> Files:
+        return cls(snapshot)
+
+    def read(self, path: str) -> bytes:
+        """The file's bytes. Raises Invalid (CF0001) where it can't be read."""
+        if path in self._read:
+            return self._read[path]
+        if self._frozen is not None:
+            raise _unreadable(path, "it is not in the snapshot of this run")
+        try:
+            content = Path(path).read_bytes()
+        except OSError as error:
+            raise _unreadable(path, (error.strerror or str(error)).lower()) from error
+        self._read[path] = content
+        return content
+
+    def exists(self, path: str) -> bool:
+        """Whether `path` is a file. In a snapshot: whether the run read it."""
+        if self._frozen is not None:
+            return path in self._read
+        return path in self._read or Path(path).is_file()
+
+    def is_dir(self, path: str) -> bool:
+        if self._frozen is not None:
+            return any(name.startswith(path.rstrip("/") + "/") for name in self._read)
+        return Path(path).is_dir()
+
+    def list(self, folder: str) -> tuple[str, ...]:
+        """Names directly inside `folder`, sorted; nothing where there is no such folder."""
+        if self._frozen is not None:
+            prefix = folder.rstrip("/") + "/"
+            return tuple(sorted({n[len(prefix) :].split("/")[0] for n in self._read if n.startswith(prefix)}))
+        return tuple(sorted(os.listdir(folder))) if Path(folder).is_dir() else ()
+
+    def is_executable(self, path: str) -> bool:
+        if self._frozen is not None:
+            return any(name.startswith(f"{path}\0") for name in self._read)
+        return os.access(path, os.X_OK)
+
+    def output(self, path: str, *arguments: str) -> bytes:
+        """What the program at `path` prints (an inventory script). Kept in the snapshot as if it were a file."""
+        name = "\0".join((path, *arguments))
+        if name in self._read:
+            return self._read[name]
+        if self._frozen is not None:
+            raise _unreadable(path, "its output is not in the snapshot of this run")
+        try:
+            run = subprocess.run([Path(path).resolve(), *arguments], capture_output=True, check=True, timeout=60)
+        except (OSError, subprocess.SubprocessError) as error:
+            raise _unreadable(path, f"it did not run: {error}") from error
+        self._read[name] = run.stdout
+        return run.stdout
+
+    def snapshot(self) -> dict[str, bytes]:
+        """Every file read so far, by path."""
+        return dict(self._read)
+
+    def sources(self) -> dict[str, str]:
+        """Texts of the files read, for the snippets of diagnostics."""
+        return {path: content.decode("utf-8", "replace") for path, content in self._read.items()}
+
+
+def _unreadable(path: str, why: str) -> Invalid:
+    return Invalid([Diagnostic("error", "CF0001", f"can't read {path}: {why}")])

@@ -1,0 +1,472 @@
+"""Ansible's filters: plain functions of data. Those that need the scope take it first (SCOPED_FILTERS)."""
+
+from __future__ import annotations
+
+import base64
+import datetime
+import hashlib
+import itertools
+import json
+import math
+import os.path
+import random
+import re
+import shlex
+import uuid
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from typing import Any
+from urllib.parse import urlsplit as _urlsplit
+
+from ciflow.lang.scope import Scope
+
+_TRUE = ("yes", "on", "1", "true", "t", "y")
+_FALSE = ("no", "off", "0", "false", "f", "n", "")
+
+
+def to_bool(value: Any) -> bool:
+    """Ansible's reading of booleans; anything else is an error instead of a silent false."""
+    if isinstance(value, bool):
+        return value
+    if value is None:
+        return False
+    word = str(value).strip().lower() if isinstance(value, str | int | float) else ""
+    word = word.removesuffix(".0")
+    if word in _TRUE and not isinstance(value, list | dict):
+        return True
+    if word in _FALSE and isinstance(value, str | int | float):
+        return False
+    raise ValueError(f"{value!r} is neither true nor false (yes, no, on, off, true, false, 1, 0)")
+
+
+def to_int(value: Any, default: Any = 0, base: int = 10) -> Any:
+    """Jinja's `int`: `default` for what is no number."""
+    try:
+        return int(value, base) if isinstance(value, str) else int(value)
+    except (TypeError, ValueError):
+        try:
+            return int(float(value))
+        except (TypeError, ValueError, OverflowError):
+            return default
+
+
+# --- formats -------------------------------------------------------------------------------------------
+
+
+def _json_default(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return dict(value)
+    if isinstance(value, set | frozenset | tuple):
+        return list(value)
+    if isinstance(value, datetime.datetime | datetime.date):
+        return value.isoformat()
+    return str(value)
+
+
+def to_json(value: Any, indent: int | None = None, sort_keys: bool = False, ensure_ascii: bool = True) -> str:
+    return json.dumps(value, default=_json_default, indent=indent, sort_keys=sort_keys, ensure_ascii=ensure_ascii)
+
+
+def to_nice_json(value: Any, indent: int = 4, sort_keys: bool = True, ensure_ascii: bool = True) -> str:
+    return to_json(value, indent, sort_keys, ensure_ascii)
+
+
+def from_json(text: Any) -> Any:
+    if not isinstance(text, str):
+        return text
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise ValueError(f"not JSON: {error}") from error
+
+
+def to_yaml(value: Any, indent: int | None = None, sort_keys: bool = True) -> str:
+    from ciflow.lang.yamltext import dump
+
+    return dump(value, indent=indent, sort=sort_keys)
+
+
+def to_nice_yaml(value: Any, indent: int = 4, sort_keys: bool = True) -> str:
+    from ciflow.lang.yamltext import dump
+
+    return dump(value, indent=indent, flow=False, sort=sort_keys)
+
+
+def from_yaml(text: Any) -> Any:
+    """YAML text as data: what it holds is never a template."""
+    documents = from_yaml_all(text)
+    return documents[0] if documents else None
+
+
+def from_yaml_all(text: Any) -> list[Any]:
+    from ciflow.lang.yamltext import load_data
+
+    return load_data(text) if isinstance(text, str) else [text]
+
+
+def b64encode(value: Any, encoding: str = "utf-8") -> str:
+    return base64.b64encode(str(value).encode(encoding, "surrogateescape")).decode("ascii")
+
+
+def b64decode(value: str, encoding: str = "utf-8") -> str:
+    return base64.b64decode(value).decode(encoding, "surrogateescape")
+
+
+def hash_of(value: Any, hashtype: str = "sha1") -> str:
+    try:
+        return hashlib.new(hashtype, str(value).encode("utf-8", "surrogateescape")).hexdigest()
+    except ValueError as error:
+        raise ValueError(f"there is no hash {hashtype!r}") from error
+
+
+def checksum(value: Any) -> str:
+    return hash_of(value, "sha1")
+
+
+def to_uuid(value: Any, namespace: str = "361E6D51-FAEC-444A-9079-341386DA8E2E") -> str:
+    """UUID version 5 in Ansible's namespace (RFC 4122)."""
+    return str(uuid.uuid5(uuid.UUID(namespace), str(value)))
+
+
+# --- mappings and lists --------------------------------------------------------------------------------
+
+
+def combine(*mappings: Any, recursive: bool = False, list_merge: str = "replace") -> dict[str, Any]:
+    """Mappings merged, the last one winning."""
+    merged: dict[str, Any] = {}
+    for one in _flat(mappings):
+        if not isinstance(one, Mapping):
+            raise ValueError(f"combine takes mappings, not {type(one).__name__}")
+        merged = _merge(merged, one, recursive, list_merge)
+    return merged
+
+
+def _flat(values: Iterable[Any]) -> list[Any]:
+    return [one for value in values for one in (_flat(value) if isinstance(value, list | tuple) else [value])]
+
+
+def _merge(left: Mapping[str, Any], right: Mapping[str, Any], recursive: bool, lists: str) -> dict[str, Any]:
+    merged = dict(left)
+    for key, value in right.items():
+        old = merged.get(key)
+        if recursive and isinstance(old, Mapping) and isinstance(value, Mapping):
+            merged[key] = _merge(old, value, True, lists)
+        elif key in merged and isinstance(old, list) and isinstance(value, list):
+            merged[key] = _merge_lists(old, value, lists)
+        else:
+            merged[key] = value
+    return merged
+
+
+def _merge_lists(old: list[Any], new: list[Any], how: str) -> list[Any]:
+    match how:
+        case "replace":
+            return new
+        case "keep":
+            return old
+        case "append":
+            return old + new
+        case "prepend":
+            return new + old
+        case "append_rp":
+            return [item for item in old if item not in new] + new
+        case "prepend_rp":
+            return new + [item for item in old if item not in new]
+    raise ValueError(f"list_merge can't be {how!r}")
+
+
+def dict2items(value: Mapping[str, Any], key_name: str = "key", value_name: str = "value") -> list[dict[str, Any]]:
+    if not isinstance(value, Mapping):
+        raise ValueError(f"dict2items takes a mapping, not {type(value).__name__}")
+    return [{key_name: key, value_name: below} for key, below in value.items()]
+
+
+def items2dict(value: Sequence[Any], key_name: str = "key", value_name: str = "value") -> dict[str, Any]:
+    if not isinstance(value, list | tuple):
+        raise ValueError(f"items2dict takes a list, not {type(value).__name__}")
+    return {item[key_name]: item[value_name] for item in value}
+
+
+def flatten(value: Any, levels: int | None = None, skip_nulls: bool = True) -> list[Any]:
+    flat: list[Any] = []
+    for item in value:
+        if item in (None, "None", "null") and skip_nulls:
+            continue
+        if isinstance(item, list | tuple) and (levels is None or levels >= 1):
+            flat += flatten(item, None if levels is None else levels - 1, skip_nulls)
+        else:
+            flat.append(item)
+    return flat
+
+
+def _unique(values: Iterable[Any]) -> list[Any]:
+    seen: set[Any] = set()
+    odd: list[Any] = []
+    result = []
+    for value in values:
+        if isinstance(value, Hashable) and not isinstance(value, tuple):
+            if value in seen:
+                continue
+            seen.add(value)
+        elif value in odd:
+            continue
+        else:
+            odd.append(value)
+        result.append(value)
+    return result
+
+
+def unique(values: Iterable[Any], case_sensitive: bool | None = None, attribute: str | None = None) -> list[Any]:
+    if attribute is None and case_sensitive is not False:
+        return _unique(values)
+    found: dict[str, Any] = {}
+    for value in values:
+        key = extract(attribute, value) if attribute else value
+        found.setdefault(repr(key.lower() if case_sensitive is False and isinstance(key, str) else key), value)
+    return list(found.values())
+
+
+def union(left: Iterable[Any], right: Iterable[Any]) -> list[Any]:
+    return _unique([*left, *right])
+
+
+def intersect(left: Iterable[Any], right: Iterable[Any]) -> list[Any]:
+    other = list(right)
+    return _unique(item for item in left if item in other)
+
+
+def difference(left: Iterable[Any], right: Iterable[Any]) -> list[Any]:
+    other = list(right)
+    return _unique(item for item in left if item not in other)
+
+
+def symmetric_difference(left: Iterable[Any], right: Iterable[Any]) -> list[Any]:
+    one, two = list(left), list(right)
+    return difference(one, two) + difference(two, one)
+
+
+def extract(item: Any, container: Any, morekeys: Any = None) -> Any:
+    value = container[item]
+    for key in [morekeys] if isinstance(morekeys, str | int) else morekeys or []:
+        value = value[key]
+    return value
+
+
+def subelements(value: Any, path: Any, skip_missing: bool = False) -> list[tuple[Any, Any]]:
+    """Pairs of each item and each element of the list at `path` in it."""
+    keys = path.split(".") if isinstance(path, str) else list(path)
+    pairs: list[tuple[Any, Any]] = []
+    for item in value.values() if isinstance(value, Mapping) else value:
+        below: Any = item
+        for key in keys:
+            if key not in below:
+                if skip_missing:
+                    below = []
+                    break
+                raise ValueError(f"there is no {key!r} in {below!r}")
+            below = below[key]
+        if not isinstance(below, list | tuple):
+            raise ValueError(f"{path!r} must be a list in every item")
+        pairs += [(item, one) for one in below]
+    return pairs
+
+
+def rekey_on_member(value: Any, key: str, duplicates: str = "error") -> dict[Any, Any]:
+    found: dict[Any, Any] = {}
+    for item in value.values() if isinstance(value, Mapping) else value:
+        if item[key] in found and duplicates == "error":
+            raise ValueError(f"the key {item[key]!r} is not unique")
+        found[item[key]] = item
+    return found
+
+
+def product(*values: Iterable[Any], repeat: int = 1) -> list[Any]:
+    return list(itertools.product(*values, repeat=repeat))
+
+
+def zipped(*values: Iterable[Any]) -> list[Any]:
+    return list(zip(*values, strict=False))
+
+
+def zip_longest(*values: Iterable[Any], fillvalue: Any = None) -> list[Any]:
+    return list(itertools.zip_longest(*values, fillvalue=fillvalue))
+
+
+def random_of(value: Any, start: int = 0, step: int = 1, seed: Any = None) -> Any:
+    chance = random.Random(seed) if seed is not None else random.SystemRandom()
+    if isinstance(value, int):
+        return chance.randrange(start, value, step)
+    return chance.choice(list(value))
+
+
+def shuffle(value: Iterable[Any], seed: Any = None) -> list[Any]:
+    items = list(value)
+    (random.Random(seed) if seed is not None else random.SystemRandom()).shuffle(items)
+    return items
+
+
+# --- text ----------------------------------------------------------------------------------------------
+
+
+def _flags(ignorecase: bool, multiline: bool) -> re.RegexFlag:
+    return (re.I if ignorecase else re.RegexFlag(0)) | (re.M if multiline else re.RegexFlag(0))
+
+
+def regex_replace(
+    value: Any, pattern: str = "", replacement: str = "", ignorecase: bool = False, multiline: bool = False,
+    count: int = 0, mandatory_count: int = 0,
+) -> str:  # fmt: skip
+    made, times = re.subn(pattern, replacement, str(value), count=count, flags=_flags(ignorecase, multiline))
+    if mandatory_count and times != mandatory_count:
+        raise ValueError(f"regex_replace wants {mandatory_count} replacements and made {times}")
+    return made
+
+
+def regex_search(value: Any, pattern: str, *groups: str, ignorecase: bool = False, multiline: bool = False) -> Any:
+    r"""The match, or the groups named by `\1` and `\g<name>`; none where nothing matches."""
+    found = re.search(pattern, str(value), _flags(ignorecase, multiline))
+    if found is None:
+        return None
+    if not groups:
+        return found.group()
+    names = [re.match(r"\\g<(\S+)>|\\(\d+)", group) for group in groups]
+    if any(name is None for name in names):
+        raise ValueError(r"regex_search takes groups such as '\1' or '\g<name>'")
+    return [found.group(name[1]) if name[1] else found.group(int(name[2])) for name in names if name]
+
+
+def regex_findall(value: Any, pattern: str, multiline: bool = False, ignorecase: bool = False) -> list[Any]:
+    return re.findall(pattern, str(value), _flags(ignorecase, multiline))
+
+
+def regex_escape(value: Any, re_type: str = "python") -> str:
+    return re.escape(str(value)) if re_type == "python" else re.sub(r"([].[^$*\\])", r"\\\1", str(value))
+
+
+def quote(value: Any) -> str:
+    return shlex.quote("" if value is None else str(value))
+
+
+def ternary(value: Any, true_val: Any, false_val: Any = None, none_val: Any = None) -> Any:
+    if value is None and none_val is not None:
+        return none_val
+    return true_val if bool(value) else false_val
+
+
+def split(value: str, separator: str | None = None, maxsplit: int = -1) -> list[str]:
+    return value.split(separator, maxsplit)
+
+
+def urlsplit(value: str, query: str = "") -> Any:
+    parts = _urlsplit(value)
+    whole = {name: getattr(parts, name) for name in (
+        "fragment", "hostname", "netloc", "password", "path", "port", "query", "scheme", "username")}  # fmt: skip
+    if query and query not in whole:
+        raise ValueError(f"a URL has no part {query!r}")
+    return whole[query] if query else whole
+
+
+_COMMENTS = {
+    "plain": ("", "# ", ""), "erlang": ("", "% ", ""), "c": ("", "// ", ""),
+    "cblock": ("/*", " * ", " */"), "xml": ("<!--", " - ", "-->"),
+}  # fmt: skip
+
+
+def comment(text: str, style: str = "plain", decoration: str = "", prefix: str = "", postfix: str = "") -> str:
+    """Text as a comment: `style`'s opening and closing lines around decorated lines."""
+    if style not in _COMMENTS:
+        raise ValueError(f"there is no comment style {style!r}")
+    begin, mark, end = _COMMENTS[style]
+    mark = decoration or mark
+    lines = [begin] if begin else [(prefix or mark).rstrip()]
+    lines += [(mark + line).rstrip() for line in text.split("\n")]
+    lines.append(end if begin else (postfix or mark).rstrip())
+    return "\n".join(lines)
+
+
+def human_readable(size: Any, isbits: bool = False, unit: str = "") -> str:
+    """Bytes in powers of 1024, two decimals, as Ansible prints them."""
+    base = "bits" if isbits else "Bytes"
+    for index, letter in reversed(list(enumerate("KMGTPEZY", 1))):
+        if (not unit and float(size) >= 1024**index) or unit.upper() == letter:
+            return f"{float(size) / 1024**index:.2f} {letter}{'b' if isbits else 'B'}"
+    return f"{float(size):.2f} {base}"
+
+
+def human_to_bytes(size: Any, default_unit: str = "", isbits: bool = False) -> int:
+    found = re.match(r"\s*(\d+(?:\.\d+)?)\s*([A-Za-z]*)\s*\Z", str(size))
+    if not found:
+        raise ValueError(f"{size!r} is not a size")
+    letter = (found[2] or default_unit or "B")[0].upper()
+    if letter not in "BKMGTPEZY":
+        raise ValueError(f"{size!r} has no unit of {'bits' if isbits else 'bytes'}")
+    return round(float(found[1]) * 1024 ** "BKMGTPEZY".index(letter))
+
+
+def to_datetime(text: str, format: str = "%Y-%m-%d %H:%M:%S") -> datetime.datetime:
+    return datetime.datetime.strptime(text, format)
+
+
+def strftime(format: str, second: Any = None, utc: bool = False) -> str:
+    zone = datetime.UTC if utc else None
+    moment = datetime.datetime.now(zone) if second is None else datetime.datetime.fromtimestamp(float(second), zone)
+    return moment.strftime(format)
+
+
+def logarithm(value: float, base: float = math.e) -> float:
+    return math.log10(value) if base == 10 else math.log(value, base)
+
+
+def root(value: float, base: float = 2) -> float:
+    return math.sqrt(value) if base == 2 else math.pow(value, 1 / base)
+
+
+def path_join(value: Any) -> str:
+    return os.path.join(*value) if isinstance(value, list | tuple) else str(value)  # noqa: PTH118
+
+
+def expanduser(scope: Scope, value: str) -> str:
+    """`~` of the account on the controller."""
+    if not value.startswith("~"):
+        return value
+    return str(scope.get("_home") or os.path.expanduser("~")) + value[1:]  # noqa: PTH111
+
+
+def ipaddr(value: Any, query: str = "") -> Any:
+    """The address or network if it is one, else false; `address network netmask prefix version` give a part."""
+    import ipaddress
+
+    try:
+        interface = ipaddress.ip_interface(str(value))
+    except ValueError:
+        return False
+    parts: dict[str, Any] = {
+        "": str(value), "address": str(interface.ip), "network": str(interface.network.network_address),
+        "netmask": str(interface.netmask), "prefix": interface.network.prefixlen, "version": interface.version,
+        "broadcast": str(interface.network.broadcast_address), "size": interface.network.num_addresses,
+    }  # fmt: skip
+    if query not in parts:
+        raise ValueError(f"ipaddr has no query {query!r}")
+    return parts[query]
+
+
+FILTERS: dict[str, Callable[..., Any]] = {
+    "b64decode": b64decode, "b64encode": b64encode, "basename": os.path.basename, "bool": to_bool,
+    "checksum": checksum, "combine": combine, "comment": comment, "dict2items": dict2items,
+    "difference": difference, "dirname": os.path.dirname, "extract": extract, "flatten": flatten,
+    "from_json": from_json, "from_yaml": from_yaml, "from_yaml_all": from_yaml_all, "hash": hash_of,
+    "human_readable": human_readable, "human_to_bytes": human_to_bytes, "int": to_int, "intersect": intersect,
+    "ipaddr": ipaddr, "items2dict": items2dict, "log": logarithm, "md5": lambda value: hash_of(value, "md5"),
+    "normpath": os.path.normpath, "path_join": path_join, "pow": math.pow, "product": product, "quote": quote,
+    "random": random_of, "realpath": os.path.realpath, "regex_escape": regex_escape,
+    "regex_findall": regex_findall, "regex_replace": regex_replace, "regex_search": regex_search,
+    "rekey_on_member": rekey_on_member, "relpath": os.path.relpath, "root": root,
+    "sha1": lambda value: hash_of(value, "sha1"), "shuffle": shuffle, "split": split,
+    "splitext": lambda value: list(os.path.splitext(value)), "strftime": strftime, "subelements": subelements,  # noqa: PTH122
+    "symmetric_difference": symmetric_difference, "ternary": ternary, "to_datetime": to_datetime,
+    "to_json": to_json, "to_nice_json": to_nice_json, "to_nice_yaml": to_nice_yaml, "to_uuid": to_uuid,
+    "to_yaml": to_yaml, "union": union, "unique": unique, "urlsplit": urlsplit, "zip": zipped,
+    "zip_longest": zip_longest, "permutations": lambda value, size=None: list(itertools.permutations(value, size)),
+    "combinations": lambda value, size: list(itertools.combinations(value, size)),
+}  # fmt: skip
+
+SCOPED_FILTERS: dict[str, Callable[..., Any]] = {"expanduser": expanduser}

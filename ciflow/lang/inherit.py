@@ -1,0 +1,112 @@
+"""What tasks inherit from plays, roles and blocks: pushed down while reading, so that a Task stands for itself.
+
+Ansible's rules: `when`, `tags`, `environment`, `vars`, `notify` and `module_defaults` add up; of everything else
+the nearest wins.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from ciflow.lang.place import Place
+from ciflow.lang.scope import Level, Vars
+from ciflow.lang.sources import Sources
+from ciflow.model import Become
+
+NEAREST = (
+    "delegate_to", "delegate_facts", "run_once", "ignore_errors", "ignore_unreachable", "any_errors_fatal", "no_log",
+    "check_mode", "diff", "timeout", "throttle",
+)  # fmt: skip
+_CONNECTION = {"connection": "ansible_connection", "remote_user": "ansible_user", "port": "ansible_port"}
+_BECOME = {"become": "enabled", "become_user": "user", "become_method": "method", "become_flags": "flags"}
+
+
+@dataclass(frozen=True, slots=True)
+class Inherited:
+    """Keywords that hold for everything below."""
+
+    when: tuple[Any, ...] = ()
+    tags: frozenset[str] = frozenset()
+    environment: tuple[Any, ...] = ()
+    vars: tuple[Mapping[str, Any], ...] = ()
+    notify: tuple[Any, ...] = ()
+    become: Become = Become()
+    nearest: Mapping[str, Any] = field(default_factory=dict)
+    module_defaults: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    role: str = ""
+    role_path: str = ""
+    base: str = ""
+    defaults: tuple[Mapping[str, Any], ...] = ()
+    params: tuple[Mapping[str, Any], ...] = ()
+
+
+def conditions(place: Place | None) -> tuple[Any, ...]:
+    """`when` and its like as a tuple of expressions and booleans, all of which must hold."""
+    if place is None or place.value is None:
+        return ()
+    if isinstance(place.value, list):
+        return tuple(item.expression() for item in place.items)
+    return (place.expression(),)
+
+
+def names(place: Place | None) -> tuple[Any, ...]:
+    """Names in a list, or in one text (`tags: a,b` is two)."""
+    if place is None or place.value is None:
+        return ()
+    return tuple(place.value) if isinstance(place.value, list) else (place.value,)
+
+
+def tags(place: Place | None) -> frozenset[str]:
+    return frozenset(part.strip() for name in names(place) for part in str(getattr(name, "source", name)).split(","))
+
+
+def extend(above: Inherited, place: Place, sources: Sources, *, level: Level = Level.BLOCK_VARS) -> Inherited:
+    """What holds inside the play, block, role or task at `place`."""
+    fields = place.fields
+    changes: dict[str, Any] = {}
+    if "when" in fields and level != Level.PLAY_VARS:
+        changes["when"] = above.when + conditions(fields["when"])
+    if "tags" in fields:
+        changes["tags"] = above.tags | tags(fields["tags"])
+    if "environment" in fields:
+        changes["environment"] = above.environment + names(fields["environment"])
+    if "notify" in fields:
+        changes["notify"] = above.notify + names(fields["notify"])
+    if "vars" in fields and level != Level.PLAY_VARS:
+        changes["vars"] = (*above.vars, sources.variables(fields["vars"], _label(level, place), level))
+    if became := {_BECOME[key]: fields[key].value for key in _BECOME if key in fields}:
+        changes["become"] = replace(above.become, **became)
+    if nearest := {key: fields[key].value for key in NEAREST if key in fields and fields[key].value is not None}:
+        changes["nearest"] = {**above.nearest, **nearest}
+    if connection := keywords(place):
+        changes["vars"] = (connection, *changes.get("vars", above.vars))
+    if "module_defaults" in fields:
+        changes["module_defaults"] = _defaults(above.module_defaults, fields["module_defaults"])
+    return replace(above, **changes) if changes else above
+
+
+def keywords(place: Place) -> Vars | None:
+    """`connection`, `remote_user` and `port` as the variables that the engine reads them from."""
+    found = {_CONNECTION[key]: place.fields[key] for key in _CONNECTION if key in place.fields}
+    if not found:
+        return None
+    spans = {name: below.span for name, below in found.items()}
+    return Vars({name: below.value for name, below in found.items()}, spans, "keywords", Level.KEYWORDS)
+
+
+def _label(level: Level, place: Place) -> str:
+    name = place.value.get("name", "") if isinstance(place.value, dict) else ""
+    kind = {Level.TASK_VARS: "task", Level.BLOCK_VARS: "block", Level.ROLE_VARS: "role"}.get(level, "")
+    return f"{kind} {getattr(name, 'source', name) or ''}".strip()
+
+
+def _defaults(above: Mapping[str, Any], place: Place) -> Mapping[str, Mapping[str, Any]]:
+    merged: dict[str, Mapping[str, Any]] = dict(above)
+    for one in place.items if isinstance(place.value, list) else [place]:
+        for module, below in one.fields.items():
+            name = str(module).removeprefix("ansible.builtin.")
+            if isinstance(below.value, dict):
+                merged[name] = {**merged.get(name, {}), **below.value}
+    return merged

@@ -1,0 +1,142 @@
+"""Inventories: who the hosts are, in which groups, with which variables, and which of them a pattern means."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from ciflow.diagnostics import Findings, Invalid
+from ciflow.lang.files import Files
+from ciflow.lang.groups import Group, Groups, ancestors, depth_order
+from ciflow.lang.inventory_read import InventoryReader
+from ciflow.lang.patterns import select
+from ciflow.lang.scope import Layer, Level, Vars
+from ciflow.model import EMPTY, Host, Template
+
+_LOCAL = ("localhost", "127.0.0.1", "::1")
+
+
+@dataclass(frozen=True)
+class Inventory:
+    """Hosts in order, groups with all their hosts (those of their children too), and each host's layers."""
+
+    hosts: tuple[Host, ...]
+    groups: Mapping[str, tuple[str, ...]]
+    layers: Mapping[str, tuple[Layer, ...]]  # by host, winner first: the levels from inventory to host_vars
+    directory: str = ""
+    files: Files = field(default_factory=Files.live, compare=False)
+
+    def host(self, name: str) -> Host | None:
+        """The host of that name; the implicit localhost where the inventory has none."""
+        found = self._by_name.get(name)
+        return implicit(name) if found is None and name in _LOCAL else found
+
+    @property
+    def _by_name(self) -> Mapping[str, Host]:
+        cached: Mapping[str, Host] | None = self.__dict__.get("_names")
+        if cached is None:
+            cached = {host.name: host for host in self.hosts}
+            self.__dict__["_names"] = cached
+        return cached
+
+    def group_map(self) -> dict[str, list[str]]:
+        """`groups`: every group's hosts by name, with `all` and `ungrouped`."""
+        return {name: list(members) for name, members in self.groups.items()}
+
+    def select(self, pattern: str, limit: str = "") -> tuple[Host, ...]:
+        """Hosts that match the pattern and, if given, the limit. A name unknown to both selects nothing."""
+        hosts = self._select(pattern)
+        if limit:
+            kept = {host.name for host in self._select(limit)}
+            hosts = tuple(host for host in hosts if host.name in kept)
+        return hosts
+
+    def _select(self, pattern: str) -> tuple[Host, ...]:
+        names, unknown = select(pattern, [host.name for host in self.hosts], self.groups, self._lines)
+        local = [implicit(term) for term in unknown if term in _LOCAL]
+        return tuple(self._by_name[name] for name in names) + tuple(local)
+
+    def unknown(self, pattern: str) -> tuple[str, ...]:
+        """Terms of the pattern that name no host and no group."""
+        _, terms = select(pattern, [host.name for host in self.hosts], self.groups, self._lines)
+        return tuple(term for term in terms if term not in _LOCAL)
+
+    def _lines(self, path: str) -> list[str]:
+        return self.files.read(path).decode("utf-8", "replace").splitlines()
+
+    def with_host(self, name: str, groups: tuple[str, ...], variables: Mapping[str, Any]) -> Inventory:
+        """The inventory with one more host (`add_host`), or a known one in more groups (`group_by`)."""
+        known = self.host(name)
+        base = known or Host(name, "ssh")
+        merged = Host(name, base.connection, {**base.vars, **variables}, tuple(dict.fromkeys((*base.groups, *groups))))
+        connection = merged.vars.get("ansible_connection", merged.connection)
+        merged = replace(merged, connection=str(connection))
+        hosts = tuple(merged if host.name == name else host for host in self.hosts)
+        hosts = hosts if name in self._by_name else (*hosts, merged)
+        members = {group: tuple(dict.fromkeys((*self.groups.get(group, ()), name))) for group in ("all", *groups)}
+        layer = Layer(Level.INVENTORY_HOST, Vars(variables, label=f"add_host {name}"), data=True)
+        layers = {**self.layers, name: (layer, *self.layers.get(name, ()))}
+        return Inventory(hosts, {**self.groups, **members}, layers, self.directory, self.files)
+
+
+def implicit(name: str) -> Host:
+    """The controller itself, which every inventory has without naming it."""
+    return Host(name, "local", {"ansible_connection": "local"})
+
+
+def load_inventory(sources: tuple[str, ...], files: Files, *, playbook_dir: str = "") -> Inventory:
+    """The inventory of files, folders, scripts and lists (`a,b,`). Raises Invalid with every fault."""
+    findings = Findings()
+    inventory = read_inventory(sources, files, findings, playbook_dir=playbook_dir)
+    if findings.errors:
+        raise Invalid(findings.items, files.sources())
+    return inventory
+
+
+def read_inventory(sources: tuple[str, ...], files: Files, findings: Findings, *, playbook_dir: str = "") -> Inventory:
+    """The inventory as far as it can be read; faults go to `findings`."""
+    reader = InventoryReader(files, findings)
+    for source in sources:
+        reader.source(source)
+    if playbook_dir:
+        reader.beside(playbook_dir, Level.PLAYBOOK_GROUP_VARS_ALL, Level.PLAYBOOK_GROUP_VARS, Level.PLAYBOOK_HOST_VARS)
+    groups = reader.groups
+    layers = {name: _layers(name, groups) for name in groups.hosts}
+    hosts = tuple(_host(name, groups, layers[name]) for name in groups.hosts)
+    directory = sources[0].rpartition("/")[0] if sources and "," not in sources[0] else ""
+    return Inventory(hosts, _members(groups), layers, directory, files)
+
+
+def _layers(name: str, groups: Groups) -> tuple[Layer, ...]:
+    """A host's variables, winner first: its own, then its groups', deepest first, each level as Ansible orders it."""
+    order = depth_order(ancestors(name, groups), groups)
+    found = list(groups.hosts[name])
+    for group in reversed(order):
+        found.extend(groups.by_name[group].layers)
+    return tuple(sorted(found, key=lambda layer: -layer.level))  # stable: within a level the deepest stays first
+
+
+def _host(name: str, groups: Groups, layers: tuple[Layer, ...]) -> Host:
+    merged: dict[str, Any] = {}
+    for layer in reversed(layers):
+        merged.update(layer.values)
+    connection = merged.get("ansible_connection", merged.get("connection", "ssh"))
+    named = "ssh" if isinstance(connection, Template) else str(connection)
+    own = tuple(group for group in depth_order(ancestors(name, groups), groups) if group != "all")
+    return Host(name, named, merged or EMPTY, own or ("ungrouped",))
+
+
+def _members(groups: Groups) -> dict[str, tuple[str, ...]]:
+    """Every group's hosts in the inventory's order."""
+    inside: dict[str, list[str]] = {name: [] for name in ("all", "ungrouped", *groups.by_name)}
+    for host in groups.hosts:
+        above = ancestors(host, groups)
+        for name in above:
+            inside[name].append(host)
+        if above <= {"all", "ungrouped"} and "ungrouped" not in above:
+            inside["ungrouped"].append(host)
+    return {name: tuple(hosts) for name, hosts in inside.items()}
+
+
+__all__ = ["Group", "Inventory", "implicit", "load_inventory", "read_inventory"]

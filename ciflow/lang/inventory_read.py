@@ -1,0 +1,279 @@
+"""Reads inventory sources: YAML and INI files, folders of them, scripts, lists of names, group_vars and host_vars."""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from ciflow.diagnostics import Findings, Invalid, Span
+from ciflow.lang.args import words
+from ciflow.lang.files import Files
+from ciflow.lang.groups import Groups
+from ciflow.lang.patterns import expand_range
+from ciflow.lang.place import Place, has_template
+from ciflow.lang.schema import check_part
+from ciflow.lang.scope import Layer, Level, Vars
+from ciflow.lang.sources import Sources, join
+from ciflow.model import Template
+
+_IGNORED = ("~", ".orig", ".bak", ".rpm", ".md", ".retry", ".pyc", ".pyo", ".swp", ".cfg", ".j2", ".sh")
+_VARS_ENDS = ("", ".yml", ".yaml", ".json")
+
+
+class InventoryReader:
+    """Gathers groups and hosts from any number of sources; a later source adds to and beats an earlier one."""
+
+    def __init__(self, files: Files, findings: Findings) -> None:
+        self.files = files
+        self.findings = findings
+        self.groups = Groups()
+        self._sources = Sources(files, "", findings=findings)
+        self._beside: set[str] = set()
+        self._folders: list[str] = []
+
+    def source(self, source: str) -> None:
+        """One `-i`: a file, a folder, a script, or names with commas."""
+        if "," in source:
+            for name in filter(None, (part.strip() for part in source.split(","))):
+                self._hosts(name, "all", None, {})
+            return
+        if self.files.is_dir(source):
+            self._folder(source)
+            folder = source
+        elif self.files.exists(source):
+            self._file(source)
+            folder = source.rpartition("/")[0] or "."
+        else:
+            self.findings.error("CF0601", f"the inventory {source} is not found", None)
+            return
+        self._check_cycles(source)
+        self.beside(folder, Level.INVENTORY_GROUP_VARS_ALL, Level.INVENTORY_GROUP_VARS, Level.INVENTORY_HOST_VARS)
+
+    def _check_cycles(self, source: str) -> None:
+        if (cycle := self.groups.cycle()) is not None:
+            self.findings.error("CF0601", f"groups contain themselves: {' -> '.join(cycle)}", Span(source))
+            for group in self.groups.by_name.values():
+                group.children.clear()
+
+    def _folder(self, folder: str) -> None:
+        for name in self.files.list(folder):
+            path = f"{folder.rstrip('/')}/{name}"
+            if name in ("group_vars", "host_vars") or name.startswith(".") or name.endswith(_IGNORED):
+                continue
+            if self.files.is_dir(path):
+                self._folder(path)
+            else:
+                self._file(path)
+
+    def _file(self, path: str) -> None:
+        content = self.files.read(path)
+        if content.startswith(b"#!") and self.files.is_executable(path):
+            self._script(path)
+        elif path.endswith((".yml", ".yaml", ".json")) or self._looks_like_yaml(content):
+            place = self._sources.document(path)
+            if place is not None:
+                self._yaml(place)
+        else:
+            self._ini(content.decode("utf-8", "replace"), path)
+
+    def _looks_like_yaml(self, content: bytes) -> bool:
+        lines = (line for line in content.decode("utf-8", "replace").splitlines() if line.strip()[:1] not in ("", "#"))
+        first = next(lines, "")
+        return first.startswith("---") or bool(re.match(r"[\w.-]+:\s*(#.*)?$", first))
+
+    # --- YAML --------------------------------------------------------------------------------------------
+
+    def _yaml(self, place: Place) -> None:
+        if place.value is None:
+            return
+        if not isinstance(place.value, dict):
+            self.findings.error("CF0601", "an inventory is a mapping of groups", place.span)
+            return
+        if "plugin" in place.fields:
+            self.findings.error("CF0601", f"the inventory plugin `{place.value['plugin']}` is not built yet",
+                                place.key_span("plugin"))  # fmt: skip
+            return
+        for name, below in place.fields.items():
+            self._yaml_group(str(name), below)
+
+    def _yaml_group(self, name: str, place: Place) -> None:
+        group = self.groups.group(name)
+        if place.value is None:
+            return
+        if not isinstance(place.value, dict):
+            self.findings.error("CF0601", f"the group `{name}` is a mapping of hosts, children and vars", place.span)
+            return
+        check_part("inventory", place, self.findings)
+        variables = place.fields.get("vars")
+        if variables is not None:
+            values = self._sources.variables(variables, f"group {name}")
+            group.layers.insert(0, Layer(Level.INVENTORY_GROUP, values))
+            group.priority = int(values.get("ansible_group_priority", group.priority))
+        for pattern, below in self._members(place.fields.get("hosts"), name):
+            self._hosts(pattern, name, below, None)
+        for child, below in self._members(place.fields.get("children"), name):
+            self.groups.add_child(name, child)
+            if below is not None:
+                self._yaml_group(child, below)
+
+    def _members(self, place: Place | None, _group: str) -> list[tuple[str, Place | None]]:
+        if place is None or not isinstance(place.value, dict):
+            return []
+        return [(str(name), below) for name, below in place.fields.items()]
+
+    def _hosts(self, pattern: str, group: str, place: Place | None, given: Mapping[str, Any] | None,
+               span: Span | None = None, spans: Mapping[str, Span] | None = None) -> None:  # fmt: skip
+        """Every host that a pattern of the inventory names, with its variables."""
+        name, port = _port(pattern)
+        try:
+            names = list(expand_range(name))
+        except ValueError as error:
+            self.findings.error("CF0601", str(error), span or (place.span if place else None))
+            return
+        values = Vars(given or {}, spans, f"host {pattern}")
+        if place is not None and place.value is not None:
+            values = self._sources.variables(place, f"host {pattern}")
+        if port:
+            values.setdefault("ansible_port", port)
+        for host in names:
+            self.groups.add_host(host, group)
+            if values:
+                self.groups.hosts[host].insert(0, Layer(Level.INVENTORY_HOST, values))
+
+    # --- INI ---------------------------------------------------------------------------------------------
+
+    def _ini(self, text: str, path: str) -> None:
+        """Sections `[group]`, `[group:vars]`, `[group:children]`; hosts with `key=value` after them."""
+        section, kind = "ungrouped", "hosts"
+        for number, line in enumerate(text.splitlines(), 1):
+            stripped = line.strip()
+            if not stripped or stripped[0] in "#;":
+                continue
+            span = Span(path, number, len(line) - len(line.lstrip()) + 1, number, len(line.rstrip()) + 1)
+            header = re.fullmatch(r"\[([^:\]]+)(?::(\w+))?\]\s*(?:[#;].*)?", stripped)
+            if header:
+                section, kind = header[1].strip(), header[2] or "hosts"
+                if kind not in ("hosts", "vars", "children"):
+                    self.findings.error("CF0601", f"unknown kind of section `{kind}`", span, label="vars or children")
+                self.groups.group(section)
+            elif stripped[0] == "[":
+                self.findings.error("CF0601", "this section's header has no end", span)
+            elif kind == "children":
+                self.groups.add_child(section, stripped.split()[0])
+            elif kind == "vars":
+                self._ini_variable(section, line, span)
+            else:
+                self._ini_host(section, line, span)
+
+    def _ini_variable(self, section: str, line: str, span: Span) -> None:
+        name, equals, value = line.partition("=")
+        if not equals:
+            self.findings.error("CF0601", f"`{line.strip()}` is no `name=value`", span)
+            return
+        start = len(line) - len(value.lstrip()) if value.strip() else len(line)
+        known = self.groups.group(section)
+        values = Vars({name.strip(): _typed(value.strip(), span, start)}, {name.strip(): span}, f"group {section}")
+        if name.strip() == "ansible_group_priority":
+            known.priority = int(value)
+        known.layers.insert(0, Layer(Level.INVENTORY_GROUP, values))
+
+    def _ini_host(self, section: str, line: str, span: Span) -> None:
+        comment = re.search(r"(?:^|\s)#", line)
+        text = line[: comment.start()] if comment else line
+        parts = [(start, text[start:end]) for start, end in words(text)]
+        values: dict[str, Any] = {}
+        spans: dict[str, Span] = {}
+        for start, word in parts[1:]:
+            name, equals, value = word.partition("=")
+            if not equals:
+                self.findings.error("CF0601", f"`{word}` is no `name=value`", span)
+                continue
+            quoted = len(value) > 1 and value[0] == value[-1] and value[0] in "'\""
+            plain = value[1:-1] if quoted else value
+            values[name] = _typed(plain, span, start + len(name) + 1 + quoted)
+            spans[name] = Span(span.file, span.line, start + 1, span.line, start + len(word) + 1)
+        self._hosts(parts[0][1], section, None, values, span, spans)
+
+    # --- scripts -----------------------------------------------------------------------------------------
+
+    def _script(self, path: str) -> None:
+        """A program that prints the inventory as JSON (`--list`, and `--host` where it has no `_meta`)."""
+        try:
+            whole = json.loads(self.files.output(path, "--list"))
+        except (ValueError, Invalid) as error:
+            self.findings.error("CF0601", f"the inventory script {path} gave no JSON: {error}", Span(path))
+            return
+        known = (whole.pop("_meta", None) or {}).get("hostvars")
+        for name, below in whole.items():
+            hosts = below if isinstance(below, list) else below.get("hosts") or []
+            for host in hosts:
+                self.groups.add_host(str(host), name)
+            if isinstance(below, dict):
+                for child in below.get("children") or []:
+                    self.groups.add_child(name, str(child))
+                if below.get("vars"):
+                    layer = Layer(Level.INVENTORY_GROUP, Vars(below["vars"], label=f"group {name}"), data=True)
+                    self.groups.group(name).layers.insert(0, layer)
+        for host in list(self.groups.hosts):
+            values = known.get(host) if known is not None else json.loads(self.files.output(path, "--host", host) or "{}")
+            if values:
+                layer = Layer(Level.INVENTORY_HOST, Vars(values, label=f"host {host}"), data=True)
+                self.groups.hosts[host].insert(0, layer)
+
+    # --- group_vars and host_vars ------------------------------------------------------------------------
+
+    def beside(self, folder: str, for_all: Level, for_groups: Level, for_hosts: Level) -> None:
+        """Variables in `group_vars/` and `host_vars/` of a folder, at the levels given. Read once per level."""
+        if f"{folder}|{for_groups}" in self._beside:
+            return
+        self._beside.add(f"{folder}|{for_groups}")
+        present = {part for part in ("group_vars", "host_vars") if self.files.is_dir(join(folder, part))}
+        if "group_vars" in present:
+            for name, group in self.groups.by_name.items():
+                level = for_all if name == "all" else for_groups
+                group.layers[:0] = self._vars_files(join(folder, f"group_vars/{name}"), level, f"group {name}")
+        if "host_vars" in present:
+            for name, layers in self.groups.hosts.items():
+                layers[:0] = self._vars_files(join(folder, f"host_vars/{name}"), for_hosts, f"host {name}")
+
+    def _vars_files(self, stem: str, level: Level, label: str) -> list[Layer]:
+        """The layers of `stem`, `stem.yml`, .. and of every file in the folder `stem`; a later one wins."""
+        paths = [stem + end for end in _VARS_ENDS if self.files.exists(stem + end)]
+        if self.files.is_dir(stem):
+            paths += self._tree(stem)
+        found = [Layer(level, self._sources.variables(self._sources.document(path), label, level)) for path in paths]
+        return found[::-1]
+
+    def _tree(self, folder: str) -> list[str]:
+        found: list[str] = []
+        for name in self.files.list(folder):
+            path = f"{folder}/{name}"
+            if name.startswith(".") or name.endswith(_IGNORED):
+                continue
+            found += self._tree(path) if self.files.is_dir(path) else [path]
+        return found
+
+
+def _port(pattern: str) -> tuple[str, int]:
+    """`host:2222`, `[2001:db8::1]:2222`, or a name (an IPv6 address without brackets has no port)."""
+    bracketed = re.fullmatch(r"\[([0-9a-fA-F:.]+:[0-9a-fA-F:.]*)\](?::(\d+))?", pattern)
+    if bracketed and bracketed[1].count(":") > 1:
+        return bracketed[1], int(bracketed[2] or 0)
+    plain = re.fullmatch(r"(.*[^:\]]|.*\])(?::(\d+))", pattern)
+    if plain and ":" not in re.sub(r"\[[^\]]*\]", "", plain[1]):
+        return plain[1], int(plain[2])
+    return pattern, 0
+
+
+def _typed(text: str, span: Span, column: int) -> Any:
+    """A value of an INI file: a Python literal where it is one, as in Ansible, else text, or a Template."""
+    if has_template(text):
+        return Template(text, span, marks=((0, span.line, column + 1),))
+    try:
+        value = ast.literal_eval(text)
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        return text
+    return value if isinstance(value, str | int | float | bool | list | dict | type(None)) else text

@@ -1,0 +1,57 @@
+"""The way in: a playbook, its inventory and its variables, or every fault of them at once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from ciflow.diagnostics import Diagnostic, Findings, Invalid
+from ciflow.lang.files import Files
+from ciflow.lang.inventory import Inventory, read_inventory
+from ciflow.lang.playbook import read_playbook
+from ciflow.lang.sources import Sources
+from ciflow.model import Playbook
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """What a run is made of. `findings` are warnings and hints; errors have been raised."""
+
+    playbook: Playbook
+    inventory: Inventory
+    extra: Mapping[str, Any]
+    findings: tuple[Diagnostic, ...]
+    files: Files
+
+
+def load(
+    path: str,
+    inventory_sources: tuple[str, ...] = (),
+    extra_vars: Mapping[str, Any] | None = None,
+    files: Files | None = None,
+    *,
+    roles_path: tuple[str, ...] = (),
+) -> Loaded:
+    """Everything about a run that can be known before it. Raises Invalid with all errors, by file and line."""
+    from ciflow.lang.check import check
+
+    files = files or Files.live()
+    sources = Sources(files, path.rpartition("/")[0], roles_path)
+    playbook = read_playbook(path, sources)
+    findings = sources.findings
+    inventory = read_inventory(inventory_sources, files, findings, playbook_dir=sources.folder)
+    extra = dict(extra_vars or {})
+    if playbook is not None:
+        check(playbook, inventory, extra, sources)
+    items = ordered(findings)
+    if findings.errors or playbook is None:
+        raise Invalid(items, files.sources())
+    return Loaded(playbook, inventory, extra, items, files)
+
+
+def ordered(findings: Findings) -> tuple[Diagnostic, ...]:
+    """Findings by file and line, each once."""
+    unique = {(d.code, d.message, d.span): d for d in reversed(findings.items)}
+    clean = [replace(d, related=tuple((why, span) for why, span in d.related if why)) for d in unique.values()]
+    return tuple(sorted(clean, key=lambda d: (d.span.file, d.span.line, d.span.column) if d.span else ("", 0, 0)))

@@ -1,0 +1,246 @@
+"""Playbooks: from a file to the model. Every fault is found in one go; `load.load` raises them all."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from ciflow.diagnostics import Findings, Invalid
+from ciflow.lang.canary import read_canary
+from ciflow.lang.files import Files
+from ciflow.lang.inherit import Inherited, conditions, extend, keywords, names, tags
+from ciflow.lang.kinds import boolean, duration, percent
+from ciflow.lang.place import Place
+from ciflow.lang.roles import Roles, flat
+from ciflow.lang.schema import check_part
+from ciflow.lang.scope import Level, Vars
+from ciflow.lang.sources import Sources, join
+from ciflow.lang.tasks import TaskReader, short
+from ciflow.model import Approval, Artifact, Node, Play, Playbook, Retry, Task, Template
+
+_STRATEGIES = {"debug": "linear"}
+
+
+def load_playbook(path: str, files: Files, *, roles_path: tuple[str, ...] = ()) -> Playbook:
+    """The playbook of a file. Raises Invalid with every fault of its files."""
+    sources = Sources(files, path.rpartition("/")[0], roles_path)
+    playbook = read_playbook(path, sources)
+    if sources.findings.errors or playbook is None:
+        raise Invalid(sources.findings.items, files.sources())
+    return playbook
+
+
+def read_playbook(path: str, sources: Sources) -> Playbook | None:
+    """The playbook as far as it can be read; faults are in `sources.findings`."""
+    try:
+        document = sources.document(path)
+    except Invalid as fault:
+        sources.findings.items.extend(fault.diagnostics)
+        return None
+    if document is None:
+        return None
+    reader = PlaybookReader(sources)
+    plays_place, whole = reader.parts(document)
+    with sources.inside(path, "", None):
+        plays = reader.plays(plays_place)
+    if not plays and not sources.findings.errors:
+        sources.findings.error("CF0113", "this playbook has no plays", document.span)
+    name = whole.value.get("name") if whole else None
+    variables = sources.variables(whole.fields.get("vars") if whole else None, "playbook", Level.PLAY_VARS)
+    label = path.rpartition("/")[2]
+    return Playbook(str(getattr(name, "source", name) or label), path, tuple(plays), variables, document.span)
+
+
+class PlaybookReader:
+    """Reads plays. Ids are unique over all the playbooks that it reads."""
+
+    def __init__(self, sources: Sources) -> None:
+        self.sources = sources
+        self.findings: Findings = sources.findings
+        self._ids: dict[str, Play] = {}
+        self.roles_of: dict[str, Roles] = {}  # by play id
+
+    def parts(self, document: Place) -> tuple[Place | None, Place | None]:
+        """The list of plays, and the mapping that it stands in, if any."""
+        if isinstance(document.value, list):
+            return document, None
+        if document.value is None:
+            self.findings.error("CF0113", "this playbook is empty", document.span, label="it needs at least one play")
+            return None, None
+        if isinstance(document.value, dict):
+            if "hosts" in document.fields and "plays" not in document.fields:
+                self.findings.error("CF0101", "a playbook is a list of plays", document.key_span("hosts"),
+                                    label="begin the play with `- `")  # fmt: skip
+                return None, document
+            check_part("playbook", document, self.findings)
+            return document.fields.get("plays"), document
+        self.findings.error("CF0101", "a playbook is a list of plays, or a mapping with `plays`", document.span)
+        return None, None
+
+    def plays(self, place: Place | None) -> list[Play]:
+        if place is None or place.value is None:
+            return []
+        if not isinstance(place.value, list):
+            self.findings.error("CF0101", "`plays` must be a list", place.span)
+            return []
+        found: list[Play] = []
+        for item in place.items:
+            if not isinstance(item.value, dict):
+                self.findings.error("CF0101", "a play is a mapping of keywords", item.span)
+            elif imported := next((key for key in item.value if short(str(key)) == "import_playbook"), None):
+                found.extend(self._imported(item, str(imported)))
+            else:
+                found.append(self._play(item))
+        return found
+
+    def _imported(self, place: Place, key: str) -> list[Play]:
+        below = place.fields[key]
+        if not isinstance(below.value, str):
+            self.findings.error("CF0402", "the file of `import_playbook` must be known before the run", below.span)
+            return []
+        path = join(place.file.rpartition("/")[0], below.value)
+        if not self.sources.files.exists(path):
+            self.findings.error("CF0402", f"the file {path} is not found", below.span)
+            return []
+        with self.sources.inside(path, "imported here", below.span) as fresh:
+            document = self.sources.document(path) if fresh else None
+            if document is None:
+                return []
+            plays_place, whole = self.parts(document)
+            plays = self.plays(plays_place)
+        shared = dict(self.sources.variables(whole.fields.get("vars"), "playbook")) if whole else {}
+        given = self.sources.variables(place.fields.get("vars"), "import_playbook", Level.PLAY_VARS)
+        more_tags, more_when = tags(place.fields.get("tags")), conditions(place.fields.get("when"))
+        return [self._with(play, shared, given, more_tags, more_when) for play in plays]
+
+    def _with(self, play: Play, shared: Mapping[str, Any], given: Vars, more: frozenset[str], when: tuple[Any, ...]) -> Play:
+        own = play.vars if isinstance(play.vars, Vars) else Vars(play.vars)
+        merged = Vars({**shared, **own, **given}, {**own.spans, **given.spans}, own.label, Level.PLAY_VARS)
+        return replace(play, vars=merged, tags=play.tags | more, when=when + play.when,
+                       tasks=_tagged(play.tasks, more), handlers=play.handlers)  # fmt: skip
+
+    # --- one play ----------------------------------------------------------------------------------------
+
+    def _play(self, place: Place) -> Play:
+        fields, value = place.fields, place.value
+        before = len(self.findings.errors)
+        check_part("play", place, self.findings)
+        broken = len(self.findings.errors) > before
+        if value.get("hosts") is None:
+            self.findings.error("CF0103", "a play needs `hosts`", place.span, label="on which hosts?")
+        above = extend(_top(self.sources.folder), place, self.sources, level=Level.PLAY_VARS)
+        reader = TaskReader(self.sources)
+        roles = Roles(self.sources, reader)
+        reader.roles = roles
+        nodes = self._sections(place, above, reader, roles)
+        handlers = [*flat(reader.nodes(fields.get("handlers"), replace(above, notify=()), (), "handlers"))]
+        canary = read_canary(place, reader, above, self.findings)
+        name = str(getattr(value.get("name"), "source", value.get("name")) or _hosts_text(value.get("hosts")))
+        id = self._id(place, name)
+        self.roles_of[id] = roles
+        basic = Play(id, name, value.get("hosts"), place.span, nodes, tuple([*roles.handlers, *handlers]))
+        if broken:
+            return basic
+        connection = keywords(place)
+        made = replace(
+            basic,
+            vars=self.sources.variables(fields.get("vars"), f"play {name}", Level.PLAY_VARS),
+            vars_files=names(fields.get("vars_files")),
+            role_defaults=(*((connection,) if connection else ()), *roles.defaults),
+            role_vars=roles.vars,
+            needs=None if value.get("needs") is None else tuple(str(one) for one in names(fields["needs"])),
+            matrix=value.get("matrix") or {},
+            when=conditions(fields.get("when")),
+            outputs=value.get("outputs") or {},
+            artifacts=tuple(Artifact(one.get("name"), one.get("path")) for one in value.get("artifacts") or ()),
+            serial=names(fields.get("serial")),
+            tags=tags(fields.get("tags")),
+            canary=canary,
+        )
+        return replace(made, **_settings(value))
+
+    def _sections(self, place: Place, above: Inherited, reader: TaskReader, roles: Roles) -> tuple[Node, ...]:
+        """pre_tasks, roles, tasks, post_tasks, with the handlers flushed between, as Ansible does."""
+        fields = place.fields
+        before = reader.nodes(fields.get("pre_tasks"), above, (), "pre_tasks")
+        middle = roles.listed(fields.get("roles"), above, ()) + reader.nodes(fields.get("tasks"), above, (), "tasks")
+        after = reader.nodes(fields.get("post_tasks"), above, (), "post_tasks")
+        found = before
+        if before and (middle or after):
+            found += (_flush(place, "pre_tasks"),)
+        found += middle
+        if after and middle:
+            found += (_flush(place, "tasks"),)
+        return found + after
+
+    def _id(self, place: Place, name: str) -> str:
+        given = place.value.get("id")
+        id = str(given) if given else (re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_") or "play")
+        if id in self._ids and given:
+            self.findings.error("CF0122", f"two plays have the id `{id}`", place.fields["id"].span)
+        number, unique = 1, id
+        while unique in self._ids:
+            number += 1
+            unique = f"{id}_{number}"
+        self._ids[unique] = Play(unique, name, None, place.span)
+        return unique
+
+
+def _top(folder: str) -> Inherited:
+    return Inherited(base=folder or ".")
+
+
+def _flush(place: Place, after: str) -> Task:
+    """The handlers run here: a task that nobody wrote."""
+    return Task("Flush handlers", "meta", {"action": "flush_handlers"}, place.span, (f"flush.{after}",),
+                tags=frozenset({"implicit", "always"}))  # fmt: skip
+
+
+def _hosts_text(hosts: Any) -> str:
+    return ",".join(str(one) for one in hosts) if isinstance(hosts, list) else str(getattr(hosts, "source", hosts) or "")
+
+
+def _settings(value: Mapping[str, Any]) -> dict[str, Any]:
+    """Keywords of a play that are plain settings, converted; those not given are left out."""
+    read: dict[str, Any] = {
+        "gather_facts": boolean, "always": boolean, "any_errors_fatal": boolean, "force_handlers": boolean,
+        "deadline": duration, "max_fail_percentage": percent, "order": str, "retry": _retry, "approval": _approval,
+        "concurrency": lambda one: str(one["group"] if isinstance(one, dict) else one),
+        "strategy": lambda one: _STRATEGIES.get(short(str(one)), short(str(one))),
+    }  # fmt: skip
+    given = {key: value[key] for key in read if value.get(key) is not None}
+    return {key: read[key](one) for key, one in given.items() if not isinstance(one, Template)}
+
+
+def _retry(value: Mapping[str, Any]) -> Retry:
+    plain = Retry()
+    return Retry(
+        int(value.get("attempts", 2)), str(value.get("backoff", plain.backoff)),
+        duration(value.get("delay", plain.delay)), duration(value.get("max_delay", plain.max_delay)),
+        _share(value.get("jitter", plain.jitter)),
+    )  # fmt: skip
+
+
+def _share(value: Any) -> float:
+    return percent(value) / 100 if isinstance(value, str) else float(value)
+
+
+def _approval(value: Mapping[str, Any]) -> Approval:
+    approvers = value.get("approvers") or ()
+    listed = approvers if isinstance(approvers, list | tuple) else [approvers]
+    return Approval(value.get("prompt"), tuple(str(one) for one in listed), duration(value.get("timeout", 0)))
+
+
+def _tagged(nodes: tuple[Node, ...], more: frozenset[str]) -> tuple[Node, ...]:
+    if not more:
+        return nodes
+    made: list[Node] = []
+    for node in nodes:
+        if isinstance(node, Task):
+            made.append(replace(node, tags=node.tags | more))
+        else:
+            parts = {part: _tagged(getattr(node, part), more) for part in ("body", "rescue", "always")}
+            made.append(replace(node, **parts))
+    return tuple(made)

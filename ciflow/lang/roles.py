@@ -1,0 +1,218 @@
+"""Roles: found, read, and put into a play with what they depend on; Ansible's folders and order."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from difflib import get_close_matches
+from typing import Any
+
+from ciflow.diagnostics import Span
+from ciflow.lang.inherit import Inherited, conditions, extend, tags
+from ciflow.lang.place import Place
+from ciflow.lang.schema import check_part
+from ciflow.lang.scope import Level, Vars
+from ciflow.lang.shipped import shipped
+from ciflow.lang.sources import Sources, join
+from ciflow.lang.tasks import TaskReader
+from ciflow.model import EMPTY, Block, Node, Task, Template
+
+_ENTRY = frozenset({"role", "name", "vars", "when", "tags", "become", "become_user", "become_method", "environment",
+                    "delegate_to", "delegate_facts", "ignore_errors", "no_log", "run_once", "any_errors_fatal",
+                    "check_mode", "diff", "throttle", "timeout", "connection", "port", "remote_user",
+                    "module_defaults", "notify", "collections"})  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Role:
+    """A role as its folder says. `specs` are its argument_specs by entry point."""
+
+    name: str
+    path: str
+    defaults: Vars
+    vars: Vars
+    dependencies: Place | None
+    allow_duplicates: bool
+    specs: Mapping[str, Any]
+    meta: Place | None = None
+
+
+@dataclass(slots=True)
+class Roles:
+    """Reads the roles of one play; gathers their handlers, defaults and vars."""
+
+    sources: Sources
+    reader: TaskReader
+    handlers: list[Task] = field(default_factory=list)
+    used: dict[str, Role] = field(default_factory=dict)
+    calls: list[tuple[Role, str, Inherited, Span | None]] = field(default_factory=list)  # role, entry point, ..
+    _ran: set[str] = field(default_factory=set)
+
+    @property
+    def defaults(self) -> tuple[Vars, ...]:
+        return tuple(role.defaults for role in self.used.values() if role.defaults)
+
+    @property
+    def vars(self) -> tuple[Vars, ...]:
+        return tuple(role.vars for role in self.used.values() if role.vars)
+
+    def listed(self, place: Place | None, above: Inherited, path: tuple[str, ...], word: str = "roles") -> tuple[Node, ...]:
+        """The tasks of `roles:` or of `dependencies:`, in order."""
+        if place is None or place.value is None:
+            return ()
+        if not isinstance(place.value, list):
+            self.sources.findings.error("CF0101", f"`{word}` must be a list of roles", place.span)
+            return ()
+        found: list[Node] = []
+        for index, item in enumerate(place.items):
+            found.extend(self._entry(item, above, (*path, f"{word}.{index}")))
+        return tuple(found)
+
+    def _entry(self, place: Place, above: Inherited, path: tuple[str, ...]) -> tuple[Node, ...]:
+        name, own = self._named(place, above)
+        if name is None:
+            return ()
+        key = repr((name, own.params, own.vars[len(above.vars) :], own.when[len(above.when) :]))
+        role = self.find(name, place.span)
+        if role is None or (key in self._ran and not role.allow_duplicates):
+            return ()
+        self._ran.add(key)
+        return self._tasks(role, own, path, place.span, "main")
+
+    def _named(self, place: Place, above: Inherited) -> tuple[str | None, Inherited]:
+        """A role's name and what its tasks inherit: keywords, and parameters (all other keys)."""
+        if isinstance(place.value, str):
+            return place.value, above
+        name = place.value.get("role", place.value.get("name")) if isinstance(place.value, dict) else None
+        if not isinstance(name, str):
+            self.sources.findings.error("CF0401", "a role is a name, or a mapping with `role: name`", place.span)
+            return None, above
+        own = extend(above, place, self.sources, level=Level.BLOCK_VARS)
+        params = {key: below for key, below in place.fields.items() if key not in _ENTRY}
+        if params:
+            spans = {key: below.span for key, below in params.items()}
+            given = Vars({key: below.value for key, below in params.items()}, spans, f"role {name}", Level.ROLE_PARAMS)
+            own = replace(own, params=(*own.params, given))
+        return name, own
+
+    def tasks(self, name: str, own: Inherited, path: tuple[str, ...], span: Span | None, *, tasks_from: str = "main") -> tuple[Node, ...]:
+        """The tasks of a role that a task imports or includes; dependencies first."""
+        role = self.find(name, span)
+        return () if role is None else self._tasks(role, own, path, span, tasks_from)
+
+    def _tasks(self, role: Role, own: Inherited, path: tuple[str, ...], span: Span | None, entry: str) -> tuple[Node, ...]:
+        with self.sources.inside(f"role {role.name}", "the role is used here", span) as fresh:
+            if not fresh:
+                return ()
+            path = (*path, role.name)
+            before = self.listed(role.dependencies, own, path, "dependencies")
+            inside = self._inside(role, own)
+            self._add_handlers(role, inside, path)
+            self.calls.append((role, entry.removesuffix(".yml").removesuffix(".yaml"), inside, span))
+            file = self._main(role.path, "tasks", entry)
+            if file is None and entry != "main":
+                self.sources.findings.error("CF0402", f"the role {role.name} has no tasks/{entry}.yml", span)
+            if file is None:
+                return before
+            document = self.sources.document(file)
+            return before + (self.reader.nodes(document, inside, path, "tasks") if document is not None else ())
+
+    def _inside(self, role: Role, own: Inherited) -> Inherited:
+        depended = [self.used[name] for name in self._depended(role) if name in self.used]
+        return replace(
+            own,
+            role=role.name,
+            role_path=role.path,
+            base=role.path,
+            defaults=(*(one.defaults for one in depended), role.defaults),
+            vars=(*(one.vars for one in depended), role.vars, *own.vars),
+        )
+
+    def _depended(self, role: Role) -> list[str]:
+        if role.dependencies is None or not isinstance(role.dependencies.value, list):
+            return []
+        entries = role.dependencies.value
+        return [str(one.get("role", one.get("name")) if isinstance(one, dict) else one) for one in entries]
+
+    def _add_handlers(self, role: Role, inside: Inherited, path: tuple[str, ...]) -> None:
+        if role.name in self.used:
+            return
+        self.used[role.name] = role
+        file = self._main(role.path, "handlers", "main")
+        document = self.sources.document(file) if file else None
+        plain = replace(inside, when=(), notify=())
+        nodes = self.reader.nodes(document, plain, (*path, "handlers"), "handlers") if document is not None else ()
+        for task in flat(nodes):
+            also = () if isinstance(task.name, Template) else (f"{role.name} : {task.name}",)
+            self.handlers.append(replace(task, listen=(*task.listen, *also)))
+
+    # --- finding -----------------------------------------------------------------------------------------
+
+    def find(self, name: str, span: Span | None) -> Role | None:
+        """The role's folder, looked for beside the playbook, in the configured path, among the shipped."""
+        if name in self.used:
+            return self.used[name]
+        folders = self.folders()
+        path = next((join(base, name) for base in folders if self._is_role(join(base, name))), None)
+        if path is None:
+            near = get_close_matches(name, self._names(folders), n=1)
+            self.sources.findings.error(
+                "CF0401", f"the role {name} is not found", span, label=f"did you mean `{near[0]}`?" if near else "",
+                help="looked in " + ", ".join(folders),
+            )  # fmt: skip
+            return None
+        return self._read(name, path)
+
+    def folders(self) -> list[str]:
+        folder = self.sources.folder
+        return [join(folder, "roles"), *self.sources.roles_path, str(shipped("roles")), folder or "."]
+
+    def _is_role(self, path: str) -> bool:
+        files = self.sources.files
+        return any(files.is_dir(f"{path}/{part}") for part in ("tasks", "defaults", "vars", "handlers", "meta", "templates"))
+
+    def _names(self, folders: list[str]) -> list[str]:
+        return [name for folder in folders for name in self.sources.files.list(folder)]
+
+    def _read(self, name: str, path: str) -> Role:
+        meta_file = self._main(path, "meta", "main")
+        meta = self.sources.document(meta_file) if meta_file else None
+        if meta is not None and isinstance(meta.value, dict):
+            check_part("role_meta", meta, self.sources.findings)
+        whole: Any = meta.value if meta is not None and isinstance(meta.value, dict) else EMPTY
+        specs_file = self._main(path, "meta", "argument_specs")
+        specs = self.sources.document(specs_file) if specs_file else None
+        found = (specs.value if specs is not None else whole) or EMPTY
+        return Role(
+            name,
+            path,
+            self._variables(path, "defaults", Level.ROLE_DEFAULTS, name),
+            self._variables(path, "vars", Level.ROLE_VARS, name),
+            meta.fields.get("dependencies") if meta is not None else None,
+            bool(whole.get("allow_duplicates", False)),
+            found.get("argument_specs") or EMPTY,
+            meta,
+        )
+
+    def _variables(self, path: str, part: str, level: Level, name: str) -> Vars:
+        file = self._main(path, part, "main")
+        place = self.sources.document(file) if file else None
+        return self.sources.variables(place, f"role {name}, {part}", level)
+
+    def _main(self, path: str, part: str, entry: str) -> str | None:
+        """`tasks/main.yml` and its like; a name with an ending is taken as it is."""
+        return self.sources.first([f"{path}/{part}/{entry}{end}" for end in (".yml", ".yaml", ".json", "")])
+
+
+def flat(nodes: tuple[Node, ...]) -> list[Task]:
+    """The tasks of nodes, those of blocks among them."""
+    found: list[Task] = []
+    for node in nodes:
+        if isinstance(node, Block):
+            found.extend(flat(node.body + node.rescue + node.always))
+        else:
+            found.append(node)
+    return found
+
+
+__all__ = ["Role", "Roles", "conditions", "flat", "tags"]

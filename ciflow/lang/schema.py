@@ -1,0 +1,295 @@
+"""Cerberus over `schemas/`: the shape of every play part and of every module. The only owner of Cerberus.
+
+Detect by path, place at the boundary: a fault is found at a document path, and `Place` turns it into line and
+column. A value that is a Template passes any type; it is checked again, rendered, by `coerce`.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+import cerberus
+from cerberus import errors
+
+from ciflow.diagnostics import Diagnostic, Findings, Invalid, Span
+from ciflow.lang.kinds import KINDS, fit
+from ciflow.lang.place import Place
+from ciflow.lang.shipped import shipped
+from ciflow.lang.yamltext import parse
+from ciflow.model import Template
+
+# Arguments that are conditions: decided by the engine, not rendered, so `coerce` doesn't miss them.
+EXPRESSIONS: Mapping[str, str] = {"assert": "that", "debug": "var"}
+
+
+class _Validator(cerberus.Validator):  # type: ignore[misc]
+    """Cerberus with our types, blind to what a Template will become."""
+
+    types_mapping = {  # noqa: RUF012
+        **cerberus.Validator.types_mapping,
+        **{name: cerberus.TypeDefinition(name, (object,), ()) for name in KINDS},
+    }
+
+    def _validate_type(self, data_type: Any, field: str, value: Any) -> None:
+        """{'type': ['string', 'list']}"""
+        if isinstance(value, Template):
+            self._drop_remaining_rules()
+            return
+        try:
+            fit(data_type, value, literal=self._config["literal"])
+        except ValueError as error:
+            self._drop_remaining_rules()
+            self._error(field, str(error))
+
+    def _validate_meta(self, meta: Any, field: str, value: Any) -> None:
+        """{'type': 'dict'}"""
+
+
+@dataclass(frozen=True, slots=True)
+class Schema:
+    """One compiled schema file. `what` says of whom in words ("a play", "`copy`")."""
+
+    what: str
+    fields: Mapping[str, Any]
+    doc: str = ""
+    free_form: str = ""
+    one_of: tuple[tuple[str, ...], ...] = ()
+    exclusive: tuple[tuple[str, ...], ...] = ()
+    allow_unknown: bool = False
+    aliases: Mapping[str, str] = field(default_factory=dict)
+    returns: Mapping[str, str] = field(default_factory=dict)
+    example: str = ""
+    validators: Mapping[bool, Any] = field(default_factory=dict)  # by `literal`
+
+    @property
+    def names(self) -> list[str]:
+        return [*self.fields, *self.aliases]
+
+    @property
+    def code_of_unknown(self) -> str:
+        return "CF0109" if self.what.startswith("`") else "CF0102"
+
+    def canonical(self, args: Mapping[str, Any]) -> dict[str, Any]:
+        """Aliases under their argument's name; what is null is as good as not given."""
+        return {self.aliases.get(name, name): value for name, value in args.items() if value is not None}
+
+    def fitted(self, document: Mapping[str, Any], *, literal: bool) -> dict[str, Any]:
+        """Each value as its type where it can be; what can't stays, for `faults` to name."""
+        return {name: _fitted(self.fields.get(name), value, literal) for name, value in document.items()}
+
+    def faults(self, document: Mapping[str, Any], *, literal: bool) -> Iterator[_Fault]:
+        """Everything wrong with a fitted document, by path."""
+        validator = self.validators[literal]
+        if not validator.validate(document, normalize=False):
+            yield from _flatten(validator._errors, self)
+        for group in self.one_of:
+            if not any(name in document for name in group):
+                yield _Fault((), "CF0110", f"{self.what} needs {_either(group)}")
+        for group in self.exclusive:
+            given = [name for name in group if name in document]
+            if len(given) > 1:
+                yield _Fault((given[1],), "CF0111", f"`{given[0]}` and `{given[1]}` exclude each other", key=True)
+
+
+@dataclass(frozen=True, slots=True)
+class _Fault:
+    path: tuple[Any, ...]
+    code: str
+    message: str
+    label: str = ""
+    key: bool = False  # the key is at fault, not the value
+
+
+def _either(names: tuple[str, ...]) -> str:
+    return " or ".join(f"`{name}`" for name in names)
+
+
+def _fitted(rules: Any, value: Any, literal: bool) -> Any:
+    if not isinstance(rules, Mapping) or isinstance(value, Template) or "type" not in rules:
+        return value
+    try:
+        made = fit(rules["type"], value, literal=literal)
+    except ValueError:
+        return value
+    if isinstance(made, list) and "schema" in rules:
+        return [_fitted(rules["schema"], item, literal) for item in made]
+    if isinstance(made, dict) and "schema" in rules:
+        return {key: _fitted(rules["schema"].get(key), below, literal) for key, below in made.items()}
+    if isinstance(made, dict) and "valuesrules" in rules:
+        return {key: _fitted(rules["valuesrules"], below, literal) for key, below in made.items()}
+    return made
+
+
+def _flatten(found: Any, schema: Schema) -> Iterator[_Fault]:
+    for error in found:
+        if error.is_group_error:
+            yield from _flatten(error.child_errors, schema)
+        else:
+            yield _fault(error, schema)
+
+
+def _fault(error: Any, schema: Schema) -> _Fault:
+    path, name = error.document_path, error.document_path[-1]
+    if error.code == errors.UNKNOWN_FIELD.code:
+        return _unknown(path, schema)
+    if error.code == errors.REQUIRED_FIELD.code:
+        return _Fault(path[:-1], "CF0103", f"{_whose(path, schema)} needs `{name}`")
+    if error.code == errors.UNALLOWED_VALUE.code:
+        return _not_allowed(path, error.value, error.constraint)
+    if error.code == errors.CUSTOM.code:
+        message = str(error.info[0])
+        code = "CF0105" if "file mode" in message else "CF0101"
+        return _Fault(path, code, f"`{_step(path)}`: {message}")
+    limits = {errors.MIN_VALUE.code: "at least", errors.MAX_VALUE.code: "at most"}
+    if error.code in limits:
+        return _Fault(path, "CF0104", f"`{_step(path)}` must be {limits[error.code]} {error.constraint}")
+    return _Fault(path, "CF0101", f"`{_step(path)}` breaks the rule {error.rule}: {error.constraint}")
+
+
+def _unknown(path: tuple[Any, ...], schema: Schema) -> _Fault:
+    known: Any = schema.names
+    if len(path) > 1:
+        rules: Any = schema.fields
+        for step in path[:-1]:
+            rules = rules.get("schema", {}) if isinstance(step, int) else rules.get(step, {}).get("schema", {})
+        known = list(rules)
+    near = get_close_matches(str(path[-1]), known, n=1, cutoff=0.6)
+    what = "keyword" if schema.code_of_unknown == "CF0102" else "argument"
+    label = f"did you mean `{near[0]}`?" if near else ""
+    where = "of" if what == "argument" else "in"
+    message = f"unknown {what} `{path[-1]}` {where} {_whose(path, schema)}"
+    return _Fault(path, schema.code_of_unknown, message, label, key=True)
+
+
+def _not_allowed(path: tuple[Any, ...], value: Any, allowed: Any) -> _Fault:
+    near = get_close_matches(str(value), [str(one) for one in allowed], n=1)
+    label = f"did you mean `{near[0]}`?" if near else ""
+    shown = str(value).lower() if isinstance(value, bool) else value
+    return _Fault(path, "CF0104", f"`{_step(path)}` can't be `{shown}`; it is one of {', '.join(map(str, allowed))}", label)
+
+
+def _step(path: tuple[Any, ...]) -> str:
+    names = [step for step in path if isinstance(step, str)]
+    return names[-1] if names else str(path[-1])
+
+
+def _whose(path: tuple[Any, ...], schema: Schema) -> str:
+    return f"`{_step(path[:-1])}`" if len(path) > 1 else schema.what
+
+
+# --- loading -------------------------------------------------------------------------------------------
+
+
+def _read(path: Path) -> dict[str, Any]:
+    findings = Findings()
+    place = parse(path.read_bytes(), str(path), findings, trusted=False)
+    if findings.errors or place is None or not isinstance(place.value, dict):
+        raise Invalid(findings.items or [Diagnostic("error", "CF0101", "a schema is a mapping", Span(str(path)))])
+    return place.value
+
+
+def _compiled(what: str, whole: Mapping[str, Any]) -> Schema:
+    fields: Mapping[str, Any] = whole.get("arguments") or {}
+    aliases = {alias: name for name, rules in fields.items() for alias in (rules.get("meta") or {}).get("aliases", ())}
+    unknown = bool(whole.get("allow_unknown", False))
+    rules = {name: _without_default(below) for name, below in fields.items()}
+    validators = {
+        literal: _Validator(rules, allow_unknown=unknown, ignore_none_values=True, literal=literal)
+        for literal in (True, False)
+    }
+    return Schema(
+        what, fields, str(whole.get("doc", "")), str(whole.get("free_form", "")), _groups(whole.get("one_of")),
+        _groups(whole.get("exclusive")), unknown, aliases, whole.get("returns") or {}, str(whole.get("example", "")),
+        validators,
+    )  # fmt: skip
+
+
+def _without_default(rules: Any) -> Any:
+    if isinstance(rules, Mapping):
+        return {key: _without_default(value) for key, value in rules.items() if key != "default" or "type" not in rules}
+    return rules
+
+
+def _groups(value: Any) -> tuple[tuple[str, ...], ...]:
+    return tuple(tuple(group) for group in value or ())
+
+
+@functools.cache
+def part_schema(name: str) -> Schema:
+    """The schema of a play part: play, task, block, canary, .."""
+    return _compiled("a " + name.replace("_", " "), _read(shipped("schemas") / f"{name}.yml"))
+
+
+@functools.cache
+def module_schema(name: str) -> Schema:
+    """The schema of a module, or of one of the language's own words (include_tasks, meta, ..)."""
+    words = shipped("schemas") / "words" / f"{name}.yml"
+    return _compiled(f"`{name}`", _read(words if words.is_file() else shipped("schemas") / "modules" / f"{name}.yml"))
+
+
+@functools.cache
+def verbs() -> frozenset[str]:
+    """Every name that a task may use: modules, and the language's own words."""
+    return frozenset(path.stem for below in ("modules", "words") for path in (shipped("schemas") / below).glob("*.yml"))
+
+
+# --- using ---------------------------------------------------------------------------------------------
+
+
+def check_part(name: str, place: Place, findings: Findings, *, ignore: frozenset[str] = frozenset()) -> None:
+    """Faults of a play part, placed. Keys in `ignore` are somebody else's."""
+    schema = part_schema(name)
+    document = {key: value for key, value in place.value.items() if value is not None and key not in ignore}
+    _report(schema, schema.canonical(document), place, findings)
+
+
+def check_module(name: str, args: Mapping[str, Any], where: Callable[[str, bool], Span], findings: Findings) -> dict[str, Any]:
+    """Check arguments as written; gives them under their own names, converted where they hold no template.
+
+    `where(argument, key)` is the place of an argument's key or value ("" for the module itself).
+    """
+    schema = module_schema(name)
+    given = {schema.aliases.get(key, key): key for key in args}
+    document = schema.fitted(schema.canonical(args), literal=True)
+    for fault in schema.faults(document, literal=True):
+        written = given.get(fault.path[0], fault.path[0]) if fault.path else ""
+        span = where(str(written), fault.key)
+        findings.error(fault.code, fault.message, span, label=fault.label)
+    return document
+
+
+def coerce(module: str, args: Mapping[str, Any], spans: Mapping[str, Span] | None = None) -> dict[str, Any]:
+    """Rendered arguments as the module takes them: types, defaults, names. Raises Invalid, placed by `spans`."""
+    schema = module_schema(module)
+    if isinstance(whole := args.get(""), Mapping):
+        args = {**{key: value for key, value in args.items() if key != ""}, **whole}
+    document = schema.fitted(schema.canonical(args), literal=False)
+    findings = Findings()
+    for fault in schema.faults(document, literal=False):
+        if fault.code == "CF0103" and not fault.path and f"`{EXPRESSIONS.get(module)}`" in fault.message:
+            continue
+        findings.error(fault.code, fault.message, _span(fault, spans or {}, module), label=fault.label)
+    if findings.errors:
+        raise Invalid(findings.items)
+    defaults = {name: rules["default"] for name, rules in schema.fields.items() if "default" in rules}
+    return {**defaults, **document}
+
+
+def _span(fault: _Fault, spans: Mapping[str, Span], module: str) -> Span | None:
+    return spans.get(str(fault.path[0])) if fault.path else spans.get(module)
+
+
+def _report(schema: Schema, document: Mapping[str, Any], place: Place, findings: Findings) -> None:
+    fitted = schema.fitted(document, literal=True)
+    for fault in schema.faults(fitted, literal=True):
+        at = place.at(*fault.path[:-1])
+        if fault.path and (fault.key or not isinstance(fault.path[-1], str)):
+            span = at.key_span(fault.path[-1]) if fault.key else place.at(*fault.path).span
+        else:
+            span = place.at(*fault.path).span
+        findings.error(fault.code, fault.message, span, label=fault.label)

@@ -1,0 +1,229 @@
+"""What a template can see: variables in layers, the winner first, rendered when they are asked for.
+
+Trust, not taint: only a Template is ever rendered. A `str` in any layer, wherever it came from, is data for ever.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from difflib import get_close_matches
+from enum import IntEnum
+from typing import Any
+
+from ciflow.diagnostics import Diagnostic, Invalid, Span
+from ciflow.model import Operation, Reply, Template
+
+MISSING: Any = type("Missing", (), {"__repr__": lambda _: "MISSING", "__bool__": lambda _: False})()
+
+
+class _Omit:
+    """The value of `omit`: an argument that is rendered to it is left out."""
+
+    def __repr__(self) -> str:
+        return "omit"
+
+
+OMIT: Any = _Omit()
+
+
+class Level(IntEnum):
+    """Ansible's order of precedence, least first (its documentation, "Understanding variable precedence")."""
+
+    KEYWORDS = 1
+    ROLE_DEFAULTS = 2
+    INVENTORY_GROUP = 3
+    INVENTORY_GROUP_VARS_ALL = 4
+    PLAYBOOK_GROUP_VARS_ALL = 5
+    INVENTORY_GROUP_VARS = 6
+    PLAYBOOK_GROUP_VARS = 7
+    INVENTORY_HOST = 8
+    INVENTORY_HOST_VARS = 9
+    PLAYBOOK_HOST_VARS = 10
+    FACTS = 11
+    PLAY_VARS = 12
+    VARS_PROMPT = 13
+    VARS_FILES = 14
+    ROLE_VARS = 15
+    BLOCK_VARS = 16
+    TASK_VARS = 17
+    INCLUDE_VARS = 18
+    SET_FACTS = 19
+    ROLE_PARAMS = 20
+    INCLUDE_PARAMS = 21
+    EXTRA_VARS = 22
+    LOOP = 23
+    MAGIC = 24
+
+
+class Vars(dict[str, Any]):
+    """Variables as one file wrote them. `spans` places each name; `label` says whose they are ("group web")."""
+
+    __slots__ = ("label", "level", "spans")
+
+    def __init__(
+        self,
+        values: Mapping[str, Any],
+        spans: Mapping[str, Span] | None = None,
+        label: str = "",
+        level: Level | None = None,
+    ) -> None:
+        super().__init__(values)
+        self.spans = dict(spans or {})
+        self.label = label
+        self.level = level
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """Variables of one level. `data` promises that nothing below is a Template, so nothing needs rendering."""
+
+    level: Level
+    values: Mapping[str, Any]
+    data: bool = False
+    lazy: bool = False  # values are functions of no argument (magic variables that cost something)
+
+    def span_of(self, name: str) -> Span | None:
+        spans = getattr(self.values, "spans", None)
+        if spans and name in spans:
+            found: Span = spans[name]
+            return found
+        value = self.values.get(name)
+        return value.span if isinstance(value, Template) else None
+
+
+class Need(Exception):
+    """A lookup needs I/O: the engine performs `operation` on the controller, puts the reply into `answers` under
+    `key`, and renders again."""
+
+    def __init__(self, operation: Operation) -> None:
+        super().__init__(key_of(operation))
+        self.operation = operation
+        self.key = key_of(operation)
+
+
+class NeedFacts(Exception):
+    """A name of the host's facts was asked for and they have not been read yet."""
+
+
+def key_of(operation: Operation) -> str:
+    """The text under which an operation's reply stands in `answers`: equal operations have equal keys."""
+    return repr(operation)
+
+
+Renderer = Callable[[Any, "Scope"], Any]
+
+
+class Scope:
+    """Variables of one task on one host. Lookups go through the layers, winner first; each result is kept.
+
+    `answers` holds replies to operations that lookups asked for. `facts_known` false makes the first use of a fact
+    raise NeedFacts instead of calling it undefined.
+    """
+
+    __slots__ = ("_active", "_cache", "_render", "answers", "facts_known", "layers")
+
+    def __init__(
+        self,
+        layers: tuple[Layer, ...],
+        render: Renderer,
+        answers: Mapping[str, Reply] | None = None,
+        *,
+        facts_known: bool = True,
+    ) -> None:
+        self.layers = layers
+        self.answers: Mapping[str, Reply] = answers or {}
+        self.facts_known = facts_known
+        self._render = render
+        self._cache: dict[str, Any] = {}
+        self._active: list[tuple[str, Span | None]] = []
+
+    def child(self, values: Mapping[str, Any], level: Level = Level.LOOP, *, data: bool = True) -> Scope:
+        """A scope with `values` on top (a loop's item, a template's own variables)."""
+        layers = (Layer(level, values, data), *self.layers)
+        return Scope(layers, self._render, self.answers, facts_known=self.facts_known)
+
+    def answer(self, operation: Operation) -> Reply:
+        """The reply to a lookup's operation; raises Need until the engine has it."""
+        reply = self.answers.get(key_of(operation))
+        if reply is None:
+            raise Need(operation)
+        return reply
+
+    def find(self, name: str) -> Any:
+        """The rendered value of `name`, or MISSING."""
+        if name in self._cache:
+            return self._cache[name]
+        for layer in self.layers:
+            if name in layer.values:
+                value = self._value(name, layer)
+                self._cache[name] = value
+                return value
+        if not self.facts_known and (name.startswith("ansible_") or name == "ansible_facts"):
+            raise NeedFacts(name)
+        return MISSING
+
+    def _value(self, name: str, layer: Layer) -> Any:
+        value = layer.values[name]
+        if layer.lazy:
+            return value()
+        if layer.data:
+            return value
+        if any(name == active for active, _ in self._active):
+            raise self._cycle(name, layer)
+        self._active.append((name, layer.span_of(name)))
+        try:
+            return self._render(value, self)
+        finally:
+            self._active.pop()
+
+    def _cycle(self, name: str, layer: Layer) -> Invalid:
+        chain = tuple((f"`{active}` is set here", span) for active, span in self._active)
+        message = f"`{name}` contains itself: " + " -> ".join([*(active for active, _ in self._active), name])
+        return Invalid([Diagnostic("error", "CF0204", message, layer.span_of(name), related=chain)])
+
+    def __contains__(self, name: str) -> bool:
+        return any(name in layer.values for layer in self.layers)
+
+    def get(self, name: str, default: Any = None) -> Any:
+        value = self.find(name)
+        return default if value is MISSING else value
+
+    def names(self) -> frozenset[str]:
+        return frozenset(name for layer in self.layers for name in layer.values if isinstance(name, str))
+
+    def nearest(self, name: str) -> list[str]:
+        """Known names that look like `name`, best first."""
+        return get_close_matches(name, sorted(self.names()), n=2, cutoff=0.7)
+
+    def where(self, name: str) -> Span | None:
+        """Where the winning value of `name` was written."""
+        return next((layer.span_of(name) for layer in self.layers if name in layer.values), None)
+
+    def why(self, name: str) -> Iterator[tuple[Level, Any, Span | None, str]]:
+        """Every level that sets `name`, winner first: level, unrendered value, place, and whose it is."""
+        for layer in self.layers:
+            if name in layer.values:
+                value = "(computed)" if layer.lazy else layer.values[name]
+                yield layer.level, value, layer.span_of(name), getattr(layer.values, "label", "")
+
+
+class View(Mapping[str, Any]):
+    """A scope as a read-only mapping (`vars`, and one host of `hostvars`)."""
+
+    __slots__ = ("_scope",)
+
+    def __init__(self, scope: Scope) -> None:
+        self._scope = scope
+
+    def __getitem__(self, name: str) -> Any:
+        value = self._scope.find(name)
+        if value is MISSING:
+            raise KeyError(name)
+        return value
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(sorted(self._scope.names()))
+
+    def __len__(self) -> int:
+        return len(self._scope.names())

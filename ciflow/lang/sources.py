@@ -1,0 +1,117 @@
+"""The documents a playbook is made of, each parsed once, and the findings about all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from ciflow.diagnostics import Diagnostic, Findings, Span
+from ciflow.lang.files import Files
+from ciflow.lang.place import Place
+from ciflow.lang.scope import Level, Vars
+from ciflow.lang.yamltext import BOOLEANS_1_1, parse
+
+
+@dataclass(slots=True)
+class Sources:
+    """Files, findings, and where roles are looked for. `folder` is the playbook's."""
+
+    files: Files
+    folder: str
+    roles_path: tuple[str, ...] = ()
+    findings: Findings = field(default_factory=Findings)
+    dynamic: bool = False  # read while the run is under way: what is unknown now stays unknown
+    _parsed: dict[str, Place | None] = field(default_factory=dict)
+    _open: list[str] = field(default_factory=list)
+
+    def document(self, path: str) -> Place | None:
+        """The file's root place; None where it can't be parsed (which is found once)."""
+        if path not in self._parsed:
+            self._parsed[path] = parse(self.files.read(path), path, self.findings)
+        return self._parsed[path]
+
+    @contextmanager
+    def inside(self, path: str, why: str, span: Span | None) -> Iterator[bool]:
+        """While reading an imported file: gives False for one that imports itself; findings get the chain."""
+        if path in self._open:
+            chain = " -> ".join([*self._open[self._open.index(path) :], path])
+            self.findings.error("CF0140", f"this file imports itself: {chain}", span)
+            yield False
+            return
+        first = len(self.findings.items)
+        self._open.append(path)
+        try:
+            yield True
+        finally:
+            self._open.pop()
+            items = self.findings.items
+            items[first:] = [_with(item, why, span) for item in items[first:]]
+
+    def first(self, candidates: list[str]) -> str | None:
+        """The first candidate that is a file."""
+        return next((path for path in candidates if self.files.exists(path)), None)
+
+    def variables(self, place: Place | None, label: str, level: Level | None = None) -> Vars:
+        """A mapping of variables, with hints for values that YAML 1.1 and 1.2 read otherwise."""
+        if place is None or place.value is None:
+            return Vars({}, label=label)
+        if not isinstance(place.value, dict):
+            self.findings.error("CF0101", "variables are a mapping of names to values", place.span)
+            return Vars({}, label=label)
+        for key, below in place.fields.items():
+            if not isinstance(key, str) or not key.isidentifier():
+                self.findings.error("CF0101", f"`{key}` is no name of a variable", place.key_span(key),
+                                    help="names have letters, digits and underscores")  # fmt: skip
+            self._hints(below)
+        spans = {name: below.span for name, below in place.fields.items()}
+        return Vars(place.value, spans, label, level)
+
+    def _hints(self, place: Place) -> None:
+        if place.text:
+            self._hint(place)
+        for below in place.fields.values():
+            self._hints(below)
+        for below in place.items:
+            self._hints(below)
+
+    def _hint(self, place: Place) -> None:
+        if isinstance(place.value, bool) and place.text in BOOLEANS_1_1:
+            word = str(place.value).lower()
+            self.findings.hint("CF0020", f"`{place.text}` is the boolean {word} here", place.span,
+                               label=f'write {word}, or quote it: "{place.text}"')  # fmt: skip
+        elif _read_otherwise(place):
+            self.findings.hint("CF0021", f"`{place.text}` is {_said(place.value)} here; YAML 1.1 read it otherwise",
+                               place.span, label=f'quote it if text is meant: "{place.text}"')  # fmt: skip
+
+
+def _read_otherwise(place: Place) -> bool:
+    if isinstance(place.value, str):
+        return True
+    return isinstance(place.value, int) and not isinstance(place.value, bool) and place.text.lstrip("+-")[:1] == "0" \
+        and place.text.lstrip("+-")[1:].isdigit()  # fmt: skip
+
+
+def _said(value: Any) -> str:
+    return "text" if isinstance(value, str) else f"the number {value}"
+
+
+def _with(item: Diagnostic, why: str, span: Span | None) -> Diagnostic:
+    return replace(item, related=(*item.related, (why, span)))
+
+
+def join(folder: str, name: str) -> str:
+    """`name` seen from `folder`, without a leading `./`; paths stay as short as people write them."""
+    import os.path
+
+    joined = os.path.normpath(os.path.join(folder, name))  # noqa: PTH118
+    return joined
+
+
+def mapping(place: Place, findings: Findings, what: str) -> Mapping[str, Any] | None:
+    """The place's mapping, or a finding that says what it should be."""
+    if isinstance(place.value, dict):
+        return place.value
+    findings.error("CF0101", f"{what} must be a mapping of keywords", place.span)
+    return None

@@ -1,0 +1,346 @@
+"""Tasks and blocks: from places to the model, static imports inlined, everything inherited written in."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from difflib import get_close_matches
+from typing import TYPE_CHECKING, Any
+
+from ciflow.diagnostics import Invalid, Span
+from ciflow.lang.args import Spans, arguments
+from ciflow.lang.inherit import Inherited, conditions, extend, names
+from ciflow.lang.kinds import duration, fit
+from ciflow.lang.place import Place
+from ciflow.lang.schema import check_module, check_part, module_schema, part_schema, verbs
+from ciflow.lang.scope import Level
+from ciflow.lang.sources import Sources, join
+from ciflow.model import Block, Loop, Node, Task, Template
+
+if TYPE_CHECKING:
+    from ciflow.lang.roles import Roles
+
+_PREFIXES = ("ansible.builtin.", "ansible.legacy.")
+_FREE = frozenset({"action", "local_action"})
+DYNAMIC = frozenset({"include_tasks", "include_role", "include_vars", "meta"})
+
+
+def short(name: str) -> str:
+    """A module's name without Ansible's own prefix."""
+    for prefix in _PREFIXES:
+        if name.startswith(prefix):
+            return name[len(prefix) :]
+    return name
+
+
+class TaskReader:
+    """Reads lists of tasks. `roles` reads the roles that tasks import."""
+
+    def __init__(self, sources: Sources) -> None:
+        self.sources = sources
+        self.findings = sources.findings
+        self.roles: Roles
+        self._keywords = frozenset(part_schema("task").fields)
+        self._verbs = verbs()
+
+    def nodes(self, place: Place | None, above: Inherited, path: tuple[str, ...], section: str) -> tuple[Node, ...]:
+        """The nodes of a list of tasks; `section` (tasks, block, rescue, ..) names their place in `path`."""
+        if place is None or place.value is None:
+            return ()
+        if not isinstance(place.value, list):
+            self.findings.error("CF0101", f"`{section}` must be a list of tasks", place.span)
+            return ()
+        found: list[Node] = []
+        for index, item in enumerate(place.items):
+            found.extend(self.node(item, above, (*path, f"{section}.{index}")))
+        return tuple(found)
+
+    def node(self, place: Place, above: Inherited, path: tuple[str, ...]) -> tuple[Node, ...]:
+        if place.value is None:
+            return ()
+        if not isinstance(place.value, dict):
+            self.findings.error("CF0101", "a task is a mapping: its keywords and its module", place.span)
+            return ()
+        if "block" in place.fields:
+            return self._block(place, above, path)
+        return self._task(place, above, path)
+
+    def _block(self, place: Place, above: Inherited, path: tuple[str, ...]) -> tuple[Node, ...]:
+        check_part("block", place, self.findings)
+        inside = extend(above, place, self.sources)
+        parts = {name: self.nodes(place.fields.get(name), inside, path, name) for name in ("block", "rescue", "always")}
+        return (
+            Block(parts["block"], place.span, path, parts["rescue"], parts["always"], "rescue" in place.fields,
+                  place.value.get("name") or ""),
+        )  # fmt: skip
+
+    # --- one task ----------------------------------------------------------------------------------------
+
+    def _task(self, place: Place, above: Inherited, path: tuple[str, ...]) -> tuple[Node, ...]:
+        before = len(self.findings.errors)
+        found = self._module(place)
+        if found is None:
+            check_part("task", place, self.findings, ignore=self._foreign(place))
+            return ()
+        module, written, args_place, args = found
+        check_part("task", place, self.findings, ignore=frozenset({written}) | self._loops(place))
+        if module == "import_tasks":
+            return self._import_tasks(place, args, above, path)
+        if module == "import_role":
+            return self._import_role(place, args, above, path)
+        spans = Spans(place, args_place, written)
+        if "" not in args:
+            args = {**above.module_defaults.get(module, {}), **args}
+            keys = [key for key in args if isinstance(key, Template)]
+            plain = {key: value for key, value in args.items() if key not in keys}
+            where = _Where(place, args_place, written)
+            args = {**check_module(module, plain, where, self.findings), **{key: args[key] for key in keys}}
+        if len(self.findings.errors) > before:
+            return ()
+        return (self._built(place, module, args, spans, above, path),)
+
+    def _foreign(self, place: Place) -> frozenset[str]:
+        """Keys of a task without a known module: those that nothing is said about."""
+        return frozenset(key for key in place.value if key not in self._keywords)
+
+    def _loops(self, place: Place) -> frozenset[str]:
+        return frozenset(key for key in place.value if isinstance(key, str) and key.startswith("with_"))
+
+    def _module(self, place: Place) -> tuple[str, str, Place | None, dict[str, Any]] | None:
+        """(module, the key it was written as, place of its arguments, arguments)."""
+        candidates = [key for key in place.value if self._is_module(key)]
+        if len(candidates) > 1:
+            first, second = candidates[:2]
+            self.findings.error("CF0108", f"a task has one module; this has `{first}` and `{second}`",
+                                place.key_span(second), help="make two tasks of it")  # fmt: skip
+            return None
+        if not candidates:
+            return self._from_action(place)
+        written = candidates[0]
+        module, below = short(written), place.fields[written]
+        return module, written, below, {**self._extra_args(place, module), **self._args(below, module)}
+
+    def _is_module(self, key: Any) -> bool:
+        return isinstance(key, str) and (key not in self._keywords) and short(key) in self._verbs
+
+    def _args(self, place: Place, module: str) -> dict[str, Any]:
+        return arguments(place, module_schema(module), module, self.findings)
+
+    def _extra_args(self, place: Place, module: str) -> dict[str, Any]:
+        below = place.fields.get("args")
+        if below is None or below.value is None:
+            return {}
+        if isinstance(below.value, dict):
+            return arguments(below, module_schema(module), module, self.findings)
+        return {}
+
+    def _from_action(self, place: Place) -> tuple[str, str, Place | None, dict[str, Any]] | None:
+        for key in _FREE & place.value.keys():
+            below = place.fields[key]
+            found = self._action(below)
+            if found is None or found[0] not in self._verbs:
+                self._unknown(str(found[0]) if found else "", below.span)
+                return None
+            module, args = found
+            return module, key, below, {**self._extra_args(place, module), **args}
+        unknown = [key for key in place.value if key not in self._keywords and not str(key).startswith("with_")]
+        if unknown:
+            self._unknown(str(unknown[0]), place.key_span(unknown[0]))
+        else:
+            self.findings.error("CF0107", "this task has no module", place.span, label="what should it do?")
+        return None
+
+    def _action(self, place: Place) -> tuple[str, dict[str, Any]] | None:
+        """`action: copy src=a dest=b` or `action: {module: copy, src: a}`."""
+        if isinstance(place.value, dict):
+            module = short(str(place.value.get("module", "")))
+            if module not in self._verbs:
+                return module, {}
+            inner = Place(place.file, (0, 0, 0, 0), {k: v for k, v in place.value.items() if k != "module"})
+            inner.fields = {key: below for key, below in place.fields.items() if key != "module"}
+            return module, self._args(inner, module)
+        text = str(getattr(place.value, "source", place.value) or "")
+        name, _, rest = text.partition(" ")
+        module = short(name)
+        if module not in self._verbs:
+            return module, {}
+        inner = Place(place.file, (0, 0, 0, 0), place.template(rest, len(name) + 1) if rest.strip() else None)
+        return module, self._args(inner, module)
+
+    def _unknown(self, name: str, span: Span) -> None:
+        near = get_close_matches(short(name), sorted(self._verbs | self._keywords), n=1, cutoff=0.6)
+        label = f"did you mean `{near[0]}`?" if near else ""
+        what = "keyword" if near and near[0] in self._keywords else "module"
+        code = "CF0102" if what == "keyword" else "CF0106"
+        self.findings.error(code, f"unknown {what} `{name}`" + (" in a task" if what == "keyword" else ""), span,
+                            label=label)  # fmt: skip
+
+    def _built(
+        self, place: Place, module: str, args: Mapping[str, Any], spans: Spans, above: Inherited, path: tuple[str, ...]
+    ) -> Task:
+        own = extend(above, place, self.sources, level=Level.TASK_VARS)
+        fields, value = place.fields, place.value
+        nearest = dict(own.nearest)
+        if "local_action" in fields:
+            nearest["delegate_to"] = "localhost"
+        return Task(
+            name=value.get("name") or module,
+            module=module,
+            args=args,
+            span=place.span,
+            path=path,
+            when=own.when,
+            loop=self._loop(place),
+            register=str(value.get("register") or ""),
+            changed_when=_maybe(fields.get("changed_when")),
+            failed_when=_maybe(fields.get("failed_when")),
+            until=_maybe(fields.get("until")),
+            retries=_number(value.get("retries"), 3, int),
+            delay=_seconds(value.get("delay"), 5.0),
+            notify=own.notify,
+            listen=tuple(str(name) for name in names(fields.get("listen"))),
+            vars=own.vars,
+            environment=own.environment,
+            tags=own.tags,
+            become=own.become,
+            timeout=_seconds(nearest.pop("timeout", None), 0.0),
+            **{key: _flag(key, below) for key, below in nearest.items()},
+            role=own.role,
+            role_path=own.role_path,
+            base=own.base,
+            defaults=own.defaults,
+            params=own.params,
+            background=_seconds(value.get("async"), 0.0),
+            poll=_number(value.get("poll"), 15, int),
+            irreversible=value.get("irreversible", False) is True,
+            inherit=above if module in DYNAMIC else None,
+            spans=spans,
+        )
+
+    def _loop(self, place: Place) -> Loop | None:
+        kinds = [key for key in ("loop", *self._loops(place)) if key in place.fields]
+        if not kinds:
+            return None
+        if len(kinds) > 1:
+            self.findings.error("CF0111", f"`{kinds[0]}` and `{kinds[1]}` exclude each other", place.key_span(kinds[1]))
+        control = place.value.get("loop_control") or {}
+        if not isinstance(control, dict):
+            control = {}
+        return Loop(
+            items=place.value[kinds[0]],
+            kind=short(kinds[0].removeprefix("with_")),
+            var=str(control.get("loop_var") or "item"),
+            index_var=str(control.get("index_var") or ""),
+            label=control.get("label"),
+            pause=_seconds(control.get("pause"), 0.0),
+            extended=control.get("extended", False) is True,
+        )
+
+    # --- static imports ----------------------------------------------------------------------------------
+
+    def _import_tasks(self, place: Place, args: Mapping[str, Any], above: Inherited, path: tuple[str, ...]) -> tuple[Node, ...]:
+        name = args.get("file") or args.get("_raw_params")
+        span = self._file_span(place)
+        if isinstance(name, Template):
+            self.findings.error("CF0402", "the file of `import_tasks` must be known before the run", name.span,
+                                label="use `include_tasks`")  # fmt: skip
+            return ()
+        if not name:
+            self.findings.error("CF0103", "`import_tasks` needs `file`", place.span)
+            return ()
+        if "loop" in place.fields or self._loops(place):
+            self.findings.error("CF0111", "`import_tasks` can't loop", place.span, label="use `include_tasks`")
+        own = extend(above, place, self.sources, level=Level.TASK_VARS)
+        return self.file(str(name), own, path, span)
+
+    def _file_span(self, place: Place) -> Span:
+        key = next((key for key in place.fields if short(str(key)).startswith(("import_", "include_"))), None)
+        return place.fields[key].span if key is not None else place.span
+
+    def file(self, name: str, above: Inherited, path: tuple[str, ...], span: Span | None) -> tuple[Node, ...]:
+        """The tasks of a file, looked for beside the including one, in the role's tasks, beside the playbook."""
+        found = self.sources.first(self.candidates(name, above, span))
+        if found is None:
+            self.findings.error("CF0402", f"the file {name} is not found", span,
+                                help="looked for " + ", ".join(self.candidates(name, above, span)))  # fmt: skip
+            return ()
+        with self.sources.inside(found, "imported here", span) as fresh:
+            if not fresh:
+                return ()
+            document = self.sources.document(found)
+            return self.nodes(document, above, path, "tasks") if document is not None else ()
+
+    def candidates(self, name: str, above: Inherited, span: Span | None) -> list[str]:
+        beside = [join(span.file.rpartition("/")[0] or ".", name)] if span else []
+        role = [join(above.role_path, f"tasks/{name}")] if above.role_path else []
+        return list(dict.fromkeys([*role, *beside, join(self.sources.folder or ".", name)]))
+
+    def _import_role(self, place: Place, args: Mapping[str, Any], above: Inherited, path: tuple[str, ...]) -> tuple[Node, ...]:
+        name = args.get("name") or args.get("role")
+        where = _Where(place, place.fields.get("import_role"), "import_role")
+        check_module("import_role", args, where, self.findings)
+        if isinstance(name, Template):
+            self.findings.error("CF0401", "the name of an imported role must be known before the run", name.span,
+                                label="use `include_role`")  # fmt: skip
+        if not isinstance(name, str):
+            return ()
+        own = extend(above, place, self.sources, level=Level.TASK_VARS)
+        try:
+            return self.roles.tasks(name, own, path, where("name", False), tasks_from=str(args.get("tasks_from") or "main"))
+        except Invalid as fault:
+            self.findings.items.extend(fault.diagnostics)
+            return ()
+
+
+class _Where:
+    """The place of an argument's key or value, wherever it was written."""
+
+    __slots__ = ("_args", "_task", "_written")
+
+    def __init__(self, task: Place, args: Place | None, written: str) -> None:
+        self._task = task
+        self._args = args
+        self._written = written
+
+    def __call__(self, argument: str, key: bool) -> Span:
+        for place in (self._args, self._task.fields.get("args")):
+            if place is not None and argument in place.fields:
+                return place.key_span(argument) if key else place.fields[argument].span
+        return self._task.key_span(self._written)
+
+
+def _maybe(place: Place | None) -> tuple[Any, ...] | None:
+    return None if place is None or place.value is None else conditions(place)
+
+
+def _seconds(value: Any, default: float) -> Any:
+    if value is None or isinstance(value, Template):
+        return default if value is None else value
+    return duration(value)
+
+
+def _number(value: Any, default: Any, kind: Any) -> Any:
+    if value is None or isinstance(value, Template):
+        return default if value is None else value
+    return kind(value)
+
+
+_BOOLEAN = frozenset({"delegate_facts", "run_once", "ignore_errors", "ignore_unreachable", "any_errors_fatal", "no_log",
+                      "check_mode", "diff"})  # fmt: skip
+
+
+def _flag(key: str, value: Any) -> Any:
+    return fit("boolean", value, literal=True) if key in _BOOLEAN else value
+
+
+def with_prefix(nodes: tuple[Node, ...], when: tuple[Any, ...]) -> tuple[Node, ...]:
+    """The nodes with more conditions before their own (`apply`)."""
+    made: list[Node] = []
+    for node in nodes:
+        if isinstance(node, Block):
+            parts = (with_prefix(part, when) for part in (node.body, node.rescue, node.always))
+            body, rescue, always = parts
+            made.append(replace(node, body=body, rescue=rescue, always=always))
+        else:
+            made.append(replace(node, when=when + node.when))
+    return tuple(made)

@@ -1,0 +1,373 @@
+"""Templates: strict, sandboxed, types kept. The only owner of Jinja2.
+
+A lone expression keeps its value and type; text mixed with expressions is text; nothing is guessed from text
+(no literal_eval). Only Template objects are compiled. What goes wrong is an Invalid whose span points into the
+template itself.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import jinja2
+from jinja2 import meta, nodes
+from jinja2.runtime import Context, StrictUndefined, Undefined, missing
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+from ciflow.diagnostics import Invalid, Span
+from ciflow.lang import faults
+from ciflow.lang.filters import FILTERS, SCOPED_FILTERS
+from ciflow.lang.lookups import GLOBALS, lookup, query
+from ciflow.lang.place import Marks
+from ciflow.lang.scope import MISSING, OMIT, Scope
+from ciflow.lang.tests import SCOPED_TESTS, TESTS
+from ciflow.model import Template
+
+_RESULT = "_ciflow_value"
+MOST_CHARACTERS = 50_000_000  # that `*` and `**` may make
+
+
+class _Absent(jinja2.UndefinedError):
+    """Use of a name that is not defined; knows which."""
+
+    def __init__(self, message: str, name: str, owner: Any) -> None:
+        super().__init__(message)
+        self.name = name
+        self.owner = owner
+
+
+class _Missing(StrictUndefined):
+    """An undefined value: any use fails, but `a.b.c | default(1)` works through any depth, as in Ansible."""
+
+    __slots__ = ()
+
+    def __init__(self, hint: Any = None, obj: Any = missing, name: Any = None, exc: Any = jinja2.UndefinedError) -> None:
+        super().__init__(hint, obj, name, exc)
+        self._undefined_exception = lambda message: _Absent(message, str(name), obj)  # type: ignore[assignment,misc,return-value]
+
+    def __getattr__(self, name: str) -> Any:
+        if name[:2] == "__":
+            raise AttributeError(name)
+        return self
+
+    def __getitem__(self, _key: Any) -> Any:
+        return self
+
+
+class _Context(Context):
+    """Jinja's context over a Scope: names are looked up when the template asks for them."""
+
+    scope: Scope
+
+    def resolve_or_missing(self, key: str) -> Any:
+        if key in self.vars:
+            return self.vars[key]
+        value = self.scope.find(key)
+        if value is not MISSING:
+            return value
+        if key == "omit":
+            return OMIT
+        return self.environment.globals.get(key, missing)
+
+
+class _Environment(ImmutableSandboxedEnvironment):
+    intercepted_binops = frozenset(["*", "**"])
+    context_class = _Context
+
+    def call_binop(self, context: Context, operator: str, left: Any, right: Any) -> Any:
+        if operator == "**":
+            if isinstance(left, int) and isinstance(right, int) and abs(left) > 1 and right * left.bit_length() > 100_000:
+                raise jinja2.sandbox.SecurityError("this power is too large")
+        else:
+            for text, times in ((left, right), (right, left)):
+                if isinstance(text, str | list | tuple) and isinstance(times, int) and len(text) * times > MOST_CHARACTERS:
+                    raise jinja2.sandbox.SecurityError("this repetition is too large")
+        return super().call_binop(context, operator, left, right)
+
+
+def _scoped(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A function whose first argument is the scope, as Jinja calls filters and globals."""
+
+    @functools.wraps(function)
+    def call(context: Any, *args: Any, **named: Any) -> Any:
+        return function(context.scope, *args, **named)
+
+    return jinja2.pass_context(call)
+
+
+def _mandatory(value: Any, message: str = "") -> Any:
+    if isinstance(value, Undefined):
+        if message:
+            raise ValueError(message)
+        str(value)
+    return value
+
+
+def _type_debug(value: Any) -> str:
+    return "Undefined" if isinstance(value, Undefined) else type(value).__name__
+
+
+def _finalize(value: Any) -> Any:
+    return "" if value is None else value
+
+
+@functools.cache
+def environment() -> _Environment:
+    """The one environment: Ansible's whitespace rules (`trim_blocks`), undefined names are errors."""
+    made = _Environment(
+        trim_blocks=True, keep_trailing_newline=True, undefined=_Missing, finalize=_finalize, cache_size=0,
+        extensions=["jinja2.ext.do", "jinja2.ext.loopcontrols"],
+    )  # fmt: skip
+    made.filters |= FILTERS | {name: _scoped(function) for name, function in SCOPED_FILTERS.items()}
+    made.filters |= {"mandatory": _mandatory, "type_debug": _type_debug}
+    made.tests |= TESTS | {name: _scoped(function) for name, function in SCOPED_TESTS.items()}
+    for table in (made.filters, made.tests):
+        table |= {f"ansible.builtin.{name}": function for name, function in table.items()}
+    made.globals |= {name: _scoped(function) for name, function in GLOBALS.items()}
+    made.globals |= {"lookup": _scoped(lookup), "query": _scoped(query), "q": _scoped(query), "undef": _undef}
+    return made
+
+
+def _undef(hint: str = "") -> Undefined:
+    return _Missing(hint=hint or None, name="undef()")
+
+
+# --- compiling -----------------------------------------------------------------------------------------
+
+
+def _lone(tree: nodes.Template) -> nodes.Expr | None:
+    """The expression of a template that is nothing else (a block scalar's last newline set aside)."""
+    output = tree.body[0] if len(tree.body) == 1 else None
+    if not isinstance(output, nodes.Output) or not output.nodes:
+        return None
+    first, rest = output.nodes[0], output.nodes[1:]
+    if isinstance(first, nodes.TemplateData) or len(rest) > 1:
+        return None
+    return first if not rest or (isinstance(rest[0], nodes.TemplateData) and rest[0].data == "\n") else None
+
+
+@functools.lru_cache(maxsize=16_384)
+def _parse(source: str, expression: bool) -> tuple[nodes.Template, nodes.Expr | None]:
+    """The syntax tree, and its expression where that is all there is. Raises TemplateSyntaxError."""
+    if not expression:
+        tree = environment().parse(source)
+        return tree, _lone(tree)
+    parser = jinja2.parser.Parser(environment(), source, state="variable")
+    found = parser.parse_expression()
+    if not parser.stream.eos:
+        got = parser.stream.current
+        raise jinja2.TemplateSyntaxError(f"unexpected '{got.value}'", got.lineno)
+    return nodes.Template([nodes.Output([found], lineno=1)], lineno=1), found
+
+
+@functools.lru_cache(maxsize=16_384)
+def _compile(source: str, expression: bool) -> tuple[jinja2.Template, bool]:
+    """The compiled template, and whether it gives a value instead of text."""
+    tree, lone = _parse(source, expression)
+    if lone is not None:
+        assign = nodes.Assign(nodes.Name(_RESULT, "store", lineno=lone.lineno), lone, lineno=lone.lineno)
+        tree = nodes.Template([assign], lineno=1)
+    tree.set_environment(environment())
+    code = environment().compile(tree, "<template>", "<template>")
+    return jinja2.Template.from_code(environment(), code, {}), lone is not None
+
+
+def _run(compiled: jinja2.Template, gives_value: bool, scope: Scope) -> Any:
+    context = _Context(compiled.environment, {}, compiled.name, compiled.blocks)
+    context.scope = scope
+    text = "".join(compiled.root_render_func(context))
+    if not gives_value:
+        return text
+    value = context.vars[_RESULT]
+    if isinstance(value, Undefined):
+        str(value)  # raises
+    return list(value) if isinstance(value, Iterator) else value
+
+
+# --- rendering -----------------------------------------------------------------------------------------
+
+
+def render(value: Any, scope: Scope) -> Any:
+    """`value` with every Template in it rendered, through lists and mappings. What has none comes back itself.
+
+    Raises Invalid with a placed diagnostic, Need where a lookup needs I/O.
+    """
+    if isinstance(value, Template):
+        return _render_template(value, scope)
+    if isinstance(value, dict):
+        made = {render(key, scope): render(below, scope) for key, below in value.items()}
+        if OMIT in made.values():
+            return {key: below for key, below in made.items() if below is not OMIT}
+        return value if _same(made.values(), value.values()) else made
+    if isinstance(value, list | tuple):
+        items = [render(below, scope) for below in value]
+        if any(item is OMIT for item in items):
+            return [item for item in items if item is not OMIT]
+        return value if _same(items, value) else items
+    return value
+
+
+def _same(made: Any, given: Any) -> bool:
+    return all(a is b for a, b in zip(made, given, strict=True))
+
+
+def _render_template(template: Template, scope: Scope) -> Any:
+    try:
+        return _run(*_compile(template.source, template.expression), scope)
+    except Exception as error:
+        raise _placed(error, template.source, template.expression, template.span, template.marks, scope) from error
+
+
+def evaluate(conditions: tuple[Any, ...], scope: Scope) -> bool:
+    """Whether all conditions hold, in order, stopping at the first that doesn't. Each must give a boolean."""
+    return all(_holds(condition, scope) for condition in conditions)
+
+
+def _holds(condition: Any, scope: Scope) -> bool:
+    value = render(condition, scope)
+    if isinstance(value, bool):
+        return value
+    raise Invalid([faults.not_boolean(condition, value)])
+
+
+_OPTIONS = frozenset({
+    "block_start_string", "block_end_string", "variable_start_string", "variable_end_string", "comment_start_string",
+    "comment_end_string", "trim_blocks", "lstrip_blocks", "newline_sequence",
+})  # fmt: skip
+
+
+def render_text(text: str, file: str, scope: Scope, options: Mapping[str, Any] | None = None) -> str:
+    """A `.j2` file's text rendered. `options` are Jinja's (trim_blocks, variable_start_string, ..).
+
+    A first line `#jinja2: trim_blocks:False, ..` sets them too, and wins, as in Ansible.
+    """
+    own, body, skipped = _options(text)
+    options = {key: value for key, value in {**(options or {}), **own}.items() if key in _OPTIONS}
+    marks: Marks = ((0, 1 + skipped, 1), *((m.end(), i + skipped, 1) for i, m in enumerate(re.finditer("\n", body), 2)))
+    try:
+        compiled = _compile_file(body, tuple(sorted(options.items())))
+        return str(_run(compiled, False, scope))
+    except Exception as error:
+        raise _placed(error, body, False, Span(file, 1 + skipped, 1), marks, scope) from error
+
+
+@functools.lru_cache(maxsize=512)
+def _compile_file(body: str, options: tuple[tuple[str, Any], ...]) -> jinja2.Template:
+    env = environment().overlay(**dict(options)) if options else environment()
+    return jinja2.Template.from_code(env, env.compile(env.parse(body), "<template>", "<template>"), env.globals)
+
+
+def _options(text: str) -> tuple[dict[str, Any], str, int]:
+    if not text.startswith("#jinja2:"):
+        return {}, text, 0
+    head, _, body = text.partition("\n")
+    pairs = (pair.partition(":") for pair in head.removeprefix("#jinja2:").split(","))
+    words = {"true": True, "false": False}
+    return {key.strip(): words.get(value.strip().lower(), value.strip().strip("'\"")) for key, _, value in pairs}, body, 1
+
+
+def _placed(error: Exception, source: str, expression: bool, span: Span, marks: Marks, scope: Scope) -> BaseException:
+    """Jinja's and Python's exceptions as ours. Need and Invalid pass as they are."""
+    if isinstance(error, Invalid) or type(error).__module__ == "ciflow.lang.scope":
+        return error
+    place = faults.Within(source, span, marks, _tokens(source, expression))
+    if isinstance(error, _Absent):
+        whole = error.owner is missing or error.owner is None
+        return Invalid([faults.undefined(place, error.name, whole, error.message or "", scope)])
+    if isinstance(error, jinja2.TemplateSyntaxError):
+        return Invalid([faults.syntax(place, error.message or "", error.lineno, _known())])
+    if isinstance(error, jinja2.sandbox.SecurityError):
+        return Invalid([faults.refused(place, str(error), _line(error))])
+    if isinstance(error, jinja2.TemplateNotFound):
+        return Invalid([faults.failed(place, f"the template {error} is not found", _line(error))])
+    return Invalid([faults.failed(place, faults.in_words(error), _line(error))])
+
+
+def _line(error: BaseException) -> int:
+    """The template's line in which a running template failed: Jinja marks its generated lines."""
+    trace, line = error.__traceback__, 1
+    while trace is not None:
+        if trace.tb_frame.f_code.co_filename == "<template>":
+            module = trace.tb_frame.f_globals.get("__jinja_template__")
+            line = module.get_corresponding_lineno(trace.tb_lineno) if module is not None else line
+        trace = trace.tb_next
+    return line
+
+
+def _known() -> Mapping[str, list[str]]:
+    env = environment()
+    return {"filter": sorted(env.filters), "test": sorted(env.tests)}
+
+
+def _tokens(source: str, expression: bool) -> list[tuple[int, int, str, str]]:
+    """(offset, line, kind, text) of each token, as far as the source can be cut into tokens."""
+    found: list[tuple[int, int, str, str]] = []
+    at, state = 0, "variable" if expression else None
+    try:
+        for line, kind, text in environment().lexer.tokeniter(source, None, None, state):
+            at = max(source.find(text, at), at)
+            found.append((at, line, kind, text))
+            at += len(text)
+    except jinja2.TemplateSyntaxError:
+        return found
+    return found
+
+
+# --- looking without running ---------------------------------------------------------------------------
+
+
+def check(template: Template) -> list[Any]:
+    """Faults that show without running: syntax, unknown filters and tests."""
+    try:
+        _compile(template.source, template.expression)
+    except jinja2.TemplateError as error:
+        tokens = _tokens(template.source, template.expression)
+        place = faults.Within(template.source, template.span, template.marks, tokens)
+        return [faults.syntax(place, error.message or "", getattr(error, "lineno", 1), _known())]
+    return []
+
+
+@functools.lru_cache(maxsize=16_384)
+def _names(source: str, expression: bool) -> tuple[frozenset[str], frozenset[str]]:
+    tree, _ = _parse(source, expression)
+    free = meta.find_undeclared_variables(tree) - set(environment().globals) - {"omit"}
+    return frozenset(free), frozenset(_guarded(tree))
+
+
+def free_names(template: Template) -> frozenset[str]:
+    """Variables the template reads. Raises nothing: a template that can't be parsed has none."""
+    try:
+        return _names(template.source, template.expression)[0]
+    except jinja2.TemplateError:
+        return frozenset()
+
+
+def guarded_names(template: Template) -> frozenset[str]:
+    """Those of them that may be undefined: under `default`, `is defined`, `is undefined`, .."""
+    try:
+        return _names(template.source, template.expression)[1]
+    except jinja2.TemplateError:
+        return frozenset()
+
+
+def _guarded(tree: nodes.Template) -> Iterator[str]:
+    for node in tree.find_all((nodes.Filter, nodes.Test)):
+        wanted = ("default", "d", "mandatory", "type_debug", "ternary") if isinstance(node, nodes.Filter) else ("defined", "undefined")
+        inner: Any = getattr(node, "node", None)
+        if node.name.rsplit(".", 1)[-1] in wanted:  # type: ignore[attr-defined]
+            for name in inner.find_all(nodes.Name) if inner is not None else ():
+                yield name.name
+            if isinstance(inner, nodes.Name):
+                yield inner.name
+
+
+def token_span(template: Template, name: str) -> Span:
+    """Where `name` stands in the template."""
+    tokens = _tokens(template.source, template.expression)
+    return faults.Within(template.source, template.span, template.marks, tokens).name(name, True)
+
+
+__all__ = ["MISSING", "OMIT", "check", "evaluate", "free_names", "guarded_names", "render", "render_text"]
