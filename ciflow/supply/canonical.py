@@ -16,5 +16,6 @@ def to_bytes(document: Mapping[str, Any]) -> bytes:
 
 def content_uuid(document: Mapping[str, Any]) -> uuid.UUID:
     """A version 5 UUID (RFC 9562) of the content, so that only another content gets another name."""
-    digest = hashlib.sha256(to_bytes(document)).hexdigest()
+    text = json.dumps(document, sort_keys=True, separators=(",", ":"))
+    digest = hashlib.sha256(text.encode()).hexdigest()
     return uuid.uuid5(uuid.NAMESPACE_URL, f"sha256:{digest}")

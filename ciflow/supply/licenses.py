@@ -5,6 +5,7 @@ The identifiers are those of the SPDX licence list 3.28 (`spdx-licenses.txt`, `s
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Iterator
 from functools import cache
@@ -31,8 +32,13 @@ def normalise(text: str) -> str | None:
 
 
 def custom(text: str) -> str:
-    """A `LicenseRef-` identifier (SPDX 2.3 annex D.2) for a licence that has no expression."""
-    return "LicenseRef-" + (re.sub(r"[^A-Za-z0-9.]+", "-", text).strip("-") or "unnamed")
+    """A `LicenseRef-` identifier (SPDX 2.3 annex D.2) for a licence that has no expression.
+
+    Only letters, digits, `.` and `-` are allowed; where more than blanks is lost, a hash keeps texts apart.
+    """
+    slug = re.sub(r"[^A-Za-z0-9.]+", "-", text).strip("-")[:60] or "unnamed"
+    lost = slug != text.replace(" ", "-")
+    return f"LicenseRef-{slug}" + (f"-{hashlib.sha256(text.encode()).hexdigest()[:8]}" if lost else "")
 
 
 def _tokens(text: str) -> list[str] | None:

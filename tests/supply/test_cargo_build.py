@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import shutil
+import subprocess
+from pathlib import Path
 
 import pytest
 
@@ -129,6 +132,19 @@ def test_several_roots_become_one_application(workspace: Workspace, linux: Targe
     roots = {r.target for r in bom.relations if r.source == bom.subject.ref}
     assert roots == {"pkg:cargo/app@2.0.0", "pkg:cargo/idle@2.0.0"}
     assert named(bom, "idle").supplier == Party("Example Ltd")
+
+
+def test_the_example_service_is_one_application_of_two_programs() -> None:
+    shield = Path(__file__).parents[2] / "examples" / "shield"
+    if shutil.which("cargo") is None:
+        pytest.skip("cargo tells the metadata of the example")
+    command = ["cargo", "metadata", "--locked", "--offline", "--format-version", "1"]
+    metadata = subprocess.run(command, cwd=shield, capture_output=True, text=True, check=True, timeout=60).stdout
+    bom = from_metadata(metadata, (shield / "Cargo.lock").read_text())
+    assert (bom.subject.name, bom.subject.version, bom.subject.licence) == ("shield", "1.0.0", "Apache-2.0")
+    roots = {r.target.partition("@")[0] for r in bom.relations if r.source == bom.subject.ref}
+    assert roots == {"pkg:cargo/shield-cli", "pkg:cargo/shield-server"}
+    assert {c.name for c in bom.components} == {"shield-cli", "shield-core", "shield-http", "shield-server"}
 
 
 def test_one_purl_in_two_places_makes_two_components() -> None:

@@ -171,6 +171,12 @@ def part(name: str) -> Component:
 # Licences
 
 
+def test_other_words_for_a_licence_never_share_a_name() -> None:
+    texts = ["MIT License", "MIT License!", "MIT License?", "日本", "", "x" * 80, "x" * 81]
+    names = {licenses.custom(text) for text in texts}
+    assert len(names) == len(texts)
+
+
 @pytest.mark.parametrize(
     ("text", "expression"),
     [
