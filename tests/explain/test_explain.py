@@ -149,9 +149,9 @@ def test_long_lines_are_shown_short() -> None:
     ["a", "[ALERT]", "sccache: error: ", "error[E0001]: ", 'fuse-ld=x"\n', "failed to download from `x`\n", "\x1b["],
 )
 def test_a_flood_of_output_is_looked_through_quickly(unit: str) -> None:
-    since = time.monotonic()
+    since = time.process_time()
     explain(unit * (4_000_000 // len(unit)), 1)
-    assert time.monotonic() - since < 5
+    assert time.process_time() - since < 5
 
 
 def test_the_knowledge_base_is_sound() -> None:
