@@ -1,0 +1,5 @@
+"""`python -m ciflow`."""
+
+from ciflow.cli.main import main
+
+main()

@@ -1,0 +1,177 @@
+"""All commands by name, and what is done with an error that comes out of one."""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+
+import click
+
+from ciflow import __version__
+from ciflow.diagnostics import CiflowError, ExitCode, Invalid
+
+
+def _apply() -> click.Command:
+    from ciflow.cli.apply import command
+
+    return command
+
+
+def _plan() -> click.Command:
+    from ciflow.cli.plan import command
+
+    return command
+
+
+def _validate() -> click.Command:
+    from ciflow.cli.validate import command
+
+    return command
+
+
+def _resume() -> click.Command:
+    from ciflow.cli.resume import command
+
+    return command
+
+
+def _rollback() -> click.Command:
+    from ciflow.cli.rollback import command
+
+    return command
+
+
+def _pause() -> click.Command:
+    from ciflow.cli.control import pause
+
+    return pause
+
+
+def _abort() -> click.Command:
+    from ciflow.cli.control import abort
+
+    return abort
+
+
+def _promote() -> click.Command:
+    from ciflow.cli.control import promote
+
+    return promote
+
+
+def _approve() -> click.Command:
+    from ciflow.cli.control import approve
+
+    return approve
+
+
+def _status() -> click.Command:
+    from ciflow.cli.status import command
+
+    return command
+
+
+def _history() -> click.Command:
+    from ciflow.cli.history import command
+
+    return command
+
+
+def _logs() -> click.Command:
+    from ciflow.cli.logs import command
+
+    return command
+
+
+def _doc() -> click.Command:
+    from ciflow.cli.doc import command
+
+    return command
+
+
+# One line each: said by `ciflow --help` without loading the command.
+COMMANDS: dict[str, tuple[Callable[[], click.Command], str]] = {
+    "apply": (_apply, "Run a playbook, from its first play to the end of its rollout."),
+    "plan": (_plan, "Show what a playbook would run, and where."),
+    "validate": (_validate, "Check playbooks without running anything."),
+    "resume": (_resume, "Take up a run that was killed, paused or failed."),
+    "rollback": (_rollback, "Bring the former version of a service back, now."),
+    "pause": (_pause, "Hold a rollout where it is."),
+    "abort": (_abort, "Turn a rollout back."),
+    "promote": (_promote, "End the hold that a rollout is in and take the next step."),
+    "approve": (_approve, "Answer a play that waits for somebody's yes."),
+    "status": (_status, "Show what runs and which versions have the traffic."),
+    "history": (_history, "List runs and releases."),
+    "logs": (_logs, "Show what a run, or one task of it, did and said."),
+    "doc": (_doc, "Explain a module or a diagnostic."),
+}
+
+
+class Commands(click.Group):
+    """A group whose commands are imported when they are called."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        entry = COMMANDS.get(cmd_name)
+        return entry[0]() if entry else None
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and args[0] not in COMMANDS and not args[0].startswith("-"):
+            from difflib import get_close_matches
+
+            near = get_close_matches(args[0], COMMANDS, n=1)
+            hint = f"; did you mean `{near[0]}`?" if near else ""
+            raise click.UsageError(f"no command `{args[0]}`{hint}")
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, short) for name, (_, short) in COMMANDS.items()])
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, message="ciflow %(version)s")
+def app() -> None:
+    """One YAML playbook takes a project from commit to all of production traffic; one command takes it back."""
+
+
+def run(argv: Sequence[str]) -> int:
+    """Run one command. Every error that is ours is said in plain words; others are a bug, and say so."""
+    try:
+        result = app.main(list(argv), prog_name="ciflow", standalone_mode=False)
+        return int(result) if isinstance(result, int) else ExitCode.OK
+    except click.ClickException as error:
+        error.show()
+        return ExitCode.INVALID
+    except click.exceptions.Abort:
+        return ExitCode.INTERRUPTED
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return ExitCode.OK
+    except CiflowError as error:
+        tell(error)
+        return error.exit_code
+    except KeyboardInterrupt:
+        return ExitCode.INTERRUPTED
+    except Exception:
+        traceback.print_exc()
+        click.echo("\nThis is a fault of ciflow itself, not of your playbook. The lines above say where.", err=True)
+        return ExitCode.INTERNAL
+
+
+def tell(error: CiflowError) -> None:
+    """An error for people, on stderr."""
+    if isinstance(error, Invalid) and error.diagnostics:
+        from ciflow.lang.snippets import render_diagnostics
+
+        click.echo(render_diagnostics(error.diagnostics, error.sources), err=True)
+        return
+    click.echo(f"error: {error.message}", err=True)
+    if error.help:
+        click.echo(f"  = {error.help}", err=True)

@@ -1,0 +1,42 @@
+"""`ciflow apply PLAYBOOK`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from ciflow.cli.options import inventory_of, json_option, options_of, playbook_options, selection_of, state_option
+from ciflow.cli.screen import sinks
+
+
+@click.command("apply")
+@click.argument("playbook")
+@playbook_options
+@click.option("-C", "--check", is_flag=True, help="Predict, change nothing.")
+@click.option("-D", "--diff", is_flag=True, help="Show how files change.")
+@click.option("-f", "--forks", type=int, default=0, help="At most so many hosts at once; 0: all.")
+@click.option("-u", "--user", default="", help="Log in as this user.")
+@click.option("-v", "--verbose", count=True, help="Every task; -vv their output too.")
+@click.option("-q", "--quiet", is_flag=True, help="Failures and the end only.")
+@click.option("--replace-warm", is_flag=True, help="Give up the warm version that a rollback would go back to.")
+@click.option("--break-glass", default="", metavar="REASON", help="Take locks that somebody holds; recorded.")
+@click.option("--junit", type=click.Path(path_type=Path), help="Write a JUnit report.")
+@json_option
+@state_option
+def command(
+    playbook: str, inventory: tuple[str, ...], extra_vars: tuple[str, ...], limit: str, tags: tuple[str, ...],
+    skip_tags: tuple[str, ...], start_at_task: str, check: bool, diff: bool, forks: int, user: str, verbose: int,
+    quiet: bool, replace_warm: bool, break_glass: str, junit: Path | None, as_json: bool, state: Path | None,
+) -> int:  # fmt: skip
+    """Run a playbook, from its first play to the end of its rollout."""
+    from ciflow.engine.start import Request, apply
+    from ciflow.store.store import Store, default_state
+
+    options = options_of(
+        check=check, diff=diff, forks=forks, verbose=verbose, user=user, replace_warm=replace_warm, break_glass=break_glass
+    )  # fmt: skip
+    chosen = selection_of(limit, tags, skip_tags, start_at_task)
+    request = Request(playbook, inventory_of(inventory), extra_vars, chosen, options)
+    with Store.open(state or default_state()) as store:
+        return apply(request, store, sinks(as_json=as_json, quiet=quiet, verbose=verbose, junit=junit))

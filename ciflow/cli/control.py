@@ -1,0 +1,76 @@
+"""`pause`, `abort`, `promote`, `approve`: words to a run that lives in another terminal."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import click
+
+from ciflow.cli.options import state_option
+from ciflow.diagnostics import CiflowError, ExitCode
+from ciflow.model import Event
+from ciflow.store.folds import history
+from ciflow.store.store import Store, default_state
+
+
+def say(store: Store, run: str, verb: str) -> int:
+    """Put a command into the run's journal, where its process finds it within a fraction of a second."""
+    from ciflow.engine.start import who
+
+    store.append([Event(kind="command", run=run, at=time.time(), data={"verb": verb, "by": who()})])
+    click.echo(f"{verb}: said to {run}", err=True)
+    return ExitCode.OK
+
+
+def _command(verb: str, text: str) -> click.Command:
+    @click.command(verb, help=text)
+    @click.argument("service")
+    @state_option
+    def command(service: str, state: Path | None) -> int:
+        with Store.open(state or default_state()) as store:
+            return say(store, rollout_of(store, service), verb)
+
+    return command
+
+
+def rollout_of(store: Store, service: str) -> str:
+    """The run whose rollout of `service` is under way."""
+    from ciflow.store.folds import summary
+
+    for release in history(store, service):
+        found = summary(store, release.run)
+        if found is not None and found.state == "running":
+            return release.run
+    raise CiflowError(f"no rollout of {service} is under way", help="`ciflow status` shows what runs")
+
+
+pause = _command("pause", "Hold the rollout of SERVICE where it is; `ciflow resume` goes on.")
+abort = _command("abort", "Turn the rollout of SERVICE back.")
+promote = _command("promote", "End the hold that SERVICE's rollout is in and take the next step.")
+
+
+@click.command("approve")
+@click.argument("run", default="")
+@click.option("--no", "refuse", is_flag=True, help="Say no.")
+@click.option("--reason", default="", help="Why; recorded.")
+@state_option
+def approve(run: str, refuse: bool, reason: str, state: Path | None) -> int:
+    """Answer the play of RUN that waits for somebody's yes; without RUN the newest that waits."""
+    from ciflow.engine.start import who
+
+    with Store.open(state or default_state()) as store:
+        wanted = _waiting(store, run)
+        data = {"by": who(), "yes": not refuse, "reason": reason}
+        store.append([Event(kind="approval_given", run=wanted.run, play=wanted.play, at=time.time(), data=data)])
+        click.echo(f"{'refused' if refuse else 'approved'}: {wanted.data['prompt']}", err=True)
+    return ExitCode.OK
+
+
+def _waiting(store: Store, run: str) -> Event:
+    given = {(event.run, event.play) for event in store.events(kinds=("approval_given",))}
+    wanted = [e for e in store.events(kinds=("approval_wanted",)) if (e.run, e.play) not in given]
+    matching = [event for event in wanted if not run or event.run == run or event.run.startswith(f"{run}-")]
+    if not matching:
+        raise CiflowError("nothing waits for an approval")
+    return matching[-1]

@@ -1,0 +1,47 @@
+"""`ciflow history [SERVICE]`."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+
+from ciflow.cli.options import json_option, state_option
+from ciflow.diagnostics import ExitCode
+from ciflow.report.humane import ago, share
+from ciflow.store.folds import Release, RunSummary, history, summaries
+from ciflow.store.store import Store, default_state
+
+
+@click.command("history")
+@click.argument("service", default="")
+@click.option("-n", "--lines", type=int, default=20, help="At most so many.")
+@json_option
+@state_option
+def command(service: str, lines: int, as_json: bool, state: Path | None) -> int:
+    """List runs, the newest first; with SERVICE its releases."""
+    with Store.open(state or default_state(), read_only=True) as store:
+        now = time.time()
+        if service:
+            for release in history(store, service)[:lines]:
+                click.echo(json.dumps(asdict(release)) if as_json else _release(release, now))
+        else:
+            for run in summaries(store)[:lines]:
+                click.echo(json.dumps(asdict(run)) if as_json else _run(run, now))
+    return ExitCode.OK
+
+
+def _run(run: RunSummary, now: float) -> str:
+    check = " (check)" if run.check else ""
+    return f"{run.run:<16} {run.state:<12} {ago(now - run.started):<14} {run.playbook}{check}  by {run.who}"
+
+
+def _release(release: Release, now: float) -> str:
+    good = "observed good" if release.observed_good else ""
+    since = ago(now - release.since) if release.since else ""
+    return (
+        f"{release.version:<20} slot {release.slot}  {share(release.share):>6}  {release.state:<12} {since:<14} {good}"
+    )

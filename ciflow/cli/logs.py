@@ -1,0 +1,68 @@
+"""`ciflow logs RUN [TASK]`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ciflow.cli.options import json_option, state_option
+from ciflow.cli.resume import find_run
+from ciflow.diagnostics import CiflowError, ExitCode
+from ciflow.model import Event
+from ciflow.store.store import Store, default_state
+
+_INNER = frozenset({"op_sent", "op_reply", "rendered", "snapshot"})
+
+
+@click.command("logs")
+@click.argument("run", default="")
+@click.argument("task", default="")
+@click.option("--host", default="", help="Only this host.")
+@json_option
+@state_option
+def command(run: str, task: str, host: str, as_json: bool, state: Path | None) -> int:
+    """Show what RUN did, in order; with TASK (its name, or part of it) also what it printed on each host."""
+    with Store.open(state or default_state(), read_only=True) as store:
+        found = find_run(store, run)
+        events = [e for e in store.events(run=found.run) if e.kind not in _INNER and (not host or e.host in ("", host))]
+    if task:
+        events = [e for e in events if e.kind == "task_ended" and task.lower() in str(e.data.get("name", "")).lower()]
+        if not events:
+            raise CiflowError(
+                f"{found.run} has no task named like `{task}`", help=f"`ciflow logs {found.run}` lists them"
+            )
+    for event in events:
+        if as_json:
+            click.echo(json.dumps({"seq": event.seq, "at": event.at, "kind": event.kind, "play": event.play,
+                                   "host": event.host, "task": event.task, "data": dict(event.data)}))  # fmt: skip
+        else:
+            click.echo(_line(event, full=bool(task)))
+    return ExitCode.OK
+
+
+def _line(event: Event, *, full: bool) -> str:
+    from ciflow.report.humane import clock
+    from ciflow.report.text import safe
+
+    where = "  ".join(part for part in (event.play, event.host) if part)
+    head = f"{clock(event.at, event.at)}  {event.kind:<16} {where}"
+    said = _said(event)
+    text = f"{head}  {safe(said)}" if said else head
+    if not full:
+        return text
+    outcome: dict[str, Any] = dict(event.data.get("outcome", {}))
+    output = [str(outcome[name]) for name in ("stdout", "stderr") if outcome.get(name)]
+    return "\n".join([text, *(safe(line) for part in output for line in part.splitlines())])
+
+
+def _said(event: Event) -> str:
+    data = event.data
+    if event.kind == "task_ended":
+        return f"{data.get('name', '')}: {data.get('status', '')} {data.get('msg', '')}".strip()
+    for name in ("sentence", "message", "reason", "name", "prompt", "verb", "result"):
+        if data.get(name):
+            return str(data[name])
+    return ""

@@ -1,0 +1,77 @@
+"""Options that several commands share, under the names that people know from Ansible."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from ciflow.engine.context import Options
+from ciflow.plan import Selection
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def state_option(function: F) -> F:
+    """Where the journal of this machine lies."""
+    return click.option(
+        "--state", type=click.Path(path_type=Path), envvar="CIFLOW_STATE", help="Folder of the journal."
+    )(function)
+
+
+def json_option(function: F) -> F:
+    return click.option("--json", "as_json", is_flag=True, help="Data for machines, one JSON value a line.")(function)
+
+
+def playbook_options(function: F) -> F:
+    """What chooses hosts, variables and tasks."""
+    for option in reversed(
+        (
+            click.option(
+                "-i", "--inventory", multiple=True, help="Inventory file, folder, script, or host list with commas."
+            ),
+            click.option("-e", "--extra-vars", multiple=True, help="key=value, JSON, or @file; wins over all else."),
+            click.option("-l", "--limit", default="", help="Only hosts that match this pattern."),
+            click.option("-t", "--tags", multiple=True, help="Only tasks with these tags."),
+            click.option("--skip-tags", multiple=True, help="No tasks with these tags."),
+            click.option("--start-at-task", default="", help="Begin with the task of this name."),
+        )
+    ):
+        function = option(function)
+    return function
+
+
+def inventory_of(given: tuple[str, ...]) -> tuple[str, ...]:
+    """`-i`, else $ANSIBLE_INVENTORY, else nothing: localhost alone."""
+    if given:
+        return given
+    named = os.environ.get("ANSIBLE_INVENTORY", "")
+    return tuple(part for part in named.split(",") if part)
+
+
+def selection_of(limit: str, tags: tuple[str, ...], skip_tags: tuple[str, ...], start_at: str) -> Selection:
+    return Selection(_words(tags), _words(skip_tags), limit, start_at)
+
+
+def _words(given: tuple[str, ...]) -> frozenset[str]:
+    return frozenset(word.strip() for part in given for word in part.split(",") if word.strip())
+
+
+def options_of(*, check: bool = False, diff: bool = False, forks: int = 0, verbose: int = 0, user: str = "",
+               replace_warm: bool = False, break_glass: str = "") -> Options:  # fmt: skip
+    from ciflow.engine.start import who
+
+    return Options(
+        check=check,
+        diff=diff,
+        forks=forks,
+        verbosity=verbose,
+        replace_warm=replace_warm,
+        break_glass=break_glass,
+        remote_user=user,
+        who=who(),
+        ci=next((name for name in ("GITHUB_ACTIONS", "GITLAB_CI", "CI") if os.environ.get(name)), ""),
+    )

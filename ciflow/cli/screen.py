@@ -1,0 +1,31 @@
+"""Which reports a run is told to: the console, JSON lines, JUnit."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from pathlib import Path
+
+from ciflow.report.sink import Sink
+
+
+def sinks(*, as_json: bool, quiet: bool, verbose: int, junit: Path | None = None) -> list[Sink]:
+    """Data goes to stdout, all else to stderr; a terminal gets a live region, a pipe plain lines."""
+    found: list[Sink] = []
+    if as_json:
+        from ciflow.report.jsonl import JsonLines
+
+        found.append(JsonLines(sys.stdout))
+    else:
+        from ciflow.report.console import Console, wants_colour
+
+        tty = sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
+        width = shutil.get_terminal_size((100, 24)).columns if tty else 100
+        verbosity = -1 if quiet else verbose
+        found.append(Console(sys.stderr, colour=wants_colour(sys.stderr), width=width, verbosity=verbosity, tty=tty))
+    if junit is not None:
+        from ciflow.report.junit import JUnit
+
+        found.append(JUnit(junit))
+    return found

@@ -1,0 +1,40 @@
+"""`ciflow status [RUN]`."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+
+from ciflow.cli.options import json_option, state_option
+from ciflow.diagnostics import ExitCode
+from ciflow.report.humane import ago, share
+from ciflow.store.folds import history, summaries
+from ciflow.store.store import Store, default_state
+
+
+@click.command("status")
+@json_option
+@state_option
+def command(as_json: bool, state: Path | None) -> int:
+    """Show what runs, what can be resumed, which version has which share of the traffic, and what is locked."""
+    with Store.open(state or default_state(), read_only=True) as store:
+        runs = [run for run in summaries(store) if run.state in ("running", "paused", "interrupted")][:10]
+        releases = [release for release in history(store) if release.share]
+        if as_json:
+            click.echo(json.dumps({"runs": [asdict(r) for r in runs], "releases": [asdict(r) for r in releases]}))
+            return ExitCode.OK
+        now = time.time()
+        for run in runs:
+            then = f"  `ciflow resume {run.run}`" if run.resumable else ""
+            click.echo(f"{run.run}  {run.state} since {ago(now - run.started)}  {run.playbook}{then}")
+        for release in releases:
+            good = ", observed good" if release.observed_good else ""
+            where = f"slot {release.slot}, {share(release.share)} of the traffic"
+            click.echo(f"{release.service} {release.version}  {where}, {release.state}{good}")
+        if not runs and not releases:
+            click.echo("nothing runs, and nothing was released yet")
+    return ExitCode.OK

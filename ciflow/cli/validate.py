@@ -1,0 +1,54 @@
+"""`ciflow validate PLAYBOOK..`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+
+import click
+
+from ciflow.cli.options import inventory_of, json_option, playbook_options, selection_of
+from ciflow.diagnostics import Diagnostic, ExitCode, Invalid
+
+
+@click.command("validate")
+@click.argument("playbooks", nargs=-1, required=True)
+@playbook_options
+@json_option
+def command(
+    playbooks: tuple[str, ...], inventory: tuple[str, ...], extra_vars: tuple[str, ...], limit: str,
+    tags: tuple[str, ...], skip_tags: tuple[str, ...], start_at_task: str, as_json: bool,
+) -> int:  # fmt: skip
+    """Check playbooks: syntax, names, templates, variables. Every fault is said at once; nothing is run."""
+    from ciflow.engine.start import Request, prepare
+    from ciflow.lang.files import Files
+    from ciflow.lang.snippets import render_diagnostics
+
+    code = ExitCode.OK
+    chosen = selection_of(limit, tags, skip_tags, start_at_task)
+    for playbook in playbooks:
+        files = Files.live()
+        try:
+            loaded, plan = prepare(Request(playbook, inventory_of(inventory), extra_vars, chosen), files)
+        except Invalid as error:
+            code = ExitCode.INVALID
+            findings: Sequence[Diagnostic] = error.diagnostics
+            said = ""
+        else:
+            findings = loaded.findings
+            said = f"{playbook}: {len(plan.stages)} plays, nothing wrong"
+        if as_json:
+            for finding in findings:
+                click.echo(json.dumps(_data(finding)))
+        elif findings:
+            click.echo(render_diagnostics(findings, files.sources()), err=True)
+        if said and not as_json:
+            click.echo(said, err=True)
+    return code
+
+
+def _data(finding: Diagnostic) -> dict[str, object]:
+    span = finding.span
+    place = {"file": span.file, "line": span.line, "column": span.column} if span else {}
+    words = {"severity": finding.severity, "code": finding.code, "message": finding.message}
+    return {**words, **place, "label": finding.label, "help": finding.help}

@@ -1,0 +1,1 @@
+"""Walks a Plan: concurrency, retries, handlers, check mode, resume. Only `drive.py` joins generators to sessions."""

@@ -1,0 +1,33 @@
+"""Waiting for somebody's yes, from any terminal."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+from ciflow.engine.context import RunContext
+from ciflow.engine.people import POLL, People
+from ciflow.model import Approval
+
+
+async def await_approval(run: RunContext, people: People, play: str, approval: Approval, prompt: str) -> bool:
+    """Whether the play may start. The answer is an event of the store, so it outlives this process."""
+    if run.options.check:
+        return True
+    asked = run.recorder.rendered(f"{play}|asked", time.time)
+    until = asked + approval.timeout if approval.timeout else 0.0
+    data = {"prompt": prompt, "until": until, "approvers": list(approval.approvers)}
+    run.recorder.emit("approval_wanted", data, play=play)
+    run.wire.schedule()
+    while True:
+        answer = people.approval(play)
+        if answer is not None and _may(answer.data.get("by", ""), approval):
+            return bool(answer.data.get("yes"))
+        if until and time.time() > until:
+            run.wire.warn(f"nobody answered within {approval.timeout:g} s: {prompt}")
+            return False
+        await asyncio.sleep(POLL)
+
+
+def _may(who: str, approval: Approval) -> bool:
+    return not approval.approvers or who in approval.approvers

@@ -1,0 +1,68 @@
+"""From a host's variables to the connection that reaches it. Ansible's names, long and short."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from ciflow.lang.scope import Scope
+from ciflow.lang.template import render
+from ciflow.model import Become, Host
+from ciflow.targets import BecomeUser, Connection
+
+LOCAL = Connection(kind="local", name="localhost")
+
+
+def connection_for(host: Host, scope: Scope, become: Become, *, remote_user: str = "") -> Connection:
+    """Where and as whom operations for `host` are executed."""
+    kind = _first(scope, "ansible_connection", "connection") or host.connection
+    kind = {"paramiko": "ssh", "paramiko_ssh": "ssh", "smart": "ssh"}.get(str(kind), str(kind))
+    key = _first(scope, "ansible_ssh_private_key_file", "ansible_private_key_file")
+    return Connection(
+        kind=kind,
+        name=host.name,
+        address=str(_first(scope, "ansible_host", "ansible_ssh_host") or host.name) if kind != "local" else "",
+        port=int(_first(scope, "ansible_port", "ansible_ssh_port") or 0),
+        user=str(_first(scope, "ansible_user", "ansible_ssh_user") or remote_user),
+        password=str(_first(scope, "ansible_password", "ansible_ssh_pass", "ansible_ssh_password") or ""),
+        private_keys=(os.path.expanduser(str(key)),) if key else (),  # noqa: PTH111
+        common_args=" ".join(
+            str(value)
+            for name in ("ansible_ssh_common_args", "ansible_ssh_extra_args")
+            if (value := _first(scope, name))
+        ),
+        python=str(_first(scope, "ansible_python_interpreter") or "auto"),
+        become=_identity(scope, become),
+    )
+
+
+def _identity(scope: Scope, become: Become) -> BecomeUser | None:
+    asked = _first(scope, "ansible_become")
+    enabled = render(become.enabled, scope) if asked is None else asked
+    if enabled not in (True, "yes", "true", "True", 1):
+        return None
+    return BecomeUser(
+        user=str(_first(scope, "ansible_become_user") or render(become.user, scope)),
+        method=str(_first(scope, "ansible_become_method") or render(become.method, scope)),
+        flags=str(_first(scope, "ansible_become_flags") or render(become.flags, scope) or ""),
+        password=str(_first(scope, "ansible_become_password", "ansible_become_pass", "ansible_sudo_pass") or ""),
+    )
+
+
+def _first(scope: Scope, *names: str) -> Any:
+    for name in names:
+        if name in scope and (value := scope.get(name)) not in (None, ""):
+            return value
+    return None
+
+
+def settings_of(scope: Scope) -> Mapping[str, Any]:
+    """The connection variables of a host, for a manifest that must work without the inventory."""
+    return {name: scope.get(name) for name in scope.names() if name.startswith("ansible_") and name in _KEPT}
+
+
+_KEPT = frozenset(
+    {"ansible_host", "ansible_port", "ansible_user", "ansible_connection", "ansible_ssh_common_args"}
+    | {"ansible_ssh_private_key_file", "ansible_python_interpreter"}
+)

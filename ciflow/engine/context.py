@@ -1,0 +1,93 @@
+"""What all stages of one run share: its journal, its wire, its inventory, and what plays leave to one another."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from ciflow.engine.record import Recorder
+from ciflow.engine.wire import Connection, Wire
+from ciflow.model import Host
+
+if TYPE_CHECKING:
+    from ciflow.plan import Plan
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How a run was asked for on the command line; recorded, so that a resume asks for the same."""
+
+    check: bool = False
+    diff: bool = False
+    forks: int = 0
+    verbosity: int = 0
+    replace_warm: bool = False
+    break_glass: str = ""
+    become: bool = False
+    become_user: str = ""
+    remote_user: str = ""
+    workdir: str = ""
+    who: str = ""
+    ci: str = ""
+
+
+class Blobs(Protocol):
+    """Content-addressed files that outlive the run's machine folders."""
+
+    def put(self, content: bytes) -> str: ...
+    def put_file(self, source: Path) -> str: ...
+    def path(self, digest: str) -> Path: ...
+
+
+@dataclass(slots=True)
+class HostValues:
+    """What a host came to know in the run: facts, `set_fact`, registers, included variables. All of it is data."""
+
+    facts: dict[str, Any] = field(default_factory=dict)
+    set_facts: dict[str, Any] = field(default_factory=dict)
+    included: dict[str, Any] = field(default_factory=dict)
+    facts_known: bool = False
+
+    def copy(self) -> HostValues:
+        return HostValues(dict(self.facts), dict(self.set_facts), dict(self.included), self.facts_known)
+
+    def merge(self, later: HostValues) -> None:
+        """Take over what a play that ended later knows."""
+        self.facts |= later.facts
+        self.set_facts |= later.set_facts
+        self.included |= later.included
+        self.facts_known |= later.facts_known
+
+
+@dataclass(slots=True)
+class RunContext:
+    """One run. `inventory` and `extra` are lang's; `outputs` and `artifacts` grow as plays end."""
+
+    id: str
+    plan: Plan
+    inventory: Any
+    files: Any
+    extra: Mapping[str, Any]
+    options: Options
+    recorder: Recorder
+    wire: Wire
+    controller: Connection
+    blobs: Blobs
+    started: float
+    claim: Callable[[str], int]  # takes a lock for the run and gives its token; raises Locked
+    outputs: dict[str, dict[str, Any]] = field(default_factory=dict)
+    artifacts: dict[str, str] = field(default_factory=dict)
+    git: Mapping[str, Any] = field(default_factory=dict)
+    services: dict[str, Mapping[str, Any]] = field(default_factory=dict)
+    values: dict[str, HostValues] = field(default_factory=dict)
+
+    def host(self, name: str) -> Host | None:
+        """A host of the inventory, or the implicit localhost."""
+        found: Host | None = self.inventory.host(name)
+        return found
+
+    def of_run(self) -> dict[str, Any]:
+        """The magic variable `run`."""
+        return {"id": self.id, "started": self.started, "who": self.options.who, "ci": self.options.ci}

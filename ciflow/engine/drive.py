@@ -1,0 +1,152 @@
+"""Joins generators to sessions and store: every step a module or a rollout yields is answered here, nowhere else."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Generator
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from ciflow.diagnostics import CiflowError, Refused
+from ciflow.engine.keys import Key
+from ciflow.engine.result import NotReached
+from ciflow.engine.wire import Call, Connection, Wire, predicted, went_well
+from ciflow.model import At, Change, Hold, Note, Probe, Render, Reply, Run, Step
+
+T = TypeVar("T")
+
+
+@dataclass(slots=True)
+class Chain:
+    """The link between a task and the one sent ahead of its result.
+
+    `sent` resolves when the task's declared last operation has left (its Call), or when it never will (None).
+    """
+
+    sent: asyncio.Future[Call | None] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
+
+    def close(self, call: Call | None) -> None:
+        if not self.sent.done():
+            self.sent.set_result(call)
+
+
+@dataclass(slots=True)
+class Driver:
+    """Answers the steps of one generator. `lane` orders operations; `before` guards the first of them."""
+
+    wire: Wire
+    key: Key
+    connection: Connection
+    lane: str
+    controller: Connection
+    place_of: Callable[[str], Connection]
+    render: Callable[[Render], str]
+    hold: Callable[[Hold, Key], Awaitable[Reply]]
+    run: Callable[[Run, Key], Awaitable[Reply]] | None = None
+    check: bool = False
+    secret: bool = False
+    before: Call | None = None
+    chain: Chain | None = None
+    number: int = 0
+    current: Call | None = None
+
+    async def drive(self, steps: Generator[Step, Reply, T]) -> T:
+        """Run the generator to its end. A target's failure is thrown into it, where it may be handled."""
+        reply: Reply | None = None
+        error: CiflowError | None = None
+        while True:
+            try:
+                step = steps.throw(error) if error else steps.send(reply)  # type: ignore[arg-type]
+            except StopIteration as stop:
+                result: T = stop.value
+                return result
+            reply, error = None, None
+            try:
+                reply = await self._answer(step)
+            except CiflowError as caught:
+                error = caught
+
+    async def _answer(self, step: Step) -> Reply:
+        key = self.key.below(self.number)
+        self.number += 1
+        if isinstance(step, Probe | Change):
+            return await self._perform(step, self.connection, key)
+        if isinstance(step, At):
+            place = self.controller if step.place == "controller" else self.place_of(step.place)
+            return await self._perform(step.step, place, key)
+        if isinstance(step, Render):
+            text = self.wire.recorder.rendered(str(key), lambda: self.render(step), secret=self.secret)
+            return Reply(stdout=text.encode("utf-8", "surrogateescape"))
+        if isinstance(step, Hold):
+            return await self._held(step, key)
+        if isinstance(step, Note):
+            self.wire.recorder.emit(step.kind, step.data, play=key.play, host=key.host, task=key.task)
+            self.wire.schedule()
+            return Reply()
+        if self.run is None:
+            raise Refused("tasks can be run from a rollout only")
+        return await self.run(step, key)
+
+    async def _perform(self, step: Probe | Change, connection: Connection, key: Key) -> Reply:
+        operation = step.operation
+        if self.check and isinstance(step, Change):
+            prediction = predicted(operation)
+            if prediction is None:
+                return Reply(status="skipped", ok=True, data={"check": True})
+            operation = prediction
+        before = None
+        if connection is self.connection:
+            before, self.before = self.before, None
+        elif self.before is not None and isinstance(step, Change):
+            await self._after_before()
+        call = self.wire.call(
+            connection,
+            self.lane,
+            str(key),
+            operation,
+            probe=isinstance(step, Probe),
+            before=before,
+            secret=self.secret,
+        )
+        self.current = call
+        if step.last and self.chain is not None:
+            self.chain.close(call if connection is self.connection else None)
+        reply = await asyncio.shield(call.answer)
+        if before is not None and reply.status == "skipped" and not went_well(before.answer):
+            raise NotReached
+        return reply
+
+    async def _after_before(self) -> None:
+        """A change elsewhere can't be guarded by this host: wait for the task before."""
+        assert self.before is not None
+        before, self.before = self.before, None
+        await asyncio.wait([before.answer])
+        if not went_well(before.answer):
+            raise NotReached
+
+    def give_up(self) -> None:
+        """The task's time is over: what it has under way is to end."""
+        if self.current is not None:
+            self.wire.abort_call(self.connection, self.current)
+
+    async def _held(self, step: Hold, key: Key) -> Reply:
+        """A hold ends once: what it ended with is recorded, so a resumed run doesn't wait again."""
+        if (recorded := self.wire.recorder.reply(str(key))) is not None:
+            return recorded
+        reply = await self.hold(step, key)
+        self.wire.recorder.replied(str(key), reply)
+        self.wire.schedule()
+        return reply
+
+
+async def sleep_only(step: Hold, _key: Key) -> Reply:
+    """The hold of a plain task: time passes, nobody intervenes."""
+    began = time.monotonic()
+    await asyncio.sleep(step.seconds)
+    return Reply(duration=time.monotonic() - began, started=time.time())
+
+
+def refuse_render(step: Render) -> Any:
+    """For generators that have no variables to render with."""
+    raise Refused(f"nothing here can render {step.src}")

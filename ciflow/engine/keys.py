@@ -1,0 +1,26 @@
+"""The identity of an operation: run, play and cell, host, path, number. The same after a kill and a resume."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """A place in the run. Include, loop item, flush of handlers, retry each append to `path`."""
+
+    run: str
+    play: str
+    host: str
+    path: tuple[str, ...]
+
+    def below(self, *parts: str | int) -> Key:
+        """A place further in."""
+        return replace(self, path=(*self.path, *map(str, parts)))
+
+    @property
+    def task(self) -> str:
+        return "/".join(self.path)
+
+    def __str__(self) -> str:
+        return "|".join((self.run, self.play, self.host, self.task))

@@ -1,0 +1,192 @@
+"""One host in one stage: its variables, its connection, and its own run of tasks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ciflow.diagnostics import Refused
+from ciflow.engine.connect import connection_for
+from ciflow.engine.context import HostValues, RunContext
+from ciflow.engine.keys import Key
+from ciflow.engine.result import HostFailed, Result
+from ciflow.engine.wire import Connection, Wire
+from ciflow.lang.scope import Layer, Level, Scope, View
+from ciflow.lang.template import render, render_text
+from ciflow.model import EMPTY, Become, Context, Host, Loop, Render, Task
+
+if TYPE_CHECKING:
+    from ciflow.engine.stage import StageRun
+
+
+class Lane:
+    """What one host is in one stage. `extra` are variables the stage itself gives (a slot, a release)."""
+
+    def __init__(self, stage: StageRun, host: Host, values: HostValues, extra: Mapping[str, Any] = EMPTY) -> None:
+        self.stage = stage
+        self.run: RunContext = stage.run
+        self.host = host
+        self.values = values
+        self.extra = dict(extra)
+        self.key = Key(self.run.id, stage.id, host.name, ())
+        self.name = f"{stage.id}|{host.name}"
+        self.notified: dict[str, None] = {}
+        self.state = "ok"  # ok, failed, unreachable, ended
+        self.last_failure: HostFailed | None = None
+        self.changed = False
+
+    @property
+    def wire(self) -> Wire:
+        return self.run.wire
+
+    # --- variables ---------------------------------------------------------------------------------------
+
+    def scope(self, task: Task | None = None, answers: Mapping[str, Any] | None = None) -> Scope:
+        """Everything a template of `task` can see here, the winner first (Ansible's order)."""
+        play = self.stage.play
+        layers = [
+            Layer(Level.MAGIC, self._magic(task), data=True, lazy=True),
+            Layer(Level.EXTRA_VARS, self.run.extra),
+        ]
+        if task is not None:
+            layers += [Layer(Level.ROLE_PARAMS, params) for params in reversed(task.params)]
+        layers += [
+            Layer(Level.SET_FACTS, self.extra, data=True),
+            Layer(Level.SET_FACTS, self.values.set_facts, data=True),
+            Layer(Level.INCLUDE_VARS, self.values.included),
+        ]
+        if task is not None:
+            layers += [Layer(Level.TASK_VARS, values) for values in reversed(task.vars)]
+        layers += [Layer(Level.ROLE_VARS, values) for values in reversed(play.role_vars)]
+        layers += [Layer(Level.VARS_FILES, values) for values in reversed(self.stage.vars_files)]
+        layers += [
+            Layer(Level.PLAY_VARS, play.vars),
+            Layer(Level.PLAY_VARS, self.run.plan.playbook.vars),
+            Layer(Level.FACTS, self.values.facts, data=True),
+            *self.run.inventory.layers.get(self.host.name, (Layer(Level.INVENTORY_HOST, self.host.vars),)),
+        ]
+        if task is not None:
+            layers += [Layer(Level.ROLE_DEFAULTS, values) for values in reversed(task.defaults)]
+        layers += [Layer(Level.ROLE_DEFAULTS, values) for values in reversed(play.role_defaults)]
+        return Scope(tuple(layers), render, answers, facts_known=self.values.facts_known)
+
+    def _magic(self, task: Task | None) -> Mapping[str, Any]:
+        run, stage = self.run, self.stage
+        playbook = Path(run.plan.path)
+        role = {"role_name": lambda: task.role, "role_path": lambda: task.role_path} if task and task.role else {}
+        failure = self.last_failure
+        failed = {
+            "ansible_failed_task": lambda: {"name": failure.task.name, "action": failure.task.module},
+            "ansible_failed_result": lambda: dict(failure.result.values),
+        } if failure is not None else {}  # fmt: skip
+        return {
+            "inventory_hostname": lambda: self.host.name,
+            "inventory_hostname_short": lambda: self.host.name.split(".")[0],
+            "group_names": lambda: [name for name in self.host.groups if name != "all"],
+            "groups": lambda: run.inventory.group_map(),
+            "hostvars": stage.hostvars,
+            "vars": lambda: View(self.scope(task)),
+            "play_hosts": stage.alive_names,
+            "ansible_play_hosts": stage.alive_names,
+            "ansible_play_hosts_all": lambda: [host.name for host in stage.hosts],
+            "ansible_play_batch": stage.batch_names,
+            "ansible_play_name": lambda: stage.play.name,
+            "ansible_check_mode": lambda: run.options.check,
+            "ansible_diff_mode": lambda: run.options.diff,
+            "ansible_verbosity": lambda: run.options.verbosity,
+            "playbook_dir": lambda: str(playbook.parent.absolute()),
+            "inventory_dir": lambda: run.inventory.directory,
+            "matrix": lambda: dict(stage.stage.cell),
+            "git": lambda: dict(run.git),
+            "run": run.of_run,
+            "plays": lambda: {id: {"outputs": dict(outputs)} for id, outputs in run.outputs.items()},
+            "services": lambda: {name: dict(release) for name, release in run.services.items()},
+            **role,
+            **failed,
+        }
+
+    def items(self, loop: Loop, scope: Scope) -> list[Any]:
+        """The items that a loop goes over."""
+        from ciflow.lang.loops import loop_items
+
+        return loop_items(loop, scope)
+
+    def render_file(self, step: Render, scope: Scope) -> str:
+        """A template file's text with this host's variables; `src` was found on the controller already."""
+        path = Path(step.src)
+        content = self.run.files.read(str(path)).decode("utf-8", "surrogateescape")
+        inner = {
+            "template_path": str(path),
+            "template_fullpath": str(path.absolute()),
+            "ansible_managed": "Ansible managed",
+            **step.vars,
+        }
+        return render_text(content, str(path), scope.child(inner), dict(step.options))
+
+    # --- where and how -----------------------------------------------------------------------------------
+
+    def connection_for(self, task: Task, scope: Scope) -> Connection:
+        """The host itself, or the one that the task is delegated to (with that host's own connection)."""
+        options = self.run.options
+        if task.delegate_to is None:
+            return connection_for(self.host, scope, task.become, remote_user=self.stage.remote_user)
+        name = str(render(task.delegate_to, scope))
+        other = self.run.host(name)
+        if other is None:
+            raise Refused(f"`delegate_to` names a host that the inventory doesn't have: {name}")
+        return connection_for(other, self.stage.scope_of(other), task.become, remote_user=options.remote_user)
+
+    def connection(self) -> Connection:
+        """The host under its login user, or as its variables say."""
+        return connection_for(self.host, self.scope(), Become(), remote_user=self.stage.remote_user)
+
+    def checks(self, task: Task) -> bool:
+        """Whether the task only predicts."""
+        if task.check_mode is None:
+            return self.run.options.check
+        return bool(render(task.check_mode, self.scope(task)))
+
+    def context(self, task: Task, environment: Mapping[str, str], seed: str, now: float) -> Context:
+        folders = [task.base, task.role_path, str(Path(self.run.plan.path).parent.absolute())]
+        diff = self.run.options.diff if task.diff is None else bool(render(task.diff, self.scope(task)))
+        return Context(
+            host=self.host.name,
+            check=self.checks(task),
+            diff=diff,
+            search=tuple(dict.fromkeys(folder for folder in folders if folder)),
+            environment=environment,
+            artifacts=dict(self.run.artifacts),
+            run=self.run.id,
+            seed=seed,
+            workdir=self.run.options.workdir,
+            now=now,
+            verbosity=self.run.options.verbosity,
+        )
+
+    # --- what happened -----------------------------------------------------------------------------------
+
+    def finished(self, task: Task, key: Key, result: Result, duration: float) -> None:
+        """Take in a result: register, facts, notifications; and write it down."""
+        if task.register:
+            self.values.set_facts[task.register] = dict(result.values)
+        if result.facts:
+            target = self.values.facts if task.module in ("setup", "gather_facts") else self.values.set_facts
+            target.update(result.facts)
+        if result.values.get("changed") and not result.bad:
+            self.changed = True
+            for name in task.notify:
+                self.stage.notify(self, name, task)
+        self.stage.report(self, task, key, result, duration)
+
+    def retrying(self, task: Task, key: Key, number: int, attempts: int) -> None:
+        data = {"attempt": number, "of": attempts + 1, "why": "`until` does not hold yet"}
+        self.run.recorder.emit("retry", data, play=self.stage.id, host=self.host.name, task=key.task, key=str(number))
+        self.wire.schedule()
+
+
+def name_of(task: Task, scope: Scope | None = None) -> str:
+    """A task's name for people; templates in it are rendered where that is possible without a host."""
+    if not task.name:
+        return task.module
+    return str(render(task.name, scope)) if scope is not None else str(getattr(task.name, "source", task.name))

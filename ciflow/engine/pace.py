@@ -1,0 +1,47 @@
+"""The barrier of the linear strategy: no host starts a task before all have ended the one before."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+from typing import TypeAlias
+
+Position: TypeAlias = tuple[int, ...]
+
+
+class Pace:
+    """Holds lanes back until the slowest has caught up; of those waiting, the earliest position goes first.
+
+    Positions are places in the play (include and block parts extend the tuple), so a host that entered a
+    `rescue` is passed by nobody and waits for nobody that is behind it.
+    """
+
+    def __init__(self, lanes: Iterable[str]) -> None:
+        self._active = set(lanes)
+        self._waiting: dict[str, tuple[Position, asyncio.Future[None]]] = {}
+
+    async def enter(self, lane: str, position: Position) -> None:
+        """Wait until this position is the earliest of all lanes that have not ended."""
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting[lane] = (position, turn)
+        self._release()
+        await turn
+
+    def leave(self, lane: str) -> None:
+        """The lane has ended: nobody waits for it any more."""
+        self._active.discard(lane)
+        self._release()
+
+    @property
+    def alone(self) -> bool:
+        """Whether one lane at the most is left, so that waiting would be for nobody."""
+        return len(self._active) <= 1
+
+    def _release(self) -> None:
+        if not self._waiting or len(self._waiting) < len(self._active):
+            return
+        first = min(position for position, _ in self._waiting.values())
+        for lane in [lane for lane, (position, _) in self._waiting.items() if position == first]:
+            _, turn = self._waiting.pop(lane)
+            if not turn.done():
+                turn.set_result(None)

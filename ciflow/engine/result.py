@@ -1,0 +1,87 @@
+"""What a task came to on one host, as the engine, the journal and `register` see it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from ciflow.model import Outcome, Task
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """`status`: ok, changed, failed, skipped, ignored, unreachable, unknown. `values` is what `register` gets."""
+
+    status: str
+    values: Mapping[str, Any]
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    diff: tuple[str, str] | None = None
+
+    @property
+    def bad(self) -> bool:
+        return self.status in ("failed", "unreachable", "unknown")
+
+
+class NotReached(Exception):
+    """A task was sent ahead, and the one before it did not go well: it never happened."""
+
+
+class HostFailed(Exception):
+    """A task failed on this host; blocks may rescue it."""
+
+    def __init__(self, task: Task, result: Result) -> None:
+        super().__init__(result.values.get("msg", ""))
+        self.task = task
+        self.result = result
+
+
+class HostEnded(Exception):
+    """`meta: end_host`: nothing more on this host in this play, and no failure."""
+
+
+class PlayEnded(Exception):
+    """`meta: end_play`: nothing more in this play on any host."""
+
+
+def values_of(outcome: Outcome, *, started: float, ended: float, attempts: int) -> dict[str, Any]:
+    """The keys every result has, and those of the module over them."""
+    common = {
+        "changed": outcome.changed,
+        "failed": outcome.failed,
+        "skipped": outcome.skipped,
+        "unreachable": False,
+        "msg": outcome.msg,
+        "attempts": attempts,
+        "started_at": started,
+        "duration": round(ended - started, 3),
+    }
+    return {**common, **outcome.data, "changed": outcome.changed, "failed": outcome.failed}
+
+
+def status_of(values: Mapping[str, Any], *, unknown: bool = False) -> str:
+    """The one word for the screen."""
+    if values.get("unreachable"):
+        return "unreachable"
+    if values.get("failed"):
+        return "unknown" if unknown else "failed"
+    if values.get("skipped"):
+        return "skipped"
+    return "changed" if values.get("changed") else "ok"
+
+
+def looped(results: list[Result]) -> Result:
+    """A loop's results as one: changed if any changed, failed if any failed, skipped if all were."""
+    values: dict[str, Any] = {
+        "results": [dict(result.values) for result in results],
+        "changed": any(result.values.get("changed") for result in results),
+        "failed": any(result.values.get("failed") for result in results),
+        "skipped": bool(results) and all(result.values.get("skipped") for result in results),
+        "unreachable": any(result.values.get("unreachable") for result in results),
+        "msg": "One or more items failed" if any(r.bad for r in results) else "All items completed",
+    }
+    if not results:
+        values |= {"skipped": True, "skipped_reason": "No items in the list"}
+    unknown = any(result.status == "unknown" for result in results)
+    facts = {name: value for result in results for name, value in result.facts.items()}
+    return Result(status_of(values, unknown=unknown), values, facts)

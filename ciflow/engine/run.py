@@ -1,0 +1,246 @@
+"""A whole run: stages in the order of their needs, approvals, what plays leave to one another, and the end.
+
+The implicit order keeps Ansible's rule: the next play runs on the hosts that are left. Explicit needs, and a canary,
+ask that what they need ended well.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from ciflow.diagnostics import CiflowError, ExitCode, Invalid, TargetError
+from ciflow.engine.approve import await_approval
+from ciflow.engine.context import HostValues, RunContext
+from ciflow.engine.leave import keep_artifacts, outputs_of
+from ciflow.engine.people import People
+from ciflow.engine.rollout import roll_out
+from ciflow.engine.stage import StageRun
+from ciflow.lang.scope import Layer, Level, Scope
+from ciflow.lang.template import evaluate, render
+from ciflow.model import Host
+from ciflow.plan import Stage
+
+
+@dataclass(slots=True)
+class StageEnd:
+    """How a stage ended. `result`: ok, failed, skipped, rolled_back, paused. `gone`: hosts that failed in it."""
+
+    result: str
+    reason: str = ""
+    gone: frozenset[str] = frozenset()
+    emptied: bool = False  # no host was left: the implicit order ends here
+    unreachable: bool = False
+    exit: ExitCode = ExitCode.OK
+
+    @property
+    def well(self) -> bool:
+        return self.result in ("ok", "skipped")
+
+
+class Engine:
+    """Walks a plan. Made for one run; `execute` gives the exit code."""
+
+    def __init__(self, run: RunContext, people: People) -> None:
+        self.run = run
+        self.people = people
+        self.ends: dict[str, StageEnd] = {}
+        self._left: dict[str, dict[str, HostValues]] = {}  # by stage: hosts' values as it left them
+        self._jobs: dict[str, asyncio.Task[StageEnd]] = {}
+        self._groups: dict[str, asyncio.Lock] = {}
+
+    async def execute(self) -> ExitCode:
+        """All stages. Raises Paused when the run waits for somebody and the process is not to stay."""
+        loop = asyncio.get_running_loop()
+        for stage in self.run.plan.stages:
+            self._jobs[stage.id] = loop.create_task(self._stage(stage))
+        ticking = loop.create_task(self._commit_regularly())
+        try:
+            done = await asyncio.gather(*self._jobs.values(), return_exceptions=True)
+        finally:
+            ticking.cancel()
+            for job in self._jobs.values():
+                job.cancel()
+        for result in done:
+            if isinstance(result, BaseException):
+                raise result
+        return self._exit_code()
+
+    def _exit_code(self) -> ExitCode:
+        order = (ExitCode.ROLLED_BACK, ExitCode.PAUSED, ExitCode.LOCKED, ExitCode.INVALID, ExitCode.TASK_FAILED)
+        found = {end.exit for end in self.ends.values()}
+        return next((code for code in (*order, ExitCode.UNREACHABLE) if code in found), ExitCode.OK)
+
+    async def _commit_regularly(self) -> None:
+        while True:
+            await asyncio.sleep(0.1)
+            self.run.wire.schedule()
+
+    # --- one stage ---------------------------------------------------------------------------------------
+
+    async def _stage(self, stage: Stage) -> StageEnd:
+        needed = [await asyncio.shield(self._jobs[id]) for id in stage.needs]
+        began = time.monotonic()
+        end = self._verdict_before(stage, needed)
+        values = self._values_before(stage)
+        if end is None:
+            end = await self._run_stage(stage, values, needed)
+        self.ends[stage.id] = end
+        self._left[stage.id] = self._values_before(stage) if stage.cell else values
+        self._emit_end(stage, end, time.monotonic() - began)
+        return end
+
+    def _verdict_before(self, stage: Stage, needed: list[StageEnd]) -> StageEnd | None:
+        """Skipped before it starts, when what it needs did not end well."""
+        if stage.play.always:
+            return None
+        bad = next((end for end in needed if not end.well), None)
+        strict = not stage.implicit or stage.play.canary is not None
+        if bad is not None and (strict or bad.emptied or bad.result in ("rolled_back", "paused")):
+            return StageEnd("skipped", f"a play that it needs ended {bad.result}", emptied=bad.emptied)
+        if stage.play.canary is not None and (failed := self._failed_before(stage)):
+            return StageEnd("skipped", f"`{failed}` did not end well, and a canary needs all plays before it to")
+        return None
+
+    def _failed_before(self, stage: Stage) -> str:
+        plays = self.run.plan.stages[: self.run.plan.stages.index(stage)]
+        return next((s.play.name for s in plays if s.id in self.ends and not self.ends[s.id].well), "")
+
+    async def _run_stage(self, stage: Stage, values: dict[str, HostValues], needed: list[StageEnd]) -> StageEnd:
+        gone = frozenset().union(*(end.gone for end in needed)) if stage.implicit and needed else frozenset()
+        hosts = tuple(host for host in stage.hosts if host.name not in gone)
+        self._emit_start(stage, hosts)
+        try:
+            if not hosts:
+                return StageEnd("skipped", "no hosts matched" if not stage.hosts else "no hosts left", gone)
+            if stage.play.when and not self._holds(stage, hosts, values):
+                return StageEnd("skipped", "`when` is false", gone)
+            if stage.play.approval is not None and not await self._approved(stage, hosts, values):
+                return StageEnd("failed", "not approved", exit=ExitCode.TASK_FAILED)
+            async with self._groups.setdefault(stage.play.concurrency or stage.id, asyncio.Lock()):
+                end = await self._within_deadline(stage, hosts, values)
+            return replace(end, gone=end.gone | gone)
+        except TargetError as error:
+            self.error(error, stage)
+            return StageEnd("failed", error.message, gone, unreachable=True, exit=ExitCode.UNREACHABLE)
+        except Invalid as error:
+            self.error(error, stage)
+            return StageEnd("failed", error.message, gone, exit=ExitCode.TASK_FAILED)
+
+    async def _within_deadline(self, stage: Stage, hosts: tuple[Host, ...], values: dict[str, HostValues]) -> StageEnd:
+        try:
+            return await asyncio.wait_for(self._attempts(stage, hosts, values), stage.play.deadline or None)
+        except TimeoutError:
+            reason = f"the play's deadline of {stage.play.deadline:g} s is over"
+            return StageEnd("failed", reason, exit=ExitCode.TASK_FAILED)
+
+    async def _attempts(self, stage: Stage, hosts: tuple[Host, ...], values: dict[str, HostValues]) -> StageEnd:
+        """The play, again as often as its `retry` says, each time with the hosts' values as they were."""
+        retry = stage.play.retry
+        wait = retry.delay
+        for attempt in range(1, max(1, retry.attempts) + 1):
+            trial = {name: known.copy() for name, known in values.items()}
+            end = await self._once(stage, hosts, trial, "" if attempt == 1 else f"~{attempt}")
+            if end.well or attempt >= retry.attempts:
+                break
+            data = {"attempt": attempt, "of": retry.attempts, "why": end.reason}
+            self.run.recorder.emit("retry", data, play=stage.id, key=str(attempt))
+            await asyncio.sleep(min(wait, retry.max_delay))
+            wait = wait * 2 if retry.backoff == "exponential" else wait
+        values.clear()
+        values.update(trial)
+        return end
+
+    async def _once(
+        self, stage: Stage, hosts: tuple[Host, ...], values: dict[str, HostValues], suffix: str
+    ) -> StageEnd:
+        work = StageRun(self.run, stage, hosts, values, suffix=suffix)
+        await work.prepare()
+        if stage.play.canary is not None:
+            ended = await roll_out(work, self.people)
+            return _canary_end(ended.result, ended.reason, work)
+        await work.go()
+        end = _end_of(work)
+        if end.well:
+            await keep_artifacts(work)
+            if stage.play.outputs:
+                self.run.outputs[stage.play.id] = outputs_of(work)
+        return end
+
+    # --- what comes before -------------------------------------------------------------------------------
+
+    def _values_before(self, stage: Stage) -> dict[str, HostValues]:
+        """Facts and registers of the plays that this one needs."""
+        found: dict[str, HostValues] = {}
+        for id in stage.needs:
+            for name, known in self._left.get(id, {}).items():
+                found.setdefault(name, HostValues()).merge(known)
+        return found
+
+    def _scope(self, stage: Stage, hosts: tuple[Host, ...], values: dict[str, HostValues]) -> Scope:
+        work = StageRun(self.run, stage, hosts, values)
+        scope = work.scope_of(hosts[0])
+        return Scope((Layer(Level.MAGIC, {}), *scope.layers), render, facts_known=True)
+
+    def _holds(self, stage: Stage, hosts: tuple[Host, ...], values: dict[str, HostValues]) -> bool:
+        key = f"{stage.id}|when"
+        return bool(
+            self.run.recorder.rendered(key, lambda: evaluate(stage.play.when, self._scope(stage, hosts, values)))
+        )
+
+    async def _approved(self, stage: Stage, hosts: tuple[Host, ...], values: dict[str, HostValues]) -> bool:
+        approval = stage.play.approval
+        assert approval is not None
+        prompt = str(render(approval.prompt, self._scope(stage, hosts, values)))
+        return await await_approval(self.run, self.people, stage.id, approval, prompt)
+
+    # --- what is written down ----------------------------------------------------------------------------
+
+    def _emit_start(self, stage: Stage, hosts: tuple[Host, ...]) -> None:
+        data: dict[str, Any] = {"name": stage.play.name, "hosts": len(hosts), "cell": dict(stage.cell)}
+        self.run.recorder.emit("play_started", {**data, "canary": stage.play.canary is not None}, play=stage.id)
+        self.run.wire.schedule()
+
+    def _emit_end(self, stage: Stage, end: StageEnd, duration: float) -> None:
+        data: Mapping[str, Any] = {
+            "name": stage.play.name,
+            "cell": dict(stage.cell),
+            "result": end.result,
+            "duration": round(duration, 3),
+            "reason": end.reason,
+        }
+        self.run.recorder.emit("play_ended", data, play=stage.id)
+        self.run.wire.schedule()
+
+    def error(self, error: CiflowError, stage: Stage) -> None:
+        """An error that is not one task's."""
+        places = [str(d.span) for d in error.diagnostics if d.span] if isinstance(error, Invalid) else []
+        data = {"message": error.message, "help": error.help, "places": places}
+        self.run.recorder.emit("error", data, play=stage.id)
+        self.run.wire.schedule()
+
+
+def _end_of(work: StageRun) -> StageEnd:
+    failed = work.failed
+    gone = frozenset(lane.host.name for lane in failed)
+    if not failed and work.aborted in ("", "end_play"):
+        return StageEnd("ok")
+    unreachable = all(lane.state == "unreachable" for lane in failed)
+    exit = ExitCode.UNREACHABLE if unreachable and failed else ExitCode.TASK_FAILED
+    emptied = len(gone) == len(work.hosts) or bool(work.aborted)
+    reason = work.aborted or f"{len(failed)} of {len(work.hosts)} hosts failed"
+    return StageEnd("failed", reason, gone, emptied, unreachable, exit)
+
+
+def _canary_end(result: str, reason: str, work: StageRun) -> StageEnd:
+    if result in ("promoted", "planned"):
+        return StageEnd("ok", reason)
+    if result == "rolled_back":
+        return StageEnd("rolled_back", reason, exit=ExitCode.ROLLED_BACK)
+    if result == "fenced":
+        return StageEnd("failed", reason, exit=ExitCode.LOCKED)
+    gone = frozenset(lane.host.name for lane in work.failed)
+    return StageEnd("failed", reason, gone, exit=ExitCode.TASK_FAILED)

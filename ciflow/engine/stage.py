@@ -1,0 +1,328 @@
+"""One stage: a play (or a cell of its matrix) on its hosts. Batches, the barrier, handlers, and failure limits."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from ciflow.diagnostics import CiflowError, Refused
+from ciflow.engine.connect import connection_for
+from ciflow.engine.context import HostValues, RunContext
+from ciflow.engine.drive import Chain
+from ciflow.engine.host import HostStage
+from ciflow.engine.keys import Key
+from ciflow.engine.lane import Lane, name_of
+from ciflow.engine.names import asked_by, asks_for_facts
+from ciflow.engine.pace import Pace
+from ciflow.engine.result import HostEnded, HostFailed, PlayEnded, Result
+from ciflow.engine.task import TaskRun
+from ciflow.engine.walk import Started, Walk
+from ciflow.engine.wire import Connection
+from ciflow.lang.scope import Scope, View
+from ciflow.lang.template import render
+from ciflow.model import EMPTY, Become, Host, Node, Play, Task, Template
+from ciflow.plan import Stage
+
+FACTS_AT_START = "gather_facts"
+
+
+class StageRun:
+    """Runs one stage. `values` are the hosts' values as the plays before left them; they are changed in place."""
+
+    def __init__(
+        self,
+        run: RunContext,
+        stage: Stage,
+        hosts: tuple[Host, ...],
+        values: dict[str, HostValues],
+        *,
+        extra: Mapping[str, Any] = EMPTY,
+        suffix: str = "",
+    ) -> None:
+        self.run = run
+        self.stage = stage
+        self.play: Play = stage.play
+        self.id = stage.id + suffix
+        self.hosts = hosts
+        self.values = values
+        self.extra = extra
+        self.lanes: dict[str, Lane] = {}
+        self.batch: tuple[Host, ...] = hosts
+        self.vars_files: tuple[Mapping[str, Any], ...] = ()
+        self.remote_user = run.options.remote_user
+        self.pace = Pace(())
+        self.aborted = ""
+        self._once: dict[tuple[str, ...], asyncio.Task[Result]] = {}
+        self._announced: set[str] = set()
+        self._asked: dict[tuple[str, ...], frozenset[str]] = {}
+        self._limits: dict[tuple[str, ...], asyncio.Semaphore] = {}
+        self._forks = asyncio.Semaphore(run.options.forks) if run.options.forks else None
+
+    # --- the way of a stage ------------------------------------------------------------------------------
+
+    async def go(self) -> None:
+        """All tasks on all hosts, batch by batch (`serial`), then the handlers that were notified."""
+        for batch in self._batches():
+            await self.run_nodes(self.play.tasks, batch)
+            if self.aborted or not self.alive:
+                return
+
+    async def run_nodes(self, nodes: tuple[Node, ...], hosts: tuple[Host, ...], *, handlers: bool = True) -> None:
+        """One list of tasks on some hosts, with the barrier of the strategy between tasks."""
+        self.batch = hosts
+        lanes = [self._lane(host) for host in hosts]
+        self._once.clear()
+        self.pace = Pace(lane.name for lane in lanes)
+        await self._gather_facts(nodes, lanes)
+        results = await asyncio.gather(*(self._walk(lane, nodes, handlers) for lane in lanes), return_exceptions=True)
+        for result in results:
+            if isinstance(result, BaseException):
+                raise result
+
+    async def prepare(self) -> None:
+        """Read `vars_files`: their names may hold templates, so they are known only now."""
+        if not self.play.vars_files:
+            return
+        scope = self.scope_of(self.hosts[0])
+        folder = str(Path(self.run.plan.path).parent)
+        self.vars_files = load_vars_files(self.play.vars_files, scope, self.run.files, folder)
+
+    @property
+    def alive(self) -> list[Lane]:
+        return [lane for lane in self.lanes.values() if lane.state in ("ok", "ended")]
+
+    @property
+    def failed(self) -> list[Lane]:
+        return [lane for lane in self.lanes.values() if lane.state in ("failed", "unreachable")]
+
+    # --- one host ----------------------------------------------------------------------------------------
+
+    def _lane(self, host: Host) -> Lane:
+        if host.name not in self.lanes:
+            values = self.values.setdefault(host.name, HostValues())
+            self.lanes[host.name] = Lane(self, host, values, self.extra)
+        return self.lanes[host.name]
+
+    async def _walk(self, lane: Lane, nodes: tuple[Node, ...], handlers: bool) -> None:
+        walk = Walk(HostStage(self, lane))
+        try:
+            if lane.state == "ok":
+                await walk.nodes(nodes)
+                if handlers:
+                    await self.flush(walk, lane, (len(nodes),))
+        except HostEnded:
+            lane.state = "ended"
+        except PlayEnded:
+            lane.state = "ended"
+            self._end_play()
+        except HostFailed as failure:
+            lane.state = "unreachable" if failure.result.status == "unreachable" else "failed"
+            lane.last_failure = failure
+            self._after_failure(failure)
+            if handlers and self.play.force_handlers and lane.state == "failed":
+                await self.flush(walk, lane, (len(nodes),))
+        finally:
+            self.pace.leave(lane.name)
+
+    def start(self, lane: Lane, task: Task, path: tuple[str, ...], before: Started | None) -> Started:
+        """Set a task going on a host, within the limits of `throttle`, `forks` and `run_once`."""
+        chain = Chain()
+        self._announce(task, path)
+        run = TaskRun(lane, task, replace(lane.key, path=path), chain, before)
+        job = self._only_once(task, path, run) if self._runs_once(lane, task) else self._limited(task, run)
+        return Started(task, asyncio.get_running_loop().create_task(job), chain)
+
+    def _runs_once(self, lane: Lane, task: Task) -> bool:
+        return task.run_once is True or (
+            isinstance(task.run_once, Template) and bool(render(task.run_once, lane.scope(task)))
+        )
+
+    async def _only_once(self, task: Task, path: tuple[str, ...], run: TaskRun) -> Result:
+        """The first host runs it, all get its result."""
+        leader = self._once.get(path)
+        if leader is None:
+            leader = self._once[path] = asyncio.get_running_loop().create_task(self._limited(task, run))
+            return await leader
+        result = await leader
+        run.chain.close(None)
+        if task.register:
+            run.lane.values.set_facts[task.register] = dict(result.values)
+        if result.facts:
+            run.lane.values.set_facts.update(result.facts)
+        return result
+
+    async def _limited(self, task: Task, run: TaskRun) -> Result:
+        throttle = self._throttle(task, run.lane)
+        if self.aborted:
+            raise HostEnded
+        if self._forks is None and throttle is None:
+            return await run.run()
+        async with self._forks or asyncio.Semaphore(1), throttle or asyncio.Semaphore(1):
+            return await run.run()
+
+    def _throttle(self, task: Task, lane: Lane) -> asyncio.Semaphore | None:
+        if not task.throttle:
+            return None
+        if task.path not in self._limits:
+            self._limits[task.path] = asyncio.Semaphore(max(1, int(render(task.throttle, lane.scope(task)))))
+        return self._limits[task.path]
+
+    # --- handlers ----------------------------------------------------------------------------------------
+
+    def notify(self, lane: Lane, name: Any, task: Task) -> None:
+        """A change wants handlers: by their name, or by what they listen to."""
+        wanted = str(render(name, lane.scope(task)))
+        matching = [h for h in self.play.handlers if wanted in h.listen or name_of(h) == wanted]
+        if not matching:
+            raise Refused(f"`notify` names a handler that is not there: {wanted}")
+        for handler in matching:
+            lane.notified["/".join(handler.path)] = None
+        data = {"handler": wanted}
+        self.run.recorder.emit(
+            "handler_notified", data, play=self.id, host=lane.host.name, task="/".join(task.path), key=wanted
+        )
+
+    async def flush(self, walk: Walk, lane: Lane, position: tuple[int, ...]) -> None:
+        """Run the handlers that this host's tasks notified, once each, in the order they are written."""
+        for number, handler in enumerate(self.play.handlers):
+            if lane.notified.pop("/".join(handler.path), ...) is None:
+                await walk.nodes((handler,), (*position, number))
+
+    # --- failures ----------------------------------------------------------------------------------------
+
+    def _after_failure(self, failure: HostFailed) -> None:
+        fatal = self.play.any_errors_fatal or failure.task.any_errors_fatal is True
+        if fatal:
+            self._abort("any_errors_fatal")
+        limit = self.play.max_fail_percentage
+        if limit is not None and 100 * len(self.failed) / max(1, len(self.batch)) > limit:
+            self._abort(f"more than {limit:g} % of the hosts failed")
+
+    def _abort(self, why: str) -> None:
+        if not self.aborted:
+            self.aborted = why
+            self.run.wire.warn(f"{self.play.name}: stopped on all hosts: {why}")
+
+    def _end_play(self) -> None:
+        self.aborted = self.aborted or "end_play"
+
+    # --- what templates ask ------------------------------------------------------------------------------
+
+    def alive_names(self) -> list[str]:
+        gone = {lane.host.name for lane in self.failed}
+        return [host.name for host in self.hosts if host.name not in gone]
+
+    def batch_names(self) -> list[str]:
+        gone = {lane.host.name for lane in self.failed}
+        return [host.name for host in self.batch if host.name not in gone]
+
+    def asked(self, task: Task) -> frozenset[str]:
+        """Names that the task reads; found once for each task of the play."""
+        if task.path not in self._asked:
+            self._asked[task.path] = asked_by(task)
+        return self._asked[task.path]
+
+    def scope_of(self, host: Host) -> Scope:
+        """Another host's variables as this stage sees them."""
+        lane = self.lanes.get(host.name)
+        if lane is None:
+            lane = Lane(self, host, self.values.setdefault(host.name, HostValues()))
+        return lane.scope()
+
+    def connection_of(self, name: str) -> Connection:
+        """Another host's own connection, by its name in the inventory."""
+        host = self.run.host(name)
+        if host is None:
+            raise Refused(f"the inventory has no host {name}")
+        return connection_for(host, self.scope_of(host), Become(), remote_user=self.remote_user)
+
+    def hostvars(self) -> Mapping[str, Any]:
+        """All hosts' variables, each made only when it is asked for."""
+        return {host.name: View(self.scope_of(host)) for host in self.run.inventory.hosts}
+
+    # --- what is written down ----------------------------------------------------------------------------
+
+    def _announce(self, task: Task, path: tuple[str, ...]) -> None:
+        where = "/".join(path)
+        if where in self._announced:
+            return
+        self._announced.add(where)
+        data = {"name": name_of(task), "module": task.module, "hosts_total": len(self.batch), "role": task.role}
+        self.run.recorder.emit("task_started", data, play=self.id, task=where)
+        self.run.wire.schedule()
+
+    def report(self, lane: Lane, task: Task, key: Key, result: Result, duration: float) -> None:
+        values = {} if task.no_log and result.bad else dict(result.values)
+        shown = {"censored": "hidden by no_log"} if task.no_log else values
+        data = {
+            "name": self._rendered_name(task, lane),
+            "module": task.module,
+            "status": result.status,
+            "duration": round(duration, 3),
+            "msg": "" if task.no_log else str(values.get("msg", "")),
+            "outcome": _plain(shown),
+        }
+        recorder = self.run.recorder
+        recorder.emit("task_ended", data, play=self.id, host=lane.host.name, task=key.task)
+        if result.diff is not None and not task.no_log:
+            before, after = result.diff
+            diff = {"before": before, "after": after, "path": str(values.get("path", values.get("dest", "")))}
+            recorder.emit("diff", diff, play=self.id, host=lane.host.name, task=key.task)
+        self.run.wire.schedule()
+
+    def _rendered_name(self, task: Task, lane: Lane) -> str:
+        if not isinstance(task.name, Template):
+            return name_of(task)
+        try:
+            return name_of(task, lane.scope(task))
+        except CiflowError:
+            return name_of(task)
+
+    # --- private -----------------------------------------------------------------------------------------
+
+    def _batches(self) -> list[tuple[Host, ...]]:
+        if not self.play.serial:
+            return [self.hosts]
+        sizes = [_size(part, len(self.hosts)) for part in self.play.serial]
+        found, at, turn = [], 0, 0
+        while at < len(self.hosts):
+            size = sizes[min(turn, len(sizes) - 1)]
+            found.append(self.hosts[at : at + size])
+            at, turn = at + size, turn + 1
+        return found
+
+    async def _gather_facts(self, nodes: tuple[Node, ...], lanes: list[Lane]) -> None:
+        """Read the hosts' facts first where the play says so, or where a template plainly asks for one."""
+        wanted = [lane for lane in lanes if not lane.values.facts_known and lane.state == "ok"]
+        if not wanted or not (self.play.gather_facts or asks_for_facts(self.play, nodes)):
+            return
+        task = Task(
+            name="Gather facts", module="setup", args={}, span=self.play.span, path=(FACTS_AT_START,),
+            become=self.play.tasks[0].become if self.play.tasks and isinstance(self.play.tasks[0], Task) else Task.become,
+        )  # fmt: skip
+        await asyncio.gather(*(self._facts_of(lane, task) for lane in wanted))
+
+    async def _facts_of(self, lane: Lane, task: Task) -> None:
+        lane.values.facts_known = True
+        result = await self.start(lane, task, task.path, None).result
+        if result.bad:
+            lane.state = "unreachable" if result.status == "unreachable" else "failed"
+            lane.last_failure = HostFailed(task, result)
+
+
+def _size(part: Any, total: int) -> int:
+    """A batch size: a number of hosts, or a percentage of them (at least one)."""
+    text = str(part).strip()
+    return max(1, int(total * float(text[:-1]) / 100)) if text.endswith("%") else max(1, int(text))
+
+
+def _plain(value: Any) -> Any:
+    """JSON values only; what is none is shown as text."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(below) for key, below in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [_plain(below) for below in value]
+    return value if isinstance(value, str | int | float | bool | None) else str(value)

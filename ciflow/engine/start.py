@@ -1,0 +1,339 @@
+"""The beginning and the end of a run: its id, locks, journal, signals; and taking one up again after a kill."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import getpass
+import json
+import os
+import secrets
+import signal
+import socket
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ciflow.diagnostics import CiflowError, ExitCode, Locked, StoreError
+from ciflow.engine.connect import LOCAL
+from ciflow.engine.context import Options, RunContext
+from ciflow.engine.git import read_git
+from ciflow.engine.people import People
+from ciflow.engine.record import Recorder, Sink
+from ciflow.engine.rollout import PausedRun
+from ciflow.engine.run import Engine
+from ciflow.engine.wire import Connection, Wire
+from ciflow.lang.extravars import extra_vars
+from ciflow.lang.files import Files
+from ciflow.lang.load import Loaded, load
+from ciflow.lang.scope import Layer, Level, Scope
+from ciflow.lang.template import render
+from ciflow.model import Event, Host, Play
+from ciflow.plan import Plan, Selection, compile_plan
+from ciflow.store.folds import history, summary
+from ciflow.store.locks import Holder, Lease
+from ciflow.store.seal import Seal
+from ciflow.store.store import Store
+from ciflow.targets.session import Session
+
+RENEW = 4.0  # seconds between renewals of the run's locks
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What somebody asked for. All of it is recorded, so a resume asks for the very same."""
+
+    playbook: str
+    inventory: tuple[str, ...] = ()
+    extra: tuple[str, ...] = ()
+    selection: Selection = field(default_factory=Selection)
+    options: Options = field(default_factory=Options)
+
+    def to_data(self) -> dict[str, Any]:
+        selection = asdict(self.selection)
+        selection |= {name: sorted(selection[name]) for name in ("tags", "skip_tags")}
+        return {**asdict(self), "selection": selection}
+
+    @classmethod
+    def from_data(cls, data: Mapping[str, Any]) -> Request:
+        chosen = data["selection"]
+        sets = {name: frozenset(chosen[name]) for name in ("tags", "skip_tags")}
+        return cls(
+            data["playbook"],
+            tuple(data["inventory"]),
+            tuple(data["extra"]),
+            Selection(**{**chosen, **sets}),
+            Options(**data["options"]),
+        )
+
+
+def prepare(request: Request, files: Files) -> tuple[Loaded, Plan]:
+    """Read, check and plan: everything that can be refused before anything runs. Raises Invalid."""
+    loaded = load(request.playbook, request.inventory, extra_vars(request.extra, files), files)
+
+    def hosts_of(play: Play, cell: Mapping[str, Any], limit: str) -> tuple[Host, ...]:
+        layers = (Layer(Level.EXTRA_VARS, loaded.extra), Layer(Level.PLAY_VARS, {**play.vars, "matrix": cell}))
+        pattern = render(play.hosts, Scope((*layers, Layer(Level.PLAY_VARS, loaded.playbook.vars)), render))
+        text = ":".join(map(str, pattern)) if isinstance(pattern, list | tuple) else str(pattern)
+        return loaded.inventory.select(text, limit)
+
+    return loaded, compile_plan(loaded.playbook, hosts_of, request.selection)
+
+
+def apply(request: Request, store: Store, sinks: Sequence[Sink]) -> ExitCode:
+    """A new run, from its first event to its last."""
+    files = Files.live()
+    loaded, plan = prepare(request, files)
+    run = _new_id(store)
+    holder = Holder.me(run, request.options.who, f"ciflow apply {request.playbook}")
+    lease = store.locks.acquire(_project(request), holder)
+    try:
+        started = time.time()
+        begin = Event(
+            kind="run_started",
+            run=run,
+            at=started,
+            data={
+                "playbook": request.playbook,
+                "name": plan.name,
+                "who": request.options.who,
+                "version": _version(),
+                "snapshot": _keep_snapshot(store, files),
+                "request": request.to_data(),
+                "holder": holder.to_data(),
+                "pid": os.getpid(),
+                "check": request.options.check,
+            },
+        )
+        store.append([begin], lease)
+        for sink in sinks:
+            sink.event(begin)
+        return _Process(request, store, sinks, run, lease, loaded, plan, files, started, ()).run()
+    finally:
+        _release(store, lease)
+
+
+def resume(run: str, store: Store, sinks: Sequence[Sink], *, who: str) -> ExitCode:
+    """Take up a run that was killed, paused or failed: nothing that is finished is done again."""
+    found = summary(store, run)
+    if found is None:
+        raise CiflowError(f"no run is called {run}", help="`ciflow history` lists them")
+    if not found.resumable:
+        raise CiflowError(f"{run} is {found.state}: there is nothing to resume")
+    past = tuple(store.events(run=run))
+    first = past[0].data
+    request = Request.from_data(first["request"])
+    holder = Holder.me(run, who, f"ciflow resume {run}")
+    lease = store.locks.acquire(_project(request), holder)
+    try:
+        snapshots = [event.data["snapshot"] for event in past if event.data.get("snapshot")]
+        files = Files.frozen(_snapshot(store, snapshots[-1]))
+        loaded, plan = prepare(request, files)
+        again = Event(kind="run_resumed", run=run, at=time.time(), data={"who": who, "holder": holder.to_data()})
+        store.append([again], lease)
+        for sink in sinks:
+            sink.event(again)
+        return _Process(request, store, sinks, run, lease, loaded, plan, files, past[0].at, past).run()
+    finally:
+        _release(store, lease)
+
+
+class _Process:
+    """One process that works on a run."""
+
+    def __init__(
+        self,
+        request: Request,
+        store: Store,
+        sinks: Sequence[Sink],
+        run: str,
+        lease: Lease,
+        loaded: Loaded,
+        plan: Plan,
+        files: Files,
+        started: float,
+        past: tuple[Event, ...],
+    ) -> None:
+        self.request = request
+        self.store = store
+        self.sinks = sinks
+        self.id = run
+        self.leases = [lease]
+        self.loaded = loaded
+        self.plan = plan
+        self.files = files
+        self.started = started
+        self.past = past
+        self.seal: Seal = store.keys.of(run)
+        self.signal: signal.Signals | None = None
+        self.error: CiflowError | None = None
+        self.kept = len(files.snapshot())
+
+    def run(self) -> ExitCode:
+        code = asyncio.run(self._work())
+        self._end(code)
+        for sink in self.sinks:
+            sink.close()
+        if self.error is not None:
+            raise self.error
+        return code
+
+    async def _work(self) -> ExitCode:
+        recorder = Recorder(self.id, self, self.sinks, secret=self.id.encode(), sealer=self.seal)
+        recorder.remember(self.past)
+        wire = Wire(recorder, self._open)
+        context = self._context(recorder, wire)
+        people = People(self.store, self.id, resumed=bool(self.past))
+        context.git = await read_git(context)
+        work = asyncio.get_running_loop().create_task(Engine(context, people).execute())
+        beat = asyncio.get_running_loop().create_task(self._renew(work))
+        self._listen(work, wire)
+        code = ExitCode.INTERNAL
+        try:
+            code = await work
+        except asyncio.CancelledError:
+            code = self._interrupted()
+        except PausedRun:
+            code = ExitCode.PAUSED
+        except CiflowError as error:
+            self.error, code = error, error.exit_code
+        finally:
+            beat.cancel()
+            self._last_commit(recorder)
+            wire.close(ended=code in (ExitCode.OK, ExitCode.ROLLED_BACK))
+        return code
+
+    def append(self, events: Sequence[Event]) -> int:
+        """The journal of this process: refused when another has taken the run over."""
+        if len(self.files.snapshot()) > self.kept:
+            self.kept = len(self.files.snapshot())
+            digest = _keep_snapshot(self.store, self.files)
+            events = [Event(kind="snapshot", run=self.id, at=time.time(), data={"snapshot": digest}), *events]
+        return self.store.append(events, self.leases[0])
+
+    # --- private -----------------------------------------------------------------------------------------
+
+    def _context(self, recorder: Recorder, wire: Wire) -> RunContext:
+        return RunContext(
+            id=self.id,
+            plan=self.plan,
+            inventory=self.loaded.inventory,
+            files=self.files,
+            extra=self.loaded.extra,
+            options=self.request.options,
+            recorder=recorder,
+            wire=wire,
+            controller=LOCAL,
+            blobs=self.store.blobs,
+            started=self.started,
+            claim=self._claim,
+            services={release.service: {"version": release.version} for release in history(self.store)},
+        )
+
+    def _open(self, connection: Connection, inbox: Any) -> Session:
+        project = _project(self.request)
+        return Session.open(connection, project=project, run=self.id, token=self.leases[0].token, inbox=inbox)
+
+    def _claim(self, scope: str) -> int:
+        holder = Holder.me(self.id, self.request.options.who, f"ciflow apply {self.request.playbook}")
+        lease = self.store.locks.acquire(scope, holder, steal=bool(self.request.options.break_glass))
+        self.leases.append(lease)
+        return lease.token
+
+    async def _renew(self, work: asyncio.Task[ExitCode]) -> None:
+        """Show that this process lives; stop it when somebody has taken its run."""
+        while True:
+            await asyncio.sleep(RENEW)
+            try:
+                for lease in self.leases:
+                    self.store.locks.renew(lease)
+            except (Locked, StoreError) as error:
+                self.error = error
+                work.cancel()
+                return
+
+    def _listen(self, work: asyncio.Task[ExitCode], wire: Wire) -> None:
+        loop = asyncio.get_running_loop()
+
+        def stop(number: signal.Signals) -> None:
+            if self.signal is not None:
+                os._exit(128 + number)
+            self.signal = number
+            if number is signal.SIGINT:
+                wire.abort()
+            work.cancel()
+
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, stop, number)
+
+    def _interrupted(self) -> ExitCode:
+        if self.error is not None:
+            return self.error.exit_code
+        return ExitCode.TERMINATED if self.signal is signal.SIGTERM else ExitCode.INTERRUPTED
+
+    def _last_commit(self, recorder: Recorder) -> None:
+        try:
+            recorder.commit()
+        except CiflowError as error:
+            self.error = self.error or error
+
+    def _end(self, code: ExitCode) -> None:
+        event = Event(
+            kind="run_ended", run=self.id, at=time.time(), data={"exit": int(code), "result": code.name.lower()}
+        )
+        try:
+            self.store.append([event], self.leases[0])
+        except CiflowError as error:
+            self.error = self.error or error
+        for sink in self.sinks:
+            sink.event(event)
+        for lease in self.leases[1:]:
+            _release(self.store, lease)
+        if code in (ExitCode.OK, ExitCode.ROLLED_BACK):
+            self.store.keys.forget(self.id)
+
+
+def _release(store: Store, lease: Lease) -> None:
+    try:
+        store.locks.release(lease)
+    except (Locked, StoreError):
+        return  # somebody has taken it over, or the disk is full: it is not ours to free any more
+
+
+def _project(request: Request) -> str:
+    """Two applies of one playbook and inventory exclude each other, wherever they were started."""
+    inventory = ",".join(str(Path(source).absolute()) for source in request.inventory)
+    return f"project:{Path(request.playbook).absolute()}|{inventory}"
+
+
+def _new_id(store: Store) -> str:
+    return f"R-{len(store.runs()) + 1}-{secrets.token_hex(3)}"
+
+
+def _keep_snapshot(store: Store, files: Files) -> str:
+    content = {path: base64.b64encode(data).decode("ascii") for path, data in files.snapshot().items()}
+    return store.blobs.put(json.dumps(content, sort_keys=True).encode("ascii"))
+
+
+def _snapshot(store: Store, digest: str) -> dict[str, bytes]:
+    content = json.loads(store.blobs.get(digest))
+    return {path: base64.b64decode(data) for path, data in content.items()}
+
+
+def _version() -> str:
+    from ciflow import __version__
+
+    return __version__
+
+
+def who() -> str:
+    """The account that runs this process: in CI the actor that the CI names."""
+    for name in ("GITHUB_ACTOR", "GITLAB_USER_LOGIN", "SUDO_USER"):
+        if os.environ.get(name):
+            return os.environ[name]
+    try:
+        return f"{getpass.getuser()}@{socket.gethostname()}"
+    except (KeyError, OSError):
+        return f"uid {os.getuid()}@{socket.gethostname()}"

@@ -1,0 +1,106 @@
+"""One host's way through the tasks of a play: order, blocks, and what may be sent ahead.
+
+The barrier is kept by `Pace`. Tasks are started by the stage; this file only decides which comes next and which
+may leave before the result of the one before is known.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import Protocol
+
+from ciflow.engine.drive import Chain
+from ciflow.engine.pace import Position
+from ciflow.engine.result import HostFailed, Result
+from ciflow.model import Block, Node, Task
+
+AHEAD = 64  # tasks in flight in one lane at the most
+
+
+@dataclass(slots=True)
+class Started:
+    """A task under way on one host."""
+
+    task: Task
+    result: asyncio.Task[Result]
+    chain: Chain
+
+    def forget(self) -> None:
+        """Nobody waits for it any more; what it sent ahead is dropped by its guard."""
+        self.result.cancel()
+
+
+class Stage(Protocol):
+    """What the walk asks of its stage, for one host."""
+
+    async def pace(self, task: Task, position: Position, before: Task | None) -> None: ...
+    def start(self, task: Task, before: Started | None) -> Started: ...
+    async def engine_word(self, task: Task, position: Position, walk: Walk) -> None: ...
+    def is_engine_word(self, task: Task) -> bool: ...
+    def may_follow(self, flying: list[Task], task: Task) -> bool: ...
+    def rescued(self, failure: HostFailed) -> None: ...
+    def failed(self, failure: HostFailed) -> None: ...
+
+
+class Walk:
+    """Walks nodes in order on one host. Raises HostFailed where a failure is not rescued."""
+
+    def __init__(self, stage: Stage) -> None:
+        self._stage = stage
+        self._before: Task | None = None
+
+    async def nodes(self, nodes: tuple[Node, ...], at: Position = ()) -> None:
+        ahead: list[Started] = []
+        try:
+            for index, node in enumerate(nodes):
+                position = (*at, index)
+                if isinstance(node, Block):
+                    await self._block(node, position)
+                elif self._stage.is_engine_word(node):
+                    await self._stage.pace(node, position, self._before)
+                    self._before = node
+                    await self._stage.engine_word(node, position, self)
+                else:
+                    await self._task(node, nodes[index + 1 :], position, ahead)
+        finally:
+            for started in ahead:
+                started.forget()
+
+    async def _task(self, task: Task, later: tuple[Node, ...], position: Position, ahead: list[Started]) -> None:
+        """Take the task that was sent ahead, or start it; send more ahead; then wait for its result."""
+        if not ahead:
+            await self._stage.pace(task, position, self._before)
+            ahead.append(self._stage.start(task, None))
+        started = ahead[0]
+        self._send_ahead(ahead, later)
+        result = await started.result
+        ahead.pop(0)
+        self._before = task
+        if result.bad:
+            failure = HostFailed(task, result)
+            self._stage.failed(failure)
+            raise failure
+
+    def _send_ahead(self, ahead: list[Started], later: tuple[Node, ...]) -> None:
+        for node in later[len(ahead) - 1 : AHEAD]:
+            if isinstance(node, Block) or self._stage.is_engine_word(node):
+                return
+            if not self._stage.may_follow([started.task for started in ahead], node):
+                return
+            ahead.append(self._stage.start(node, ahead[-1]))
+
+    async def _block(self, block: Block, position: Position) -> None:
+        try:
+            try:
+                await self.nodes(block.body, (*position, 0))
+            except HostFailed as failure:
+                if not block.has_rescue or failure.result.status == "unreachable":
+                    raise
+                self._stage.rescued(failure)
+                await self.nodes(block.rescue, (*position, 1))
+        except HostFailed as failure:
+            if failure.result.status != "unreachable":
+                await self.nodes(block.always, (*position, 2))
+            raise
+        await self.nodes(block.always, (*position, 2))

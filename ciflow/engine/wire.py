@@ -1,0 +1,319 @@
+"""Sessions as the engine sees them: one link for each host and identity, that reconnects and asks.
+
+The loop thread owns all of this. Threads of the sessions only post events, which `Wire` takes in on the loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
+
+from ciflow.diagnostics import CiflowError, Lost, TargetError, Unreachable
+from ciflow.engine.record import Recorder
+from ciflow.model import Attrs, Copy, Edit, Exec, Link, Mkdir, Operation, Remove, Reply, Write
+
+Connection = Any  # targets.Connection: opaque here, hashable
+_CONVERGING = (Write, Edit, Attrs, Copy, Remove, Mkdir, Link)
+RECONNECTS = (0.2, 1.0, 3.0, 8.0)  # seconds before each try
+
+
+class Session(Protocol):
+    """What the engine needs of targets.Session."""
+
+    def submit(self, lane: str, key: str, operation: Operation, guard: str = ..., check: bool = ...) -> None: ...
+    def ask(self, keys: list[str], journal: str = ...) -> None: ...
+    def acknowledge(self, keys: list[str]) -> None: ...
+    def flush(self) -> None: ...
+    def abort(self, key: str) -> None: ...
+    def end(self, run: str) -> None: ...
+    def close(self) -> None: ...
+
+
+Opener = Callable[[Connection, Callable[[Any], None]], Session]
+
+
+@dataclass(eq=False, slots=True)
+class Call:
+    """One operation under way. `before` is the call whose success its guard asks for."""
+
+    lane: str
+    key: str
+    operation: Operation
+    probe: bool
+    answer: asyncio.Future[Reply]
+    before: Call | None = None
+    ask: bool = False
+    secret: bool = False
+
+
+class HostLink:
+    """One host under one identity: its session, the calls under way, and the way back after a loss."""
+
+    def __init__(self, connection: Connection, wire: Wire) -> None:
+        self.connection = connection
+        self.calls: dict[str, Call] = {}
+        self._wire = wire
+        self._session: Session | None = None
+        self._ready = False
+        self._was_ready = False
+        self._tries = 0
+        self._answered: list[str] = []
+        self._journal = ""
+
+    @property
+    def idle(self) -> bool:
+        return self._ready and not self.calls
+
+    def send(self, call: Call) -> None:
+        """Put a call on its way, connecting first where there is no connection."""
+        self.calls[call.key] = call
+        if self._ready:
+            self._put(call)
+        elif self._session is None:
+            self._connect()
+
+    def flush(self) -> None:
+        if self._session is not None and self._ready:
+            self._session.flush()
+
+    def close(self, *, ended: bool) -> None:
+        """End politely: at the run's end the host forgets the records of this run."""
+        if self._session is None:
+            return
+        if ended and self._ready:
+            self._session.acknowledge(self._answered)
+            self._session.end(self._wire.recorder.run)
+        self._session.close()
+        self._session = None
+        self._ready = False
+
+    def abort(self, keys: Iterable[str] = ()) -> None:
+        """A deliberate interrupt: end what runs on the host (all of it, or `keys`), drop what was sent ahead."""
+        if self._session is not None and self._ready:
+            for key in keys or self.calls:
+                self._session.abort(key)
+            self._session.flush()
+
+    # --- what the session says ---------------------------------------------------------------------------
+
+    def ready(self, hello: Any) -> None:
+        self._ready, self._was_ready, self._tries = True, True, 0
+        self._journal = self._wire.first_journal(self.connection, str(hello["journal"]))
+        if hello["warning"]:
+            self._wire.warn(f"{self.connection.name}: {hello['warning']}")
+        for call in list(self.calls.values()):
+            self._put(call)
+        self._wire.schedule(self)
+
+    def answered(self, key: str, reply: Reply) -> None:
+        call = self.calls.pop(key, None)
+        if call is None:
+            return
+        self._answered.append(key)
+        self._wire.recorder.replied(key, reply, secret=call.secret)
+        if not call.answer.done():
+            call.answer.set_result(reply)
+        self._wire.schedule(self)
+
+    def asked(self, key: str, state: str, reply: Reply | None) -> None:
+        """The host's journal has spoken about an operation that an earlier connection may have brought."""
+        call = self.calls.get(key)
+        if call is None or state == "running":
+            return
+        if state == "done" and reply is not None:
+            self.answered(key, reply)
+        elif state == "absent" or self._may_repeat(call):
+            call.ask = False
+            self._resubmit(call)
+        else:
+            self.answered(key, Reply(status="unknown", ok=False, error="nobody can say whether it ran"))
+
+    def ended(self, error: CiflowError | None) -> None:
+        """Reconnect while something is under way and the host was there before; else say that it is not."""
+        self._session, self._ready = None, False
+        if not self.calls or error is None:
+            return
+        if self._was_ready and isinstance(error, TargetError) and self._tries < len(RECONNECTS):
+            for call in self.calls.values():
+                call.ask = True
+            delay = RECONNECTS[self._tries]
+            self._tries += 1
+            self._wire.warn(f"{self.connection.name}: {error.message}; connecting again")
+            asyncio.get_running_loop().call_later(delay, self._connect)
+            return
+        self.fail(Unreachable(error.message, help=error.help) if isinstance(error, Lost) else error)
+
+    def fail(self, error: CiflowError) -> None:
+        calls, self.calls = list(self.calls.values()), {}
+        for call in calls:
+            if not call.answer.done():
+                call.answer.set_exception(error)
+
+    # --- private -----------------------------------------------------------------------------------------
+
+    def _connect(self) -> None:
+        if self._session is None and self.calls:
+            self._session = self._wire.open(self)
+
+    def _put(self, call: Call) -> None:
+        assert self._session is not None
+        if call.ask:
+            self._session.ask([call.key], self._journal)
+        else:
+            guard = "after-ok" if call.before is not None else ""
+            self._session.submit(call.lane, call.key, call.operation, guard)
+        self._wire.schedule(self)
+
+    def _resubmit(self, call: Call) -> None:
+        """Never started: send it now, unless the one before it is still to be judged or went wrong."""
+        before = call.before.answer if call.before is not None else None
+        if before is not None and not before.done():
+            before.add_done_callback(lambda _: self._resubmit(call))
+        elif before is not None and not went_well(before):
+            self.answered(call.key, Reply(status="skipped", ok=False))
+        elif self._ready:
+            call.before = None
+            self._put(call)
+
+    def _may_repeat(self, call: Call) -> bool:
+        operation = call.operation
+        if isinstance(operation, Exec):
+            return bool(operation.creates or operation.removes)
+        return call.probe or isinstance(operation, _CONVERGING)
+
+
+class Wire:
+    """All links of a run. Operations asked for in one turn of the loop are recorded once and leave together."""
+
+    def __init__(self, recorder: Recorder, opener: Opener, *, cap: int = 1000) -> None:
+        self.recorder = recorder
+        self._opener = opener
+        self._cap = cap
+        self._links: dict[Connection, HostLink] = {}
+        self._dirty: dict[HostLink, None] = {}
+        self._scheduled = False
+        self.failure: CiflowError | None = None
+        self.on_output: Callable[[str, str, bytes], None] = lambda _key, _stream, _data: None
+
+    def call(
+        self,
+        connection: Connection,
+        lane: str,
+        key: str,
+        operation: Operation,
+        *,
+        probe: bool = False,
+        before: Call | None = None,
+        secret: bool = False,
+    ) -> Call:
+        """Send `operation`, or answer from the record. `before`: only if that call goes well."""
+        loop = asyncio.get_running_loop()
+        call = Call(lane, key, operation, probe, loop.create_future(), before, secret=secret)
+        if self.failure is not None:
+            call.answer.set_exception(self.failure)
+            return call
+        call.ask = self.recorder.was_sent(key)
+        self.recorder.sent(key, operation)
+        if (recorded := self.recorder.reply(key)) is not None:
+            call.answer.set_result(recorded)
+            return call
+        if before is not None and before.answer.done():
+            if not went_well(before.answer):
+                call.answer.set_result(Reply(status="skipped", ok=False))
+                return call
+            call.before = None
+        self._link(connection).send(call)
+        return call
+
+    def abort_call(self, connection: Connection, call: Call) -> None:
+        """End one operation on its host, deliberately."""
+        self._link(connection).abort((call.key,))
+
+    def open(self, link: HostLink) -> Session:
+        loop = asyncio.get_running_loop()
+
+        def inbox(event: Any) -> None:
+            if not loop.is_closed():
+                loop.call_soon_threadsafe(self._take, link, event)
+
+        return self._opener(link.connection, inbox)
+
+    def schedule(self, link: HostLink | None = None) -> None:
+        """Commit and send at the end of this turn of the loop."""
+        if link is not None:
+            self._dirty[link] = None
+        if not self._scheduled:
+            self._scheduled = True
+            asyncio.get_running_loop().call_soon(self._turn)
+
+    def warn(self, message: str) -> None:
+        self.recorder.emit("warning", {"message": message})
+        self.schedule()
+
+    def abort(self) -> None:
+        for link in self._links.values():
+            link.abort()
+
+    def close(self, *, ended: bool) -> None:
+        """`ended`: the run is over and recorded, so hosts may forget it."""
+        for link in self._links.values():
+            link.close(ended=ended)
+
+    def first_journal(self, connection: Connection, now: str) -> str:
+        """The identity of the host's journal when the run first met it: only there does absent mean never started."""
+        who = connection.become.user if connection.become else ""
+        key = f"journal|{connection.kind}|{connection.name}|{connection.address}|{connection.user}|{who}"
+        return str(self.recorder.rendered(key, lambda: now))
+
+    # --- private -----------------------------------------------------------------------------------------
+
+    def _link(self, connection: Connection) -> HostLink:
+        link = self._links.pop(connection, None)
+        if link is None:
+            self._make_room()
+            link = HostLink(connection, self)
+        self._links[connection] = link  # most recently used last
+        return link
+
+    def _make_room(self) -> None:
+        idle = [connection for connection, link in self._links.items() if link.idle]
+        for connection in idle[: max(0, len(self._links) + 1 - self._cap)]:
+            self._links.pop(connection).close(ended=False)
+
+    def _turn(self) -> None:
+        self._scheduled = False
+        try:
+            self.recorder.commit()
+        except CiflowError as error:
+            self.failure = error
+            for link in self._links.values():
+                link.fail(error)
+            return
+        dirty, self._dirty = list(self._dirty), {}
+        for link in dirty:
+            link.flush()
+
+    def _take(self, link: HostLink, event: Any) -> None:
+        name = type(event).__name__
+        if name == "Answer":
+            link.answered(event.key, event.reply)
+        elif name == "Output":
+            self.on_output(event.key, event.stream, event.data)
+        elif name == "Asked":
+            link.asked(event.key, event.state, event.reply)
+        elif name == "Ready":
+            link.ready(event.hello)
+        elif name == "Ended":
+            link.ended(event.error)
+
+
+def went_well(answer: asyncio.Future[Reply]) -> bool:
+    """Whether the operation is known to have gone well, as its host judged it."""
+    return not answer.cancelled() and answer.exception() is None and answer.result().ok
+
+
+def predicted(operation: Operation) -> Operation | None:
+    """The operation that only predicts, for check mode; None where nothing can be predicted without doing it."""
+    return replace(operation, check=True) if isinstance(operation, _CONVERGING) else None

@@ -1,0 +1,145 @@
+"""A playbook and an inventory become a Plan: stages in a graph, each with its hosts and tasks.
+
+The steps of `compile_plan` are the whole algorithm: expand the matrix, join the needs, choose the hosts, choose
+the tasks by tag, and refuse what can't be (cycles, unknown names, an unknown start).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from ciflow.diagnostics import Findings, Invalid
+from ciflow.model import Block, Host, Node, Play, Playbook, Task, Value
+from ciflow.plan.matrix import cell_id, cells
+from ciflow.plan.tags import prune
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """One cell of one play. `needs` are ids of stages; `implicit` when only the order of the plays says so."""
+
+    id: str
+    play: Play
+    cell: Mapping[str, Any]
+    hosts: tuple[Host, ...]
+    needs: tuple[str, ...]
+    implicit: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a run will walk through. Stages are in the order written, which is also a topological order hint."""
+
+    name: str
+    path: str
+    playbook: Playbook
+    stages: tuple[Stage, ...]
+
+    def stage(self, id: str) -> Stage:
+        return next(stage for stage in self.stages if stage.id == id)
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """What the command line leaves of a playbook."""
+
+    tags: frozenset[str] = frozenset()
+    skip_tags: frozenset[str] = frozenset()
+    limit: str = ""
+    start_at: str = ""
+
+
+HostsOf = Callable[[Play, Mapping[str, Any], str], tuple[Host, ...]]
+
+
+def compile_plan(playbook: Playbook, hosts_of: HostsOf, selection: Selection = Selection()) -> Plan:
+    """Raises Invalid with every fault found. `hosts_of(play, cell, limit)` is the inventory's answer."""
+    findings = Findings()
+    expanded = {play.id: [(play, cell) for cell in cells(play.matrix)] for play in playbook.plays}
+    ids = {id: tuple(cell_id(id, cell) for _, cell in pairs) for id, pairs in expanded.items()}
+    stages: list[Stage] = []
+    before: tuple[str, ...] = ()
+    for play in playbook.plays:
+        needs = before if play.needs is None else _explicit(play, playbook, ids, findings)
+        for _, cell in expanded[play.id]:
+            chosen = _select(play, selection)
+            id = cell_id(play.id, cell)
+            stages.append(Stage(id, chosen, cell, hosts_of(play, cell, selection.limit), needs, play.needs is None))
+        before = ids[play.id]
+    _refuse_cycles(stages, findings)
+    if selection.start_at:
+        stages = _start_at(stages, selection.start_at, findings)
+    if findings.errors:
+        raise Invalid(findings.items)
+    return Plan(playbook.name, playbook.path, playbook, tuple(stages))
+
+
+def tasks_of(nodes: tuple[Node, ...]) -> Iterator[Task]:
+    """Every task below `nodes`, depth first, rescue and always included."""
+    for node in nodes:
+        if isinstance(node, Block):
+            yield from tasks_of(node.body + node.rescue + node.always)
+        else:
+            yield node
+
+
+def _select(play: Play, selection: Selection) -> Play:
+    if not selection.tags and not selection.skip_tags:
+        return replace(play, tasks=prune(play.tasks, frozenset(), frozenset()))
+    return replace(play, tasks=prune(play.tasks, selection.tags, selection.skip_tags))
+
+
+def _explicit(
+    play: Play, playbook: Playbook, ids: Mapping[str, tuple[str, ...]], findings: Findings
+) -> tuple[str, ...]:
+    by_name = {other.name: other.id for other in playbook.plays} | {other.id: other.id for other in playbook.plays}
+    found: list[str] = []
+    for name in play.needs or ():
+        if name in by_name:
+            found.extend(ids[by_name[name]])
+        else:
+            findings.error("CF0301", f"`needs` names a play that is not there: `{name}`", play.span)
+    return tuple(found)
+
+
+def _refuse_cycles(stages: list[Stage], findings: Findings) -> None:
+    """Kahn's algorithm (1962): what can't be put in an order stands on a cycle, or waits for one."""
+    left = {stage.id: set(stage.needs) for stage in stages}
+    while ready := [id for id, needs in left.items() if not needs & left.keys()]:
+        for id in ready:
+            del left[id]
+    for stage in stages:
+        if stage.id in left:
+            findings.error("CF0302", f"play `{stage.play.name}` waits for itself through `needs`", stage.play.span)
+
+
+def _start_at(stages: list[Stage], name: str, findings: Findings) -> list[Stage]:
+    """Drop everything before the first task of that name, as `--start-at-task` says."""
+    for number, stage in enumerate(stages):
+        tasks = _from_task(stage.play.tasks, name)
+        if tasks is not None:
+            first = replace(stage, play=replace(stage.play, tasks=tasks), needs=())
+            later = [
+                replace(s, needs=tuple(n for n in s.needs if n in {t.id for t in stages[number:]}))
+                for s in stages[number + 1 :]
+            ]
+            return [first, *later]
+    findings.error("CF0303", f"no task is named `{name}`", None)
+    return stages
+
+
+def _from_task(nodes: tuple[Node, ...], name: str) -> tuple[Node, ...] | None:
+    for number, node in enumerate(nodes):
+        if isinstance(node, Task):
+            if text_of(node.name) == name:
+                return nodes[number:]
+        elif (inside := _from_task(node.body, name)) is not None:
+            return (replace(node, body=inside), *nodes[number + 1 :])
+    return None
+
+
+def text_of(value: Value) -> str:
+    """A name as written, templates unrendered."""
+    return str(getattr(value, "source", value))

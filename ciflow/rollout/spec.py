@@ -1,0 +1,65 @@
+"""What a rollout is about, rendered and frozen, and what it comes to."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ciflow.model import CanaryStep, Node
+from ciflow.rollout.gates import Gate
+from ciflow.rollout.routers.dial import WHOLE, Slot
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Spec:
+    """One release of one service. Durations in seconds, weights in hundredths of a percent.
+
+    `token` is what the store gave; the controller takes a greater one where a router knows one. `now` is the
+    recorded time of the start (Unix seconds): a generator reads no clock.
+    """
+
+    service: str
+    version: str
+    release: str
+    who: str
+    router: str
+    settings: Mapping[str, Any]
+    slots: Mapping[str, Slot]
+    slot_vars: Mapping[str, Mapping[str, Any]]
+    steps: tuple[CanaryStep, ...]
+    deploy: tuple[Node, ...]
+    verify: tuple[Node, ...]
+    gates: tuple[Gate, ...]
+    token: int
+    now: float
+    edges: tuple[float, ...] = ()
+    by: str = ""
+    interval: float = 5.0
+    deadline: float = 7200.0
+    dead_man: float = 60.0
+    warm_up: float = 30.0
+    bake: float = 600.0
+    keep_warm: float = 1800.0
+    on_failure: str = "rollback"
+    on_inconclusive: str = "pause"
+    replace_warm: bool = False
+    check: bool = False
+
+    @property
+    def climb(self) -> tuple[CanaryStep, ...]:
+        """The steps below 100 %: reaching 100 % is the promotion, not a step."""
+        return tuple(step for step in self.steps if step.weight < WHOLE)
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """`result`: promoted, rolled_back, failed (nothing was turned, or a task failed), fenced, planned (check mode)."""
+
+    result: str
+    reason: str
+
+
+def manifest_path(service: str) -> str:
+    """Where the manifest of a service lies on its router's host: all that a rollback needs when the store is lost."""
+    return f"~/.local/state/ciflow/services/{service}.json"
