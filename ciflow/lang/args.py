@@ -1,4 +1,4 @@
-"""Arguments of a task: a mapping, or Ansible's free form (`command: echo hi chdir=/tmp`, `file: path=/x state=touch`)."""
+"""Arguments of a task: a mapping, or Ansible's free form (`command: echo hi chdir=/tmp`, `file: path=/x`)."""
 
 from __future__ import annotations
 

@@ -26,7 +26,9 @@ def read_canary(play: Place, reader: TaskReader, above: Inherited, findings: Fin
     if place is None or place.value is None:
         for word in ("verify", "retire"):
             if word in play.fields:
-                findings.error("CF0130", f"`{word}` stands beside `canary`, which this play has not", play.key_span(word))
+                findings.error(
+                    "CF0130", f"`{word}` stands beside `canary`, which this play has not", play.key_span(word)
+                )
         return None
     if not isinstance(place.value, dict):
         findings.error("CF0130", "`canary` is a mapping", place.span)
@@ -96,7 +98,9 @@ def _steps(place: Place, findings: Findings) -> tuple[CanaryStep, ...]:
         if step is None:
             continue
         if found and step.weight <= found[-1].weight:
-            findings.error("CF0130", "steps must rise", item.span, label=f"the step before has {found[-1].weight / 100:g}%")
+            findings.error(
+                "CF0130", "steps must rise", item.span, label=f"the step before has {found[-1].weight / 100:g}%"
+            )
         found.append(step)
     if not below.items:
         findings.error("CF0130", "a canary needs at least one step", below.span)
@@ -125,7 +129,7 @@ def _step(place: Place, hold: float, findings: Findings) -> CanaryStep | None:
     except ValueError as error:
         findings.error("CF0130", str(error), place.span)
         return None
-    if not 0.01 <= share:
+    if not share >= 0.01:
         findings.error("CF0130", "a step is at least 0.01 %", place.span)
         return None
     return CanaryStep(round(share * 100), hold, requests)

@@ -45,7 +45,7 @@ class Within:
     def line(self, number: int) -> Span:
         """The first expression that begins in this line of the source, or is open there."""
         opened = None
-        for offset, line, kind, text in self.tokens:
+        for offset, line, kind, _ in self.tokens:
             if line > number:
                 break
             if kind in ("variable_begin", "block_begin"):

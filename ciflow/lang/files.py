@@ -58,7 +58,7 @@ class Files:
         if self._frozen is not None:
             prefix = folder.rstrip("/") + "/"
             return tuple(sorted({n[len(prefix) :].split("/")[0] for n in self._read if n.startswith(prefix)}))
-        return tuple(sorted(os.listdir(folder))) if Path(folder).is_dir() else ()
+        return tuple(sorted(one.name for one in Path(folder).iterdir())) if Path(folder).is_dir() else ()
 
     def is_executable(self, path: str) -> bool:
         if self._frozen is not None:

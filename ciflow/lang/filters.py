@@ -399,7 +399,7 @@ def human_to_bytes(size: Any, default_unit: str = "", isbits: bool = False) -> i
     letter = (found[2] or default_unit or "B")[0].upper()
     if letter not in "BKMGTPEZY":
         raise ValueError(f"{size!r} has no unit of {'bits' if isbits else 'bytes'}")
-    return round(float(found[1]) * 1024 ** "BKMGTPEZY".index(letter))
+    return round(float(found[1]) * float(1024 ** "BKMGTPEZY".index(letter)))
 
 
 def to_datetime(text: str, format: str = "%Y-%m-%d %H:%M:%S") -> datetime.datetime:

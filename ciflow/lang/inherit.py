@@ -23,6 +23,9 @@ _CONNECTION = {"connection": "ansible_connection", "remote_user": "ansible_user"
 _BECOME = {"become": "enabled", "become_user": "user", "become_method": "method", "become_flags": "flags"}
 
 
+_NOBODY = Become()
+
+
 @dataclass(frozen=True, slots=True)
 class Inherited:
     """Keywords that hold for everything below."""
@@ -32,12 +35,13 @@ class Inherited:
     environment: tuple[Any, ...] = ()
     vars: tuple[Mapping[str, Any], ...] = ()
     notify: tuple[Any, ...] = ()
-    become: Become = Become()
+    become: Become = _NOBODY
     nearest: Mapping[str, Any] = field(default_factory=dict)
     module_defaults: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     role: str = ""
     role_path: str = ""
     base: str = ""
+    folder: str = ""  # the playbook's
     defaults: tuple[Mapping[str, Any], ...] = ()
     params: tuple[Mapping[str, Any], ...] = ()
 

@@ -218,7 +218,9 @@ class InventoryReader:
                     layer = Layer(Level.INVENTORY_GROUP, Vars(below["vars"], label=f"group {name}"), data=True)
                     self.groups.group(name).layers.insert(0, layer)
         for host in list(self.groups.hosts):
-            values = known.get(host) if known is not None else json.loads(self.files.output(path, "--host", host) or "{}")
+            values = (
+                known.get(host) if known is not None else json.loads(self.files.output(path, "--host", host) or "{}")
+            )
             if values:
                 layer = Layer(Level.INVENTORY_HOST, Vars(values, label=f"host {host}"), data=True)
                 self.groups.hosts[host].insert(0, layer)

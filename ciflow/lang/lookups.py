@@ -1,4 +1,4 @@
-"""Ansible's lookups.
+"""Ansible's lookups, and the loops that are made of them (`loop:` takes a list, `with_<lookup>:` what that gives).
 
 A lookup does no I/O: it asks the scope for the reply to an operation (`scope.answer`), which raises Need until the
 engine has performed it on the controller. What a lookup brings in is data; only `template` renders, a file of ours.
@@ -12,9 +12,11 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from ciflow.diagnostics import Diagnostic, Invalid
 from ciflow.lang import filters
 from ciflow.lang.scope import MISSING, Scope
-from ciflow.model import Exec, Http, Read, Reply, Stat, Walk
+from ciflow.model import Exec, Http, Loop, Read, Reply, Stat, Template, Walk
+
 
 def search_paths(scope: Scope, name: str, folder: str = "files") -> list[str]:
     """Where a relative name is looked for, nearest first: the role's folder, the role, beside the playbook."""
@@ -244,7 +246,9 @@ _CHARACTERS = {"ascii_letters": "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTU
                "hexdigits": "0123456789abcdefABCDEF", "punctuation": "!#%&()*+-./:;<=>?@[]^_{|}~"}  # fmt: skip
 
 
-def _password(scope: Scope, *terms: str, length: int = 20, chars: Any = ("ascii_letters", "digits", ".,:-_")) -> list[Any]:
+def _password(
+    scope: Scope, *terms: str, length: int = 20, chars: Any = ("ascii_letters", "digits", ".,:-_")
+) -> list[Any]:
     """The password in a file; where there is none yet, one made of recorded randomness, and written, mode 0600."""
     from ciflow.model import Write
 
@@ -301,6 +305,38 @@ def lookup(scope: Scope, kind: str, *terms: Any, wantlist: bool = False, errors:
     if len(found) == 1:
         return found[0]
     return ",".join(found) if all(isinstance(one, str) for one in found) else found
+
+
+_ONE_LIST = frozenset({"items", "nested", "cartesian", "together", "subelements", "list", "flattened", "indexed_items"})
+
+
+def expand(loop: Loop, scope: Scope) -> list[Any]:
+    """The items of a loop, rendered. Raises Invalid where there is no list, Need where a lookup needs I/O."""
+    from ciflow.lang.template import render
+
+    value = render(loop.items, scope)
+    if loop.kind == "loop":
+        if isinstance(value, list | tuple):
+            return list(value)
+        fix = "write `| dict2items`" if isinstance(value, Mapping) else "give it a list"
+        raise _fault(loop, f"`loop` takes a list; this is {_kind(value)}", fix)
+    if loop.kind not in LOOKUPS:
+        raise _fault(loop, f"there is no lookup `{loop.kind}`", "")
+    terms = value if isinstance(value, list | tuple) else [value]
+    try:
+        return query(scope, loop.kind, list(terms)) if loop.kind in _ONE_LIST else query(scope, loop.kind, *terms)
+    except (ValueError, TypeError, KeyError) as error:
+        raise _fault(loop, f"`with_{loop.kind}`: {error}", "") from error
+
+
+def _fault(loop: Loop, message: str, label: str) -> Invalid:
+    span = loop.items.span if isinstance(loop.items, Template) else None
+    return Invalid([Diagnostic("error", "CF0202", message, span, label)])
+
+
+def _kind(value: Any) -> str:
+    names = {str: "text", dict: "a mapping", bool: "a boolean", int: "a number", type(None): "nothing"}
+    return names.get(type(value), type(value).__name__)
 
 
 def _now(_scope: Scope, utc: bool = False, fmt: str = "") -> Any:

@@ -73,12 +73,14 @@ def select(pattern: str, hosts: Sequence[str], groups: Mapping[str, Sequence[str
         chosen |= dict.fromkeys(names)
     for sign in "&!":
         for term in (term[1:] for term in terms if term[0] == sign):
-            names = set(_term(term, hosts, groups, lines_of))
-            chosen = {name: None for name in chosen if (name in names) == (sign == "&")}
+            listed = set(_term(term, hosts, groups, lines_of))
+            chosen = {name: None for name in chosen if (name in listed) == (sign == "&")}
     return list(chosen), unknown
 
 
-def _term(term: str, hosts: Sequence[str], groups: Mapping[str, Sequence[str]], lines_of: Callable[[str], Iterable[str]]) -> list[str]:
+def _term(
+    term: str, hosts: Sequence[str], groups: Mapping[str, Sequence[str]], lines_of: Callable[[str], Iterable[str]]
+) -> list[str]:
     if term.startswith("@"):
         names = {line.strip() for line in lines_of(term[1:])}
         return [name for name in hosts if name in names]

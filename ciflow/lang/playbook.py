@@ -115,7 +115,9 @@ class PlaybookReader:
         more_tags, more_when = tags(place.fields.get("tags")), conditions(place.fields.get("when"))
         return [self._with(play, shared, given, more_tags, more_when) for play in plays]
 
-    def _with(self, play: Play, shared: Mapping[str, Any], given: Vars, more: frozenset[str], when: tuple[Any, ...]) -> Play:
+    def _with(
+        self, play: Play, shared: Mapping[str, Any], given: Vars, more: frozenset[str], when: tuple[Any, ...]
+    ) -> Play:
         own = play.vars if isinstance(play.vars, Vars) else Vars(play.vars)
         merged = Vars({**shared, **own, **given}, {**own.spans, **given.spans}, own.label, Level.PLAY_VARS)
         return replace(play, vars=merged, tags=play.tags | more, when=when + play.when,
@@ -135,12 +137,12 @@ class PlaybookReader:
         roles = Roles(self.sources, reader)
         reader.roles = roles
         nodes = self._sections(place, above, reader, roles)
-        handlers = [*flat(reader.nodes(fields.get("handlers"), replace(above, notify=()), (), "handlers"))]
+        handlers = flat(reader.nodes(fields.get("handlers"), replace(above, notify=()), (), "handlers"))
         canary = read_canary(place, reader, above, self.findings)
         name = str(getattr(value.get("name"), "source", value.get("name")) or _hosts_text(value.get("hosts")))
         id = self._id(place, name)
         self.roles_of[id] = roles
-        basic = Play(id, name, value.get("hosts"), place.span, nodes, tuple([*roles.handlers, *handlers]))
+        basic = Play(id, name, value.get("hosts"), place.span, nodes, (*roles.handlers, *handlers))
         if broken:
             return basic
         connection = keywords(place)
@@ -189,7 +191,7 @@ class PlaybookReader:
 
 
 def _top(folder: str) -> Inherited:
-    return Inherited(base=folder or ".")
+    return Inherited(base=folder or ".", folder=folder)
 
 
 def _flush(place: Place, after: str) -> Task:
@@ -199,7 +201,9 @@ def _flush(place: Place, after: str) -> Task:
 
 
 def _hosts_text(hosts: Any) -> str:
-    return ",".join(str(one) for one in hosts) if isinstance(hosts, list) else str(getattr(hosts, "source", hosts) or "")
+    return (
+        ",".join(str(one) for one in hosts) if isinstance(hosts, list) else str(getattr(hosts, "source", hosts) or "")
+    )
 
 
 def _settings(value: Mapping[str, Any]) -> dict[str, Any]:
@@ -241,6 +245,6 @@ def _tagged(nodes: tuple[Node, ...], more: frozenset[str]) -> tuple[Node, ...]:
         if isinstance(node, Task):
             made.append(replace(node, tags=node.tags | more))
         else:
-            parts = {part: _tagged(getattr(node, part), more) for part in ("body", "rescue", "always")}
-            made.append(replace(node, **parts))
+            body, rescue, always = (_tagged(part, more) for part in (node.body, node.rescue, node.always))
+            made.append(replace(node, body=body, rescue=rescue, always=always))
     return tuple(made)

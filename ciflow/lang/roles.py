@@ -56,7 +56,9 @@ class Roles:
     def vars(self) -> tuple[Vars, ...]:
         return tuple(role.vars for role in self.used.values() if role.vars)
 
-    def listed(self, place: Place | None, above: Inherited, path: tuple[str, ...], word: str = "roles") -> tuple[Node, ...]:
+    def listed(
+        self, place: Place | None, above: Inherited, path: tuple[str, ...], word: str = "roles"
+    ) -> tuple[Node, ...]:
         """The tasks of `roles:` or of `dependencies:`, in order."""
         if place is None or place.value is None:
             return ()
@@ -95,12 +97,16 @@ class Roles:
             own = replace(own, params=(*own.params, given))
         return name, own
 
-    def tasks(self, name: str, own: Inherited, path: tuple[str, ...], span: Span | None, *, tasks_from: str = "main") -> tuple[Node, ...]:
+    def tasks(
+        self, name: str, own: Inherited, path: tuple[str, ...], span: Span | None, *, tasks_from: str = "main"
+    ) -> tuple[Node, ...]:
         """The tasks of a role that a task imports or includes; dependencies first."""
         role = self.find(name, span)
         return () if role is None else self._tasks(role, own, path, span, tasks_from)
 
-    def _tasks(self, role: Role, own: Inherited, path: tuple[str, ...], span: Span | None, entry: str) -> tuple[Node, ...]:
+    def _tasks(
+        self, role: Role, own: Inherited, path: tuple[str, ...], span: Span | None, entry: str
+    ) -> tuple[Node, ...]:
         with self.sources.inside(f"role {role.name}", "the role is used here", span) as fresh:
             if not fresh:
                 return ()
@@ -169,7 +175,9 @@ class Roles:
 
     def _is_role(self, path: str) -> bool:
         files = self.sources.files
-        return any(files.is_dir(f"{path}/{part}") for part in ("tasks", "defaults", "vars", "handlers", "meta", "templates"))
+        return any(
+            files.is_dir(f"{path}/{part}") for part in ("tasks", "defaults", "vars", "handlers", "meta", "templates")
+        )
 
     def _names(self, folders: list[str]) -> list[str]:
         return [name for folder in folders for name in self.sources.files.list(folder)]

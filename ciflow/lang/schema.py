@@ -65,6 +65,8 @@ class Schema:
     returns: Mapping[str, str] = field(default_factory=dict)
     example: str = ""
     validators: Mapping[bool, Any] = field(default_factory=dict)  # by `literal`
+    required: tuple[str, ...] = ()
+    flat: bool = False  # nothing below the top level is required
 
     @property
     def names(self) -> list[str]:
@@ -83,10 +85,18 @@ class Schema:
         return {name: _fitted(self.fields.get(name), value, literal) for name, value in document.items()}
 
     def faults(self, document: Mapping[str, Any], *, literal: bool) -> Iterator[_Fault]:
-        """Everything wrong with a fitted document, by path."""
+        """Everything wrong with a fitted document, by path.
+
+        Cerberus walks its whole schema to find what is missing; where only the top level can miss something, that
+        is looked up here instead, which halves the time of a large playbook.
+        """
         validator = self.validators[literal]
-        if not validator.validate(document, normalize=False):
+        if not validator.validate(document, normalize=False, update=self.flat):
             yield from _flatten(validator._errors, self)
+        if self.flat:
+            for name in self.required:
+                if name not in document:
+                    yield _Fault((), "CF0103", f"{self.what} needs `{name}`")
         for group in self.one_of:
             if not any(name in document for name in group):
                 yield _Fault((), "CF0110", f"{self.what} needs {_either(group)}")
@@ -170,7 +180,9 @@ def _not_allowed(path: tuple[Any, ...], value: Any, allowed: Any) -> _Fault:
     near = get_close_matches(str(value), [str(one) for one in allowed], n=1)
     label = f"did you mean `{near[0]}`?" if near else ""
     shown = str(value).lower() if isinstance(value, bool) else value
-    return _Fault(path, "CF0104", f"`{_step(path)}` can't be `{shown}`; it is one of {', '.join(map(str, allowed))}", label)
+    return _Fault(
+        path, "CF0104", f"`{_step(path)}` can't be `{shown}`; it is one of {', '.join(map(str, allowed))}", label
+    )
 
 
 def _step(path: tuple[Any, ...]) -> str:
@@ -203,10 +215,29 @@ def _compiled(what: str, whole: Mapping[str, Any]) -> Schema:
         for literal in (True, False)
     }
     return Schema(
-        what, fields, str(whole.get("doc", "")), str(whole.get("free_form", "")), _groups(whole.get("one_of")),
-        _groups(whole.get("exclusive")), unknown, aliases, whole.get("returns") or {}, str(whole.get("example", "")),
-        validators,
-    )  # fmt: skip
+        what,
+        fields,
+        doc=str(whole.get("doc", "")),
+        free_form=str(whole.get("free_form", "")),
+        one_of=_groups(whole.get("one_of")),
+        exclusive=_groups(whole.get("exclusive")),
+        allow_unknown=unknown,
+        aliases=aliases,
+        returns=whole.get("returns") or {},
+        example=str(whole.get("example", "")),
+        validators=validators,
+        required=tuple(name for name, below in fields.items() if below.get("required") is True),
+        flat=not any(_requires_below(below) for below in fields.values()),
+    )
+
+
+def _requires_below(rules: Any) -> bool:
+    """Whether something below a field's own rules is required."""
+    if isinstance(rules, Mapping):
+        return any(below.get("required") is True for below in rules.values() if isinstance(below, Mapping)) or any(
+            _requires_below(below) for below in rules.values()
+        )
+    return False
 
 
 def _without_default(rules: Any) -> Any:
@@ -248,7 +279,9 @@ def check_part(name: str, place: Place, findings: Findings, *, ignore: frozenset
     _report(schema, schema.canonical(document), place, findings)
 
 
-def check_module(name: str, args: Mapping[str, Any], where: Callable[[str, bool], Span], findings: Findings) -> dict[str, Any]:
+def check_module(
+    name: str, args: Mapping[str, Any], where: Callable[[str, bool], Span], findings: Findings
+) -> dict[str, Any]:
     """Check arguments as written; gives them under their own names, converted where they hold no template.
 
     `where(argument, key)` is the place of an argument's key or value ("" for the module itself).

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -105,13 +105,4 @@ def join(folder: str, name: str) -> str:
     """`name` seen from `folder`, without a leading `./`; paths stay as short as people write them."""
     import os.path
 
-    joined = os.path.normpath(os.path.join(folder, name))  # noqa: PTH118
-    return joined
-
-
-def mapping(place: Place, findings: Findings, what: str) -> Mapping[str, Any] | None:
-    """The place's mapping, or a finding that says what it should be."""
-    if isinstance(place.value, dict):
-        return place.value
-    findings.error("CF0101", f"{what} must be a mapping of keywords", place.span)
-    return None
+    return os.path.normpath(os.path.join(folder, name))  # noqa: PTH118

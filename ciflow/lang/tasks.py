@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
@@ -238,7 +237,9 @@ class TaskReader:
 
     # --- static imports ----------------------------------------------------------------------------------
 
-    def _import_tasks(self, place: Place, args: Mapping[str, Any], above: Inherited, path: tuple[str, ...]) -> tuple[Node, ...]:
+    def _import_tasks(
+        self, place: Place, args: Mapping[str, Any], above: Inherited, path: tuple[str, ...]
+    ) -> tuple[Node, ...]:
         name = args.get("file") or args.get("_raw_params")
         span = self._file_span(place)
         if isinstance(name, Template):
@@ -275,7 +276,9 @@ class TaskReader:
         role = [join(above.role_path, f"tasks/{name}")] if above.role_path else []
         return list(dict.fromkeys([*role, *beside, join(self.sources.folder or ".", name)]))
 
-    def _import_role(self, place: Place, args: Mapping[str, Any], above: Inherited, path: tuple[str, ...]) -> tuple[Node, ...]:
+    def _import_role(
+        self, place: Place, args: Mapping[str, Any], above: Inherited, path: tuple[str, ...]
+    ) -> tuple[Node, ...]:
         name = args.get("name") or args.get("role")
         where = _Where(place, place.fields.get("import_role"), "import_role")
         check_module("import_role", args, where, self.findings)
@@ -286,7 +289,9 @@ class TaskReader:
             return ()
         own = extend(above, place, self.sources, level=Level.TASK_VARS)
         try:
-            return self.roles.tasks(name, own, path, where("name", False), tasks_from=str(args.get("tasks_from") or "main"))
+            return self.roles.tasks(
+                name, own, path, where("name", False), tasks_from=str(args.get("tasks_from") or "main")
+            )
         except Invalid as fault:
             self.findings.items.extend(fault.diagnostics)
             return ()
@@ -331,16 +336,3 @@ _BOOLEAN = frozenset({"delegate_facts", "run_once", "ignore_errors", "ignore_unr
 
 def _flag(key: str, value: Any) -> Any:
     return fit("boolean", value, literal=True) if key in _BOOLEAN else value
-
-
-def with_prefix(nodes: tuple[Node, ...], when: tuple[Any, ...]) -> tuple[Node, ...]:
-    """The nodes with more conditions before their own (`apply`)."""
-    made: list[Node] = []
-    for node in nodes:
-        if isinstance(node, Block):
-            parts = (with_prefix(part, when) for part in (node.body, node.rescue, node.always))
-            body, rescue, always = parts
-            made.append(replace(node, body=body, rescue=rescue, always=always))
-        else:
-            made.append(replace(node, when=when + node.when))
-    return tuple(made)

@@ -14,8 +14,10 @@ from typing import Any
 
 import jinja2
 from jinja2 import meta, nodes
-from jinja2.runtime import Context, StrictUndefined, Undefined, missing
+from jinja2.exceptions import SecurityError
+from jinja2.runtime import Context, StrictUndefined, Undefined
 from jinja2.sandbox import ImmutableSandboxedEnvironment
+from jinja2.utils import missing
 
 from ciflow.diagnostics import Invalid, Span
 from ciflow.lang import faults
@@ -44,9 +46,11 @@ class _Missing(StrictUndefined):
 
     __slots__ = ()
 
-    def __init__(self, hint: Any = None, obj: Any = missing, name: Any = None, exc: Any = jinja2.UndefinedError) -> None:
+    def __init__(
+        self, hint: Any = None, obj: Any = missing, name: Any = None, exc: Any = jinja2.UndefinedError
+    ) -> None:
         super().__init__(hint, obj, name, exc)
-        self._undefined_exception = lambda message: _Absent(message, str(name), obj)  # type: ignore[assignment,misc,return-value]
+        self._undefined_exception = lambda message: _Absent(message, str(name), obj)  # type: ignore[assignment]
 
     def __getattr__(self, name: str) -> Any:
         if name[:2] == "__":
@@ -79,12 +83,21 @@ class _Environment(ImmutableSandboxedEnvironment):
 
     def call_binop(self, context: Context, operator: str, left: Any, right: Any) -> Any:
         if operator == "**":
-            if isinstance(left, int) and isinstance(right, int) and abs(left) > 1 and right * left.bit_length() > 100_000:
-                raise jinja2.sandbox.SecurityError("this power is too large")
+            if (
+                isinstance(left, int)
+                and isinstance(right, int)
+                and abs(left) > 1
+                and right * left.bit_length() > 100_000
+            ):
+                raise SecurityError("this power is too large")
         else:
             for text, times in ((left, right), (right, left)):
-                if isinstance(text, str | list | tuple) and isinstance(times, int) and len(text) * times > MOST_CHARACTERS:
-                    raise jinja2.sandbox.SecurityError("this repetition is too large")
+                if (
+                    isinstance(text, str | list | tuple)
+                    and isinstance(times, int)
+                    and len(text) * times > MOST_CHARACTERS
+                ):
+                    raise SecurityError("this repetition is too large")
         return super().call_binop(context, operator, left, right)
 
 
@@ -266,7 +279,11 @@ def _options(text: str) -> tuple[dict[str, Any], str, int]:
     head, _, body = text.partition("\n")
     pairs = (pair.partition(":") for pair in head.removeprefix("#jinja2:").split(","))
     words = {"true": True, "false": False}
-    return {key.strip(): words.get(value.strip().lower(), value.strip().strip("'\"")) for key, _, value in pairs}, body, 1
+    return (
+        {key.strip(): words.get(value.strip().lower(), value.strip().strip("'\"")) for key, _, value in pairs},
+        body,
+        1,
+    )
 
 
 def _placed(error: Exception, source: str, expression: bool, span: Span, marks: Marks, scope: Scope) -> BaseException:
@@ -279,7 +296,7 @@ def _placed(error: Exception, source: str, expression: bool, span: Span, marks: 
         return Invalid([faults.undefined(place, error.name, whole, error.message or "", scope)])
     if isinstance(error, jinja2.TemplateSyntaxError):
         return Invalid([faults.syntax(place, error.message or "", error.lineno, _known())])
-    if isinstance(error, jinja2.sandbox.SecurityError):
+    if isinstance(error, SecurityError):
         return Invalid([faults.refused(place, str(error), _line(error))])
     if isinstance(error, jinja2.TemplateNotFound):
         return Invalid([faults.failed(place, f"the template {error} is not found", _line(error))])
@@ -355,9 +372,13 @@ def guarded_names(template: Template) -> frozenset[str]:
 
 def _guarded(tree: nodes.Template) -> Iterator[str]:
     for node in tree.find_all((nodes.Filter, nodes.Test)):
-        wanted = ("default", "d", "mandatory", "type_debug", "ternary") if isinstance(node, nodes.Filter) else ("defined", "undefined")
+        wanted = (
+            ("default", "d", "mandatory", "type_debug", "ternary")
+            if isinstance(node, nodes.Filter)
+            else ("defined", "undefined")
+        )
         inner: Any = getattr(node, "node", None)
-        if node.name.rsplit(".", 1)[-1] in wanted:  # type: ignore[attr-defined]
+        if node.name.rsplit(".", 1)[-1] in wanted:
             for name in inner.find_all(nodes.Name) if inner is not None else ():
                 yield name.name
             if isinstance(inner, nodes.Name):

@@ -40,7 +40,9 @@ def _matcher(how: Callable[..., Any]) -> Callable[..., bool]:
     return test
 
 
-def regex(value: Any, pattern: str, ignorecase: bool = False, multiline: bool = False, match_type: str = "search") -> bool:
+def regex(
+    value: Any, pattern: str, ignorecase: bool = False, multiline: bool = False, match_type: str = "search"
+) -> bool:
     flags = (re.I if ignorecase else 0) | (re.M if multiline else 0)
     how = {"search": re.search, "match": re.match, "fullmatch": re.fullmatch}[match_type]
     return bool(how(pattern, str(value), flags))

@@ -21,8 +21,8 @@ MOST_DEPTH = 100
 
 _PLAIN = "plain"
 _QUOTED = "quoted"
-_WORDS: dict[str, Any] = {word: None for word in ("", "~", "null", "Null", "NULL")}
-_WORDS |= {word: True for word in ("true", "True", "TRUE")} | {word: False for word in ("false", "False", "FALSE")}
+_WORDS: dict[str, Any] = dict.fromkeys(("", "~", "null", "Null", "NULL"))
+_WORDS |= dict.fromkeys(("true", "True", "TRUE"), True) | dict.fromkeys(("false", "False", "FALSE"), False)
 BOOLEANS_1_1 = {spelling: value for word, value in (("yes", True), ("no", False), ("on", True), ("off", False))
                 for spelling in (word, word.capitalize(), word.upper())}  # fmt: skip
 _INT = re.compile(r"[-+]?[0-9]+\Z")
@@ -52,7 +52,7 @@ class _Resolver:
 
 
 if yaml.__with_libyaml__:
-    from yaml.cyaml import CParser
+    from yaml.cyaml import CParser  # type: ignore[attr-defined]
 
     class _Loader(_Resolver, CParser):
         def __init__(self, text: str) -> None:
@@ -249,7 +249,8 @@ class _Builder:
 
     def mapping(self, node: yaml.Node, depth: int) -> tuple[Place, int]:
         place = self.place(node, {})
-        values, fields = place.value, {}
+        values: dict[Any, Any] = place.value
+        fields: dict[Any, Place] = {}
         place.fields, place.keys = fields, {}
         merged: list[Place] = []
         size = 1
@@ -296,7 +297,12 @@ class _Builder:
 
     def odd_key(self, node: yaml.Node, key: yaml.Node) -> None:
         start, end = node.start_mark, node.end_mark
-        flow = isinstance(key, yaml.MappingNode) and key.flow_style and node.flow_style
+        flow = (
+            isinstance(key, yaml.MappingNode)
+            and isinstance(node, yaml.MappingNode)
+            and key.flow_style
+            and node.flow_style
+        )
         if flow and key.start_mark.line == start.line and key.start_mark.column == start.column + 1:
             text = self.text[start.index : end.index]
             self.findings.items.append(_unquoted(self.file, start.line + 1, start.column + 1, text))
@@ -306,10 +312,9 @@ class _Builder:
     def duplicate(self, key: Any, at: tuple[int, int, int, int], first: tuple[int, int, int, int]) -> None:
         earlier = Span(self.file, first[0] + 1, first[1] + 1, first[2] + 1, first[3] + 1)
         span = Span(self.file, at[0] + 1, at[1] + 1, at[2] + 1, at[3] + 1)
-        self.findings.items.append(
-            Diagnostic("error", "CF0012", f"the key `{key}` stands twice", span, f"first in line {earlier.line}",
-                       related=(("it stands here first", earlier),))  # fmt: skip
-        )
+        message, label = f"the key `{key}` stands twice", f"first in line {earlier.line}"
+        related = (("it stands here first", earlier),)
+        self.findings.items.append(Diagnostic("error", "CF0012", message, span, label, related=related))
 
     def scalar(self, node: yaml.ScalarNode) -> Place:
         tag, text = node.tag, node.value
@@ -347,7 +352,7 @@ class _Builder:
         place = Place(self.file, (start.line, start.column, end.line, end.column), value, text)
         if text == "" and isinstance(value, str):
             place.source = (self.text, start.index)
-            place.style = node.style or ""
+            place.style = getattr(node, "style", None) or ""
         return place
 
     def error(self, node: yaml.Node, code: str, message: str) -> None:

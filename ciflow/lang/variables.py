@@ -1,0 +1,104 @@
+"""Ansible's 22 levels of precedence, put together for one task on one host, the winner first.
+
+Level 1 of its list (command-line values such as `-u`) are settings, not variables, and belong to the caller. No
+mapping is copied: a Scope looks through the layers that are there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from ciflow.diagnostics import Span
+from ciflow.lang.inventory import Inventory
+from ciflow.lang.scope import Layer, Level, Scope
+from ciflow.lang.template import render
+from ciflow.model import EMPTY, Host, Play, Playbook, Reply, Task
+
+
+@dataclass(slots=True)
+class Learnt:
+    """What a run has learnt of one host. `facts` is None as long as nobody has read them."""
+
+    facts: Mapping[str, Any] | None = None
+    set_facts: Mapping[str, Any] = field(default_factory=dict)  # set_fact and registers
+    included: Mapping[str, Any] = field(default_factory=dict)  # include_vars
+
+
+def layers_for(
+    playbook: Playbook,
+    play: Play,
+    host: Host,
+    *,
+    inventory: Inventory | None = None,
+    task: Task | None = None,
+    learnt: Learnt | None = None,
+    vars_files: tuple[Mapping[str, Any], ...] = (),
+    extra: Mapping[str, Any] = EMPTY,
+    magic: Mapping[str, Any] = EMPTY,
+    answers: Mapping[str, Reply] | None = None,
+) -> Scope:
+    """The scope of a task on a host. `magic` holds functions of no argument, called when a name is asked for."""
+    known = learnt or Learnt()
+    layers = [
+        Layer(Level.MAGIC, magic, data=True, lazy=True),
+        Layer(Level.EXTRA_VARS, extra),
+        *_params(task),
+        Layer(Level.SET_FACTS, known.set_facts, data=True),
+        Layer(Level.INCLUDE_VARS, known.included),
+        *_of_task(task),
+        *(Layer(Level.ROLE_VARS, values) for values in reversed(play.role_vars)),
+        *(Layer(Level.VARS_FILES, values) for values in reversed(vars_files)),
+        Layer(Level.PLAY_VARS, play.vars),
+        Layer(Level.PLAY_VARS, playbook.vars),
+        Layer(Level.FACTS, known.facts or EMPTY, data=True),
+        *_of_inventory(inventory, host),
+        *_defaults(task, play),
+    ]
+    return Scope(tuple(layers), render, answers, facts_known=known.facts is not None)
+
+
+def _params(task: Task | None) -> Iterator[Layer]:
+    if task is not None:
+        for values in reversed(task.params):
+            yield Layer(_level(values, Level.ROLE_PARAMS), values)
+
+
+def _of_task(task: Task | None) -> Iterator[Layer]:
+    """Task, block and role variables; keywords (`connection: ..` of a task) last."""
+    if task is not None:
+        for values in reversed(task.vars):
+            yield Layer(_level(values, Level.TASK_VARS), values)
+
+
+def _of_inventory(inventory: Inventory | None, host: Host) -> tuple[Layer, ...]:
+    found = inventory.layers.get(host.name) if inventory is not None else None
+    return found or (Layer(Level.INVENTORY_HOST, host.vars),)
+
+
+def _defaults(task: Task | None, play: Play) -> Iterator[Layer]:
+    """The task's own role before the other roles of the play."""
+    for values in reversed(task.defaults if task is not None else ()):
+        yield Layer(Level.ROLE_DEFAULTS, values)
+    for values in reversed(play.role_defaults):
+        yield Layer(_level(values, Level.ROLE_DEFAULTS), values)
+
+
+def _level(values: Mapping[str, Any], usual: Level) -> Level:
+    return getattr(values, "level", None) or usual
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """One level that sets a name: its unrendered value, where, and whose it is ("group web")."""
+
+    level: Level
+    value: Any
+    span: Span | None
+    owner: str
+
+
+def why(scope: Scope, name: str) -> tuple[Reason, ...]:
+    """Every level that sets `name`, the winner first."""
+    return tuple(Reason(*found) for found in scope.why(name))
