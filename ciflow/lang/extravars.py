@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from typing import Any
 
-from ciflow.diagnostics import Diagnostic, Invalid
+from ciflow.diagnostics import Diagnostic, Findings, Invalid
 from ciflow.lang.files import Files
 from ciflow.lang.scope import Vars
 from ciflow.lang.yamltext import parse
@@ -16,19 +16,22 @@ def extra_vars(given: tuple[str, ...], files: Files) -> Vars:
     found: dict[str, Any] = {}
     for text in given:
         if text.startswith("@"):
-            found |= _document(files.read(text[1:]).decode("utf-8", "replace"), text[1:])
+            found |= _document(files.read(text[1:]), text[1:], trusted=True)
         elif text.lstrip().startswith(("{", "[")):
-            found |= _document(text, "-e")
+            found |= _document(text.encode(), "-e", trusted=False)
         else:
             found |= _words(text)
     return Vars(found, label="extra vars")
 
 
-def _document(text: str, name: str) -> dict[str, Any]:
-    place = parse(text, name)
-    value = place.value if place is not None else {}
+def _document(content: bytes, name: str, *, trusted: bool) -> dict[str, Any]:
+    findings = Findings()
+    place = parse(content, name, findings, trusted=trusted)
+    value = (place.value or {}) if place is not None else {}
     if not isinstance(value, dict):
-        raise Invalid([Diagnostic("error", "CF0101", f"{name}: extra variables are a mapping of names to values")])
+        findings.error("CF0101", f"{name}: extra variables are a mapping of names to values", None)
+    if findings.errors:
+        raise Invalid(findings.items)
     return value
 
 

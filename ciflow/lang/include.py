@@ -16,10 +16,10 @@ from ciflow.lang.files import Files
 from ciflow.lang.inherit import Inherited, extend
 from ciflow.lang.place import Place
 from ciflow.lang.roles import Role, Roles
-from ciflow.lang.scope import Level, Vars
+from ciflow.lang.scope import Level, Scope, Vars
 from ciflow.lang.sources import Sources, join
 from ciflow.lang.tasks import TaskReader
-from ciflow.model import EMPTY, Node, Task
+from ciflow.model import EMPTY, Node, Task, Template
 
 _ENDS = ("yml", "yaml", "json")
 
@@ -65,12 +65,25 @@ def load_variables(files: Files, task: Task, args: Mapping[str, Any]) -> Vars:
     return merged
 
 
-def load_vars_file(files: Files, path: str) -> Vars:
-    """One file of `vars_files` (or of `-e @file`). Raises Invalid."""
-    sources = Sources(files, "")
-    found = sources.variables(sources.document(path), path, Level.VARS_FILES)
+def load_vars_files(names: tuple[Any, ...], scope: Scope, files: Files, folder: str) -> tuple[Vars, ...]:
+    """The files of a play's `vars_files`, in order; of a list in the list, the first that exists. Raises Invalid."""
+    from ciflow.lang.template import render
+
+    sources = Sources(files, folder)
+    found = []
+    for name in names:
+        choices = [str(render(one, scope)) for one in (name if isinstance(name, list) else [name])]
+        paths = [join(base, choice) for choice in choices for base in (folder or ".", join(folder, "vars"))]
+        path = sources.first(paths)
+        if path is None:
+            span = name.span if isinstance(name, Template) else None
+            sources.findings.error(
+                "CF0402", f"the file {choices[0]} is not found", span, help="looked for " + ", ".join(paths)
+            )
+        else:
+            found.append(sources.variables(sources.document(path), path, Level.VARS_FILES))
     _sound(sources, ())
-    return found
+    return tuple(found)
 
 
 def _reader(files: Files, task: Task, extra: Mapping[str, Any]) -> tuple[TaskReader, Inherited]:

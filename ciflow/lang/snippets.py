@@ -36,8 +36,7 @@ def _one(diagnostic: Diagnostic, sources: Mapping[str, str]) -> str:
 def _place(diagnostic: Diagnostic, span: Span, sources: Mapping[str, str]) -> list[str]:
     text = _line(sources.get(span.file, ""), span.line)
     if text is None:
-        label = [f"   = {diagnostic.label}"] if diagnostic.label else []
-        return [f"  --> {span}", *label]
+        return [f"  --> {span}", *([f"  = {diagnostic.label}"] if diagnostic.label else [])]
     margin = " " * len(str(span.line))
     shown, start, width = _window(text, span)
     caret = " " * start + "^" * max(width, 1)
