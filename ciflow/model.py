@@ -477,7 +477,8 @@ class Detached:
     `verb`: start (idempotent: a live one with an equal digest is left alone; another is replaced), ask, renew,
     cancel. `after` > 0 is a dead-man: they run when nobody has renewed for that long by monotonic time, or at
     once when a `watch` breaks. `restart` keeps one long-running Exec alive (a supervised process), with its
-    output in `log`. Ask's data: {state: absent|armed|running|done|failed, pid, started, restarts, rc, log, fired}.
+    output in `log` ("": beside the journal).
+    Data of start and ask: {state: absent|armed|running|done|failed, pid, started, restarts, rc, log, fired}.
     """
 
     key: str

@@ -24,7 +24,7 @@ def run(args: Mapping[str, Any], context: Context) -> Steps:
     if predicted(reply):
         return Outcome(skipped=True, msg="cargo does not run in check mode", data={"cmd": list(operation.argv)})
     if reply.errno == "ENOENT" and reply.rc == 127:
-        return missing(operation)
+        return missing(list(operation.argv))
     output = yield from whole_stdout(reply)
     if isinstance(output, Reply) or reply.status != "done":
         return failure(reply if isinstance(output, bytes) else output, process_data(reply, list(operation.argv)))
@@ -34,10 +34,10 @@ def run(args: Mapping[str, Any], context: Context) -> Steps:
         return Outcome(failed=True, msg=str(error), data=process_data(reply, list(operation.argv)))
 
 
-def missing(operation: Exec) -> Outcome:
+def missing(cmd: str | list[str]) -> Outcome:
     """No cargo: how to get one, since that is what everybody asks next."""
     msg = "cargo is not installed on this host, or not in its PATH. Install it from https://rustup.rs, or with apt"
-    return Outcome(failed=True, msg=msg, data={"cmd": list(operation.argv), "rc": 127})
+    return Outcome(failed=True, msg=msg, data={"cmd": cmd, "rc": 127})
 
 
 def program(args: Mapping[str, Any], context: Context) -> Exec:
@@ -92,13 +92,14 @@ def _outcome(command: str, reply: Reply, output: str, cmd: list[str]) -> Outcome
             workspace = metadata.parse(output)
             members = {member.name: member.version for member in workspace.members}
             data |= {"workspace_root": workspace.root, "target_directory": workspace.target_directory}
-            return Outcome(data=data | {"members": members, "binaries": dict(workspace.bins), "stdout": ""})
+            data |= {"members": members, "binaries": dict(workspace.bins), "stdout": "", "stdout_lines": []}
+            return Outcome(data=data)
         case "test":
             return _tested(reply, output, data)
         case _ if command in _COMPILES:
             return _compiled(command, reply, messages.parse(output), data)
         case _:
-            return Outcome(changed=True, failed=not reply.ok, msg=_said(reply), data=data)
+            return Outcome(changed=reply.changed, failed=not reply.ok, msg=_said(reply), data=data)
 
 
 def _compiled(command: str, reply: Reply, report: BuildReport, data: dict[str, Any]) -> Outcome:

@@ -41,7 +41,7 @@ def process_outcome(reply: Reply, cmd: str | list[str], operation: Exec, *, stri
     data = process_data(reply, cmd, strip=strip)
     if reply.status != "done":
         return failure(reply, data)
-    return Outcome(changed=True, failed=not reply.ok, msg=process_message(reply), data=data)
+    return Outcome(changed=reply.changed, failed=not reply.ok, msg=process_message(reply), data=data)
 
 
 def _predict(operation: Exec, cmd: str | list[str]) -> Steps:

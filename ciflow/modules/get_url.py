@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 from ciflow.model import Attrs, Change, Context, Copy, Http, Mkdir, Outcome, Probe, Remove, Reply, Stat, Step, Steps
 from ciflow.modules.replies import failure, file_data, predicted, text, well
 
+_LIMIT = 1024 * 1024 * 1024  # bytes
 _HASHES = ("md5", "sha1", "sha224", "sha256", "sha384", "sha512")
 
 
@@ -76,8 +77,8 @@ def _checked(args: Mapping[str, Any], dest: str, temporary: str, wish: tuple[str
     status = int(got.data.get("status", -1))
     data = {"url": args["url"], "dest": dest, "status_code": status, "elapsed": int(got.duration)}
     if not well(got) or status >= 400:
-        reason = f"HTTP Error {status}" if status >= 400 else got.error
-        return Outcome(failed=True, unknown=got.status == "unknown", msg=f"Request failed: {reason}", data=data)
+        refused = Outcome(failed=True, msg=f"Request failed: HTTP Error {status}", data=data)
+        return refused if status >= 400 else failure(got, data, "Request failed")
     seen = yield Probe(Stat(path=temporary, hash=wish[0]))
     found = str(seen.data.get("hash", ""))
     if wish[1] and found != wish[1]:
@@ -105,6 +106,7 @@ def _http(args: Mapping[str, Any], url: str, dest: str = "") -> Http:
         user=args.get("url_username", ""),
         password=args.get("url_password", ""),
         dest=dest,
+        limit=_LIMIT,
     )
 
 

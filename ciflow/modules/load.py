@@ -116,8 +116,9 @@ def _report(args: Mapping[str, Any], *, changed: bool = False) -> Steps:
     if told is None:
         return failure(reply, {"name": args["name"], "report": path}, f"the load {args['name']} has no report")
     msg = f"{told['served']} served, {told['failed']} failed, p99 {told['latency_ms']['p99']:g} ms"
-    latency = {f"{name}_ms": value for name, value in told["latency_ms"].items()}
-    return Outcome(changed=changed, msg=msg, data={**told, **latency, "report": path, "failures": told["failed"]})
+    latency = {f"{name}_ms": value for name, value in told.pop("latency_ms").items()}
+    failures = told.pop("failed")  # every register has its own `failed`
+    return Outcome(changed=changed, msg=msg, data={**told, **latency, "failures": failures, "report": path})
 
 
 def _told(reply: Reply) -> dict[str, Any] | None:

@@ -34,10 +34,10 @@ def run(args: Mapping[str, Any], context: Context) -> Steps:
     look = Exec(shell=_LOOK.strip() + "\n", cwd=args.get("chdir", ""), env=environment(args, context))
     seen = yield Probe(look)
     if seen.rc == 127:
-        return missing(look)
+        return missing("cargo nextest run")
     output = yield from whole_stdout(seen)
     if isinstance(output, Reply) or not well(seen):
-        return failure(seen, process_data(seen, "cargo metadata"), text(seen.stderr).strip() or "cargo metadata failed")
+        return failure(seen, process_data(seen, "cargo metadata"), "cargo metadata failed")
     version, _, described = text(output).partition("\n")
     try:
         workspace = metadata.parse(described)

@@ -43,15 +43,10 @@ def _key(args: Mapping[str, Any]) -> str:
     return f"process/{args['name']}"
 
 
-def _log(args: Mapping[str, Any]) -> str:
-    return str(args.get("log") or f"/var/tmp/ciflow-{args['name']}.log")
-
-
 def detached(args: Mapping[str, Any], verb: str, operations: tuple[Exec, ...] = ()) -> Detached:
     """One word to the supervisor on the host, about the process of that name."""
-    return Detached(
-        key=_key(args), verb=verb, operations=operations, restart=True, log=_log(args), grace=args["stop_timeout"]
-    )
+    grace, log = args["stop_timeout"], args.get("log", "")
+    return Detached(key=_key(args), verb=verb, operations=operations, restart=True, log=log, grace=grace)
 
 
 def _program(args: Mapping[str, Any], context: Context) -> Exec:
@@ -84,7 +79,7 @@ def _stop(args: Mapping[str, Any]) -> Steps:
     reply = yield Change(detached(args, "cancel"), last=True)
     if predicted(reply):
         return Outcome(changed=True, msg="would stop it", data={"name": args["name"]})
-    data = {"name": args["name"], "state": "absent", "log": _log(args)}
+    data = {"name": args["name"], "state": "absent"}
     return Outcome(changed=reply.changed, data=data) if well(reply) else failure(reply, data)
 
 
@@ -94,8 +89,8 @@ def _status(args: Mapping[str, Any]) -> Steps:
 
 
 def _data(args: Mapping[str, Any], reply: Reply) -> dict[str, Any]:
-    told = {key: reply.data[key] for key in ("state", "pid", "started", "restarts", "rc") if key in reply.data}
-    return {"name": args["name"], "log": reply.data.get("log") or _log(args), **told}
+    keys = ("state", "pid", "started", "restarts", "rc", "log")
+    return {"name": args["name"], **{key: reply.data[key] for key in keys if key in reply.data}}
 
 
 def _until_healthy(args: Mapping[str, Any]) -> Generator[Step, Reply, str]:
@@ -107,19 +102,19 @@ def _until_healthy(args: Mapping[str, Any]) -> Generator[Step, Reply, str]:
     if not health:
         return ""
     waited, timeout = 0.0, float(health.get("timeout", 30.0))
-    complaint = "no answer yet"
+    complaint, asked = "no answer yet", Reply()
     while waited < timeout:
         asked = yield Probe(detached(args, "ask"))
         if asked.data.get("restarts") or asked.data.get("state") in ("failed", "done", "absent"):
             died = f"{args['name']} died while starting (exit code {asked.data.get('rc')})"
-            return (yield from _with_log(args, died))
+            return (yield from _with_log(asked, died))
         reply = yield Probe(_question(health))
         complaint = _unwell(reply, health)
         if not complaint:
             return ""
         waited += reply.duration + _BETWEEN
         yield Hold(_BETWEEN, why=f"{args['name']} is not healthy yet: {complaint}")
-    return (yield from _with_log(args, f"{args['name']} was not healthy within {timeout:g} s: {complaint}"))
+    return (yield from _with_log(asked, f"{args['name']} was not healthy within {timeout:g} s: {complaint}"))
 
 
 def _question(health: Mapping[str, Any]) -> Http | Wait:
@@ -135,8 +130,11 @@ def _unwell(reply: Reply, health: Mapping[str, Any]) -> str:
     return "" if not health.get("url") or status == health.get("status", 200) else f"HTTP {status}"
 
 
-def _with_log(args: Mapping[str, Any], message: str) -> Generator[Step, Reply, str]:
-    path = _log(args)
+def _with_log(asked: Reply, message: str) -> Generator[Step, Reply, str]:
+    """The message, and the end of the log that the supervisor keeps."""
+    path = str(asked.data.get("log", ""))
+    if not path:
+        return f"{message} (it has no log)"
     seen = yield Probe(Stat(path=path))
     offset = max(0, int(seen.data.get("size", 0)) - _TAIL_BYTES)
     reply = yield Probe(Read(path=path, offset=offset))

@@ -25,4 +25,4 @@ def run(args: Mapping[str, Any], context: Context) -> Steps:
     }
     if reply.status != "done":
         return failure(reply, data)
-    return Outcome(changed=True, failed=not reply.ok, msg=process_message(reply), data=data)
+    return Outcome(changed=reply.changed, failed=not reply.ok, msg=process_message(reply), data=data)

@@ -30,8 +30,16 @@ def predicted(reply: Reply) -> bool:
 def failure(reply: Reply, data: Mapping[str, Any] | None = None, what: str = "") -> Outcome:
     """The outcome of a reply that is not well; `what` says in plain words what was tried."""
     unknown = reply.status == "unknown"
-    reason = reply.error or ("nobody can say whether it ran" if unknown else "the host refused it")
+    reason = reply.error or ("nobody can say whether it ran" if unknown else _complaint(reply))
     return Outcome(failed=True, unknown=unknown, msg=f"{what}: {reason}" if what else reason, data=dict(data or {}))
+
+
+def _complaint(reply: Reply) -> str:
+    """What a process that ended badly said last, and how it ended; for other operations, that they were refused."""
+    said = text(reply.stderr).strip().splitlines()[-1:]
+    if reply.rc is None:
+        return "the host refused it"
+    return f"{said[0]} (exit code {reply.rc})" if said else f"exit code {reply.rc}"
 
 
 def when(seconds: float) -> str:
@@ -51,10 +59,10 @@ def process_data(reply: Reply, cmd: str | list[str], *, strip: bool = True) -> d
         "stderr": stderr,
         "stdout_lines": stdout.splitlines(),
         "stderr_lines": stderr.splitlines(),
-        "start": when(reply.started),
-        "end": when(reply.started + reply.duration),
-        "delta": str(timedelta(seconds=reply.duration)),
     }
+    if reply.started:
+        data |= {"start": when(reply.started), "end": when(reply.started + reply.duration)}
+        data["delta"] = str(timedelta(seconds=reply.duration))
     if reply.truncated:
         data |= {"truncated": True, "spilled": dict(reply.spilled)}
     return data

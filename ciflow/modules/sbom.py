@@ -36,10 +36,10 @@ def _texts(args: Mapping[str, Any], context: Context) -> Generator[Step, Reply, 
     look = Exec(argv=_METADATA, cwd=args.get("chdir", ""), env=context.environment, timeout=context.timeout)
     seen = yield Probe(look)
     if seen.errno == "ENOENT" and seen.rc == 127:
-        return missing(look)
+        return missing(list(_METADATA))
     metadata = yield from whole_stdout(seen)
     if isinstance(metadata, Reply) or not well(seen):
-        return failure(seen, process_data(seen, list(_METADATA)), text(seen.stderr).strip() or "cargo metadata failed")
+        return failure(seen, process_data(seen, list(_METADATA)), "cargo metadata failed")
     root = _workspace_root(metadata)
     lock = yield Probe(Read(path=posixpath.join(root, "Cargo.lock")))
     if not well(lock):

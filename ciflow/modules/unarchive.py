@@ -35,6 +35,7 @@ unzip -Z1 -- "$1" | while IFS= read -r name; do
   unzip -p -- "$1" "$pattern" | cmp -s -- - "$2/$name" || printf '%s\n' "$name"
 done
 """
+_LIMIT = 1024 * 1024 * 1024  # bytes of a download
 # What tar --diff says about times and owners is no difference: only content, kind and permissions count.
 _NO_DIFFERENCE = ("Mod time differs", "Uid differs", "Gid differs")
 
@@ -91,7 +92,7 @@ def _on_the_host(args: Mapping[str, Any], context: Context) -> Generator[Step, R
     if not well(place):
         return place
     path = str(place.data["path"])
-    download = Http(url=src, dest=path, follow="all", verify=args["validate_certs"])
+    download = Http(url=src, dest=path, follow="all", verify=args["validate_certs"], limit=_LIMIT)
     reply = yield Change(download if url else Write(path=path, source=source))
     return Packed(path, name, True) if well(reply) else reply
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
@@ -125,7 +126,8 @@ def _json(body: str) -> dict[str, Any]:
 
 def _cookies(header: str) -> dict[str, str]:
     """Names and values of the cookies that the answer set; their attributes are left out."""
-    first = [line.split(";", 1)[0] for line in header.split("\n") if "=" in line]
+    several = re.split(r",\s*(?=[^;,=\s]+=)", header)  # joined by commas, which dates in them hold as well
+    first = [one.split(";", 1)[0] for one in several if "=" in one]
     return {name.strip(): value.strip() for name, value in (part.split("=", 1) for part in first)}
 
 
