@@ -89,7 +89,7 @@ def failure(event: Event, task: TaskLine, columns: int, run: str) -> list[Line]:
              Piece(safe(event.host), "name"), f" after {took}"),
     ]  # fmt: skip
     msg = str(data.get("msg") or "")
-    tail = _tail(event, task)
+    tail = last_lines(event, task)
     if msg and msg not in tail:
         found += [line("    ", part) for part in wrapped(msg, columns - 4)]
     found += [line(Piece("    | ", "dim"), fit(text, columns - 6)) for text in tail]
@@ -98,7 +98,7 @@ def failure(event: Event, task: TaskLine, columns: int, run: str) -> list[Line]:
     return found + labelled("next", following, columns)
 
 
-def _tail(event: Event, task: TaskLine) -> list[str]:
+def last_lines(event: Event, task: TaskLine) -> list[str]:
     """The last lines: those in the event, else those that were streamed, else what the outcome holds."""
     given = event.data.get("tail")
     if given:

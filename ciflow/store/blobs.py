@@ -72,7 +72,8 @@ class Blobs:
         target = self.path(digest)
         temporary = ""
         try:
-            target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            for folder in (self._folder, target.parent):
+                folder.mkdir(exist_ok=True, mode=0o700)
             descriptor, temporary = tempfile.mkstemp(dir=target.parent, prefix=".new-")
             with os.fdopen(descriptor, "wb") as file:
                 yield file

@@ -26,6 +26,8 @@ class Mask:
         self._forms: list[bytes] = []
         self._pattern: re.Pattern[bytes] | None = None
         self._stale = False
+        self._grams: frozenset[bytes] = frozenset()  # how forms begin: a text without any of these has no secret
+        self._longest = 1
 
     def add(self, value: str | bytes) -> bool:
         """Mask this value from now on. False when it is too short to be masked (under three bytes)."""
@@ -69,33 +71,38 @@ class Mask:
     def _compile(self) -> None:
         if self._stale:
             self._forms = sorted({form for value in self._values for form in forms_of(value)})
-            self._pattern = re.compile(b"(?=(" + _trie(self._forms) + b"))", re.DOTALL)
+            self._grams = frozenset(form[:SHORTEST] for form in self._forms)
+            self._longest = max(map(len, self._forms))
+            self._pattern = re.compile(_trie(self._forms))
             self._stale = False
 
     def _found(self, content: bytes) -> list[Interval]:
         """Where secrets lie; those that overlap are one."""
         self._compile()
         merged: list[Interval] = []
-        for match in self._pattern.finditer(content) if self._pattern else ():
-            start, end = match.span(1)
-            if merged and start < merged[-1][1]:
-                merged[-1] = (merged[-1][0], max(end, merged[-1][1]))
-            else:
-                merged.append((start, end))
+        if self._pattern is None:
+            return merged
+        grams = self._grams
+        for start in [i for i in range(len(content) - SHORTEST + 1) if content[i : i + SHORTEST] in grams]:
+            match = self._pattern.match(content, start)
+            if match and merged and start < merged[-1][1]:
+                merged[-1] = (merged[-1][0], max(match.end(), merged[-1][1]))
+            elif match:
+                merged.append(match.span())
         return merged
 
     def _open_from(self, content: bytes) -> int:
         """Where the longest end of `content` begins that could still become a secret."""
         self._compile()
-        longest = max(map(len, self._forms), default=1)
-        firsts = {form[0] for form in self._forms}
-        for start in range(max(0, len(content) - longest + 1), len(content)):
-            if content[start] in firsts:
-                end = content[start:]
-                at = bisect_left(self._forms, end)
-                at += at < len(self._forms) and self._forms[at] == end  # a longer one may follow it
-                if at < len(self._forms) and self._forms[at].startswith(end):
-                    return start
+        for start in range(max(0, len(content) - self._longest + 1), len(content)):
+            gram = content[start : start + SHORTEST]
+            if len(gram) == SHORTEST and gram not in self._grams:
+                continue
+            end = content[start:]
+            at = bisect_left(self._forms, end)
+            at += at < len(self._forms) and self._forms[at] == end  # a longer one may follow it
+            if at < len(self._forms) and self._forms[at].startswith(end):
+                return start
         return len(content)
 
 

@@ -52,10 +52,11 @@ class Store:
     @classmethod
     def open(cls, path: Path, read_only: bool = False) -> Store:
         """Raises StoreError: network file system, no rights, no space, damage, a newer version."""
-        store = cls(Database.open(path, read_only))
+        database = Database.open(path, read_only)
+        store = cls(database)
         try:
             store._check_counts()
-            if store.torn:
+            if database.doubt:
                 store.check()
         except BaseException:
             store.close()

@@ -21,10 +21,14 @@ Sum = tuple[int, int]
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """At most one of: `torn`, the last transaction never reached the disk whole; `damage`, whole ones lie behind."""
+    """At most one of: `torn`, the last transaction never reached the disk whole; `damage`, whole ones lie behind.
+
+    `doubt`: it is more than one write that a kill cut short, so all the rest should be looked at too.
+    """
 
     torn: str = ""
     damage: str = ""
+    doubt: bool = True
 
 
 CLEAN = Finding()
@@ -75,7 +79,7 @@ def _frames_from(frames: list[Frame], salt: bytes, order: str, running: Sum, exc
         if _whole_behind(frames[at:], salt, order):
             return Finding(damage=f"frame {at + 1} of its write-ahead log doesn't verify, whole ones lie behind it")
         return CLEAN if frame.salt != salt else Finding(torn=f"frame {at + 1} of {len(frames)} doesn't verify")
-    return Finding(torn=f"{excess} bytes of a frame") if excess else CLEAN
+    return Finding(torn=f"{excess} bytes of a frame", doubt=False) if excess else CLEAN
 
 
 def _whole_behind(frames: list[Frame], salt: bytes, order: str) -> bool:

@@ -1,0 +1,146 @@
+"""Runs and releases as people ask for them, made of events alone."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ciflow.model import Event
+from ciflow.store import Holder, Release, Store, history, summaries, summary
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    with Store.open(tmp_path / "store") as opened:
+        yield opened
+
+
+class Teller:
+    """Appends events one a second."""
+
+    def __init__(self, store: Store) -> None:
+        self.store, self.at = store, 1000.0
+
+    def __call__(self, run: str, kind: str, play: str = "", **data: Any) -> None:
+        self.at += 1
+        self.store.append([Event(kind=kind, run=run, at=self.at, play=play, data=data)])
+
+
+@pytest.fixture
+def tell(store: Store) -> Teller:
+    return Teller(store)
+
+
+def begin(tell: Teller, run: str, holder: Holder | None = None) -> None:
+    data = (holder or Holder.me(run, "ada", "ciflow apply")).to_data()
+    tell(run, "run_started", playbook="release.yml", who="ada", check=False, holder=data)
+
+
+@pytest.mark.parametrize(
+    ("code", "state", "resumable"),
+    [(0, "ok", False), (2, "ok", False), (1, "failed", True), (4, "failed", True), (5, "failed", True),
+     (7, "rolled_back", False), (8, "paused", True), (130, "interrupted", True), (143, "interrupted", True)],
+)  # fmt: skip
+def test_a_run_s_state_is_read_from_how_it_ended(
+    store: Store, tell: Teller, code: int, state: str, resumable: bool
+) -> None:
+    begin(tell, "R-1")
+    tell("R-1", "run_ended", exit=code, result="It ended.")
+    found = summary(store, "R-1")
+    assert found and (found.state, found.exit, found.resumable) == (state, code, resumable)
+    assert (found.started, found.ended, found.playbook, found.who) == (1001.0, 1002.0, "release.yml", "ada")
+
+
+def test_a_run_without_an_end_runs_as_long_as_its_process_does(store: Store, tell: Teller) -> None:
+    code = (
+        "import sys; from ciflow.store import Holder\n"
+        "h = Holder.me('R-2', 'bob', 'x'); print(h.pid, h.start, flush=True); sys.stdin.read()"
+    )
+    other = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert other.stdout
+    pid, start = other.stdout.readline().split()
+    mine = Holder.me("R-2", "bob", "x")
+    begin(tell, "R-1")
+    begin(tell, "R-2", Holder("R-2", "bob", "x", mine.host, mine.machine, int(pid), start))
+    assert [(s.run, s.state) for s in summaries(store)] == [("R-2", "running"), ("R-1", "running")]
+    other.kill()
+    other.communicate()
+    assert [(s.run, s.state, s.resumable) for s in summaries(store)] == [
+        ("R-2", "interrupted", True), ("R-1", "running", False),
+    ]  # fmt: skip
+
+
+def test_a_run_on_another_machine_is_running_while_it_holds_its_lock(store: Store, tell: Teller) -> None:
+    far = Holder("R-1", "bob", "x", "ci-7", "another machine", 1, "1")
+    begin(tell, "R-1", far)
+    lease = store.locks.acquire("project", far)
+    found = summary(store, "R-1")
+    assert found and found.state == "running"
+    store.locks.release(lease)
+    found = summary(store, "R-1")
+    assert found and found.state == "interrupted"
+
+
+def test_a_resumed_run_is_running_again(store: Store, tell: Teller) -> None:
+    begin(tell, "R-1")
+    tell("R-1", "run_ended", exit=8, result="Paused.")
+    tell("R-1", "run_resumed", holder=Holder.me("R-1", "ada", "ciflow resume").to_data())
+    found = summary(store, "R-1")
+    assert found and (found.state, found.exit, found.ended) == ("running", None, 0.0)
+    assert summary(store, "R-77") is None
+
+
+def release(tell: Teller, run: str, version: str, slot: str, weights: tuple[int, ...], end: str = "good") -> None:
+    begin(tell, run)
+    live = "a" if slot == "b" else "b"
+    tell(run, "canary_started", "roll", service="shield", version=version, slot=slot, live=live, token=3, steps=weights)
+    for weight in weights:
+        share = weight if slot == "b" else 10_000 - weight
+        tell(run, "dial", "roll", share=share, slot=slot, weight=weight, verified=True, token=3)
+        tell(run, "canary_state", "roll", state="holding", weight=weight)
+    tell(run, "canary_state", "roll", state=end)
+
+
+def brief(rows: list[Release]) -> list[tuple[str, str, int, str, bool]]:
+    return [(r.version, r.slot, r.share, r.state, bool(r.observed_good)) for r in rows]
+
+
+def test_the_history_of_a_service_follows_the_dial(store: Store, tell: Teller) -> None:
+    release(tell, "R-1", "1.3.2", "a", (10_000,))
+    assert brief(history(store, "shield")) == [("1.3.2", "a", 10_000, "good", True)]
+    release(tell, "R-2", "1.4.0", "b", (100, 500), "holding")
+    assert brief(history(store, "shield")) == [
+        ("1.4.0", "b", 500, "holding", False), ("1.3.2", "a", 9_500, "live", True),
+    ]  # fmt: skip
+    tell("R-2", "dial", "roll", share=10_000, slot="b", weight=10_000, token=3)
+    tell("R-2", "canary_state", "roll", state="baking")
+    at = tell.at
+    rows = history(store, "shield")
+    assert brief(rows) == [("1.4.0", "b", 10_000, "baking", False), ("1.3.2", "a", 0, "warm", True)]
+    assert [r.since for r in rows] == [at - 1, at - 1]
+    assert [r.who for r in rows] == ["ada", "ada"]
+
+
+def test_a_rollback_gives_all_back_to_the_version_before(store: Store, tell: Teller) -> None:
+    release(tell, "R-1", "1.3.2", "a", (10_000,))
+    release(tell, "R-2", "1.4.0", "b", (100, 10_000))
+    tell("R-3", "rollback", service="shield", **{"from": "1.4.0", "to": "1.3.2"}, who="bob", reason="slow", took=0.4)
+    assert brief(history(store, "shield")) == [
+        ("1.4.0", "b", 0, "rolled_back", True), ("1.3.2", "a", 10_000, "live", True),
+    ]  # fmt: skip
+    assert history(store, "nothing") == []
+
+
+def test_a_canary_that_turned_back_leaves_stable_with_all(store: Store, tell: Teller) -> None:
+    release(tell, "R-1", "1.3.2", "a", (10_000,))
+    release(tell, "R-2", "1.4.0", "b", (100,), "rolling_back")
+    tell("R-2", "dial", "roll", share=0, slot="b", weight=0, token=3)
+    tell("R-2", "canary_state", "roll", state="rolled_back")
+    assert brief(history(store, "shield")) == [
+        ("1.4.0", "b", 0, "rolled_back", False), ("1.3.2", "a", 10_000, "live", True),
+    ]  # fmt: skip
