@@ -1,14 +1,166 @@
-"""Checks over a whole playbook, before anything runs."""
+"""Checks over a whole playbook before anything runs. Where it can't be sure, it is silent."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from difflib import get_close_matches
 from typing import Any
 
+from ciflow.lang import template
 from ciflow.lang.inventory import Inventory
+from ciflow.lang.known import Known, known_names
+from ciflow.lang.names import templates_in
+from ciflow.lang.roles import flat
 from ciflow.lang.sources import Sources
-from ciflow.model import Playbook
+from ciflow.lang.undefined import Undefined
+from ciflow.lang.used_files import check_files
+from ciflow.model import Play, Playbook, Task, Template
 
 
 def check(playbook: Playbook, inventory: Inventory, extra: Mapping[str, Any], sources: Sources) -> None:
     """Faults that show only over the whole; they go to `sources.findings`."""
+    known = known_names(playbook, inventory, extra, sources)
+    _templates(playbook, inventory, sources)
+    for play in playbook.plays:
+        _hosts(play, playbook, inventory, sources)
+        _handlers(play, sources)
+        _registers(play, sources)
+    used = check_files(playbook, sources)
+    Undefined(playbook, known, sources).check(used)
+    _role_arguments(known, sources)
+
+
+def tasks_of(play: Play) -> list[Task]:
+    """Every task of a play: its own, its handlers, and those of its canary."""
+    canary = play.canary
+    return flat(play.tasks) + list(play.handlers) + (flat(canary.verify + canary.retire) if canary else [])
+
+
+def values_of(task: Task) -> Iterator[Any]:
+    """Everything in a task that may hold a template."""
+    yield from (task.name, task.args, task.when, task.vars, task.environment, task.notify, task.params)
+    yield from (task.changed_when, task.failed_when, task.until, task.retries, task.delay, task.delegate_to)
+    yield from (task.become.enabled, task.become.user, task.ignore_errors, task.run_once, task.no_log, task.timeout)
+    if task.loop is not None:
+        yield from (task.loop.items, task.loop.label)
+
+
+def _templates(playbook: Playbook, inventory: Inventory, sources: Sources) -> None:
+    """Syntax of every template, each once."""
+    seen: set[int] = set()
+    for value in _values(playbook, inventory):
+        for one in templates_in(value):
+            if id(one) not in seen:
+                seen.add(id(one))
+                sources.findings.items.extend(template.check(one))
+
+
+def _values(playbook: Playbook, inventory: Inventory) -> Iterator[Any]:
+    yield playbook.vars
+    for host in inventory.hosts:
+        yield host.vars
+    for play in playbook.plays:
+        yield from (play.vars, play.name, play.hosts, play.when, play.outputs, play.vars_files, play.matrix)
+        yield from (play.role_defaults, play.role_vars, play.serial)
+        yield [(one.name, one.path) for one in play.artifacts]
+        if play.approval is not None:
+            yield play.approval.prompt
+        if play.canary is not None:
+            yield from (play.canary.service, play.canary.version, play.canary.router[1], play.canary.slots)
+        for task in tasks_of(play):
+            yield from values_of(task)
+
+
+# --- hosts, handlers, registers ------------------------------------------------------------------------
+
+
+def _hosts(play: Play, playbook: Playbook, inventory: Inventory, sources: Sources) -> None:
+    """A pattern that names nobody. Groups may still be made by tasks, so then it is silent."""
+    makers = {"add_host", "group_by", "include_tasks", "include_role"}
+    if any(task.module in makers for one in playbook.plays for task in tasks_of(one)):
+        return
+    pattern = ",".join(map(str, play.hosts)) if isinstance(play.hosts, list) else play.hosts
+    if not isinstance(pattern, str) or any(templates_in(play.hosts)):
+        return
+    for name in inventory.unknown(pattern):
+        near = get_close_matches(name, [*inventory.groups, *(host.name for host in inventory.hosts)], n=1)
+        sources.findings.warning("CF0602", f"`{name}` is no host and no group of the inventory", play.span,
+                                 label=f"did you mean `{near[0]}`?" if near else "the play runs nowhere")  # fmt: skip
+
+
+def _handlers(play: Play, sources: Sources) -> None:
+    """Notified names without a handler, handlers that nobody notifies."""
+    tasks = tasks_of(play)
+    dynamic = bool(sources.lost) or any(task.module in ("include_role", "include_tasks") for task in tasks)
+    names: dict[str, Task] = {}
+    for handler in play.handlers:
+        names |= {name: handler for name in (*handler.listen, handler.name) if isinstance(name, str)}
+    notified: set[str] = set()
+    unsure = dynamic or any(isinstance(handler.name, Template) for handler in play.handlers)
+    for task in tasks:
+        for name in task.notify:
+            if isinstance(name, Template):
+                unsure = True
+            elif name in names:
+                notified.add(name)
+            elif not unsure:
+                near = get_close_matches(str(name), names, n=1)
+                span = task.spans.get("notify") or task.span
+                sources.findings.error("CF0501", f"no handler is named `{name}`", span,
+                                       label=f"did you mean `{near[0]}`?" if near else "")  # fmt: skip
+    if unsure:
+        return
+    used = {id(names[name]) for name in notified}
+    for handler in play.handlers:
+        if id(handler) not in used and not handler.role:
+            sources.findings.warning("CF0502", f"nobody notifies the handler `{handler.name}`", handler.span)
+
+
+def _registers(play: Play, sources: Sources) -> None:
+    """Two tasks that set one register: a skipped one sets it as well, so the second hides the first."""
+    first: dict[str, Task] = {}
+    for task in flat(play.tasks):
+        if not task.register:
+            continue
+        earlier = first.setdefault(task.register, task)
+        if earlier is not task and task.when and earlier.when:
+            sources.findings.hint(
+                "CF0503", f"`{task.register}` is set by another task too", task.spans.get("register") or task.span,
+                label=f"line {earlier.span.line}; a skipped task sets its register as well",
+            )  # fmt: skip
+
+
+# --- argument_specs ------------------------------------------------------------------------------------
+
+_KINDS = {"str": "text", "int": "integer", "bool": "boolean", "list": "list", "dict": "dict", "path": "path",
+          "float": "float"}  # fmt: skip
+
+
+def _role_arguments(known: Known, sources: Sources) -> None:
+    """What a role says it takes, against what it is given as far as that can be seen."""
+    for call in sources.role_calls:
+        options = (call.specs.get(call.entry) or {}).get("options") or {}
+        for name, rules in options.items():
+            given = next((values for values in call.given if name in values), None)
+            if given is not None:
+                _role_argument(name, rules or {}, given, call.role, sources)
+            elif (rules or {}).get("required") and name not in known:
+                sources.findings.error("CF0404", f"the role {call.role} needs `{name}`", call.span,
+                                       label=str((rules or {}).get("description", ""))[:80])  # fmt: skip
+
+
+def _role_argument(name: str, rules: Mapping[str, Any], given: Mapping[str, Any], role: str, sources: Sources) -> None:
+    from ciflow.lang.kinds import fit
+
+    value = given[name]
+    span = getattr(given, "spans", {}).get(name)
+    if any(templates_in(value)):
+        return
+    try:
+        made = fit(_KINDS.get(str(rules.get("type", "str")), "any"), value, literal=False)
+    except ValueError as error:
+        sources.findings.error("CF0404", f"`{name}` of the role {role}: {error}", span)
+        return
+    if rules.get("choices") and made not in rules["choices"]:
+        allowed = ", ".join(map(str, rules["choices"]))
+        sources.findings.error("CF0404", f"`{name}` of the role {role} is one of {allowed}", span)

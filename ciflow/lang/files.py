@@ -29,6 +29,10 @@ class Files:
     def frozen(cls, snapshot: Mapping[str, bytes]) -> Files:
         return cls(snapshot)
 
+    @property
+    def is_frozen(self) -> bool:
+        return self._frozen is not None
+
     def read(self, path: str) -> bytes:
         """The file's bytes. Raises Invalid (CF0001) where it can't be read."""
         if path in self._read:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import replace
+from difflib import get_close_matches
+from itertools import pairwise
 from typing import Any
 
 from ciflow.diagnostics import Findings, Invalid
@@ -45,6 +47,7 @@ def read_playbook(path: str, sources: Sources) -> Playbook | None:
     plays_place, whole = reader.parts(document)
     with sources.inside(path, "", None):
         plays = reader.plays(plays_place)
+    reader.check_needs(plays)
     if not plays and not sources.findings.errors:
         sources.findings.error("CF0113", "this playbook has no plays", document.span)
     name = whole.value.get("name") if whole else None
@@ -60,7 +63,7 @@ class PlaybookReader:
         self.sources = sources
         self.findings: Findings = sources.findings
         self._ids: dict[str, Play] = {}
-        self.roles_of: dict[str, Roles] = {}  # by play id
+        self._needs: dict[str, Place] = {}  # where each play says what it needs, by id
 
     def parts(self, document: Place) -> tuple[Place | None, Place | None]:
         """The list of plays, and the mapping that it stands in, if any."""
@@ -123,6 +126,48 @@ class PlaybookReader:
         return replace(play, vars=merged, tags=play.tags | more, when=when + play.when,
                        tasks=_tagged(play.tasks, more), handlers=play.handlers)  # fmt: skip
 
+    # --- needs -------------------------------------------------------------------------------------------
+
+    def check_needs(self, plays: list[Play]) -> None:
+        """Names in `needs` that are no play, and plays that wait for themselves."""
+        ids = {play.id: play.id for play in plays} | {play.name: play.id for play in plays}
+        waits: dict[str, list[str]] = {}
+        for play in plays:
+            for number, name in enumerate(play.needs or ()):
+                if name in ids:
+                    waits.setdefault(play.id, []).append(ids[name])
+                    continue
+                near = get_close_matches(name, ids, n=1)
+                span = self._needs[play.id].at(number).span
+                self.findings.error("CF0301", f"`needs` names a play that is not there: `{name}`", span,
+                                    label=f"did you mean `{near[0]}`?" if near else "")  # fmt: skip
+        self._check_cycles(plays, waits)
+
+    def _check_cycles(self, plays: list[Play], waits: dict[str, list[str]]) -> None:
+        """Plays are taken away as soon as all they need is; what is left waits for itself (Kahn 1962)."""
+        left = {play.id: set(waits.get(play.id, ())) for play in plays}
+        names = {play.id: play.name for play in plays}
+        for before, play in pairwise(plays):
+            if play.needs is None:
+                left[play.id].add(before.id)
+        while ready := [id for id, needed in left.items() if not needed & left.keys()]:
+            for id in ready:
+                del left[id]
+        chain = self._cycle(left)
+        if chain:
+            words = " -> ".join(f"`{names[id]}`" for id in chain)
+            span = next((self._needs[id].span for id in chain if id in self._needs), None)
+            self.findings.error("CF0302", f"plays need each other: {words}", span)
+
+    def _cycle(self, left: dict[str, set[str]]) -> list[str]:
+        """One cycle among plays that wait, first and last the same."""
+        chain: list[str] = []
+        at = next(iter(left), "")
+        while at and at not in chain:
+            chain.append(at)
+            at = next((id for id in left[at] if id in left), "")
+        return [*chain[chain.index(at) :], at] if at else []
+
     # --- one play ----------------------------------------------------------------------------------------
 
     def _play(self, place: Place) -> Play:
@@ -141,7 +186,8 @@ class PlaybookReader:
         canary = read_canary(place, reader, above, self.findings)
         name = str(getattr(value.get("name"), "source", value.get("name")) or _hosts_text(value.get("hosts")))
         id = self._id(place, name)
-        self.roles_of[id] = roles
+        if value.get("needs") is not None:
+            self._needs[id] = fields["needs"]
         basic = Play(id, name, value.get("hosts"), place.span, nodes, (*roles.handlers, *handlers))
         if broken:
             return basic

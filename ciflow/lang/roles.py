@@ -8,12 +8,12 @@ from difflib import get_close_matches
 from typing import Any
 
 from ciflow.diagnostics import Span
-from ciflow.lang.inherit import Inherited, conditions, extend, tags
+from ciflow.lang.inherit import Inherited, extend
 from ciflow.lang.place import Place
 from ciflow.lang.schema import check_part
 from ciflow.lang.scope import Level, Vars
 from ciflow.lang.shipped import shipped
-from ciflow.lang.sources import Sources, join
+from ciflow.lang.sources import RoleCall, Sources, join
 from ciflow.lang.tasks import TaskReader
 from ciflow.model import EMPTY, Block, Node, Task, Template
 
@@ -45,7 +45,6 @@ class Roles:
     reader: TaskReader
     handlers: list[Task] = field(default_factory=list)
     used: dict[str, Role] = field(default_factory=dict)
-    calls: list[tuple[Role, str, Inherited, Span | None]] = field(default_factory=list)  # role, entry point, ..
     _ran: set[str] = field(default_factory=set)
 
     @property
@@ -114,7 +113,7 @@ class Roles:
             before = self.listed(role.dependencies, own, path, "dependencies")
             inside = self._inside(role, own)
             self._add_handlers(role, inside, path)
-            self.calls.append((role, entry.removesuffix(".yml").removesuffix(".yaml"), inside, span))
+            self._call(role, entry, inside, span)
             file = self._main(role.path, "tasks", entry)
             if file is None and entry != "main":
                 self.sources.findings.error("CF0402", f"the role {role.name} has no tasks/{entry}.yml", span)
@@ -122,6 +121,12 @@ class Roles:
                 return before
             document = self.sources.document(file)
             return before + (self.reader.nodes(document, inside, path, "tasks") if document is not None else ())
+
+    def _call(self, role: Role, entry: str, inside: Inherited, span: Span | None) -> None:
+        if role.specs:
+            given = (*inside.params[::-1], *inside.vars[::-1], *inside.defaults[::-1])
+            name = entry.removesuffix(".yml").removesuffix(".yaml")
+            self.sources.role_calls.append(RoleCall(role.name, name, role.specs, given, span))
 
     def _inside(self, role: Role, own: Inherited) -> Inherited:
         depended = [self.used[name] for name in self._depended(role) if name in self.used]
@@ -221,6 +226,3 @@ def flat(nodes: tuple[Node, ...]) -> list[Task]:
         else:
             found.append(node)
     return found
-
-
-__all__ = ["Role", "Roles", "conditions", "flat", "tags"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -14,6 +14,17 @@ from ciflow.lang.scope import Level, Vars
 from ciflow.lang.yamltext import BOOLEANS_1_1, parse
 
 
+@dataclass(frozen=True, slots=True)
+class RoleCall:
+    """One use of a role: which entry point, with what (nearest first), where."""
+
+    role: str
+    entry: str
+    specs: Mapping[str, Any]
+    given: tuple[Mapping[str, Any], ...]
+    span: Span | None
+
+
 @dataclass(slots=True)
 class Sources:
     """Files, findings, and where roles are looked for. `folder` is the playbook's."""
@@ -23,6 +34,8 @@ class Sources:
     roles_path: tuple[str, ...] = ()
     findings: Findings = field(default_factory=Findings)
     dynamic: bool = False  # read while the run is under way: what is unknown now stays unknown
+    role_calls: list[RoleCall] = field(default_factory=list)
+    lost: list[Place] = field(default_factory=list)  # tasks so faulty that they are not in the model
     _parsed: dict[str, Place | None] = field(default_factory=dict)
     _open: list[str] = field(default_factory=list)
 

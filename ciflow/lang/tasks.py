@@ -80,6 +80,7 @@ class TaskReader:
         found = self._module(place)
         if found is None:
             check_part("task", place, self.findings, ignore=self._foreign(place))
+            self.sources.lost.append(place)
             return ()
         module, written, args_place, args = found
         check_part("task", place, self.findings, ignore=frozenset({written}) | self._loops(place))
@@ -95,6 +96,7 @@ class TaskReader:
             where = _Where(place, args_place, written)
             args = {**check_module(module, plain, where, self.findings), **{key: args[key] for key in keys}}
         if len(self.findings.errors) > before:
+            self.sources.lost.append(place)
             return ()
         return (self._built(place, module, args, spans, above, path),)
 

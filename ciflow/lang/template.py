@@ -19,7 +19,7 @@ from jinja2.runtime import Context, StrictUndefined, Undefined
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 from jinja2.utils import missing
 
-from ciflow.diagnostics import Invalid, Span
+from ciflow.diagnostics import Diagnostic, Invalid, Span
 from ciflow.lang import faults
 from ciflow.lang.filters import FILTERS, SCOPED_FILTERS
 from ciflow.lang.lookups import GLOBALS, lookup, query
@@ -173,7 +173,9 @@ def _parse(source: str, expression: bool) -> tuple[nodes.Template, nodes.Expr | 
     if not parser.stream.eos:
         got = parser.stream.current
         raise jinja2.TemplateSyntaxError(f"unexpected '{got.value}'", got.lineno)
-    return nodes.Template([nodes.Output([found], lineno=1)], lineno=1), found
+    tree = nodes.Template([nodes.Output([found], lineno=1)], lineno=1)
+    tree.set_environment(environment())
+    return tree, found
 
 
 @functools.lru_cache(maxsize=16_384)
@@ -336,59 +338,47 @@ def _tokens(source: str, expression: bool) -> list[tuple[int, int, str, str]]:
 # --- looking without running ---------------------------------------------------------------------------
 
 
-def check(template: Template) -> list[Any]:
+def check(template: Template) -> list[Diagnostic]:
     """Faults that show without running: syntax, unknown filters and tests."""
     try:
-        _compile(template.source, template.expression)
-    except jinja2.TemplateError as error:
-        tokens = _tokens(template.source, template.expression)
-        place = faults.Within(template.source, template.span, template.marks, tokens)
-        return [faults.syntax(place, error.message or "", getattr(error, "lineno", 1), _known())]
+        tree, _ = _parse(template.source, template.expression)
+        for node in tree.find_all((nodes.Filter, nodes.Test)):
+            kind, known = (
+                ("filter", environment().filters) if isinstance(node, nodes.Filter) else ("test", environment().tests)
+            )
+            if node.name not in known:
+                raise jinja2.TemplateAssertionError(f"No {kind} named '{node.name}'.", node.lineno)
+    except jinja2.TemplateSyntaxError as error:
+        place = faults.Within(
+            template.source, template.span, template.marks, _tokens(template.source, template.expression)
+        )
+        return [faults.syntax(place, error.message or "", error.lineno, _known())]
     return []
 
 
 @functools.lru_cache(maxsize=16_384)
-def _names(source: str, expression: bool) -> tuple[frozenset[str], frozenset[str]]:
-    tree, _ = _parse(source, expression)
-    free = meta.find_undeclared_variables(tree) - set(environment().globals) - {"omit"}
-    return frozenset(free), frozenset(_guarded(tree))
+def syntax_tree(source: str, expression: bool) -> tuple[nodes.Template, frozenset[str]] | None:
+    """The tree and the names of variables that the template reads; None where it can't be parsed."""
+    try:
+        tree, _ = _parse(source, expression)
+        return tree, frozenset(_read_by(tree) - set(environment().globals) - {"omit"})
+    except jinja2.TemplateError:
+        return None
+
+
+def _read_by(tree: nodes.Template) -> set[str]:
+    if all(isinstance(node, nodes.Output) for node in tree.body):  # nothing is assigned: each name is read
+        return {node.name for node in tree.find_all(nodes.Name)}
+    return meta.find_undeclared_variables(tree)
 
 
 def free_names(template: Template) -> frozenset[str]:
-    """Variables the template reads. Raises nothing: a template that can't be parsed has none."""
-    try:
-        return _names(template.source, template.expression)[0]
-    except jinja2.TemplateError:
-        return frozenset()
+    """Variables the template reads, whatever comes of them. One that can't be parsed reads none."""
+    found = syntax_tree(template.source, template.expression)
+    return found[1] if found else frozenset()
 
 
-def guarded_names(template: Template) -> frozenset[str]:
-    """Those of them that may be undefined: under `default`, `is defined`, `is undefined`, .."""
-    try:
-        return _names(template.source, template.expression)[1]
-    except jinja2.TemplateError:
-        return frozenset()
-
-
-def _guarded(tree: nodes.Template) -> Iterator[str]:
-    for node in tree.find_all((nodes.Filter, nodes.Test)):
-        wanted = (
-            ("default", "d", "mandatory", "type_debug", "ternary")
-            if isinstance(node, nodes.Filter)
-            else ("defined", "undefined")
-        )
-        inner: Any = getattr(node, "node", None)
-        if node.name.rsplit(".", 1)[-1] in wanted:
-            for name in inner.find_all(nodes.Name) if inner is not None else ():
-                yield name.name
-            if isinstance(inner, nodes.Name):
-                yield inner.name
-
-
-def token_span(template: Template, name: str) -> Span:
-    """Where `name` stands in the template."""
-    tokens = _tokens(template.source, template.expression)
-    return faults.Within(template.source, template.span, template.marks, tokens).name(name, True)
-
-
-__all__ = ["MISSING", "OMIT", "check", "evaluate", "free_names", "guarded_names", "render", "render_text"]
+def name_span(template: Template, name: str) -> Span:
+    """Where the template reads the variable `name`."""
+    place = faults.Within(template.source, template.span, template.marks, _tokens(template.source, template.expression))
+    return place.name(name, True)

@@ -1,0 +1,115 @@
+"""Every name that a playbook, its inventory and ciflow itself may define."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from ciflow.lang.inventory import Inventory
+from ciflow.lang.roles import flat
+from ciflow.lang.schema import module_schema
+from ciflow.lang.sources import Sources, join
+from ciflow.model import Play, Playbook, Task, Template
+
+MAGIC = frozenset({
+    "inventory_hostname", "inventory_hostname_short", "groups", "group_names", "hostvars", "play_hosts", "role_name",
+    "role_path", "role_names", "playbook_dir", "inventory_dir", "inventory_file", "omit", "item", "vars", "environment",
+    "git", "run", "matrix", "slot", "release", "plays", "services", "template_path", "template_fullpath",
+    "template_host", "template_uid", "template_run_date", "template_destpath", "template_mtime",
+})  # fmt: skip
+_FACT_PREFIXES = ("ansible_", "getent_", "facter_", "ohai_")
+
+
+@dataclass(slots=True)
+class Known:
+    """Names, and of each its values as far as they stand in a file. `open`: any other name may exist as well."""
+
+    values: dict[str, list[tuple[Any, str]]] = field(default_factory=dict)
+    open: bool = False
+
+    def __contains__(self, name: str) -> bool:
+        return self.open or name in self.values or name in MAGIC or name.startswith(_FACT_PREFIXES)
+
+    def add(self, values: Mapping[Any, Any], owner: str) -> None:
+        for name, value in values.items():
+            if isinstance(name, Template):
+                self.open = True
+            else:
+                self.values.setdefault(name, []).append((value, owner))
+
+    def learn(self, *names: str) -> None:
+        """Names whose values are only known when the run gets there."""
+        for name in names:
+            self.values.setdefault(name, []).append((None, ""))
+
+
+def known_names(playbook: Playbook, inventory: Inventory, extra: Mapping[str, Any], sources: Sources) -> Known:
+    """What may be defined anywhere in the playbook; order is not looked at."""
+    known = Known()
+    known.add(playbook.vars, "playbook")
+    known.add(dict.fromkeys(extra), "extra")
+    for host in inventory.hosts:
+        known.learn(*host.vars)
+    for play in playbook.plays:
+        _of_play(play, known, sources)
+    for place in sources.lost:
+        known.learn(str(place.value.get("register")))
+        known.open |= any(_short(key) in _TELLING for key in place.value)
+    return known
+
+
+_TELLING = frozenset(
+    {"set_fact", "include_vars", "include_role", "include_tasks", "import_role", "import_tasks", "add_host"}
+)
+
+
+def _short(key: Any) -> str:
+    return str(key).rpartition(".")[2]
+
+
+def _of_play(play: Play, known: Known, sources: Sources) -> None:
+    known.add(play.vars, "play")
+    for values in (*play.role_defaults, *play.role_vars):
+        known.add(values, "role")
+    for file in play.vars_files:
+        _vars_file(file, known, sources)
+    if play.canary is not None:
+        for values in play.canary.slots.values():
+            known.add(values, "slot") if isinstance(values, Mapping) else None
+    nodes = play.tasks + play.handlers + ((play.canary.verify + play.canary.retire) if play.canary else ())
+    for task in flat(nodes):
+        known.learn(*_told(task, known))
+
+
+def _vars_file(file: Any, known: Known, sources: Sources) -> None:
+    if not isinstance(file, str):
+        known.open = True
+        return
+    path = sources.first([join(sources.folder or ".", file), join(sources.folder, f"vars/{file}")])
+    document = sources.document(path) if path else None
+    if path is None:
+        sources.findings.error("CF0402", f"the file {file} of `vars_files` is not found", None)
+    elif document is not None:
+        known.add(sources.variables(document, path), path)
+
+
+def _told(task: Task, known: Known) -> Iterator[str]:
+    """Names that a task defines for itself or for what comes after it."""
+    if task.register:
+        yield task.register
+    if task.loop is not None:
+        yield task.loop.var
+        if task.loop.index_var:
+            yield task.loop.index_var
+    for values in (*task.vars, *task.params, *task.defaults):
+        yield from (name for name in values if isinstance(name, str))
+    if task.module in ("set_fact", "add_host"):
+        known.open |= any(not isinstance(name, str) or name == "" for name in task.args)
+        yield from (name for name in task.args if isinstance(name, str))
+    elif (
+        task.module in ("include_vars", "include_role", "include_tasks")
+        or "" in task.args
+        or (task.module != "setup" and "ansible_facts" in module_schema(task.module).returns)
+    ):
+        known.open = True

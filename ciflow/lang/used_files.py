@@ -1,0 +1,91 @@
+"""Files on the controller that tasks use: they must be there, and templates among them must parse."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from difflib import get_close_matches
+
+from ciflow.diagnostics import Span
+from ciflow.lang import template
+from ciflow.lang.roles import flat
+from ciflow.lang.sources import Sources, join
+from ciflow.model import Play, Playbook, Task, Template
+
+_FOLDERS = {"template": "templates", "copy": "files", "script": "files"}
+_OWN_SYNTAX = ("block_start_string", "variable_start_string", "comment_start_string")
+
+
+def check_files(playbook: Playbook, sources: Sources) -> dict[int, Template]:
+    """Missing sources and faulty `.j2` files; gives the templates that tasks render, by the task's id().
+
+    A file that an earlier task may make on the controller is not missed. A snapshot holds only what was read, so
+    there nothing is missed either.
+    """
+    found: dict[int, Template] = {}
+    made = sources.files.is_frozen
+    for task, on_controller in _tasks(playbook):
+        name = _source(task)
+        if name is not None:
+            path = sources.first(_candidates(name, task, sources))
+            if path is None:
+                if not made and not any(sources.files.is_dir(one) for one in _candidates(name, task, sources)):
+                    _missing(name, task, sources)
+            elif task.module == "template" and not any(key in task.args for key in _OWN_SYNTAX):
+                found[id(task)] = _template(path, sources)
+        made = made or on_controller or task.module == "fetch"
+    return found
+
+
+def _tasks(playbook: Playbook) -> Iterator[tuple[Task, bool]]:
+    """Every task in order, and whether it may write on the controller."""
+    for play in playbook.plays:
+        canary = play.canary
+        local = _is_local(play)
+        for task in flat(play.tasks + play.handlers + ((canary.verify + canary.retire) if canary else ())):
+            yield task, local or task.delegate_to is not None
+
+
+def _is_local(play: Play) -> bool:
+    named = str(play.hosts) in ("localhost", "127.0.0.1")
+    return named or any(values.get("ansible_connection") == "local" for values in play.role_defaults)
+
+
+def _source(task: Task) -> str | None:
+    """The source as written; None where there is none, or it is only known later."""
+    if task.module not in _FOLDERS or task.args.get("remote_src") not in (None, False):
+        return None
+    source = task.args.get("cmd") if task.module == "script" else task.args.get("src")
+    if not isinstance(source, str) or not source:
+        return None
+    return source.split()[0] if task.module == "script" else source
+
+
+def _candidates(name: str, task: Task, sources: Sources) -> list[str]:
+    if name.startswith(("/", "~")):
+        return [name]
+    folder = _FOLDERS[task.module]
+    beside = task.span.file.rpartition("/")[0] or "."
+    bases = [base for base in (task.role_path, task.base, beside, sources.folder or ".") if base]
+    return list(dict.fromkeys(join(base, below + name) for base in bases for below in (f"{folder}/", "")))
+
+
+def _missing(name: str, task: Task, sources: Sources) -> None:
+    paths = _candidates(name, task, sources)
+    near = get_close_matches(name, [one for path in paths for one in sources.files.list(path.rpartition("/")[0])], n=1)
+    span = task.spans.get("cmd" if task.module == "script" else "src") or task.span
+    sources.findings.error(
+        "CF0403", f"the file {name} is not found", span, label=f"did you mean `{near[0]}`?" if near else "",
+        help="looked for " + ", ".join(paths),
+    )  # fmt: skip
+
+
+def _template(path: str, sources: Sources) -> Template:
+    """The file as one Template, checked for syntax once."""
+    text = sources.files.read(path).decode("utf-8", "replace")
+    if text.startswith("#jinja2:"):
+        return Template("", Span(path, 1, 1))
+    marks = ((0, 1, 1), *((match.end(), number, 1) for number, match in enumerate(re.finditer("\n", text), 2)))
+    one = Template(text, Span(path, 1, 1), marks=marks)
+    sources.findings.items.extend(template.check(one))
+    return one
