@@ -99,6 +99,8 @@ class Console:
             return self._task_ended(event)
         if event.kind == "play_ended":
             return self._play_ended(self._board.plays[event.play])
+        if event.kind == "canary_started" and self._open == event.play:
+            return [lines.indented(self._board.plays[event.play].dial)]
         if event.kind in ("dial", "canary_state", "interval", "gate"):
             return self._canary(event, ended)
         if event.kind == "output" and self._verbosity >= 2:
@@ -138,14 +140,16 @@ class Console:
         if dial is None:
             return []
         if ended:
-            return self._under(event.play, [ended.line(self._board.now, self._width)])
+            return self._under(
+                event.play, [ended.line(self._board.now, self._width), *lines.turned(event, self._width)]
+            )
         due = self._board.now - self._holding_at >= HOLDING
         if event.kind == "interval" and dial.now and due and not self._region:
             self._holding_at = self._board.now
             return self._under(event.play, [dial.now.line(self._board.now, self._width)])
         if event.kind == "dial":
             self._holding_at = self._board.now
-        return []
+        return self._under(event.play, lines.turned(event, self._width))
 
     def _under(self, play: str, found: Iterable[Line]) -> list[Line]:
         """Lines below their play's title, which is written again when another play's came between."""

@@ -73,7 +73,7 @@ class Stand:
         if self.verdict == "holding":
             return "   ".join(filter(None, (self._requests(), _evidence(self.gate))))
         if self.verdict == "turned back":
-            return "   ".join(filter(None, (str(self.gate.get("sentence", "")), self._errors())))
+            return str(self.gate.get("sentence") or "") or self._errors()
         others = [str(g["sentence"]) for g in self.gates.values() if g.get("sentence") and g.get("name") != "errors"]
         return "   ".join(filter(None, (self._requests(), self._errors(), *others)))
 

@@ -9,6 +9,7 @@ from typing import Any
 from ciflow.model import Event
 from ciflow.report import humane
 from ciflow.report.board import GRAVITY, PlayLine, TaskLine
+from ciflow.report.dial import Dial
 from ciflow.report.text import Line, Piece, fit, left, line, right, safe, width
 
 STYLES = {
@@ -37,6 +38,20 @@ def play_title(play: PlayLine) -> Line:
     if play.dial is None:
         return line(Piece(safe(play.name), "bold"))
     return line(Piece(safe(play.name), "bold"), "  ", safe(play.dial.title))
+
+
+def indented(dial: Dial | None) -> Line:
+    """The rollout's title below a play's title that already stands."""
+    return line("  ", safe(dial.title if dial else ""))
+
+
+def turned(event: Event, columns: int) -> list[Line]:
+    """Why a rollout turned back or stopped; no line for its other states."""
+    state, reason = event.data.get("state"), str(event.data.get("reason") or "")
+    if event.kind != "canary_state" or state not in ("rolling_back", "failed") or not reason:
+        return []
+    words = "rolling back" if state == "rolling_back" else "failed"
+    return labelled(words, reason, columns)
 
 
 def play_end(play: PlayLine, columns: int) -> Line:
@@ -116,7 +131,7 @@ def labelled(label: str, text: str, columns: int) -> list[Line]:
     """`    likely: ..`, wrapped under itself."""
     if not text:
         return []
-    first = f"    {label + ':':<8}"
+    first = f"    {label + ':':<7} "
     parts = wrapped(text, columns - len(first))
     return [line(Piece(first if not at else " " * len(first), "bold"), part) for at, part in enumerate(parts)]
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -12,6 +14,7 @@ from ciflow.report.stream import Out
 from ciflow.report.text import Line, Piece, fit, left, line, painted, right
 
 if TYPE_CHECKING:
+    from rich.console import Console as Terminal
     from rich.text import Text
 
 MOST = 8  # lines; more are counted
@@ -62,15 +65,11 @@ class Region:
     """Repaints itself some times a second; other lines go above it. Rich is loaded only here."""
 
     def __init__(self, out: Out, columns: int, lines: Callable[[], list[Line]]) -> None:
-        from rich.console import Console as Terminal
         from rich.live import Live
 
         self._out = out
         self._lines = lines
-        terminal = Terminal(
-            file=out.stream, force_terminal=True, width=columns + 1, highlight=False, markup=False, emoji=False,
-            color_system="standard" if out.colour else None, no_color=not out.colour,
-        )  # fmt: skip
+        terminal = _terminal(out, columns)
         self._live = Live(
             console=terminal, get_renderable=self._text, refresh_per_second=PER_SECOND, transient=True,
             redirect_stdout=False, redirect_stderr=False,
@@ -94,6 +93,21 @@ class Region:
             act()
         except (OSError, ValueError) as e:
             self._out.lose(e)
+
+
+def _terminal(out: Out, columns: int) -> Terminal:
+    from rich.console import Console as Terminal
+
+    class Surviving(Terminal):
+        """Rich ends the process when its reader goes away; a run must go on."""
+
+        def on_broken_pipe(self) -> None:
+            out.lose(BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE)))
+
+    return Surviving(
+        file=out.stream, force_terminal=True, width=columns + 1, highlight=False, markup=False, emoji=False,
+        color_system="standard" if out.colour else None, no_color=not out.colour,
+    )  # fmt: skip
 
 
 def _from_ansi(text: str) -> Text:

@@ -178,6 +178,10 @@ def _run_ended(summary: Summary, event: Event) -> None:
         summary.following = f"ciflow resume {event.run}"
 
 
+def _run_resumed(summary: Summary, _: Event) -> None:
+    summary.ended, summary.exit, summary.result, summary.following = 0.0, None, "", ""
+
+
 def _play_started(summary: Summary, event: Event) -> None:
     name = str(event.data.get("name") or event.play)
     cell = ", ".join(str(v) for v in (event.data.get("cell") or {}).values())
@@ -205,6 +209,7 @@ def _task_ended(summary: Summary, event: Event) -> None:
 _HANDLERS = {
     "run_started": _run_started,
     "run_ended": _run_ended,
+    "run_resumed": _run_resumed,
     "play_started": _play_started,
     "play_ended": _play_ended,
     "task_started": _task_started,

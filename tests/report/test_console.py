@@ -1,0 +1,232 @@
+"""What people see: the right lines, at the right time, safely, in every kind of stream."""
+
+from __future__ import annotations
+
+import io
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from ciflow.model import Event
+from ciflow.report import Console, wants_colour
+from ciflow.report.text import width
+from tests.report import story
+from tests.report.story import START, Story
+
+GOLDEN = Path(__file__).parent / "golden"
+ROOT = Path(__file__).parents[2]
+
+
+def shown(told: Story, *, verbosity: int = 0, columns: int = 100, colour: bool = False, tty: bool = False) -> str:
+    stream = io.StringIO()
+    console = Console(stream, colour=colour, width=columns, verbosity=verbosity, tty=tty)
+    for event in told.events:
+        console.event(event)
+    console.close()
+    assert not console.lost
+    return stream.getvalue()
+
+
+@pytest.mark.parametrize("name", ["release", "failure", "turned_back"])
+def test_a_run_is_told_as_the_golden_says(name: str) -> None:
+    told: Story = getattr(story, name)()
+    assert shown(told) == (GOLDEN / f"{name}.txt").read_text()
+
+
+@pytest.mark.parametrize("columns", [60, 80, 100, 140])
+@pytest.mark.parametrize("name", ["release", "failure", "turned_back"])
+def test_no_line_is_wider_than_the_screen_and_none_ends_in_blanks(name: str, columns: int) -> None:
+    for line in shown(getattr(story, name)(), columns=columns, verbosity=2).splitlines():
+        assert width(line) <= columns, line
+        assert line == line.rstrip()
+
+
+def test_colour_changes_no_word_and_a_pipe_gets_no_control_characters() -> None:
+    told = story.failure()
+    plain, coloured = shown(told), shown(told, colour=True)
+    assert re.sub("\x1b\\[[0-9;]*m", "", coloured) == plain
+    assert "\x1b[31mfailed" in coloured
+    assert "\x1b" not in plain and "\r" not in plain
+
+
+def test_on_a_terminal_the_same_lines_stand_and_the_live_region_is_gone() -> None:
+    told = story.failure()
+    raw = shown(told, tty=True)
+    assert "\x1b[?25h" in raw  # the cursor is back
+    bare = re.sub("\x1b\\[[0-9;?]*[A-Za-z]", "", raw).replace("\r", "")
+    lines = [line.rstrip() for line in bare.splitlines() if line.strip()]
+    assert [" ".join(line.split()) for line in lines] == [
+        " ".join(line.split()) for line in shown(told, columns=99).splitlines() if line.strip()
+    ]
+
+
+def test_the_live_region_says_what_runs_since_when_and_how_far() -> None:
+    s = Story().begin().play("p", "Test", 2)
+    s.tell("task_started", {"name": "Run the tests", "module": "command", "hosts_total": 2}, play="p", task="0")
+    s.tell("output", {"progress": {"done": 87, "total": 212, "unit": "tests"}}, play="p", task="0", host="ci")
+    stream = io.StringIO()
+    console = Console(stream, colour=False, tty=True)
+    for event in s.events:
+        console.event(event)
+    console.tick(START + 125)
+    time.sleep(0.5)
+    console.close()
+    assert re.search(r"  Test > Run the tests   87 of 212 tests +2m 05s", stream.getvalue())
+
+
+def test_a_pipe_hears_once_a_minute_that_a_long_task_still_runs() -> None:
+    s = Story().begin().play("p", "Test")
+    s.tell("task_started", {"name": "Run the tests", "module": "command", "hosts_total": 1}, play="p", task="0")
+    stream = io.StringIO()
+    console = Console(stream, colour=False)
+    for event in s.events:
+        console.event(event)
+    for second in range(1, 190):
+        console.tick(START + second)
+    assert [line.split()[-2:] for line in stream.getvalue().splitlines()] == [
+        ["1m", "00s"],
+        ["2m", "00s"],
+        ["3m", "00s"],
+    ]
+    assert "Test > Run the tests" in stream.getvalue()
+
+
+def test_a_failure_is_written_before_the_task_has_ended_on_the_other_hosts() -> None:
+    s = Story().begin().play("p", "Configure", 3)
+    s.tell("task_started", {"name": "Restart", "module": "service", "hosts_total": 3}, play="p", task="0")
+    s.tell("task_ended", {"status": "failed", "duration": 1, "msg": "boom"}, play="p", task="0", host="web2")
+    assert "Restart failed on web2 after 1 s\n    boom\n" in shown(s)
+
+
+def test_of_a_thousand_failed_hosts_three_are_shown_and_all_are_counted() -> None:
+    s = Story().begin().play("p", "Configure", 1000)
+    s.task("p", "0", "Restart", {f"web{n}": "failed" for n in range(1000)}, msg="boom")
+    text = shown(s.end_play("p", "failed").end(4, "Configure failed."))
+    assert text.count("boom") == 4  # three in full, and in the task's own line
+    assert "failed      1,000 hosts" in text
+    assert "failed  Restart: web0, web1, web2 and 997 more" in text
+    assert len(text.splitlines()) < 20
+
+
+def test_quiet_says_only_failures_and_the_end_and_loud_says_every_task() -> None:
+    s = Story().begin().play("p", "Configure")
+    s.task("p", "0", "Ping", {"web1": "ok"}, took=0.1)
+    s.tell("output", {"stream": "stdout", "text": "hello\nworld\n"}, play="p", task="1", host="web1")
+    s.end_play("p").end(0, "All is well.")
+    assert shown(s, verbosity=-1).splitlines()[0].startswith("All is well.")
+    assert "Ping" not in shown(s)
+    assert "Ping" in shown(s, verbosity=1)
+    assert "hello" not in shown(s, verbosity=1)
+    assert "    web1 | hello\n    web1 | world\n" in shown(s, verbosity=2)
+
+
+def test_lines_of_plays_side_by_side_stand_under_their_play() -> None:
+    s = Story().begin().play("a", "Lint").play("b", "Build")
+    s.task("a", "0", "Format", {"ci": "changed"}).task("b", "0", "Compile", {"ci": "changed"})
+    s.task("a", "1", "Clippy", {"ci": "changed"})
+    names = [line.split("  ")[0] or line.split()[0] for line in shown(s).splitlines()]
+    assert names == ["Lint", "Format", "Build", "Compile", "Lint", "Clippy"]
+
+
+def test_warnings_errors_and_approvals_say_what_to_do() -> None:
+    s = Story().begin()
+    s.tell("warning", {"message": "host key is old", "help": "run `ssh-keygen`"})
+    s.tell("error", {"message": "no space left", "help": "free some", "diagnostic": None})
+    s.tell("approval_wanted", {"prompt": "Release 1.4.0?", "until": 0})
+    s.tell("approval_given", {"by": "bob", "yes": False, "reason": "Friday"})
+    assert shown(s).splitlines() == [
+        "warning: host key is old",
+        "    help:   run `ssh-keygen`",
+        "error: no space left",
+        "    help:   free some",
+        "  waits for approval: Release 1.4.0?",
+        "    next:   ciflow approve R-12",
+        "  refused by bob: Friday",
+    ]
+
+
+def test_a_diff_is_shown_as_unified_diff() -> None:
+    s = Story().begin().play("p", "Configure")
+    s.tell("diff", {"before": "a\nb\n", "after": "a\nc\n", "path": "/etc/x"}, play="p", task="0", host="web1")
+    assert shown(s).splitlines()[1:] == [
+        "    --- web1:/etc/x", "    +++ web1:/etc/x", "    @@ -1,2 +1,2 @@", "     a", "    -b", "    +c",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("env", "expected"),
+    [
+        ({"NO_COLOR": "1", "FORCE_COLOR": "1"}, False),
+        ({"FORCE_COLOR": "1"}, True),
+        ({"CLICOLOR_FORCE": "1"}, True),
+        ({}, False),
+    ],
+)
+def test_colour_follows_the_environment(monkeypatch: pytest.MonkeyPatch, env: dict[str, str], expected: bool) -> None:
+    for name in ("NO_COLOR", "FORCE_COLOR", "CLICOLOR_FORCE"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in env.items():
+        monkeypatch.setenv(name, value)
+    assert wants_colour(io.StringIO()) is expected
+
+
+READER_GONE = """
+import sys
+from ciflow.report import Console, JsonLines
+from tests.report import story
+sink = Console(sys.stdout, colour=False, tty="tty" in sys.argv) if "json" not in sys.argv else JsonLines(sys.stdout)
+for _ in range(300):
+    for event in story.release().events:
+        sink.event(event)
+sink.close()
+print("lost:", sink.lost, file=sys.stderr)
+print("still said")
+"""
+
+
+@pytest.mark.parametrize("kind", ["plain", "tty", "json"])
+def test_a_reader_that_goes_away_ends_nothing_and_prints_no_traceback(kind: str) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-c", READER_GONE, kind], stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=ROOT
+    )
+    assert process.stdout and process.stderr
+    process.stdout.readline()
+    process.stdout.close()
+    said = process.stderr.read().decode()
+    process.stderr.close()
+    assert process.wait(30) == 0, said
+    assert said == "lost: [Errno 32] Broken pipe\n"
+
+
+def test_a_stream_that_knows_only_ascii_gets_escapes_instead_of_an_error() -> None:
+    raw = io.BytesIO()
+    console = Console(io.TextIOWrapper(raw, encoding="ascii", write_through=True), colour=False)
+    for event in Story().begin().play("p", "Größe").task("p", "0", "漢", {"h": "changed"}).events:
+        console.event(event)
+    assert b"Gr\\xf6\\xdfe" in raw.getvalue()
+
+
+def test_eight_thousand_events_take_under_a_second() -> None:
+    s = Story().begin().play("p", "Configure", 100)
+    for task in range(40):
+        s.tell(
+            "task_started", {"name": f"Task {task}", "module": "command", "hosts_total": 100}, play="p", task=str(task)
+        )
+        for host in range(100):
+            s.tell("output", {"stream": "stdout", "text": "hello\n"}, play="p", task=str(task), host=f"web{host}")
+            s.tell("task_ended", {"status": "changed", "duration": 1}, play="p", task=str(task), host=f"web{host}")
+    events: list[Event] = s.end_play("p").end(0, "Done.").events
+    assert len(events) > 8000
+    for tty in (False, True):
+        console = Console(io.StringIO(), colour=True, tty=tty)
+        began = time.process_time()
+        for event in events:
+            console.event(event)
+        console.close()
+        took = time.process_time() - began
+        print(f"{len(events)} events, tty {tty}: {took:.2f} s")
+        assert took < 1.0
