@@ -253,9 +253,24 @@ class Superseded(Exception):
 class Record:
     """One operation's record: a line written before it, a line written after it, locked in between."""
 
-    def __init__(self, fd, at):
-        self.fd = fd
-        self.at = at
+    def __init__(self, path, head):
+        """FileExistsError: there is one. OSError: no room for it, and for what is written at the end."""
+        self.path = path
+        self.fd = open_private(path, os.O_EXCL)
+        fcntl.flock(self.fd, fcntl.LOCK_EX)
+        line = to_json(head) + b"\n"
+        self.at = len(line)
+        try:
+            if os.pwrite(self.fd, line.ljust(RESERVED, b"\0"), 0) < RESERVED:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        except OSError:
+            self.withdraw()
+            raise
+
+    def withdraw(self):
+        """As if it had never been started."""
+        os.unlink(self.path)
+        os.close(self.fd)
 
     def end(self, reply):
         line = to_json(reply) + b"\n"
@@ -359,12 +374,7 @@ class Journal:
             if not self.run_folder:
                 return None
             try:
-                fd = open_private(self.path(key), os.O_EXCL)
-                fcntl.flock(fd, fcntl.LOCK_EX)
-                line = to_json({"key": key, "digest": digest, "at": time.time()}) + b"\n"
-                if os.pwrite(fd, line.ljust(RESERVED, b"\0"), 0) < RESERVED:
-                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-                return Record(fd, len(line))
+                return Record(self.path(key), {"key": key, "digest": digest, "at": time.time()})
             except FileExistsError:
                 raise
             except OSError as e:
@@ -693,9 +703,7 @@ def install(path, op, job, fill):
     keep = False
     try:
         try:
-            keep = True  # a lost connection leaves a part that the next one goes on from
             fill(fd)
-            keep = False
         finally:
             os.close(fd)
         old = os.stat(path) if os.path.exists(path) else None
@@ -710,10 +718,8 @@ def install(path, op, job, fill):
         data = {"backup": backup_of(path)} if op.get("backup") and old is not None else {}
         os.rename(temp, path)
         return data
-    except Interrupted:
-        raise
-    except BaseException:
-        keep = False
+    except Withdrawn:
+        keep = True  # the next connection goes on from here
         raise
     finally:
         if not keep and os.path.lexists(temp):
@@ -727,8 +733,8 @@ def try_to_own(temp, old):
         return  # not root: the file becomes ours, as with any editor
 
 
-class Interrupted(Failure):
-    """The content of a Write stopped coming."""
+class Withdrawn(Exception):
+    """The connection was lost before a Write's content was here: nothing has changed, it counts as never started."""
 
 
 def validate(op, temp):
@@ -1571,7 +1577,7 @@ def run_plain(argv, timeout=300.0):
 
 # --- detached work: a supervisor of its own on the host ----------------------------------------------------------
 # Its folder holds `lock` (held as long as it lives), `state` (JSON, replaced whole), `control` (a FIFO: R renew,
-# C cancel, B a watch broke, D the work is done) and `turn` (held by whoever renews, and by the supervisor when it
+# C cancel with its grace in seconds, B a watch broke, D the work is done) and `turn` (held by whoever renews, and by the supervisor when it
 # decides to fire: a renewal that was answered "ok" was in time).
 
 
@@ -1699,7 +1705,7 @@ class Place:
             return False
         until = time.monotonic() + grace + 5.0
         try:
-            self.tell(b"C")
+            self.tell(b"C%.3f;" % grace)
         except OSError:
             until = time.monotonic()  # nobody reads: it is ending anyway, or stuck
         while self.alive() and time.monotonic() < until:
@@ -1837,6 +1843,13 @@ class Supervisor:
             return os.read(self.control, 4096)
         return b""
 
+    def told_to_end(self, letters):
+        """Whether the letters hold a cancel, whose grace counts from then on."""
+        found = re.search(rb"C([0-9.]+);", letters)
+        if found:
+            self.grace = float(found.group(1))
+        return bool(found)
+
     def run(self):
         if self.armed and not self.wait_armed():
             return
@@ -1852,7 +1865,7 @@ class Supervisor:
         until = time.monotonic() + self.after if self.after > 0 else None
         while True:
             letters = self.hear(None if until is None else until - time.monotonic())
-            if b"C" in letters:
+            if self.told_to_end(letters):
                 return False
             if b"R" in letters and until is not None:
                 until = time.monotonic() + self.after
@@ -1861,7 +1874,7 @@ class Supervisor:
             if until is not None and time.monotonic() >= until:
                 with _Held(threading.Lock(), self.turn, fcntl.LOCK_EX):
                     letters = self.hear(0)
-                    if b"C" in letters:
+                    if self.told_to_end(letters):
                         return False
                     if b"R" not in letters:
                         return self.fire("dead-man")
@@ -1895,7 +1908,7 @@ class Supervisor:
                 tries -= 1
                 if reply.get("ok", True) or tries <= 0:
                     break
-                if b"C" in self.hear(1.0):
+                if self.told_to_end(self.hear(1.0)):
                     return
             self.known["replies"].append(reply)
             self.note(rc=reply.get("rc"), pid=0)
@@ -1922,8 +1935,8 @@ class Supervisor:
         thread.start()
         cancelled = False
         while not replies:
-            if b"C" in self.hear(None) and not cancelled:
-                cancelled = True
+            if self.told_to_end(self.hear(None)) and not cancelled:
+                cancelled, work.grace = True, self.grace
                 work.abort()
         thread.join()
         return None if cancelled else replies[0]
@@ -1949,7 +1962,7 @@ class Supervisor:
                     return
             pause = 0.5 if time.monotonic() - began > 60.0 else min(30.0, pause * 2)
             self.note(pid=0, restarts=self.known["restarts"] + 1)
-            if b"C" in self.hear(pause):
+            if self.told_to_end(self.hear(pause)):
                 return
 
     def attend(self, pid):
@@ -1962,7 +1975,7 @@ class Supervisor:
         threading.Thread(target=reap, daemon=True).start()
         cancelled = False
         while not has_ended(pid):
-            if b"C" in self.hear(None):
+            if self.told_to_end(self.hear(None)):
                 cancelled = True
                 end_group(pid, self.grace)
         _, status, _ = os.wait4(pid, 0)
@@ -1991,6 +2004,8 @@ def execute(op, job):
     started, clock = time.time(), time.monotonic()
     try:
         reply = EXECUTORS[op["op"]](op, job)
+    except Withdrawn:
+        raise
     except Failure as e:
         reply = e.reply
     except OSError as e:
@@ -2100,8 +2115,10 @@ class Job(Work):
     def _next_content(self):
         with self.mutex:
             while not self.content:
-                if self.agent.lost or self.aborted.is_set():
-                    raise Interrupted("the content stopped coming", "ECONNRESET")
+                if self.agent.lost:
+                    raise Withdrawn
+                if self.aborted.is_set():
+                    raise Failure("the content stopped coming", "EINTR")
                 self.mutex.wait(1.0)
             return self.content.popleft()
 
@@ -2174,7 +2191,12 @@ class Lane:
             return {"status": "refused", "ok": False, "error": str(e), "errno": "ESTALE"}
         except FileExistsError:
             return self._again(named, job)
-        reply = execute(op, job)
+        try:
+            reply = execute(op, job)
+        except Withdrawn:
+            if record is not None:
+                record.withdraw()
+            return dict(UNKNOWN)
         if record is not None:
             record.end(reply)
         elif journal.warning:

@@ -1,0 +1,226 @@
+"""Work that lives apart from controller and agent: async tasks, the dead-man, a supervised process."""
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ciflow.model import Detached, Exec, Operation, Talk, Watch
+from tests.targets.parley import Parley
+
+
+def until(found: Callable[[], Any], what: str, patience: float = 30.0) -> Any:
+    end = time.monotonic() + patience
+    while not (value := found()):
+        assert time.monotonic() < end, f"{what} did not come"
+        time.sleep(0.02)
+    return value
+
+
+def ask(host: Parley, key: str) -> dict[str, Any]:
+    return dict(host(Detached(key=key, verb="ask")).data)
+
+
+def state(host: Parley, key: str) -> str:
+    return str(ask(host, key)["state"])
+
+
+@pytest.fixture
+def key(host: Parley, request: pytest.FixtureRequest) -> Any:
+    """A key of this test, cancelled at its end."""
+    name = f"{request.node.name}-{host.token}"
+    yield name
+    host(Detached(key=name, verb="cancel", grace=1.0))
+
+
+def test_work_goes_on_without_anybody_and_is_asked_for_later(host: Parley, key: str, tmp_path: Path) -> None:
+    assert state(host, key) == "absent"
+    start = Detached(
+        key=key, operations=(Exec(shell=f"until [ -e {tmp_path}/gate ]; do sleep 0.02; done; echo out; exit 0"),)
+    )
+    assert host(start).changed
+    assert state(host, key) == "running"
+    (tmp_path / "gate").touch()
+    until(lambda: state(host, key) == "done", "the end")
+    reply = host(Detached(key=key, verb="ask"))
+    assert (reply.stdout, reply.rc, reply.data["rc"]) == (b"out\n", 0, 0)
+
+
+def test_work_that_fails_says_so_and_stops_there(host: Parley, key: str, tmp_path: Path) -> None:
+    steps = (Exec(shell="echo bad >&2; exit 9"), Exec(argv=("touch", str(tmp_path / "no"))))
+    host(Detached(key=key, operations=steps))
+    until(lambda: state(host, key) == "failed", "the failure")
+    reply = host(Detached(key=key, verb="ask"))
+    assert (reply.rc, reply.stderr) == (9, b"bad\n")
+    assert not (tmp_path / "no").exists()
+
+
+def test_a_live_one_is_left_alone_when_started_again_and_another_replaces_it(
+    host: Parley, key: str, tmp_path: Path
+) -> None:
+    def start(word: str) -> Detached:
+        return Detached(key=key, operations=(Exec(shell=f"echo {word} >> {tmp_path}/log; sleep 60"),), grace=1.0)
+
+    host(start("one"))
+    first = until(lambda: ask(host, key).get("pid"), "the process")
+    assert not host(start("one")).changed
+    assert ask(host, key)["pid"] == first
+    assert host(start("two")).changed
+    until(lambda: (tmp_path / "log").read_text() == "one\ntwo\n", "the second")
+    assert not Path(f"/proc/{first}").exists()
+
+
+def test_cancel_ends_the_whole_group_and_leaves_nothing(host: Parley, key: str, tmp_path: Path) -> None:
+    host(
+        Detached(key=key, operations=(Exec(shell=f"trap '' TERM; sleep 60 & echo $! > {tmp_path}/child; wait; wait"),))
+    )
+    child = int(until(lambda: (tmp_path / "child").exists() and (tmp_path / "child").read_text(), "the child"))
+    assert host(Detached(key=key, verb="cancel", grace=0.3)).changed
+    assert state(host, key) == "absent"
+    until(lambda: not Path(f"/proc/{child}").exists(), "the child's end")
+    assert not host(Detached(key=key, verb="cancel")).changed
+
+
+# --- the dead-man
+
+
+def dead_man(key: str, path: Path, after: float, *watch: Watch) -> Detached:
+    return Detached(key=key, operations=(Exec(argv=("touch", str(path))),), after=after, watch=watch, every=0.1)
+
+
+def test_a_dead_man_fires_when_nobody_renews(host: Parley, key: str, tmp_path: Path) -> None:
+    began = time.monotonic()
+    host(dead_man(key, tmp_path / "back", 1.0))
+    assert state(host, key) == "armed"
+    until((tmp_path / "back").exists, "the dead-man")
+    assert 1.0 <= time.monotonic() - began < 20
+    until(lambda: state(host, key) == "done", "its end")
+    assert ask(host, key)["fired"] == "dead-man"
+    late = host(Detached(key=key, verb="renew"))
+    assert not late.ok
+
+
+def test_a_dead_man_that_is_renewed_holds_still(host: Parley, key: str, tmp_path: Path) -> None:
+    host(dead_man(key, tmp_path / "back", 4.0))
+    end = time.monotonic() + 6.0
+    while time.monotonic() < end:
+        assert host(Detached(key=key, verb="renew")).ok
+        time.sleep(0.3)
+    assert not (tmp_path / "back").exists()
+    assert state(host, key) == "armed"
+    host(Detached(key=key, verb="cancel"))
+    assert state(host, key) == "absent"
+
+
+def test_a_dead_man_fires_though_the_agent_was_killed(host: Parley, key: str, tmp_path: Path) -> None:
+    host(dead_man(key, tmp_path / "back", 2.0))
+    host.session.close()
+    os.kill(host.hello["pid"], signal.SIGKILL)
+    until((tmp_path / "back").exists, "the dead-man")
+    host.ended = None
+    revived = Parley(host.connection, run=host.run, token=host.token).ready()
+    host.__dict__.update(revived.__dict__)
+
+
+CONTROLLER = """
+    import queue, sys, time
+    from pathlib import Path
+    from ciflow.model import Detached, Exec
+    from ciflow.targets import Connection
+    from ciflow.targets.session import Session
+    inbox = queue.Queue()
+    session = Session.open(Connection(), project="shop", run="canary", token=1, inbox=inbox.put)
+    mark = Path(sys.argv[1])
+    work = (Exec(argv=("touch", str(mark / "back"))),)
+    session.submit("web1", "k", Detached(key="guard", operations=work, after=2.0))
+    session.flush()
+    inbox.get(); inbox.get()
+    (mark / "armed").touch()
+    for number in range(1000):
+        session.submit("web1", f"r{number}", Detached(key="guard", verb="renew"))
+        session.flush()
+        time.sleep(0.2)
+"""
+
+
+def test_a_dead_man_fires_after_the_controller_is_killed(own_home: Path, tmp_path: Path) -> None:
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    controller = subprocess.Popen([sys.executable, "-c", textwrap.dedent(CONTROLLER), str(tmp_path)], env=env)
+    until((tmp_path / "armed").exists, "the controller")
+    time.sleep(3.0)
+    assert not (tmp_path / "back").exists()
+    controller.kill()
+    controller.wait()
+    killed = time.monotonic()
+    until((tmp_path / "back").exists, "the dead-man")
+    assert time.monotonic() - killed < 15
+    assert own_home.exists()
+
+
+def test_a_watch_that_breaks_fires_at_once(host: Parley, key: str, tmp_path: Path) -> None:
+    errors = tmp_path / "errors"
+    errors.write_text("errors=3\n")
+    read = Exec(argv=("cat", str(errors)))
+    host(dead_man(key, tmp_path / "back", 60.0, Watch(read=read, pattern="errors=([0-9]+)", limit=5)))
+    time.sleep(0.5)
+    assert state(host, key) == "armed"
+    errors.write_text("errors=6\n")
+    until((tmp_path / "back").exists, "the turn back")
+    assert ask(host, key)["fired"] == "watch"
+
+
+def test_a_watch_that_says_nothing_is_no_reason_to_fire(host: Parley, key: str, tmp_path: Path) -> None:
+    read = Talk(address=str(tmp_path / "no.sock"), payload=b"show stat\n")
+    host(dead_man(key, tmp_path / "back", 60.0, Watch(read=read, pattern="([0-9]+)", limit=0)))
+    time.sleep(0.5)
+    assert state(host, key) == "armed"
+
+
+def test_what_a_dead_man_does_is_tried_again_until_it_works(host: Parley, key: str, tmp_path: Path) -> None:
+    work: tuple[Operation, ...] = (Exec(shell=f"echo x >> {tmp_path}/tries; test $(wc -l < {tmp_path}/tries) -ge 3"),)
+    host(Detached(key=key, operations=work, after=0.2))
+    until(lambda: state(host, key) == "done", "the third try")
+    assert (tmp_path / "tries").read_text() == "x\n" * 3
+
+
+# --- a supervised process
+
+
+def test_a_supervised_process_outlives_everybody_and_is_started_again(host: Parley, key: str, tmp_path: Path) -> None:
+    server = Exec(shell=f"echo $$ >> {tmp_path}/pids; echo serving; exec sleep 600")
+    log = tmp_path / "server.log"
+    host(Detached(key=key, operations=(server,), restart=True, log=str(log)))
+    first = until(lambda: ask(host, key).get("pid"), "the process")
+    host.session.close()
+    os.kill(host.hello["pid"], signal.SIGKILL)
+    assert Path(f"/proc/{first}").exists()
+    os.kill(first, signal.SIGKILL)
+    host.ended = None
+    revived = Parley(host.connection, run=host.run, token=host.token).ready()
+    host.__dict__.update(revived.__dict__)
+    second = until(lambda: (pid := ask(host, key)["pid"]) not in (0, first) and pid, "its successor")
+    found = ask(host, key)
+    assert (found["state"], found["restarts"], found["log"]) == ("running", 1, str(log))
+    assert [int(word) for word in (tmp_path / "pids").read_text().split()] == [first, second]
+    assert log.read_text() == "serving\n" * 2
+    host(Detached(key=key, verb="cancel", grace=2.0))
+    assert not Path(f"/proc/{second}").exists()
+
+
+def test_the_process_of_a_killed_supervisor_is_not_forgotten(host: Parley, key: str, tmp_path: Path) -> None:
+    start = Detached(key=key, operations=(Exec(shell="exec sleep 600"),), restart=True)
+    host(start)
+    orphan = until(lambda: ask(host, key).get("pid"), "the process")
+    os.kill(ask(host, key)["supervisor"], signal.SIGKILL)
+    until(lambda: state(host, key) == "failed", "the news")
+    assert host(start).changed
+    until(lambda: not Path(f"/proc/{orphan}").exists(), "the orphan's end")
+    assert until(lambda: ask(host, key).get("pid"), "the new one") != orphan
+    assert tmp_path.exists()
