@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ciflow.model import Change, Context, Edit, Outcome, Steps
-from ciflow.modules.replies import difference, failure, file_data, well
+from ciflow.modules.replies import difference, failure, well
 
 
 def edit(kind: str, spec: Mapping[str, Any], args: Mapping[str, Any], context: Context) -> Steps:
@@ -31,7 +31,7 @@ def edit(kind: str, spec: Mapping[str, Any], args: Mapping[str, Any], context: C
         return Outcome(failed=True, msg=f"Destination {path} does not exist !", data={"path": path, "rc": 257})
     if not well(reply):
         return failure(reply, {"path": path})
-    data = {"path": path, "backup": reply.data.get("backup", "")} | file_data(reply, path)
+    data = {"path": path, "backup": reply.data.get("backup", "")}
     data |= {"found": reply.data["found"]} if "found" in reply.data else {}
     return Outcome(changed=reply.changed, msg=str(reply.data.get("msg", "")), data=data, diff=difference(reply))
 

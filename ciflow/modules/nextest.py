@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import posixpath
-import re
-from collections.abc import Generator, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from ciflow.cargo import junit, libtest, metadata
-from ciflow.cargo.errors import ToolOutputError
-from ciflow.cargo.junit import JUnitReport, Verdict
-from ciflow.model import Change, Context, Exec, Mkdir, Outcome, Probe, Read, Reply, Step, Steps, Write
-from ciflow.modules.cargo import environment, missing, selection, tested
+from ciflow.model import Change, Context, Exec, Mkdir, Outcome, Probe, Read, Reply, Steps, Write
+from ciflow.modules.cargo import environment, missing, selection
 from ciflow.modules.execute import whole_stdout
-from ciflow.modules.replies import failure, predicted, process_data, process_message, text, well
+from ciflow.modules.replies import failure, predicted, process_data, text, well
+
+if TYPE_CHECKING:
+    from ciflow.cargo.metadata import Workspace
 
 # Line 1: the version of nextest, empty where it is missing. Then the workspace.
 _LOOK = """
@@ -24,13 +23,12 @@ exec cargo metadata --no-deps --format-version=1
 """
 # Exit codes of nextest (https://docs.rs/nextest-metadata, NextestExitCode).
 _OK, _TESTS_FAILED = 0, 100
-_SUMMARY = re.compile(
-    r"Summary \[.*?\] +(\d+)(?:/\d+)? tests? run: (\d+) passed(?: \((\d+) flaky\))?(?:, (\d+) failed)?"
-)
 
 
 def run(args: Mapping[str, Any], context: Context) -> Steps:
     """Look what is there; nextest, or `cargo test` where it is missing (and the outcome says so); then doctests."""
+    from ciflow.modules import rust  # only a run that gets here pays for the parsers
+
     look = Exec(shell=_LOOK.strip() + "\n", cwd=args.get("chdir", ""), env=environment(args, context))
     seen = yield Probe(look)
     if seen.rc == 127:
@@ -39,11 +37,10 @@ def run(args: Mapping[str, Any], context: Context) -> Steps:
     if isinstance(output, Reply) or not well(seen):
         return failure(seen, process_data(seen, "cargo metadata"), "cargo metadata failed")
     version, _, described = text(output).partition("\n")
-    try:
-        workspace = metadata.parse(described)
-        outcome = yield from (_nextest(args, context, workspace) if version else _cargo_test(args, context))
-    except ToolOutputError as error:
-        return Outcome(failed=True, msg=str(error))
+    workspace = rust.workspace(described)
+    if isinstance(workspace, str):
+        return Outcome(failed=True, msg=workspace)
+    outcome = yield from (_nextest(args, context, workspace) if version else _cargo_test(args, context))
     data = {**outcome.data, "runner": version.split(" (")[0] or "cargo test"}
     doctests = version and args["doctests"] and any(member.doctests for member in workspace.members)
     if not doctests or outcome.failed or outcome.skipped:
@@ -51,7 +48,9 @@ def run(args: Mapping[str, Any], context: Context) -> Steps:
     return (yield from _doctests(args, context, replace(outcome, data=data)))
 
 
-def _nextest(args: Mapping[str, Any], context: Context, workspace: metadata.Workspace) -> Steps:
+def _nextest(args: Mapping[str, Any], context: Context, workspace: Workspace) -> Steps:
+    from ciflow.modules import rust
+
     config = posixpath.join(workspace.target_directory, "ciflow", "nextest.toml")
     profile = args["profile"]
     wish = f'[profile.{profile}.junit]\npath = "junit.xml"\n'.encode()
@@ -68,12 +67,10 @@ def _nextest(args: Mapping[str, Any], context: Context, workspace: metadata.Work
     if reply.status != "done":
         return failure(reply, data)
     if reply.rc not in (_OK, _TESTS_FAILED):
-        return Outcome(failed=True, msg=_reason(reply), data=data)
+        return Outcome(failed=True, msg=rust.reason(reply), data=data)
     path = posixpath.join(workspace.root, "target", "nextest", profile, "junit.xml")
     read = yield Probe(Read(path=path))
-    if well(read):
-        return _reported(reply, junit.parse(read.stdout), data | {"junit": path})
-    return _summarised(reply, data)
+    return rust.of_nextest(reply, read.stdout if well(read) else None, path, data)
 
 
 def _program(args: Mapping[str, Any], context: Context, words: tuple[str, ...], profile: str = "") -> Exec:
@@ -87,36 +84,9 @@ def _program(args: Mapping[str, Any], context: Context, words: tuple[str, ...], 
     return Exec(argv=("cargo", *words, *chosen, *tail), cwd=args.get("chdir", ""), env=env, timeout=context.timeout)
 
 
-def _reported(reply: Reply, report: JUnitReport, data: dict[str, Any]) -> Outcome:
-    """The totals of the JUnit file, which holds every attempt of every test."""
-    bad = report.having(Verdict.FAILED, Verdict.TIMEOUT)
-    flaky = [case.id for case in report.having(Verdict.FLAKY)]
-    data |= {
-        "tests": len(report.cases) - report.count(Verdict.SKIPPED),
-        "passed": report.count(Verdict.PASSED) + len(flaky),
-        "failures": len(bad),
-        "failed_tests": [case.id for case in bad],
-        "flaky": flaky,
-        "ignored": report.count(Verdict.SKIPPED),
-    }
-    if not reply.ok or bad:
-        names = ", ".join(data["failed_tests"])
-        return Outcome(failed=True, msg=f"{len(bad)} of {data['tests']} tests failed: {names}", data=data)
-    said = f", {len(flaky)} of them only when tried again: {', '.join(flaky)}" if flaky else ""
-    return Outcome(msg=f"{data['passed']} tests passed{said}", data=data)
-
-
-def _summarised(reply: Reply, data: dict[str, Any]) -> Outcome:
-    """Without a JUnit file (the workspace's own configuration puts it elsewhere): nextest's last line."""
-    found = _SUMMARY.search(text(reply.stderr))
-    if found:
-        tests, passed, flaky, failed = (int(group or 0) for group in found.groups())
-        data |= {"tests": tests, "passed": passed, "failures": failed, "flaky_count": flaky}
-    msg = f"{data.get('passed', 'all')} tests passed" if reply.ok else _reason(reply)
-    return Outcome(failed=not reply.ok, msg=msg, data=data)
-
-
 def _cargo_test(args: Mapping[str, Any], context: Context) -> Steps:
+    from ciflow.modules import rust
+
     operation = _program(args, context, ("test",))
     reply = yield Change(operation)
     if predicted(reply):
@@ -125,34 +95,13 @@ def _cargo_test(args: Mapping[str, Any], context: Context) -> Steps:
     data = process_data(reply, list(operation.argv))
     if isinstance(output, Reply) or reply.status != "done":
         return failure(reply if isinstance(output, bytes) else output, data)
-    totals = libtest.parse(text(output))
-    data |= tested(totals)
-    said = "cargo-nextest is not installed, so cargo test ran"
-    if reply.ok:
-        return Outcome(msg=f"{totals.passed} tests passed ({said})", data=data)
-    names = ", ".join(totals.failed_names)
-    reason = f"{totals.failed} of {data['tests']} tests failed: {names}" if totals.failed else _reason(reply)
-    return Outcome(failed=True, msg=f"{reason} ({said})", data=data)
+    return rust.of_cargo_test(reply, text(output), data)
 
 
-def _doctests(args: Mapping[str, Any], context: Context, before: Outcome) -> Generator[Step, Reply, Outcome]:
+def _doctests(args: Mapping[str, Any], context: Context, before: Outcome) -> Steps:
     """nextest can't run them; they are tests all the same."""
+    from ciflow.modules import rust
+
     operation = _program({**args, "bin": None, "all_targets": False}, context, ("test", "--doc"))
     reply = yield Change(operation)
-    totals = libtest.parse(text(reply.stdout))
-    data = {**before.data, "doctests": totals.passed + totals.failed}
-    if reply.ok and reply.status == "done":
-        data["passed"] = data.get("passed", 0) + totals.passed
-        data["tests"] = data.get("tests", 0) + totals.passed
-        said = f"{before.msg}, and {totals.passed} doctests" if totals.passed else before.msg
-        return replace(before, msg=said, data=data)
-    data |= process_data(reply, list(operation.argv)) | {"failed_tests": list(totals.failed_names)}
-    if reply.status != "done":
-        return failure(reply, data)
-    names = ", ".join(totals.failed_names)
-    return Outcome(failed=True, msg=f"doctests failed: {names}" if names else _reason(reply), data=data)
-
-
-def _reason(reply: Reply) -> str:
-    errors = [line for line in text(reply.stderr).splitlines() if line.lstrip().startswith("error")]
-    return errors[-1].strip() if errors and not reply.error else process_message(reply)
+    return rust.with_doctests(before, reply, list(operation.argv))

@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from ciflow.model import Context, Exec, Outcome, Probe, Steps
-from ciflow.modules import facts
 from ciflow.modules.replies import failure
 
 SCRIPT = r"""
@@ -43,16 +42,18 @@ def run(args: Mapping[str, Any], context: Context) -> Steps:
     reply = yield Probe(operation, last=True)
     if reply.status != "done" or not reply.stdout:
         return failure(reply, what="facts can't be read")
-    known = facts.facts(facts.sections(reply.stdout), _subsets(args["gather_subset"]))
+    from ciflow.modules import facts  # only a run that gets here pays for it
+
+    known = facts.facts(facts.sections(reply.stdout), _subsets(args["gather_subset"], set(facts.SUBSETS)))
     chosen = {name: value for name, value in known.items() if _chosen(name, args["filter"])}
     return Outcome(facts=chosen, data={"ansible_facts": chosen})
 
 
-def _subsets(asked: list[str]) -> frozenset[str]:
+def _subsets(asked: list[str], every: set[str]) -> frozenset[str]:
     """Ansible's rule: `all` unless only some are named; `!x` takes one away, `min` always stays unless `!min`."""
     wanted = {name for name in asked if not name.startswith("!")}
     if not wanted or "all" in wanted:
-        wanted = set(facts.SUBSETS)
+        wanted = every
     unwanted = {name[1:] for name in asked if name.startswith("!")}
     if "all" in unwanted:
         wanted, unwanted = {name for name in asked if not name.startswith("!")}, unwanted - {"all"}

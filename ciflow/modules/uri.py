@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from http import HTTPStatus
 from typing import Any
 from urllib.parse import urlencode
 
@@ -137,4 +136,6 @@ def _length(reply: Reply) -> str:
 
 
 def _phrase(status: int) -> str:
+    from http import HTTPStatus
+
     return HTTPStatus(status).phrase if status in HTTPStatus._value2member_map_ else "unknown"
