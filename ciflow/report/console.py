@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from collections.abc import Iterable
 from typing import TextIO
 
@@ -40,6 +41,7 @@ class Console:
         self._began = 0.0
         self._said_at = 0.0  # when the last line was written, 0 before any
         self._holding_at = 0.0
+        self._heard = time.monotonic()
         self._lock = threading.Lock()
         self._region = Region(self._out, self._width, self._live_lines) if tty and verbosity >= 0 else None
 
@@ -52,13 +54,14 @@ class Console:
         if self._out.lost:
             return
         with self._lock:
+            self._heard = time.monotonic()
             found = self._lines(event)
         self._write(found, event.at)
 
     def tick(self, now: float) -> None:
         """Call it now and then when no event comes, with the Unix time: a pipe hears that things still run."""
         with self._lock:
-            self._board.now = max(self._board.now, now)
+            self._board.now, self._heard = max(self._board.now, now), time.monotonic()
             found = [] if self._region else self._still()
         self._write(found, now)
 
@@ -79,7 +82,8 @@ class Console:
 
     def _live_lines(self) -> list[Line]:
         with self._lock:
-            return now_lines(self._board, self._width)
+            now = self._board.now + time.monotonic() - self._heard  # by events' clock, which may be of the past
+            return now_lines(self._board, now, self._width)
 
     # --- what an event is worth ----------------------------------------------------------------------------
 
@@ -163,7 +167,7 @@ class Console:
         since = self._said_at or self._began
         if self._board.now - since < STILL or self._verbosity < 0:
             return []
-        return now_lines(self._board, self._width)
+        return now_lines(self._board, self._board.now, self._width)
 
 
 def _failed(event: Event) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ciflow.report import humane
@@ -21,14 +22,14 @@ MOST = 8  # lines; more are counted
 PER_SECOND = 5
 
 
-def now_lines(board: Board, columns: int) -> list[Line]:
-    """What runs at this moment, the longest-running first, without anything that came by so fast."""
+def now_lines(board: Board, now: float, columns: int) -> list[Line]:
+    """What runs at this moment, in the order in which it began; `now` on the clock of the events."""
     found: list[Line] = []
     for play in board.running:
         stand = play.dial.now if play.dial else None
         if stand:
-            found.append(stand.line(board.now, columns))
-        found += [_running(play, task, board.now, columns) for task in play.running]
+            found.append(stand.line(now, columns))
+        found += [_running(play, task, now, columns) for task in play.running]
     more = len(found) - MOST
     return [*found[:MOST], line(Piece(f"  and {more} more", "dim"))] if more > 0 else found
 
@@ -61,6 +62,16 @@ def progress(task: TaskLine) -> str:
     return f"{shown} {unit}".rstrip()
 
 
+@dataclass(frozen=True, slots=True)
+class _Now:
+    """Asked anew at each painting, so that no line is painted that is already over."""
+
+    text: Callable[[], Text]
+
+    def __rich__(self) -> Text:
+        return self.text()
+
+
 class Region:
     """Repaints itself some times a second; other lines go above it. Rich is loaded only here."""
 
@@ -71,7 +82,7 @@ class Region:
         self._lines = lines
         terminal = _terminal(out, columns)
         self._live = Live(
-            console=terminal, get_renderable=self._text, refresh_per_second=PER_SECOND, transient=True,
+            _Now(self._text), console=terminal, refresh_per_second=PER_SECOND, transient=True,
             redirect_stdout=False, redirect_stderr=False,
         )  # fmt: skip
         self._guarded(self._live.start)

@@ -165,7 +165,8 @@ class Database:
             database.connection.close()
             raise
         if lock >= 0 and alone:
-            os.pwrite(lock, _boot(), 0)
+            if not read_only and not _same_boot(lock):
+                os.pwrite(lock, _boot(), 0)
             fcntl.flock(lock, fcntl.LOCK_SH)
         return database
 
