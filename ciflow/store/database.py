@@ -20,7 +20,7 @@ NAME = "journal.db"
 BUSY_SECONDS = 10.0
 APPLICATION_ID = 0x43464C57  # "CFLW"
 PAGE = 4096
-CHECKPOINT_PAGES = 1000  # a log of 4 MB at the most: scanned in about 0.2 s after a kill
+CHECKPOINT_PAGES = 1000  # a log of 4 MB at the most: scanned in about 0.1 s after a kill
 
 # One entry for each version of the schema; a store of version n is brought up by the scripts from n on.
 SCHEMA: tuple[tuple[str, ...], ...] = (

@@ -6,6 +6,7 @@ import random
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -191,6 +192,7 @@ def test_after_a_torn_end_was_cut_work_goes_on(
 
 WRITER = """
 import sys
+import time
 from pathlib import Path
 from ciflow.model import Event
 from ciflow.store import Store
@@ -300,3 +302,30 @@ def test_a_read_only_disk_is_said_and_can_still_be_read(tiny_disk: Path, closed:
         assert len(list(store.events())) == 3 * TRANSACTIONS
     with pytest.raises(StoreError, match=r"[Rr]ead-only"):
         Store.open(path)
+
+
+def test_kill_9_at_any_moment_of_a_long_run_loses_nothing_acknowledged(tmp_path: Path) -> None:
+    """Long enough to fold the log back into the file several times; moments by a fixed seed."""
+    draw, path, known = random.Random(6), tmp_path / "store", 0
+    for number in range(8):
+        argv = [
+            sys.executable,
+            "-S",
+            "-c",
+            WRITER,
+            str(path),
+            *map(str, range(number * 10_000, number * 10_000 + 9000)),
+        ]
+        with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True, env={"PYTHONPATH": str(ROOT)}) as writer:
+            assert writer.stdout
+            writer.stdout.readline()
+            time.sleep(draw.uniform(0, 0.5))
+            writer.kill()
+            known += 3 * (1 + len(writer.stdout.read().splitlines()))
+        with Store.open(path) as store:
+            events = list(store.events())
+            store.check()
+        assert len(events) - known in (0, 3)
+        assert [e.data["n"] for e in events[::3]] == [e.data["n"] for e in events[2::3]]
+        known = len(events)
+    print(f"{known} events over eight kills")
