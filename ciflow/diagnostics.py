@@ -106,6 +106,14 @@ class Locked(CiflowError):
     exit_code = ExitCode.LOCKED
 
 
+class Superseded(Locked):
+    """A host has given the project to a run with a greater `token`."""
+
+    def __init__(self, message: str, token: int, *, help: str = "") -> None:
+        super().__init__(message, help=help)
+        self.token = token
+
+
 class StoreError(CiflowError):
     """The journal can't be opened, read or written; nothing was done after the failure."""
 

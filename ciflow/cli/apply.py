@@ -34,7 +34,8 @@ def command(
     from ciflow.store.store import Store, default_state
 
     options = options_of(
-        check=check, diff=diff, forks=forks, verbose=verbose, user=user, replace_warm=replace_warm, break_glass=break_glass
+        check=check, diff=diff, forks=forks, verbose=verbose, user=user,
+        replace_warm=replace_warm, break_glass=break_glass,
     )  # fmt: skip
     chosen = selection_of(limit, tags, skip_tags, start_at_task)
     request = Request(playbook, inventory_of(inventory), extra_vars, chosen, options)

@@ -16,7 +16,7 @@ from ciflow.store.store import Store, default_state
 
 def say(store: Store, run: str, verb: str) -> int:
     """Put a command into the run's journal, where its process finds it within a fraction of a second."""
-    from ciflow.engine.start import who
+    from ciflow.engine.who import who
 
     store.append([Event(kind="command", run=run, at=time.time(), data={"verb": verb, "by": who()})])
     click.echo(f"{verb}: said to {run}", err=True)
@@ -57,7 +57,7 @@ promote = _command("promote", "End the hold that SERVICE's rollout is in and tak
 @state_option
 def approve(run: str, refuse: bool, reason: str, state: Path | None) -> int:
     """Answer the play of RUN that waits for somebody's yes; without RUN the newest that waits."""
-    from ciflow.engine.start import who
+    from ciflow.engine.who import who
 
     with Store.open(state or default_state()) as store:
         wanted = _waiting(store, run)

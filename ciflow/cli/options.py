@@ -62,7 +62,7 @@ def _words(given: tuple[str, ...]) -> frozenset[str]:
 
 def options_of(*, check: bool = False, diff: bool = False, forks: int = 0, verbose: int = 0, user: str = "",
                replace_warm: bool = False, break_glass: str = "") -> Options:  # fmt: skip
-    from ciflow.engine.start import who
+    from ciflow.engine.who import who
 
     return Options(
         check=check,

@@ -25,7 +25,8 @@ def command(run: str, verbose: int, quiet: bool, as_json: bool, state: Path | No
     A rollout that somebody paused, and whose run lives, goes on where it runs.
     """
     from ciflow.cli.control import say
-    from ciflow.engine.start import resume, who
+    from ciflow.engine.start import resume
+    from ciflow.engine.who import who
     from ciflow.store.store import default_state
 
     with Store.open(state or default_state()) as store:

@@ -6,7 +6,8 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-from ciflow.lang.scope import Scope
+from ciflow.diagnostics import Refused
+from ciflow.lang.scope import Layer, Level, Scope
 from ciflow.lang.template import render
 from ciflow.model import Become, Host
 from ciflow.targets import BecomeUser, Connection
@@ -57,12 +58,32 @@ def _first(scope: Scope, *names: str) -> Any:
     return None
 
 
-def settings_of(scope: Scope) -> Mapping[str, Any]:
-    """The connection variables of a host, for a manifest that must work without the inventory."""
-    return {name: scope.get(name) for name in scope.names() if name.startswith("ansible_") and name in _KEPT}
+def connection_data(connection: Connection) -> dict[str, Any]:
+    """A connection as plain values for the journal, without its passwords."""
+    become = connection.become
+    data = {name: getattr(connection, name) for name in _KEPT}
+    data["private_keys"] = list(connection.private_keys)
+    return {**data, "become": [become.user, become.method, become.flags] if become is not None else None}
 
 
-_KEPT = frozenset(
-    {"ansible_host", "ansible_port", "ansible_user", "ansible_connection", "ansible_ssh_common_args"}
-    | {"ansible_ssh_private_key_file", "ansible_python_interpreter"}
-)
+def connection_from(data: Mapping[str, Any]) -> Connection:
+    """The inverse of `connection_data`."""
+    become = BecomeUser(*data["become"]) if data["become"] else None
+    kept = {name: data[name] for name in _KEPT}
+    return Connection(**{**kept, "private_keys": tuple(data["private_keys"]), "become": become})
+
+
+_KEPT = ("kind", "name", "address", "port", "user", "private_keys", "common_args", "python", "connect_timeout")
+
+
+def connection_by_name(name: str, inventory: tuple[str, ...]) -> Connection:
+    """How an inventory says to reach a host. Raises Refused for a host that it doesn't have."""
+    from ciflow.lang.files import Files
+    from ciflow.lang.inventory import load_inventory
+
+    known = load_inventory(inventory, Files.live())
+    host = known.host(name)
+    if host is None:
+        raise Refused(f"the inventory has no host {name}", help="name the inventory with `-i`")
+    layers = known.layers.get(name, (Layer(Level.INVENTORY_HOST, host.vars),))
+    return connection_for(host, Scope(tuple(layers), render), Become())

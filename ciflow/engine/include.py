@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ciflow.engine.result import HostFailed, Result
-
-from ciflow.lang.loops import loop_items
+from ciflow.lang.include import load_role, load_task_file, load_variables, role_of
+from ciflow.lang.lookups import expand
 from ciflow.lang.template import evaluate, render
 from ciflow.model import EMPTY, Node, Task
 
@@ -23,7 +22,7 @@ async def included(lane: Lane, task: Task, prefix: tuple[str, ...]) -> list[Foun
     """
     found: list[Found] = []
     outer = lane.scope(task)
-    items = [(None, EMPTY)] if task.loop is None else [(i, {task.loop.var: i}) for i in loop_items(task.loop, outer)]
+    items = [(None, EMPTY)] if task.loop is None else [(i, {task.loop.var: i}) for i in expand(task.loop, outer)]
     for number, (_, extra) in enumerate(items):
         scope = outer.child(extra) if extra else outer
         if task.when and not evaluate(task.when, scope):
@@ -35,12 +34,8 @@ async def included(lane: Lane, task: Task, prefix: tuple[str, ...]) -> list[Foun
         elif task.module == "include_tasks":
             found.append((load_task_file(lane.run.files, task, args, extra), inside))
         else:
+            lane.stage.adopt_handlers(role_of(lane.run.files, task, args)[1])
             found.append((load_role(lane.run.files, task, args, extra), inside))
     if task.register:
         lane.values.set_facts[task.register] = {"changed": False, "failed": False, "skipped": not found}
     return found
-
-
-def failed(task: Task, message: str) -> HostFailed:
-    """An include that can't be read fails the host like any task."""
-    return HostFailed(task, Result("failed", {"failed": True, "changed": False, "msg": message}))

@@ -12,8 +12,10 @@ from ciflow.engine.context import HostValues, RunContext
 from ciflow.engine.keys import Key
 from ciflow.engine.result import HostFailed, Result
 from ciflow.engine.wire import Connection, Wire
-from ciflow.lang.scope import Layer, Level, Scope, View
+from ciflow.lang.lookups import expand
+from ciflow.lang.scope import Level, Scope, View
 from ciflow.lang.template import render, render_text
+from ciflow.lang.variables import Learnt, layers_for
 from ciflow.model import EMPTY, Become, Context, Host, Loop, Render, Task
 
 if TYPE_CHECKING:
@@ -44,32 +46,21 @@ class Lane:
 
     def scope(self, task: Task | None = None, answers: Mapping[str, Any] | None = None) -> Scope:
         """Everything a template of `task` can see here, the winner first (Ansible's order)."""
-        play = self.stage.play
-        layers = [
-            Layer(Level.MAGIC, self._magic(task), data=True, lazy=True),
-            Layer(Level.EXTRA_VARS, self.run.extra),
-        ]
-        if task is not None:
-            layers += [Layer(Level.ROLE_PARAMS, params) for params in reversed(task.params)]
-        layers += [
-            Layer(Level.SET_FACTS, self.extra, data=True),
-            Layer(Level.SET_FACTS, self.values.set_facts, data=True),
-            Layer(Level.INCLUDE_VARS, self.values.included),
-        ]
-        if task is not None:
-            layers += [Layer(Level.TASK_VARS, values) for values in reversed(task.vars)]
-        layers += [Layer(Level.ROLE_VARS, values) for values in reversed(play.role_vars)]
-        layers += [Layer(Level.VARS_FILES, values) for values in reversed(self.stage.vars_files)]
-        layers += [
-            Layer(Level.PLAY_VARS, play.vars),
-            Layer(Level.PLAY_VARS, self.run.plan.playbook.vars),
-            Layer(Level.FACTS, self.values.facts, data=True),
-            *self.run.inventory.layers.get(self.host.name, (Layer(Level.INVENTORY_HOST, self.host.vars),)),
-        ]
-        if task is not None:
-            layers += [Layer(Level.ROLE_DEFAULTS, values) for values in reversed(task.defaults)]
-        layers += [Layer(Level.ROLE_DEFAULTS, values) for values in reversed(play.role_defaults)]
-        return Scope(tuple(layers), render, answers, facts_known=self.values.facts_known)
+        values = self.values
+        facts = values.facts if values.facts_known else None
+        found = layers_for(
+            self.run.plan.playbook,
+            self.stage.play,
+            self.host,
+            inventory=self.run.inventory,
+            task=task,
+            learnt=Learnt(facts, values.set_facts, values.included),
+            vars_files=self.stage.vars_files,
+            extra=self.run.extra,
+            magic=self._magic(task),
+            answers=answers,
+        )
+        return found.child(self.extra, Level.MAGIC) if self.extra else found
 
     def _magic(self, task: Task | None) -> Mapping[str, Any]:
         run, stage = self.run, self.stage
@@ -108,9 +99,7 @@ class Lane:
 
     def items(self, loop: Loop, scope: Scope) -> list[Any]:
         """The items that a loop goes over."""
-        from ciflow.lang.loops import loop_items
-
-        return loop_items(loop, scope)
+        return expand(loop, scope)
 
     def render_file(self, step: Render, scope: Scope) -> str:
         """A template file's text with this host's variables; `src` was found on the controller already."""
@@ -179,7 +168,7 @@ class Lane:
                 self.stage.notify(self, name, task)
         self.stage.report(self, task, key, result, duration)
 
-    def retrying(self, task: Task, key: Key, number: int, attempts: int) -> None:
+    def retrying(self, key: Key, number: int, attempts: int) -> None:
         data = {"attempt": number, "of": attempts + 1, "why": "`until` does not hold yet"}
         self.run.recorder.emit("retry", data, play=self.stage.id, host=self.host.name, task=key.task, key=str(number))
         self.wire.schedule()

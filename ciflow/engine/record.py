@@ -31,6 +31,8 @@ class Sink(Protocol):
 
     def event(self, event: Event) -> None: ...
 
+    def close(self) -> None: ...
+
 
 class Sealer(Protocol):
     """Encrypts what must not lie open in the journal."""

@@ -10,6 +10,7 @@ from ciflow.diagnostics import Diagnostic, Invalid
 from ciflow.engine.drive import Driver, refuse_render
 from ciflow.engine.keys import Key
 from ciflow.engine.people import People
+from ciflow.engine.rollback import routers_data
 from ciflow.lang.template import render
 from ciflow.model import Canary, Hold, Reply, Run
 from ciflow.rollout.controller import Controller
@@ -69,6 +70,9 @@ async def roll_out(work: StageRun, people: People) -> Ended:
         replace_warm=run.options.replace_warm,
         check=run.options.check,
     )
+    where = {router.host: work.connection_of(router.host) for router in routers}
+    data = routers_data(spec.service, spec.router, spec.settings, rendered.slots, edges, canary.by, where)
+    run.recorder.emit("routers", data, play=work.id)
     ended = await _driver(work, people).drive(Controller(spec, routers).run())
     run.services[spec.service] = {"version": spec.version, "result": ended.result}
     return ended

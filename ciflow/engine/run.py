@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from ciflow.diagnostics import CiflowError, ExitCode, Invalid, TargetError
+from ciflow.diagnostics import CiflowError, ExitCode, Invalid, StoreError
 from ciflow.engine.approve import await_approval
 from ciflow.engine.context import HostValues, RunContext
 from ciflow.engine.leave import keep_artifacts, outputs_of
@@ -70,9 +70,10 @@ class Engine:
         return self._exit_code()
 
     def _exit_code(self) -> ExitCode:
-        order = (ExitCode.ROLLED_BACK, ExitCode.PAUSED, ExitCode.LOCKED, ExitCode.INVALID, ExitCode.TASK_FAILED)
+        order = (ExitCode.INTERNAL, ExitCode.ROLLED_BACK, ExitCode.PAUSED, ExitCode.LOCKED, ExitCode.INVALID)
         found = {end.exit for end in self.ends.values()}
-        return next((code for code in (*order, ExitCode.UNREACHABLE) if code in found), ExitCode.OK)
+        every = (*order, ExitCode.TASK_FAILED, ExitCode.UNREACHABLE)
+        return next((code for code in every if code in found), ExitCode.OK)
 
     async def _commit_regularly(self) -> None:
         while True:
@@ -88,6 +89,8 @@ class Engine:
         values = self._values_before(stage)
         if end is None:
             end = await self._run_stage(stage, values, needed)
+        else:
+            self._emit_start(stage, stage.hosts)
         self.ends[stage.id] = end
         self._left[stage.id] = self._values_before(stage) if stage.cell else values
         self._emit_end(stage, end, time.monotonic() - began)
@@ -110,7 +113,8 @@ class Engine:
         return next((s.play.name for s in plays if s.id in self.ends and not self.ends[s.id].well), "")
 
     async def _run_stage(self, stage: Stage, values: dict[str, HostValues], needed: list[StageEnd]) -> StageEnd:
-        gone = frozenset().union(*(end.gone for end in needed)) if stage.implicit and needed else frozenset()
+        ruled = stage.implicit and needed and not stage.play.always
+        gone = frozenset().union(*(end.gone for end in needed)) if ruled else frozenset()
         hosts = tuple(host for host in stage.hosts if host.name not in gone)
         self._emit_start(stage, hosts)
         try:
@@ -123,12 +127,13 @@ class Engine:
             async with self._groups.setdefault(stage.play.concurrency or stage.id, asyncio.Lock()):
                 end = await self._within_deadline(stage, hosts, values)
             return replace(end, gone=end.gone | gone)
-        except TargetError as error:
+        except StoreError:
+            raise
+        except CiflowError as error:
             self.error(error, stage)
-            return StageEnd("failed", error.message, gone, unreachable=True, exit=ExitCode.UNREACHABLE)
-        except Invalid as error:
-            self.error(error, stage)
-            return StageEnd("failed", error.message, gone, exit=ExitCode.TASK_FAILED)
+            code = ExitCode.TASK_FAILED if isinstance(error, Invalid) else error.exit_code
+            everyone = gone | {host.name for host in hosts}
+            return StageEnd("failed", error.message, everyone, emptied=True, exit=code)
 
     async def _within_deadline(self, stage: Stage, hosts: tuple[Host, ...], values: dict[str, HostValues]) -> StageEnd:
         try:

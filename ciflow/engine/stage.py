@@ -21,10 +21,12 @@ from ciflow.engine.result import HostEnded, HostFailed, PlayEnded, Result
 from ciflow.engine.task import TaskRun
 from ciflow.engine.walk import Started, Walk
 from ciflow.engine.wire import Connection
+from ciflow.lang.include import load_vars_files
 from ciflow.lang.scope import Scope, View
 from ciflow.lang.template import render
 from ciflow.model import EMPTY, Become, Host, Node, Play, Task, Template
 from ciflow.plan import Stage
+from ciflow.plan.compile import tasks_of
 
 FACTS_AT_START = "gather_facts"
 
@@ -130,7 +132,7 @@ class StageRun:
     def start(self, lane: Lane, task: Task, path: tuple[str, ...], before: Started | None) -> Started:
         """Set a task going on a host, within the limits of `throttle`, `forks` and `run_once`."""
         chain = Chain()
-        self._announce(task, path)
+        self._announce(lane, task, path)
         run = TaskRun(lane, task, replace(lane.key, path=path), chain, before)
         job = self._only_once(task, path, run) if self._runs_once(lane, task) else self._limited(task, run)
         return Started(task, asyncio.get_running_loop().create_task(job), chain)
@@ -184,6 +186,12 @@ class StageRun:
         self.run.recorder.emit(
             "handler_notified", data, play=self.id, host=lane.host.name, task="/".join(task.path), key=wanted
         )
+
+    def adopt_handlers(self, handlers: tuple[Task, ...]) -> None:
+        """Handlers of a role that was included while the play runs."""
+        known = {handler.path for handler in self.play.handlers}
+        more = tuple(handler for handler in handlers if handler.path not in known)
+        self.play = replace(self.play, handlers=(*self.play.handlers, *more))
 
     async def flush(self, walk: Walk, lane: Lane, position: tuple[int, ...]) -> None:
         """Run the handlers that this host's tasks notified, once each, in the order they are written."""
@@ -245,12 +253,13 @@ class StageRun:
 
     # --- what is written down ----------------------------------------------------------------------------
 
-    def _announce(self, task: Task, path: tuple[str, ...]) -> None:
+    def _announce(self, lane: Lane, task: Task, path: tuple[str, ...]) -> None:
         where = "/".join(path)
         if where in self._announced:
             return
         self._announced.add(where)
-        data = {"name": name_of(task), "module": task.module, "hosts_total": len(self.batch), "role": task.role}
+        name = self._rendered_name(task, lane)
+        data = {"name": name, "module": task.module, "hosts_total": len(self.batch), "role": task.role}
         self.run.recorder.emit("task_started", data, play=self.id, task=where)
         self.run.wire.schedule()
 
@@ -299,10 +308,11 @@ class StageRun:
         wanted = [lane for lane in lanes if not lane.values.facts_known and lane.state == "ok"]
         if not wanted or not (self.play.gather_facts or asks_for_facts(self.play, nodes)):
             return
+        first = next(tasks_of(nodes), None)
+        become = first.become if first is not None else Become()
         task = Task(
-            name="Gather facts", module="setup", args={}, span=self.play.span, path=(FACTS_AT_START,),
-            become=self.play.tasks[0].become if self.play.tasks and isinstance(self.play.tasks[0], Task) else Task.become,
-        )  # fmt: skip
+            name="Gather facts", module="setup", args={}, span=self.play.span, path=(FACTS_AT_START,), become=become
+        )
         await asyncio.gather(*(self._facts_of(lane, task) for lane in wanted))
 
     async def _facts_of(self, lane: Lane, task: Task) -> None:

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import getpass
 import json
 import os
 import secrets
 import signal
-import socket
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ciflow.diagnostics import CiflowError, ExitCode, Locked, StoreError
+from ciflow.diagnostics import CiflowError, ExitCode, Locked, StoreError, Superseded
 from ciflow.engine.connect import LOCAL
 from ciflow.engine.context import Options, RunContext
 from ciflow.engine.git import read_git
@@ -184,6 +182,7 @@ class _Process:
         recorder = Recorder(self.id, self, self.sinks, secret=self.id.encode(), sealer=self.seal)
         recorder.remember(self.past)
         wire = Wire(recorder, self._open)
+        wire.take_over = self._take_over
         context = self._context(recorder, wire)
         people = People(self.store, self.id, resumed=bool(self.past))
         context.git = await read_git(context)
@@ -236,7 +235,24 @@ class _Process:
         project = _project(self.request)
         return Session.open(connection, project=project, run=self.id, token=self.leases[0].token, inbox=inbox)
 
+    def _take_over(self, error: Superseded) -> bool:
+        """A host knows a greater token: of a run that this store has lost, or of one that took the project from us.
+
+        Whoever still holds the lock here is the newest, and goes on with a token that is greater still.
+        """
+        lease = self.leases[0]
+        try:
+            self.store.locks.renew(lease)
+            newer = self.store.locks.acquire(lease.scope, lease.holder, token_floor=error.token, steal=True)
+        except (Locked, StoreError):
+            return False
+        self.leases[0] = newer
+        return True
+
     def _claim(self, scope: str) -> int:
+        held = next((lease for lease in self.leases if lease.scope == scope), None)
+        if held is not None:
+            return held.token
         holder = Holder.me(self.id, self.request.options.who, f"ciflow apply {self.request.playbook}")
         lease = self.store.locks.acquire(scope, holder, steal=bool(self.request.options.break_glass))
         self.leases.append(lease)
@@ -326,14 +342,3 @@ def _version() -> str:
     from ciflow import __version__
 
     return __version__
-
-
-def who() -> str:
-    """The account that runs this process: in CI the actor that the CI names."""
-    for name in ("GITHUB_ACTOR", "GITLAB_USER_LOGIN", "SUDO_USER"):
-        if os.environ.get(name):
-            return os.environ[name]
-    try:
-        return f"{getpass.getuser()}@{socket.gethostname()}"
-    except (KeyError, OSError):
-        return f"uid {os.getuid()}@{socket.gethostname()}"

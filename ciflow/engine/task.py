@@ -131,7 +131,7 @@ class TaskRun:
             if number > attempts:
                 failed = {**result.values, "failed": True}
                 return replace(result, status="failed", values=failed)
-            self.lane.retrying(self.task, key, number, attempts)
+            self.lane.retrying(key, number, attempts)
             await asyncio.sleep(float(render(self.task.delay, self._scope(extra))))
             number += 1
 

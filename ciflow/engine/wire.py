@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
-from ciflow.diagnostics import CiflowError, Lost, TargetError, Unreachable
+from ciflow.diagnostics import CiflowError, Lost, Superseded, TargetError, Unreachable
 from ciflow.engine.record import Recorder
 from ciflow.model import Attrs, Copy, Edit, Exec, Link, Mkdir, Operation, Remove, Reply, Write
 
@@ -134,7 +134,9 @@ class HostLink:
         """Reconnect while something is under way and the host was there before; else say that it is not."""
         self._session, self._ready = None, False
         if not self.calls or error is None:
-            return
+            return None
+        if isinstance(error, Superseded) and not self._was_ready and self._wire.take_over(error):
+            return self._connect()
         if self._was_ready and isinstance(error, TargetError) and self._tries < len(RECONNECTS):
             for call in self.calls.values():
                 call.ask = True
@@ -142,8 +144,8 @@ class HostLink:
             self._tries += 1
             self._wire.warn(f"{self.connection.name}: {error.message}; connecting again")
             asyncio.get_running_loop().call_later(delay, self._connect)
-            return
-        self.fail(Unreachable(error.message, help=error.help) if isinstance(error, Lost) else error)
+            return None
+        return self.fail(Unreachable(error.message, help=error.help) if isinstance(error, Lost) else error)
 
     def fail(self, error: CiflowError) -> None:
         calls, self.calls = list(self.calls.values()), {}
@@ -195,6 +197,7 @@ class Wire:
         self._dirty: dict[HostLink, None] = {}
         self._scheduled = False
         self.failure: CiflowError | None = None
+        self.take_over: Callable[[Superseded], bool] = lambda _error: False
         self.on_output: Callable[[str, str, bytes], None] = lambda _key, _stream, _data: None
 
     def call(

@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import Any
 
 from ciflow.diagnostics import CiflowError, Locked, TargetError
-from ciflow.model import At, CanaryStep, Change, Hold, Note, Reply, Run, Write
+from ciflow.model import CanaryStep, Hold, Note, Reply, Run
 from ciflow.rollout.judge import Interval, Panel, Verdict
 from ciflow.rollout.routers.dial import (
     WHOLE,
@@ -25,10 +25,9 @@ from ciflow.rollout.routers.dial import (
     RouterError,
     Sample,
     Slot,
-    done,
     interval,
 )
-from ciflow.rollout.spec import Ended, Spec, manifest_path
+from ciflow.rollout.spec import Ended, Spec, keep_manifest
 from ciflow.rollout.tally import Tally, interval_data, observed, split_is_off
 
 STABLE_SAMPLES = 3  # intervals of stable alone before the first turn: its own rate, and how its errors cluster
@@ -148,9 +147,7 @@ class Controller:
         knows that the candidate's slot holds nothing to go back to. Beside the router lies the manifest."""
         yield from self._commit_live(self._live, 0, "claimed", quiet=True)
         for router, dial in zip(self.routers, self.dials, strict=True):
-            where = manifest_path(self.spec.service)
-            write = Write(path=where, content=dial.manifest.to_json().encode(), mode="0600")
-            done((yield At(router.host, Change(write))), f"keeping the manifest {where}", router.host)
+            yield from keep_manifest(router, dial.manifest)
 
     def _note_start(self, first: bool) -> Asked[None]:
         data = {

@@ -9,11 +9,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from ciflow.model import At, Change, Note, Write
-from ciflow.rollout.routers.dial import WHOLE, Asked, Dial, Fenced, NotKept, Router, RouterError, Slot, done
-from ciflow.rollout.spec import manifest_path
+from ciflow.model import Hold, Note
+from ciflow.rollout.routers.dial import WHOLE, Asked, Dial, Fenced, NotKept, Router, RouterError, Slot, interval
+from ciflow.rollout.spec import keep_manifest
 
+NOWHERE = Slot("")
 TRIES = 5  # against writers that race with us
+LOOK = 0.15  # seconds between two looks at a router's counters
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +41,8 @@ class Decision:
 
     kind: str
     why: str
-    source: Slot = Slot("")
-    target: Slot = Slot("")
+    source: Slot = NOWHERE
+    target: Slot = NOWHERE
     share: int = 0  # of `source`, in hundredths of a percent
 
 
@@ -52,6 +54,7 @@ class RolledBack:
     done: tuple[str, ...] = ()
     failed: tuple[tuple[str, str], ...] = ()
     token: int = 0
+    verified: bool | None = None  # None: there was no traffic to see it by
 
 
 def decide(dial: Dial, order: Order) -> Decision:
@@ -112,7 +115,26 @@ def roll_back(routers: Sequence[Router], order: Order) -> Asked[RolledBack]:
             finished.append(router.host)
         except RouterError as error:
             failed.append((router.host, error.message))
-    return RolledBack(decision, tuple(finished), tuple(failed), token)
+    turned = [router for router in routers if router.host in finished]
+    verified = yield from _verify(turned, decision)
+    return RolledBack(decision, tuple(finished), tuple(failed), token, verified)
+
+
+def _verify(routers: Sequence[Router], decision: Decision) -> Asked[bool | None]:
+    """Whether the routers' own counters agree: what comes in now goes to the target."""
+    seen, elsewhere = 0, 0
+    try:
+        before = []
+        for router in routers:
+            before.append((yield from router.counts()))
+        yield Hold(LOOK)
+        for router, sample in zip(routers, before, strict=True):
+            for slot, counts in (interval(sample, (yield from router.counts(sample))) or {}).items():
+                seen += counts.requests
+                elsewhere += counts.requests if slot != decision.target.name else 0
+    except RouterError:
+        return None
+    return elsewhere == 0 if seen else None
 
 
 def _turn(router: Router, dial: Dial, decision: Decision, order: Order, token: int) -> Asked[None]:
@@ -128,9 +150,7 @@ def _turn(router: Router, dial: Dial, decision: Decision, order: Order, token: i
         except NotKept as kept:
             yield Note("warning", {"message": kept.message, "help": kept.help})
         yield from router.guard(to.token, 0)
-        where = manifest_path(order.service)
-        content = to.manifest.to_json().encode()
-        done((yield At(router.host, Change(Write(path=where, content=content, mode="0600")))), where, router.host)
+        yield from keep_manifest(router, to.manifest)
         return
     raise RouterError(f"somebody else writes to the router on {router.host} all the time")
 

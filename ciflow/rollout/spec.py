@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ciflow.model import CanaryStep, Node
+from ciflow.model import At, CanaryStep, Change, Mkdir, Node, Write
 from ciflow.rollout.gates import Gate
-from ciflow.rollout.routers.dial import WHOLE, Slot
+from ciflow.rollout.routers.dial import WHOLE, Asked, Manifest, Router, Slot, done
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,6 +60,18 @@ class Ended:
     reason: str
 
 
+MANIFESTS = "~/.local/state/ciflow/services"
+
+
 def manifest_path(service: str) -> str:
     """Where the manifest of a service lies on its router's host: all that a rollback needs when the store is lost."""
-    return f"~/.local/state/ciflow/services/{service}.json"
+    return f"{MANIFESTS}/{service}.json"
+
+
+def keep_manifest(router: Router, manifest: Manifest) -> Asked[None]:
+    """Write it beside the router."""
+    folder = Mkdir(path=MANIFESTS, mode="0700")
+    done((yield At(router.host, Change(folder))), f"making {MANIFESTS}", router.host)
+    where = manifest_path(manifest.service)
+    write = Write(path=where, content=manifest.to_json().encode(), mode="0600")
+    done((yield At(router.host, Change(write))), f"keeping the manifest {where}", router.host)

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
 
-from ciflow.diagnostics import CiflowError, Locked, Lost, Unreachable
+from ciflow.diagnostics import CiflowError, Lost, Superseded, Unreachable
 from ciflow.encoding import decode_reply
 from ciflow.model import Operation, Reply
 from ciflow.targets import TARGETS, wire
@@ -317,8 +317,9 @@ class Session:
             self._hello.update(journal=message["journal"], token=message["token"], warning=message["warning"])
             self._inbox(Ready(self, self._hello))
         elif kind == "superseded":
-            raise Locked(
+            raise Superseded(
                 f"{self.connection.name}: run {message['run']} has taken this project there (token {message['token']})",
+                int(message["token"]),
                 help="wait for it, or take the project with a greater token",
             )
         elif kind == "fault":

@@ -1,0 +1,209 @@
+"""`ciflow rollback`: the rollback's generator over sessions, with the store where it can be had and without it else."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import secrets
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ciflow.diagnostics import CiflowError, StoreError
+from ciflow.engine.connect import LOCAL, connection_data, connection_from
+from ciflow.engine.drive import Driver, refuse_render, sleep_only
+from ciflow.engine.keys import Key
+from ciflow.engine.record import Recorder
+from ciflow.engine.wire import Connection, Wire
+from ciflow.model import At, Event, Probe, Read
+from ciflow.rollout.rollback import Order, RolledBack, roll_back
+from ciflow.rollout.routers import Manifest, Router, build
+from ciflow.rollout.routers.dial import Asked
+from ciflow.rollout.spec import manifest_path
+from ciflow.store.store import Store
+from ciflow.targets.session import Session
+
+
+@dataclass(frozen=True, slots=True)
+class Asking:
+    """What somebody asked for. `host` is where to look for the manifest when the store does not know the service."""
+
+    service: str
+    who: str
+    reason: str = ""
+    rehearse: bool = False
+    break_glass: bool = False
+    host: Connection = LOCAL
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """What came of it. `run` is its number in the journal, "" when it could not be recorded; `took` in seconds."""
+
+    result: RolledBack
+    run: str
+    took: float
+    warnings: tuple[str, ...] = ()
+
+
+def rollback(asking: Asking, open_store: Callable[[], Store]) -> Done:
+    """Bring the former version back. Works with the store lost or its disk full; raises CiflowError in plain words."""
+    began = time.monotonic()
+    warnings: list[str] = []
+    store = _store(open_store, warnings)
+    try:
+        run = f"R-{len(store.runs()) + 1}-{secrets.token_hex(3)}" if store else f"R-0-{secrets.token_hex(3)}"
+        journal = _Forgiving(store, warnings)
+        journal.append([_event(run, "run_started", {"playbook": f"rollback {asking.service}", "who": asking.who})])
+        result = asyncio.run(_Rollback(asking, store, journal, run).go())
+        took = time.monotonic() - began
+        journal.append(_ending(run, asking, result, took))
+        return Done(result, run if journal.works else "", took, tuple(warnings))
+    finally:
+        if store is not None:
+            store.close()
+
+
+class _Forgiving:
+    """A journal that turning back does not wait for: what can't be written is said, once."""
+
+    def __init__(self, store: Store | None, warnings: list[str]) -> None:
+        self._store = store
+        self._warnings = warnings
+
+    @property
+    def works(self) -> bool:
+        return self._store is not None
+
+    def append(self, events: Sequence[Event]) -> int:
+        if self._store is None:
+            return 0
+        try:
+            return self._store.append(events)
+        except StoreError as error:
+            self._warnings.append(f"not recorded: {error.message}")
+            self._store = None
+            return 0
+
+
+class _Rollback:
+    """One process that rolls back."""
+
+    def __init__(self, asking: Asking, store: Store | None, journal: _Forgiving, run: str) -> None:
+        self.asking = asking
+        self.store = store
+        self.run = run
+        self.connections: dict[str, Connection] = {}
+        self.recorder = Recorder(run, journal)
+
+    async def go(self) -> RolledBack:
+        wire = Wire(self.recorder, self._open)
+        driver = Driver(
+            wire=wire,
+            key=Key(self.run, "rollback", "", ()),
+            connection=LOCAL,
+            lane="rollback",
+            controller=LOCAL,
+            place_of=self.connections.__getitem__,
+            render=refuse_render,
+            hold=sleep_only,
+        )
+        try:
+            return await driver.drive(self._steps())
+        finally:
+            self.recorder.commit()
+            wire.close(ended=True)
+
+    def _steps(self) -> Asked[RolledBack]:
+        routers = self._known() or (yield from self._found())
+        return (yield from roll_back(routers, self._order()))
+
+    def _known(self) -> tuple[Router, ...]:
+        """The routers that the store says the service has."""
+        if self.store is None:
+            return ()
+        events = [e for e in self.store.events(kinds=("routers",)) if e.data["service"] == self.asking.service]
+        if not events:
+            return ()
+        data = events[-1].data
+        self.connections |= {name: connection_from(values) for name, values in data["hosts"].items()}
+        slots, edges = data["slots"], data["edges"]
+        return build(
+            data["router"], data["settings"], data["service"], slots, list(data["hosts"]), edges=edges, by=data["by"]
+        )
+
+    def _found(self) -> Asked[tuple[Router, ...]]:
+        """The store is lost, or never knew: the manifest on the router's host knows."""
+        name = self.asking.host.name
+        self.connections[name] = self.asking.host
+        where = manifest_path(self.asking.service)
+        reply = yield At(name, Probe(Read(path=where)))
+        if not reply.ok:
+            raise CiflowError(
+                f"nothing is known of a service {self.asking.service}: neither here nor in {where} on {name}",
+                help="name the host that its router runs on: `ciflow rollback SERVICE --host HOST -i INVENTORY`",
+            )
+        manifest = Manifest.from_json(reply.stdout.decode())
+        slots = {slot.name: {"address": slot.address, "port": slot.port} for slot in manifest.slots}
+        return build(manifest.router, manifest.settings, manifest.service, slots, [name])
+
+    def _order(self) -> Order:
+        held = self.store.locks.holder_of(f"service:{self.asking.service}") if self.store else None
+        contested = held is not None and held.holder is not None and not held.holder.gone()
+        return Order(
+            service=self.asking.service,
+            who=self.asking.who,
+            reason=self.asking.reason,
+            now=time.time(),
+            contested=contested,
+            floor=self.store.locks.greatest_token() if self.store else 0,
+            rehearse=self.asking.rehearse,
+            break_glass=self.asking.break_glass,
+        )
+
+    def _open(self, connection: Connection, inbox: Any) -> Session:
+        return Session.open(connection, project=f"rollback {self.run}", run=self.run, token=1, inbox=inbox)
+
+
+def routers_data(
+    service: str,
+    kind: str,
+    settings: Mapping[str, Any],
+    slots: Mapping[str, Mapping[str, Any]],
+    edges: Sequence[float],
+    by: str,
+    hosts: Mapping[str, Connection],
+) -> dict[str, Any]:
+    """The event `routers`: how a later rollback finds and reaches the routers without playbook and inventory."""
+    return {
+        "service": service,
+        "router": kind,
+        "settings": json.loads(json.dumps(dict(settings))),
+        "slots": {name: dict(slot) for name, slot in slots.items()},
+        "edges": list(edges),
+        "by": by,
+        "hosts": {name: connection_data(connection) for name, connection in hosts.items()},
+    }
+
+
+def _store(open_store: Callable[[], Store], warnings: list[str]) -> Store | None:
+    try:
+        return open_store()
+    except StoreError as error:
+        warnings.append(f"the journal can't be used: {error.message}")
+        return None
+
+
+def _ending(run: str, asking: Asking, result: RolledBack, took: float) -> list[Event]:
+    decision = result.decision
+    told: dict[str, Any] = {"service": asking.service, "from": decision.source.version, "to": decision.target.version}
+    told |= {"who": asking.who, "reason": asking.reason or decision.why, "took": round(took, 3)}
+    turned = bool(result.done) and decision.kind in ("back", "abort")
+    data = {"exit": 5 if result.failed else 0, "result": decision.why}
+    events = [_event(run, "rollback", told)] if turned else []
+    return [*events, _event(run, "run_ended", data)]
+
+
+def _event(run: str, kind: str, data: Mapping[str, Any]) -> Event:
+    return Event(kind=kind, run=run, at=time.time(), data=data)
