@@ -1,0 +1,298 @@
+"""SSH: whom we trust, how we log in, which way we go, and who runs the agent."""
+
+import contextlib
+import subprocess
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from ciflow.diagnostics import Refused, Unreachable
+from ciflow.model import Exec, Stat
+from ciflow.targets import BecomeUser, Connection
+from ciflow.targets.session import Ended, Ready
+from ciflow.targets.ssh_options import parse_arguments, parse_hop
+from tests.conftest import Start
+from tests.parts import process
+from tests.parts.sshd import Sshd, User, host_key, second_user
+from tests.parts.sshd import sshd as start_sshd
+from tests.parts.wire import wire
+from tests.targets.conftest import ssh_connection
+from tests.targets.parley import Parley
+
+
+def failure(connection: Connection) -> Unreachable | Refused:
+    """What stood in the way of a session."""
+    event = Parley(connection).next(Ended, Ready)
+    assert isinstance(event, Ended), "it was let in"
+    assert isinstance(event.error, (Unreachable, Refused)), event.error
+    return event.error
+
+
+def success(connection: Connection) -> Parley:
+    return Parley(connection).ready()
+
+
+# --- host keys
+
+
+def with_hosts(server: Sshd, path: Path, text: str) -> Connection:
+    path.write_text(text)
+    return ssh_connection(server, known_hosts=path)
+
+
+def test_an_unknown_host_key_is_refused_and_the_command_to_accept_it_works(
+    ssh_hosts: list[Sshd], tmp_path: Path
+) -> None:
+    server, known = ssh_hosts[0], tmp_path / "known"
+    connection = with_hosts(server, known, "")
+    error = failure(connection)
+    fingerprint = subprocess.run(
+        ["ssh-keygen", "-lf", str(server.folder / "host_key.pub")], capture_output=True, text=True, check=True
+    ).stdout.split()[1]
+    assert "unknown" in error.message
+    assert fingerprint in error.message
+    command = error.help[error.help.index("ssh-keyscan") :]
+    subprocess.run(command, shell=True, check=True, capture_output=True)
+    success(connection).close()
+
+
+def test_a_changed_or_revoked_host_key_is_refused(ssh_hosts: list[Sshd], tmp_path: Path) -> None:
+    server = ssh_hosts[0]
+    name, rest = server.known_hosts.read_text().split(" ", 1)
+    other = " ".join(host_key(tmp_path / "other").split()[:2])
+    changed = failure(with_hosts(server, tmp_path / "k1", f"{name} {other}\n"))
+    assert "changed" in changed.message
+    assert "ssh-keygen -R" in changed.help
+    revoked = failure(with_hosts(server, tmp_path / "k2", f"{name} {rest}@revoked {name} {rest}"))
+    assert "revoked" in revoked.message
+
+
+def test_no_checking_of_unknown_keys_when_the_user_says_so(
+    ssh_hosts: list[Sshd], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = ssh_hosts[0]
+    connection = with_hosts(server, tmp_path / "known", "")
+    off = replace(connection, common_args=connection.common_args + " -o StrictHostKeyChecking=no")
+    success(off).close()
+    time.sleep(0.3)
+    monkeypatch.setenv("ANSIBLE_HOST_KEY_CHECKING", "False")
+    success(connection).close()
+    name = server.known_hosts.read_text().split(" ", 1)[0]
+    other = " ".join(host_key(tmp_path / "other").split()[:2])
+    assert "changed" in failure(with_hosts(server, tmp_path / "k", f"{name} {other}\n")).message
+
+
+@pytest.mark.parametrize("form", ["hashed", "pattern", "list"])
+def test_every_form_of_known_hosts_is_understood(ssh_hosts: list[Sshd], tmp_path: Path, form: str) -> None:
+    server, known = ssh_hosts[0], tmp_path / "known"
+    name, rest = server.known_hosts.read_text().split(" ", 1)
+    if form == "hashed":
+        known.write_text(f"{name} {rest}")
+        subprocess.run(["ssh-keygen", "-Hf", str(known)], check=True, capture_output=True)
+        assert known.read_text().startswith("|1|")
+    else:
+        known.write_text({"pattern": f"[127.0.*]:* {rest}", "list": f"other,{name} {rest}"}[form])
+    success(ssh_connection(server, known_hosts=known)).close()
+
+
+# --- logging in
+
+
+def test_a_wrong_key_is_told_with_what_was_tried(ssh_hosts: list[Sshd], tmp_path: Path) -> None:
+    host_key(tmp_path / "wrong")
+    connection = replace(ssh_connection(ssh_hosts[0]), private_keys=(str(tmp_path / "wrong"),))
+    error = failure(replace(connection, common_args=connection.common_args + " -o IdentitiesOnly=yes"))
+    assert "refused the login" in error.message
+    assert str(tmp_path / "wrong") in error.message
+
+
+@pytest.fixture
+def clerk(start: Start) -> User:
+    """An account without rights, with a password."""
+    return start(second_user())
+
+
+def test_a_password_opens_the_door(start: Start, clerk: User, tmp_path: Path) -> None:
+    server = start(start_sshd(tmp_path / "own", user=clerk, password_authentication=True))
+    connection = replace(ssh_connection(server), private_keys=(), password=clerk.password or "")
+    host = success(connection)
+    assert host.hello["user"] == clerk.name
+    assert host(Exec(argv=("id", "-un"))).stdout.decode().strip() == clerk.name
+    host.close()
+    wrong = failure(replace(connection, name="again", password="wrong", port=server.port, user=clerk.name))
+    assert "password" in wrong.message
+
+
+def test_nobody_there_is_told_plainly(ssh_hosts: list[Sshd]) -> None:
+    connection = replace(ssh_connection(ssh_hosts[0]), port=process.free_port(), name="web9")
+    error = failure(connection)
+    assert "web9" in error.message
+    assert "refused" in error.message
+
+
+def test_a_host_without_a_fitting_python_is_told(ssh_hosts: list[Sshd], tmp_path: Path) -> None:
+    gone = failure(replace(ssh_connection(ssh_hosts[0]), python="/opt/nothing/python3"))
+    assert "/opt/nothing/python3" in gone.message
+    fake = tmp_path / "python3"
+    fake.write_text('#!/bin/sh\nprintf "%s-%s-old-3.5\\n" "$5" "$6"\n')
+    fake.chmod(0o755)
+    old = failure(replace(ssh_connection(ssh_hosts[0]), python=str(fake)))
+    assert "3.5" in old.message
+    assert "ansible_python_interpreter" in old.help
+
+
+def test_noise_of_a_login_is_skipped(start: Start, clerk: User, tmp_path: Path) -> None:
+    """A shell whose start-up files talk, on both streams, before the agent does."""
+    shell = tmp_path / "noisy"
+    shell.write_text('#!/bin/sh\necho "Welcome! \\\\x00 -hello"\necho oops >&2\nexec /bin/sh "$@"\n')
+    shell.chmod(0o755)
+    for folder in [tmp_path, *tmp_path.parents[:3]]:
+        if str(folder).startswith("/tmp/"):
+            folder.chmod(folder.stat().st_mode | 0o055)
+    subprocess.run(["usermod", "--shell", str(shell), clerk.name], check=True)
+    server = start(start_sshd(tmp_path / "own", user=clerk))
+    host = success(ssh_connection(server))
+    assert host(Exec(argv=("echo", "clean"))).stdout == b"clean\n"
+    host.close()
+
+
+# --- ways
+
+
+def test_a_jump_host_is_gone_through_and_its_key_checked(ssh_hosts: list[Sshd], tmp_path: Path) -> None:
+    hop, server = ssh_hosts[:2]
+    known = tmp_path / "known"
+    both = f"-F none -o IdentityFile={hop.key} -o UserKnownHostsFile={known} -J root@{hop.address}:{hop.port}"
+    known.write_text(hop.known_hosts.read_text() + server.known_hosts.read_text())
+    host = success(replace(ssh_connection(server), common_args=both))
+    said = host(Exec(shell='echo "$SSH_CONNECTION"')).stdout.decode().split()
+    assert said[3] == str(server.port)
+    host.close()
+    time.sleep(0.3)
+    known.write_text(server.known_hosts.read_text())
+    assert "unknown" in failure(replace(ssh_connection(server), common_args=both)).message
+
+
+def test_a_proxy_command_is_a_way(ssh_hosts: list[Sshd]) -> None:
+    server = ssh_hosts[0]
+    code = "import socket,sys,threading,os\ns=socket.create_connection((sys.argv[1],int(sys.argv[2])))\n"
+    code += "def up():\n while (d:=os.read(0,65536)): s.sendall(d)\nthreading.Thread(target=up,daemon=True).start()\n"
+    code += "while (d:=s.recv(65536)): os.write(1,d)\n"
+    folder = server.folder / "way.py"
+    folder.write_text(code)
+    args = f"-F none -o UserKnownHostsFile={server.known_hosts} -o 'ProxyCommand=python3 {folder} %h %p'"
+    host = success(replace(ssh_connection(server), common_args=args))
+    assert host(Exec(argv=("true",))).ok
+    host.close()
+
+
+def test_the_users_ssh_config_is_read(ssh_hosts: list[Sshd], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    server = ssh_hosts[0]
+    (tmp_path / ".ssh").mkdir()
+    (tmp_path / ".ssh/config").write_text(
+        f"Host shop\n  HostName {server.address}\n  Port {server.port}\n  User root\n"
+        f"  IdentityFile {server.key}\n  UserKnownHostsFile {server.known_hosts}\n"
+    )
+    monkeypatch.setenv("HOME", str(tmp_path))
+    host = success(Connection(kind="ssh", name="shop", python="/usr/bin/python3", connect_timeout=30.0))
+    assert host(Exec(argv=("true",))).ok
+    host.close()
+
+
+def test_arguments_are_read_as_ssh_reads_them() -> None:
+    found = parse_arguments("-o Port=2222 -oUser=a -i ~/.ssh/k -o 'ProxyJump b:22' -C -o StrictHostKeyChecking=no")
+    assert found == {
+        "port": ["2222"],
+        "user": ["a"],
+        "identityfile": ["~/.ssh/k"],
+        "proxyjump": ["b:22"],
+        "stricthostkeychecking": ["no"],
+    }
+    assert parse_hop("me@[::1]:2222") == ("me", "::1", 2222)
+    assert parse_hop("gate") == ("", "gate", 0)
+    with pytest.raises(Refused, match="LocalForward"):
+        parse_arguments("-o LocalForward=1:2:3")
+
+
+@pytest.mark.parametrize("kind", ["docker", "kubernetes"])
+def test_targets_to_come_are_refused_plainly(kind: str) -> None:
+    assert "not built" in failure(Connection(kind=kind, name="c")).message
+
+
+# --- who runs it
+
+
+def test_identities_share_a_connection_and_not_an_agent(ssh_hosts: list[Sshd], clerk: User, tmp_path: Path) -> None:
+    server = ssh_hosts[0]
+    with wire((server.address, server.port)) as proxy:
+        known = tmp_path / "known"
+        known.write_text(f"[127.0.0.1]:{proxy.port} {server.known_hosts.read_text().split(' ', 1)[1]}")
+        root = ssh_connection(server, proxy.port, known)
+        one, two = success(root), success(replace(root, become=BecomeUser(clerk.name, "su")))
+        assert (one.hello["user"], two.hello["user"]) == ("root", clerk.name)
+        assert one.hello["pid"] != two.hello["pid"]
+        assert proxy.connections == 1
+        mine = two(Stat(path="~/.local/state/ciflow")).data
+        assert (mine["owner"], mine["mode"]) == (clerk.name, "0700")
+        one.close()
+        assert two(Exec(argv=("id", "-un"))).stdout.decode().strip() == clerk.name
+        assert two(Exec(shell="echo ${LC_ALL-unset}")).stdout == b"unset\n"
+        two.close()
+
+
+@contextlib.contextmanager
+def sudoers(rule: str, name: str) -> Iterator[None]:
+    process.find("sudo", "sudo")
+    path = Path("/etc/sudoers.d") / name
+    path.write_text(f"Defaults:{name} !requiretty\n{name} ALL=(ALL) {rule}ALL\n")
+    path.chmod(0o440)
+    try:
+        yield
+    finally:
+        path.unlink()
+
+
+def test_sudo_without_a_password_makes_root(start: Start, clerk: User, tmp_path: Path) -> None:
+    start(sudoers("NOPASSWD: ", clerk.name))
+    server = start(start_sshd(tmp_path / "own", user=clerk))
+    for password in ("", "not needed"):  # one is given, and sudo never asks for it: the agent must not read it
+        host = success(replace(ssh_connection(server), become=BecomeUser(password=password)))
+        assert (host.hello["uid"], host.hello["home"]) == (0, "/root")
+        host.close()
+
+
+def test_sudo_is_given_the_password_only_when_it_asks(start: Start, clerk: User, tmp_path: Path) -> None:
+    start(sudoers("", clerk.name))
+    server = start(start_sshd(tmp_path / "own", user=clerk))
+    connection = ssh_connection(server)
+    host = success(replace(connection, become=BecomeUser(password=clerk.password or "")))
+    assert host(Exec(argv=("id", "-u"))).stdout == b"0\n"
+    host.close()
+    assert "password" in failure(replace(connection, become=BecomeUser())).help
+    assert "refused" in failure(replace(connection, become=BecomeUser(password="wrong"))).message
+
+
+def test_su_is_given_the_password_of_its_user(start: Start, clerk: User, tmp_path: Path) -> None:
+    other = start(second_user())
+    server = start(start_sshd(tmp_path / "own", user=clerk))
+    connection = ssh_connection(server)
+    host = success(replace(connection, become=BecomeUser(other.name, "su", password=other.password or "")))
+    assert host.hello["user"] == other.name
+    host.close()
+    assert "su" in failure(replace(connection, become=BecomeUser(other.name, "su", password="wrong"))).message
+
+
+def test_no_secret_stands_in_a_list_of_processes(start: Start, clerk: User, tmp_path: Path) -> None:
+    start(sudoers("", clerk.name))
+    server = start(start_sshd(tmp_path / "own", user=clerk))
+    host = success(replace(ssh_connection(server), become=BecomeUser(password=clerk.password or "")))
+    seen = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            seen.append((folder / "cmdline").read_bytes() + (folder / "environ").read_bytes())
+    assert len(seen) > 10
+    assert not [line for line in seen if (clerk.password or "-").encode() in line]
+    host.close()
