@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -117,15 +119,15 @@ def test_modules_do_no_input_or_output_and_know_no_clock() -> None:
         assert not [word for word in banned if word in source], path.name
 
 
-def test_importing_all_modules_costs_less_than_the_model_that_every_start_pays_for() -> None:
-    """CPU time, both in one process, the best of several: machines are busy. (20 ms where the model takes 25.)"""
+def test_importing_all_modules_costs_less_than_20_ms(tmp_path: Path) -> None:
+    """CPU time beyond the model's, from compiled files as users have them; the best of several: machines are busy."""
     code = (
-        "import time, json, re, dataclasses, pathlib, urllib.parse\n"
+        "import time, json, re, ciflow.model\n"
         "began = time.process_time()\n"
-        "import ciflow.model\n"
-        "between = time.process_time()\n"
         "import ciflow.modules\n"
-        "print((time.process_time() - between) / (between - began))"
+        "print(time.process_time() - began)"
     )
-    runs = [subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True) for _ in range(5)]
-    assert min(float(run.stdout) for run in runs) < 0.8
+    env = dict(os.environ, PYTHONDONTWRITEBYTECODE="", PYTHONPYCACHEPREFIX=str(tmp_path))
+    argv = [sys.executable, "-c", code]
+    runs = [subprocess.run(argv, capture_output=True, text=True, check=True, env=env) for _ in range(6)]
+    assert min(float(run.stdout) for run in runs) < 0.02
