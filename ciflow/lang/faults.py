@@ -79,6 +79,12 @@ class Within:
             before = found
         return None
 
+    def unread(self, text: str) -> Span | None:
+        """`text` behind the last token: where the source can't be cut into tokens any more."""
+        last = self.tokens[-1] if self.tokens else (0, 1, "", "")
+        found = self.source.find(text, last[0] + len(last[3]))
+        return self.at(found, len(text)) if found >= 0 else None
+
 
 def undefined(place: Within, name: str, whole: bool, message: str, scope: Scope) -> Diagnostic:
     """An undefined name, with the nearest known ones and where they were set."""
@@ -111,7 +117,8 @@ def syntax(place: Within, message: str, line: int, known: Mapping[str, list[str]
         label = f"did you mean `{near[0]}`?" if near else ""
         return Diagnostic("error", "CF0211", f"there is no {kind} `{name}`", span, label)
     got = re.search(r"got '(.+?)'|unexpected '(.+?)'|unknown tag '(.+?)'", message)
-    span = (place.token(next(filter(None, got.groups())), line) if got else None) or place.line(line)
+    text = next(filter(None, got.groups())) if got else ""
+    span = (text and (place.token(text, line) or place.unread(text))) or place.line(line)
     words = message.replace("'end of print statement'", "`}}`").replace("expected token", "expected").rstrip(".")
     return Diagnostic("error", "CF0201", f"this template can't be parsed: {words[:1].lower()}{words[1:]}", span)
 

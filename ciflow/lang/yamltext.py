@@ -125,6 +125,12 @@ class _Dumper(yaml.SafeDumper):
         return True
 
 
+def _represent_text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+    """Quoted where 1.1 (PyYAML's own rule) or 1.2 (ours) would read a plain scalar as something else."""
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=None if isinstance(resolve(text), str) else "'")
+
+
+_Dumper.add_representer(str, _represent_text)
 _Dumper.add_representer(tuple, lambda dumper, data: dumper.represent_list(data))
 
 
@@ -217,7 +223,7 @@ class _Builder:
         if isinstance(node, yaml.ScalarNode):
             result = self.scalar(node), 1
         elif id(node) in self.active:
-            self.error(node, "CF0013", "this alias stands inside what it names")
+            self.error(node, "CF0013", "this value contains itself, by an alias inside it")
             return self.place(node, None), 1
         elif depth > MOST_DEPTH:
             self.error(node, "CF0018", f"values are nested more than {MOST_DEPTH} deep")

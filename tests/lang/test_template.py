@@ -1,0 +1,286 @@
+"""Templates: types kept, strict, sandboxed, and nothing but our own text ever rendered."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+
+from ciflow.diagnostics import Findings, Invalid
+from ciflow.lang.lookups import expand
+from ciflow.lang.scope import OMIT, Layer, Level, Need, NeedFacts, Scope, View
+from ciflow.lang.template import check, evaluate, free_names, render, render_text
+from ciflow.lang.yamltext import parse
+from ciflow.model import Exec, Loop, Read, Reply, Template, Walk
+from tests.lang.making import condition, scope_of, template
+
+
+def value(text: str, **names: Any) -> Any:
+    return render(template(text), scope_of(names))
+
+
+def fault(text: str, **names: Any) -> tuple[str, int, int]:
+    with pytest.raises(Invalid) as raised:
+        value(text, **names)
+    found = raised.value.diagnostics[0]
+    assert found.span is not None
+    return found.code, found.span.line, found.span.column
+
+
+# --- types ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [("{{ 1 + 1 }}", 2), ("{{ 1 + 1 }} pieces", "2 pieces"), ("{{ [1, 2] }}", [1, 2]), ("{{ none }}", None),
+     ("x{{ none }}", "x"), ("{{ true }}", True), ("{{ '1.10' }}", "1.10"), ("{{ '[1]' }}", "[1]"),
+     ("{{ '007' }}", "007"), ("{{ {'a': 1} }}", {"a": 1}), ("{{ 7 / 2 }}", 3.5), ("{{ 'yes' }}", "yes"),
+     ("{{ range(3) | map('string') }}", ["0", "1", "2"]), ("{{ 5 }}\n", 5), (" {{ 5 }}", " 5"),
+     ("{% if true %}5{% endif %}", "5")],
+)  # fmt: skip
+def test_a_lone_expression_keeps_its_type_and_mixed_text_is_text(text: str, wanted: Any) -> None:
+    found = value(text)
+    assert found == wanted
+    assert type(found) is type(wanted)
+
+
+def test_templates_are_rendered_through_lists_and_mappings() -> None:
+    assert render({"a": [template("{{ n }}"), 2], "b": "{{ n }}"}, scope_of({"n": 1})) == {"a": [1, 2], "b": "{{ n }}"}
+
+
+def test_what_holds_no_template_comes_back_itself() -> None:
+    plain = {"a": [1, {"b": 2}]}
+    assert render(plain, scope_of({})) is plain
+
+
+def test_omit_leaves_an_argument_out() -> None:
+    args = {"a": template("{{ mode | default(omit) }}"), "b": 1, "c": [template("{{ omit }}")]}
+    assert render(args, scope_of({})) == {"b": 1, "c": []}
+    assert render(template("{{ omit }}"), scope_of({})) is OMIT
+
+
+# --- trust ---------------------------------------------------------------------------------------------
+
+PAYLOADS = ["{{ 7 * 7 }}", "{% for x in [1] %}boom{% endfor %}", "{{ lookup('pipe', 'id') }}", "{# gone #}"]
+
+
+@pytest.mark.parametrize("payload", PAYLOADS)
+@pytest.mark.parametrize(
+    "way",
+    ["{{ out }}", "{{ out | upper | lower }}", "{{ out ~ '' }}", "{{ [out] | first }}", "{{ {'k': out}.k }}",
+     "{{ out | trim }}", "{{ through }}", "{{ out | regex_replace('^', '') }}", "{{ out | b64encode | b64decode }}",
+     "{{ out | to_json | from_json }}", "{{ ('a: !!str ' ~ (out | to_json)) | from_yaml | extract_a }}",
+     "{{ lookup('vars', 'out') }}", "{{ lookup('file', '/f') }}", "{{ lookup('env', 'E') }}"],
+)  # fmt: skip
+def test_output_is_never_rendered_however_it_travels(payload: str, way: str) -> None:
+    answers = {Need(Read(path="/f")).key: Reply(stdout=payload.encode()),
+               Need(Exec(argv=("printenv", "E"))).key: Reply(rc=0, stdout=payload.encode() + b"\n")}  # fmt: skip
+    layers = (Layer(Level.SET_FACTS, {"out": payload}, data=True),
+              Layer(Level.PLAY_VARS, {"through": template("{{ again }}"), "again": template("{{ out }}")}))  # fmt: skip
+    way = way.replace(" | extract_a", "")
+    found = render(template(way), Scope(layers, render, answers))
+    found = found["a"] if isinstance(found, dict) else found
+    assert found in (payload, payload.lower())
+
+
+@pytest.mark.parametrize("payload", PAYLOADS)
+def test_output_is_not_rendered_inside_a_j2_file_either(payload: str) -> None:
+    assert render_text("<{{ out }}>\n", "a.j2", scope_of({"out": payload})) == f"<{payload}>\n"
+
+
+def test_text_from_a_command_is_no_condition() -> None:
+    """A str is data: as a condition it would have to be evaluated, so it is refused."""
+    with pytest.raises(Invalid, match="this gave the text"):
+        evaluate((condition("out"),), scope_of({"out": "1 == 1"}))
+
+
+# --- the sandbox ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["{{ ''.__class__.__mro__ }}", "{{ x.append(1) }}", "{{ d.update({'a': 1}) }}", "{{ 'x' * 10 ** 10 }}",
+     "{{ 9 ** (9 ** 9) }}", "{{ [0] * 100000000 }}", "{{ lipsum.__globals__ }}", "{{ range(10 ** 9) | list }}"],
+)  # fmt: skip
+def test_templates_reach_nothing_outside_their_values(text: str) -> None:
+    start = time.perf_counter()
+    with pytest.raises(Invalid):
+        value(text, x=[1], d={})
+    assert time.perf_counter() - start < 1
+
+
+# --- undefined names and other faults ------------------------------------------------------------------
+
+
+def test_an_undefined_name_is_placed_with_the_nearest_known_ones() -> None:
+    with pytest.raises(Invalid) as raised:
+        value("on {{ prot }}", port=1, host="x")
+    found = raised.value.diagnostics[0]
+    assert (found.code, found.message, found.label) == ("CF0210", "`prot` is not defined", "nearest: `port`")
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [("{{ a.b }}", ("CF0210", 1, 6)), ("{{ a['b'] }}", ("CF0210", 1, 6)), ("x {{ nope.b.c }}", ("CF0210", 1, 6)),
+     ("{{ 1 / 0 }}", ("CF0202", 1, 1)), ("line\n{{ a | bool }}", ("CF0202", 2, 1)),
+     ("{{ a | nofilter }}", ("CF0211", 1, 8)), ("{{ a is notest }}", ("CF0211", 1, 9)),
+     ("{{ a b }}", ("CF0201", 1, 6)), ("{% if a %}", ("CF0201", 1, 1)), ("{{ lookup('nope') }}", ("CF0202", 1, 1))],
+)  # fmt: skip
+def test_a_fault_stands_in_its_line_and_column(text: str, wanted: tuple[str, int, int]) -> None:
+    assert fault(text, a={"c": 1}) == wanted
+
+
+def test_a_fault_in_a_variable_is_placed_where_the_variable_is_written() -> None:
+    findings = Findings()
+    place = parse(b'a: 1\nurl: "http://{{ hots }}/"\n', "vars.yml", findings)
+    assert place is not None
+    scope = Scope((Layer(Level.PLAY_VARS, place.value),), render)
+    with pytest.raises(Invalid) as raised:
+        render(template("{{ url }}"), scope)
+    assert str(raised.value.diagnostics[0].span) == "vars.yml:2:17"
+
+
+def test_a_variable_that_contains_itself_says_the_whole_way_round() -> None:
+    scope = scope_of({"a": template("{{ b }}"), "b": template("{{ c }}"), "c": template("{{ a }}")})
+    with pytest.raises(Invalid, match="a -> b -> c -> a"):
+        scope.find("a")
+
+
+def test_a_default_works_through_any_depth() -> None:
+    assert value("{{ a.b.c['d'] | default('x') }}", a={}) == "x"
+    assert value("{{ nope | default(nothing | default(3)) }}") == 3
+
+
+def test_faults_of_a_file_are_placed_in_the_file() -> None:
+    with pytest.raises(Invalid) as raised:
+        render_text("one\n{% if x %}\n  {{ x.y }}\n{% endif %}\n", "t/a.j2", scope_of({"x": {"z": 1}}))
+    assert str(raised.value.diagnostics[0].span) == "t/a.j2:3:8"
+
+
+# --- conditions ----------------------------------------------------------------------------------------
+
+
+def test_conditions_stop_at_the_first_that_does_not_hold() -> None:
+    assert evaluate((condition("n > 0"), True), scope_of({"n": 1})) is True
+    assert evaluate((condition("n > 1"), condition("nope")), scope_of({"n": 1})) is False
+
+
+@pytest.mark.parametrize(
+    ("names", "said"),
+    [({"x": "false"}, "the text"), ({"x": 1}, "the number 1"), ({"x": None}, "nothing"), ({"x": []}, "a list"),
+     ({"x": {}}, "a mapping")],
+)  # fmt: skip
+def test_a_condition_that_is_no_boolean_is_an_error_with_the_fix(names: Mapping[str, Any], said: str) -> None:
+    with pytest.raises(Invalid) as raised:
+        evaluate((condition("x"),), scope_of(names))
+    found = raised.value.diagnostics[0]
+    assert found.code == "CF0203"
+    assert said in found.message
+    assert found.label.startswith("write `x ")
+
+
+# --- files ---------------------------------------------------------------------------------------------
+
+
+def test_a_file_is_rendered_with_ansibles_whitespace() -> None:
+    text = "{% for n in [1, 2] %}\n{{ n }}\n{% endfor %}\nend\n"
+    assert render_text(text, "a.j2", scope_of({})) == "1\n2\nend\n"
+    assert render_text("#jinja2: trim_blocks:False\n" + text, "a.j2", scope_of({})) == "\n1\n\n2\n\nend\n"
+    assert render_text("[% if true %]\nx\n[% endif %]\n", "a.j2", scope_of({}),
+                       {"block_start_string": "[%", "block_end_string": "%]"}) == "x\n"  # fmt: skip
+    assert render_text("last", "a.j2", scope_of({})) == "last"
+
+
+# --- lookups -------------------------------------------------------------------------------------------
+
+
+def answered(text: str, replies: list[Reply], **names: Any) -> tuple[Any, list[Any]]:
+    """Render, answering each operation that is asked for with the next reply."""
+    answers: dict[str, Reply] = {}
+    asked = []
+    while True:
+        try:
+            return render(template(text), Scope((Layer(Level.PLAY_VARS, names),), render, answers)), asked
+        except Need as need:
+            asked.append(need.operation)
+            answers[need.key] = replies.pop(0)
+
+
+def test_a_lookup_asks_for_an_operation_and_goes_on_with_its_reply() -> None:
+    missing = Reply(ok=False, errno="ENOENT")
+    found, asked = answered("{{ lookup('file', 'a') }}", [missing, Reply(stdout=b"text\n")], playbook_dir="/p")
+    assert (found, asked) == ("text", [Read(path="/p/files/a"), Read(path="/p/a")])
+
+
+def test_lookups_of_the_environment_and_of_commands() -> None:
+    assert answered("{{ lookup('env', 'HOME') }}", [Reply(rc=0, stdout=b"/root\n")])[0] == "/root"
+    assert answered("{{ lookup('env', 'NOPE') }}", [Reply(rc=1)])[0] == ""
+    assert answered("{{ query('lines', 'ls') }}", [Reply(rc=0, stdout=b"a\nb\n")])[0] == ["a", "b"]
+    with pytest.raises(Invalid, match="ended with 3: no"):
+        answered("{{ lookup('pipe', 'x') }}", [Reply(rc=3, stdout=b"", stderr=b"no\n")])
+
+
+def test_fileglob_gives_files_sorted() -> None:
+    entries = [
+        {"path": "/d/b.txt", "kind": "file"},
+        {"path": "/d/a.txt", "kind": "file"},
+        {"path": "/d/c", "kind": "file"},
+    ]
+    found, asked = answered("{{ query('fileglob', '/d/*.txt') }}", [Reply(data={"entries": entries})])
+    assert (found, asked) == (["/d/a.txt", "/d/b.txt"], [Walk(path="/d", depth=1)])
+
+
+def test_a_password_is_made_once_and_kept_in_its_file() -> None:
+    replies = [Reply(ok=False, errno="ENOENT"), Reply(stdout=bytes(range(160))), Reply()]
+    found, asked = answered("{{ lookup('password', '/p/x length=20') }}", replies)
+    assert len(found) == 20
+    assert asked[-1].content == found.encode() + b"\n"
+    assert asked[-1].mode == "0600"
+
+
+@pytest.mark.parametrize(
+    ("kind", "items", "wanted"),
+    [("loop", [1, 2], [1, 2]), ("items", [[1, 2], 3], [1, 2, 3]), ("dict", {"a": 1}, [{"key": "a", "value": 1}]),
+     ("nested", [[1, 2], ["a"]], [[1, "a"], [2, "a"]]), ("together", [[1, 2], ["a"]], [[1, "a"], [2, None]]),
+     ("sequence", "start=1 end=3 format=web%02d", ["web01", "web02", "web03"]), ("sequence", "count=2", ["1", "2"]),
+     ("sequence", "3-1/-1", ["3", "2", "1"]), ("indexed_items", ["a", "b"], [[0, "a"], [1, "b"]]),
+     ("subelements", [[{"l": ["x", "y"]}], "l"], [[{"l": ["x", "y"]}, "x"], [{"l": ["x", "y"]}, "y"]])],
+)  # fmt: skip
+def test_loops_go_over_what_ansible_says(kind: str, items: Any, wanted: list[Any]) -> None:
+    assert expand(Loop(items, kind), scope_of({})) == wanted
+
+
+def test_a_loop_over_a_mapping_says_what_to_write() -> None:
+    with pytest.raises(Invalid) as raised:
+        expand(Loop({"a": 1}), scope_of({}))
+    assert raised.value.diagnostics[0].label == "write `| dict2items`"
+
+
+# --- scopes --------------------------------------------------------------------------------------------
+
+
+def test_the_first_use_of_a_fact_asks_for_the_facts() -> None:
+    scope = Scope((), render, facts_known=False)
+    with pytest.raises(NeedFacts):
+        render(template("{{ ansible_distribution }}"), scope)
+    with pytest.raises(Invalid):
+        render(template("{{ other }}"), scope)
+
+
+def test_vars_is_every_variable_rendered_when_asked_for() -> None:
+    scope = scope_of({"a": template("{{ 1 + 1 }}"), "bad": template("{{ nope }}")})
+    view = View(scope)
+    assert view["a"] == 2
+    assert sorted(view) == ["a", "bad"]
+
+
+def test_free_names_leave_out_what_the_template_sets_itself() -> None:
+    assert free_names(template("{% set a = b %}{% for c in d %}{{ a ~ c }}{% endfor %}")) == {"b", "d"}
+    assert free_names(condition("x is defined and lookup('env', 'A') == y")) == {"x", "y"}
+
+
+def test_check_names_unknown_filters_without_running() -> None:
+    assert [d.label for d in check(template("{{ 1 / 0 | defalt }}"))] == ["did you mean `default`?"]
+    assert check(Template("a", template("x").span, expression=True)) == []
