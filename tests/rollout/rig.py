@@ -10,14 +10,17 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
+import pytest
+
 from ciflow.rollout.routers import Dial, Manifest, Router, build, slots_of
 from ciflow.rollout.routers.dial import Asked
 from tests.parts import process
-from tests.rollout.executor import LocalHost
+from tests.rollout.host import AgentHost
 
 T = TypeVar("T")
 SERVICE = "shield"
@@ -148,7 +151,7 @@ class Rig:
     kind: str
     port: int
     folder: Path
-    host: LocalHost
+    host: AgentHost
     slots: Mapping[str, Mapping[str, Any]]
     settings: Mapping[str, Any]
     candidate: process.Running  # slot b's program
@@ -180,14 +183,14 @@ class Rig:
     @property
     def pid(self) -> int:
         """The router's own process."""
-        return self.host.pid(f"{self.kind}-{SERVICE}")
+        return int(self.host.state(f"{self.kind}-{SERVICE}").get("pid") or 0)
 
 
 def settings_of(kind: str, port: int, folder: Path) -> dict[str, Any]:
     """A router that ciflow starts itself."""
     own: dict[str, dict[str, Any]] = {
         "envoy": {},
-        "haproxy": {"embedded": True},
+        "haproxy": {"embedded": True, "overdue": 1},
     }
     process.find(kind, kind)
     return {"port": port, "bind": "127.0.0.1", "dir": str(folder / kind), **own[kind]}
@@ -199,5 +202,9 @@ def rig(kind: str, folder: Path) -> Iterator[Rig]:
     port, ports = process.free_port(), {"a": process.free_port(), "b": process.free_port()}
     settings = settings_of(kind, port, folder)
     slots = {name: {"port": port} for name, port in ports.items()}
-    with version("a", ports["a"], folder), version("b", ports["b"], folder) as b, LocalHost() as host:
+    with ExitStack() as stack:
+        stack.enter_context(version("a", ports["a"], folder))
+        b = stack.enter_context(version("b", ports["b"], folder))
+        stack.enter_context(pytest.MonkeyPatch.context()).setenv("HOME", str(folder))  # the agent's journal
+        host = stack.enter_context(AgentHost())
         yield Rig(kind, port, folder, host, slots, settings, b)

@@ -154,28 +154,32 @@ class Dial:
 class Counts:
     """Events of one slot. `requests` and `bad` are what gates judge; the rest are parts, or gates of their own.
 
-    bad = 5xx that clients saw + unanswered (left by the client before an answer) + diverted (answered by the other
-    slot because this one was down). `slower` maps a latency edge in seconds to the requests slower than it.
+    bad = 5xx that clients saw + unanswered (left by the client before an answer) + overdue (still open, and too old)
+    + diverted (answered by the other slot because this one was down). `slower` maps a latency edge in seconds to the
+    requests slower than it.
     """
 
     requests: int = 0
     bad: int = 0
     slower: Mapping[float, int] = field(default_factory=dict)
     unanswered: int = 0
+    overdue: int = 0
     diverted: int = 0
     client_errors: int = 0  # 4xx
     retries: int = 0
 
     def since(self, before: Counts) -> Counts:
-        """What happened after `before`; no `slower` exceeds `requests`, for histograms lag behind counters."""
-        requests = self.requests - before.requests
+        """What happened after `before`. Nothing is negative (an overdue request may be answered after all), and
+        neither `bad` nor `slower` exceeds `requests` (histograms lag behind counters)."""
+        requests = max(0, self.requests - before.requests)
         slower = {edge: n - before.slower.get(edge, 0) for edge, n in self.slower.items()}
         return Counts(
             requests,
-            min(requests, self.bad - before.bad),
+            min(requests, max(0, self.bad - before.bad)),
             {edge: min(requests, max(0, n)) for edge, n in slower.items()},
-            self.unanswered - before.unanswered,
-            self.diverted - before.diverted,
+            max(0, self.unanswered - before.unanswered),
+            max(0, self.overdue - before.overdue),
+            max(0, self.diverted - before.diverted),
             self.client_errors - before.client_errors,
             self.retries - before.retries,
         )
@@ -202,8 +206,6 @@ class Guard:
 def interval(before: Sample, after: Sample) -> Mapping[str, Counts] | None:
     """Per slot what happened between two samples of one router, or None when it restarted in between."""
     if (before.router, before.identity) != (after.router, after.identity):
-        return None
-    if any(now.requests < before.slots[name].requests for name, now in after.slots.items()):
         return None
     return {name: now.since(before.slots[name]) for name, now in after.slots.items()}
 
@@ -240,7 +242,10 @@ class Router(Protocol):
         ...
 
     def counts(self, before: Sample | None = None) -> Asked[Sample]:
-        """Cumulative counters; give the sample `before` so that what never ended is counted once."""
+        """Counters since the router's process began; `interval` of two samples says what happened between them.
+
+        `before` is the last sample, for a router whose counts go on from there (a log); others need none.
+        """
         ...
 
     def guard(self, expect: int, after: float, watch: tuple[Watch, ...] = (), *, renew: bool = False) -> Asked[Guard]:

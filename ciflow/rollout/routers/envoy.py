@@ -157,14 +157,24 @@ class EnvoyRouter:
         to = replace(to, revision=revision, expires=0.0)
         yield from self._replace("safe.json", to.settled(), safe.sha, expect)
         if not to.at_rest:
-            yield from agent_guard(self.host, self._key("guard"), (self._give_back(),), lease, (), False)
+            yield from self._arm(lease)
         yield from self._replace("dial.json", to, file.sha, expect)
-        return (yield from self._read_back(to, expect))
+        found = yield from self._read_back(to, expect)
+        if not to.at_rest and not (yield from self._dead_man(lease, (), renew=True)).armed:
+            yield from self._arm(lease)  # it fired while this controller was asleep, before there was anything to give
+        return found
+
+    def _arm(self, lease: float) -> Asked[Guard]:
+        return self._dead_man(lease, (), renew=False)
+
+    def _dead_man(self, after: float, watch: tuple[Watch, ...], *, renew: bool) -> Asked[Guard]:
+        return agent_guard(self.host, self._key("guard"), (self._give_back(),), after, watch, renew)
 
     def _read_back(self, to: Dial, expect: int) -> Asked[Dial]:
         for _ in range(LOOKS):
             found = yield from self._in_force()
-            if found.order() > to.order():
+            other = found.order() == to.order() and found.manifest != to.manifest
+            if other or found.order() > to.order():
                 raise Fenced(self.service, self.host, expect, found)
             if found == to:
                 return found
@@ -203,7 +213,7 @@ class EnvoyRouter:
 
     # --- counters ---------------------------------------------------------------------------------------
 
-    def counts(self, before: Sample | None = None) -> Asked[Sample]:  # noqa: ARG002 - Envoy counts it all itself
+    def counts(self, before: Sample | None = None) -> Asked[Sample]:  # noqa: ARG002 - its counters are whole
         """Cumulative counters of both slots. The first request makes Envoy merge its histograms."""
         yield from self._admin("/stats?filter=%5Enone%24")
         info = json.loads((yield from self._admin("/server_info")))
@@ -225,7 +235,7 @@ class EnvoyRouter:
         now = yield from self.read()
         if now.token != expect:
             raise Fenced(self.service, self.host, expect, now)
-        return (yield from agent_guard(self.host, self._key("guard"), (self._give_back(),), after, watch, renew))
+        return (yield from self._dead_man(after, watch, renew=renew))
 
     def _give_back(self) -> Operation:
         return Copy(path=self.settings.file("safe.json"), dest=self.settings.file("dial.json"), mode="0600")

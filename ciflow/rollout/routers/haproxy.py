@@ -18,6 +18,7 @@ from ciflow.model import At, Change, Detached, Exec, Mkdir, Operation, Probe, Re
 from ciflow.rollout.routers import haproxy_config as config
 from ciflow.rollout.routers.dial import (
     Asked,
+    Counts,
     Dial,
     Fenced,
     Guard,
@@ -43,6 +44,7 @@ SETTINGS = (
     "binary",
     "timeout",
     "connect_timeout",
+    "overdue",
     "header",
 )
 CHECKS = 50  # times that a new server's state is looked at, 0.1 s apart
@@ -132,6 +134,7 @@ class HaproxyRouter:
         answer, _ = yield from self._say(f"prepare map {settings.map}", help)
         if "New version created" not in answer:
             raise RouterError(f"HAProxy on {self.host} has no map {settings.map} for us: {answer.strip()}", help=help)
+        yield from self._say("show sess", help)
         rows = yield from self._rows()
         for slot, other in (("a", "b"), ("b", "a")):
             backend = f"{settings.backend}_{slot}"
@@ -209,9 +212,9 @@ class HaproxyRouter:
         reply = yield self._change(Talk(address=self.settings.socket, payload=f"{line}\n".encode()))
         text = done(reply, f"turning the dial at {self.settings.socket}", self.host).stdout.decode("utf-8", "replace")
         after = config.parse_show_map(text, self._where)
-        if after is not None and after.order() == to.order():
+        if after is not None and (after.order(), after.manifest) == (to.order(), to.manifest):
             return config.in_force(after, reply.started or at)
-        if after is not None and after.order() > to.order():
+        if after is not None and after.order() >= to.order():
             raise Fenced(self.service, self.host, expect, after)
         raise RouterError(f"HAProxy on {self.host} did not take the new map: {text.strip().splitlines()[:1]}")
 
@@ -239,7 +242,7 @@ class HaproxyRouter:
 
     # --- counters ---------------------------------------------------------------------------------------
 
-    def counts(self, before: Sample | None = None) -> Asked[Sample]:
+    def counts(self, before: Sample | None = None) -> Asked[Sample]:  # noqa: ARG002 - its counters are whole
         info, at = yield from self._say("show info")
         about = config.parse_info(info)
         identity = f"{about.get('Pid', '')}-{about.get('Start_time_sec', '')}"
@@ -247,13 +250,13 @@ class HaproxyRouter:
         if self.settings.edges:
             slow = config.parse_table((yield from self._say(f"show table {self.settings.table}"))[0])
         rows = yield from self._rows()
-        known = before.slots if before is not None and before.identity == identity else {}
-        slots = {
-            name: config.slot_counts(
-                self.settings, name, rows, slow.get(name, {}), known[name].unanswered if name in known else 0
-            )
-            for name in ("a", "b")
-        }
+        overdue: Mapping[str, int] = {}
+        if config.still_open(self.settings, rows):
+            overdue = config.parse_sessions((yield from self._say("show sess"))[0], self.settings.overdue)
+        slots: dict[str, Counts] = {}
+        for name in ("a", "b"):
+            late = overdue.get(f"{self.settings.backend}_{name}", 0)
+            slots[name] = config.slot_counts(self.settings, name, rows, slow.get(name, {}), late)
         return Sample(self.host, identity, at, slots)
 
     def _rows(self) -> Asked[dict[tuple[str, str], dict[str, str]]]:
@@ -313,8 +316,8 @@ class HaproxyRouter:
         text = done(reply, what, self.host, help or "Does HAProxy run? docs/routers.md says what it needs.").stdout
         if b"Permission denied" in text:
             raise RouterError(
-                f"HAProxy's socket {self.settings.socket} on {self.host} refuses {line.split(' /')[0]!r}",
-                help=f"In `global`: stats socket {self.settings.socket} mode 600 level admin",
+                f"HAProxy's socket {self.settings.socket} on {self.host} refuses {line!r}",
+                help=f"In `global`: stats socket {self.settings.socket} mode 600 level operator",
             )
         return text.decode("utf-8", "replace"), reply.started
 
@@ -341,6 +344,7 @@ def build(
         binary=str(settings.get("binary", "")),
         timeout=float(settings.get("timeout", 15.0)),
         connect_timeout=float(settings.get("connect_timeout", 1.0)),
+        overdue=float(settings.get("overdue", 5.0)),
         edges=edges,
         by=by,
         tester=tester("haproxy", settings),

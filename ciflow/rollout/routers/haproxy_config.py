@@ -11,6 +11,7 @@ import base64
 import binascii
 import csv
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -33,6 +34,7 @@ class HaproxySettings:
     binary: str = ""
     timeout: float = 15.0
     connect_timeout: float = 1.0
+    overdue: float = 5.0  # a request still open after this counts as bad; whole seconds
     edges: tuple[float, ...] = ()
     by: str = ""
     tester: tuple[str, str] | None = None
@@ -132,7 +134,6 @@ def _backend(settings: HaproxySettings, slot: Slot, other: Slot) -> str:
     retries 3
     retry-on conn-failure
     option redispatch 1
-    option abortonclose
     timeout connect {round(settings.connect_timeout * 1000)}ms
     timeout server {round(settings.timeout * 1000)}ms
     default-server {check}
@@ -145,7 +146,7 @@ def snippet(settings: HaproxySettings, slots: Mapping[str, Slot]) -> str:
     """What a user's own configuration must have, to be pasted into it."""
     rules = "\n".join(f"    {rule}" for rule in frontend_rules(settings))
     return (
-        f"# in `global`:\n    stats socket {settings.socket} mode 600 level admin\n\n"
+        f"# in `global`:\n    stats socket {settings.socket} mode 600 level operator\n\n"
         f"# in the frontend (mode http) of this service:\n{rules}\n\n# beside it:\n{backends(settings, slots)}"
     )
 
@@ -155,7 +156,7 @@ def whole(settings: HaproxySettings, slots: Mapping[str, Slot]) -> str:
     rules = "\n".join(f"    {rule}" for rule in frontend_rules(settings))
     patience = f"{round(settings.timeout * 1000)}ms"
     return f"""global
-    stats socket {settings.socket} mode 600 level admin
+    stats socket {settings.socket} mode 600 level operator
     stats timeout 30s
     hard-stop-after 30s
 
@@ -236,6 +237,8 @@ def commit_line(settings: HaproxySettings, version: int, dial: Dial) -> str:
 
 # --- counters -------------------------------------------------------------------------------------------
 
+_SESSION = re.compile(r"\bbe=(\S+) .*?\bage=(\S+)")
+_UNITS = {"d": 86_400, "h": 3_600, "m": 60, "s": 1}
 _GPC = re.compile(r"gpc(\d+)=(\d+)")
 
 
@@ -267,35 +270,50 @@ def parse_table(answer: str) -> dict[str, dict[int, int]]:
     return found
 
 
+def parse_sessions(answer: str, overdue: float) -> Counter[str]:
+    """`show sess`: by backend, the requests that have been open for `overdue` seconds or longer."""
+    open_for = ((backend, _seconds(age)) for backend, age in _SESSION.findall(answer))
+    return Counter(backend for backend, age in open_for if age >= overdue)
+
+
+def _seconds(age: str) -> int:
+    """HAProxy's `1d2h`, `2h5m`, `1m30s`, `12s`."""
+    return sum(int(number) * _UNITS[unit] for number, unit in re.findall(r"(\d+)([dhms])", age))
+
+
 def slot_counts(
     settings: HaproxySettings,
     slot: str,
     rows: Mapping[tuple[str, str], Mapping[str, str]],
     slow: Mapping[int, int],
-    unanswered_before: int,
+    overdue: int,
 ) -> Counts:
     """One slot's counts from its BACKEND row, which sees what clients saw.
 
-    unanswered = begun - answered - still open, at least what it was before: an answer is counted a moment before its
-    request closes, so the difference may only rest or grow.
+    A request that its client left stays open in HAProxy until the slot answers or `timeout server` ends it with a
+    504: it is overdue until then, moves from one part to the other at its end, and counts once.
     """
     backend = f"{settings.backend}_{slot}"
     total = rows[backend, "BACKEND"]
     other = "b" if slot == "a" else "a"
     answered = _answers(total)
-    unanswered = max(unanswered_before, int(total["stot"]) - answered - int(total["scur"]))
     own_words = int(total["hrsp_5xx"]) - sum(int(rows[backend, name]["hrsp_5xx"] or 0) for name in (slot, other))
-    never = unanswered + max(0, own_words)
+    never = overdue + max(0, own_words)
     diverted = _answers(rows[backend, other]) - int(rows[backend, other]["hrsp_5xx"] or 0)
     return Counts(
-        requests=answered + unanswered,
-        bad=int(total["hrsp_5xx"]) + unanswered + diverted,
+        requests=answered + overdue,
+        bad=int(total["hrsp_5xx"]) + overdue + diverted,
         slower={edge: slow.get(index, 0) + never for index, edge in enumerate(settings.edges)},
-        unanswered=unanswered,
+        overdue=overdue,
         diverted=diverted,
         client_errors=int(total["hrsp_4xx"]),
         retries=int(total["wretr"]),
     )
+
+
+def still_open(settings: HaproxySettings, rows: Mapping[tuple[str, str], Mapping[str, str]]) -> int:
+    """Requests of both slots that are under way."""
+    return sum(int(rows[f"{settings.backend}_{slot}", "BACKEND"]["scur"]) for slot in ("a", "b"))
 
 
 def _answers(row: Mapping[str, str]) -> int:

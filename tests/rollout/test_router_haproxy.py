@@ -1,0 +1,170 @@
+"""What only HAProxy as a router does: a user's own HAProxy, sticky users, testers, a disk that is full."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ciflow.diagnostics import Refused
+from ciflow.rollout.routers import NotKept, RouterError, Slot, build
+from ciflow.rollout.routers import haproxy_config as config
+from tests.parts import haproxy, process
+from tests.rollout.rig import SERVICE, Rig, burst, get, rig
+
+SLOTS = {"a": {"port": 8081}, "b": {"port": 8082}}
+
+
+@pytest.fixture
+def own() -> Iterator[Rig]:
+    with process.short_folder("haproxy") as folder, ExitStack() as stack:
+        try:
+            yield stack.enter_context(rig("haproxy", folder))
+        except process.MissingPart as missing:
+            pytest.skip(str(missing))
+
+
+def users_own(own: Rig, map_file: Path) -> tuple[Rig, str]:
+    """A rig over an HAProxy that the user runs, and the configuration our documentation asks of it."""
+    settings: dict[str, Any] = {"socket": str(own.folder / "admin.sock"), "map": str(map_file), "backend": "web"}
+    theirs = replace(own, settings=settings)
+    router = theirs.router()
+    text = config.snippet(router.settings, router.slots)  # type: ignore[attr-defined]
+    globals_, frontend, rest = re.split(r"# in the frontend.*\n|# beside it:\n", text)
+    basics = "defaults\n    mode http\n    timeout client 30s\n"
+    return theirs, f"global\n{globals_}\n{basics}\nfrontend www\n    bind 127.0.0.1:{own.port}\n{frontend}\n{rest}"
+
+
+def test_the_lines_of_the_documentation_make_a_users_own_haproxy_a_router(own: Rig) -> None:
+    map_file = own.folder / "web.map"
+    map_file.write_text("")
+    theirs, text = users_own(own, map_file)
+    with haproxy.haproxy(own.folder, text, [("127.0.0.1", own.port)]):
+        assert burst(own.port, 80) == {(200, "a"): 80}  # an empty map: all to slot a
+        router = theirs.prepared()
+        theirs.turn(router, 10_000, live="b")
+        assert burst(own.port, 80) == {(200, "b"): 80}
+    assert b"dial 10000:10000:a:r1" in map_file.read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("lost", "said"),  # the last: the least level instead of `operator`
+    [
+        (r"backend web_b\n(    .*\n)+", "has no backend web_b"),
+        (r"    server b .* backup\n", "has no server b in backend web_a"),
+        (r"backend web_slower_50_250\n    .*\n", "has no stick table web_slower_50_250"),
+        (r"    http-request set-var.*map_str.*\n", r"has no map .*web\.map"),
+        (r"operator", "refuses 'show sess'"),
+    ],
+)
+def test_what_a_users_own_haproxy_lacks_is_named_with_the_lines_to_add(own: Rig, lost: str, said: str) -> None:
+    map_file = own.folder / "web.map"
+    map_file.write_text("")
+    theirs, text = users_own(own, map_file)
+    lesser = re.sub(lost, "user" if lost == "operator" else "", text)
+    assert lesser != text
+    if "slower" in lost:
+        lesser = re.sub(r"    http-re.*(track-sc0|sc-inc-gpc).*\n", "", lesser)
+    lesser = lesser.replace("use_backend web_%[var(txn.web_slot)]", "default_backend web_a")
+    with haproxy.haproxy(own.folder, lesser, [("127.0.0.1", own.port)]), pytest.raises(RouterError, match=said) as why:
+        theirs.prepared()
+    assert "stats socket" in why.value.help
+
+
+def test_a_missing_socket_is_an_error_with_its_path_and_the_lines_to_add(own: Rig) -> None:
+    theirs, _ = users_own(own, own.folder / "web.map")
+    with pytest.raises(RouterError, match=r"asking HAProxy's socket .*admin\.sock on localhost: .+") as why:
+        theirs.prepared()
+    assert "level operator" in why.value.help
+
+
+def test_a_tester_with_the_header_meets_the_candidate_at_share_0(own: Rig) -> None:
+    router = own.prepared(header={"name": "X-Canary", "value": "yes"})
+    own.turn(router, 0, live="a")
+    assert {get(own.port, headers={"X-Canary": "yes"}) for _ in range(10)} == {(200, "b")}
+    assert {get(own.port, headers={"X-Canary": "no"}) for _ in range(10)} == {(200, "a")}
+    own.turn(router, 10_000, live="b")
+    assert get(own.port, headers={"X-Canary": "yes"}) == (200, "a")
+
+
+def test_sticky_users_stay_and_who_is_in_at_5_percent_is_in_at_25(own: Rig) -> None:
+    router = own.prepared(by="header:X-User")
+    inside: list[set[int]] = []
+    for share in (500, 2_500):
+        own.turn(router, share)
+        met = [{get(own.port, headers={"X-User": f"u{user}"})[1] for _ in range(2)} for user in range(400)]
+        assert all(len(slots) == 1 for slots in met), "a user met both versions at one share"
+        inside.append({user for user, slots in enumerate(met) if slots == {"b"}})
+    assert inside[0] < inside[1]
+    assert 5 <= len(inside[0]) <= 45 and 60 <= len(inside[1]) <= 145  # 20 and 100 expected, over 4 sigma
+
+
+def test_another_release_draws_other_users(own: Rig) -> None:
+    router = own.prepared(by="header:X-User")
+    drawn = []
+    for release in ("r1", "r2"):
+        now = own.do(router.read())
+        own.turn(router, 5_000, manifest=replace(now.manifest, release=release))
+        drawn.append([get(own.port, headers={"X-User": f"u{user}"})[1] for user in range(100)])
+    assert 20 < sum(one != two for one, two in zip(*drawn, strict=True)) < 80  # half of them expected
+
+
+def test_a_user_without_a_cookie_is_given_one_and_stays_with_it(own: Rig) -> None:
+    import http.client
+
+    router = own.prepared(by="cookie:who")
+    own.turn(router, 5_000)
+    for _ in range(20):
+        link = http.client.HTTPConnection("127.0.0.1", own.port, timeout=5)
+        link.request("GET", "/")
+        first = link.getresponse()
+        cookie = first.headers["Set-Cookie"].split(";")[0]
+        assert cookie.startswith("who=")
+        link.close()
+        assert {get(own.port, headers={"Cookie": cookie})[1] for _ in range(3)} == {first.headers["X-Slot"]}
+
+
+def test_a_full_disk_stops_a_step_but_not_the_way_back(own: Rig, tiny_disk: Path) -> None:
+    router = own.prepared(map=str(tiny_disk / "dial.map"))
+    turned = own.turn(router, 5_000)
+    with (tiny_disk / "ballast").open("wb", buffering=0) as ballast, pytest.raises(OSError, match="No space"):
+        while True:
+            ballast.write(b"x" * 512)
+    with pytest.raises(RouterError, match=r"writing .*dial\.map on localhost: .*[Nn]o space"):
+        own.turn(router, 9_000)
+    assert own.do(router.read()).share == 5_000
+    with pytest.raises(NotKept, match="HAProxy has the new share, but would lose it when it restarts"):
+        own.do(router.turn(replace(turned, share=0, token=turned.token + 1), turned.token))
+    assert burst(own.port, 80) == {(200, "a"): 80}
+
+
+def test_settings_that_do_not_exist_are_refused_before_any_host_is_asked() -> None:
+    for settings, said in (
+        ({"socket": "/s", "weight": 1}, "has no setting weight"),
+        ({}, "needs socket"),
+        ({"socket": "s.sock"}, "must be an absolute path"),
+    ):
+        with pytest.raises(Refused, match=said):
+            build("haproxy", settings, SERVICE, SLOTS, ("localhost",))
+    with pytest.raises(Refused, match="no router of kind nginx"):
+        build("nginx", {}, SERVICE, SLOTS, ("localhost",))
+    with pytest.raises(Refused, match="by: moon is no way"):
+        build("haproxy", {"socket": "/s"}, SERVICE, SLOTS, ("localhost",), by="moon")
+    with pytest.raises(Refused, match="slots must be a and b"):
+        build("haproxy", {"socket": "/s"}, SERVICE, {"a": {"port": 1}}, ("localhost",))
+
+
+def test_ages_of_requests_are_read_in_haproxys_units() -> None:
+    """HAProxy's human_time: two units at most, `1m30s`, `2h5m`, `1d2h`."""
+    ages = ("4s", "5s", "1m30s", "2h5m", "1d2h")
+    answer = "".join(f"0x1: proto=tcpv4 src=1.2.3.4:5 fe=www be=web_a srv=a ts=00 age={age} calls=1\n" for age in ages)
+    assert config.parse_sessions(answer, 5.0) == {"web_a": 4}
+
+
+def test_an_ipv6_slot_is_written_with_brackets() -> None:
+    assert Slot("a", "::1", 8081).authority == "[::1]:8081"
