@@ -168,3 +168,11 @@ def test_ages_of_requests_are_read_in_haproxys_units() -> None:
 
 def test_an_ipv6_slot_is_written_with_brackets() -> None:
     assert Slot("a", "::1", 8081).authority == "[::1]:8081"
+
+
+def test_the_lines_in_the_manual_are_the_ones_that_are_needed() -> None:
+    settings = {"socket": "/run/haproxy/admin.sock", "backend": "shield", "map": "/etc/haproxy/ciflow/shield.map"}
+    (router,) = build("haproxy", settings, "shield", SLOTS, ("lb1",), edges=(0.05, 0.25))
+    manual = (Path(__file__).parents[2] / "docs" / "routers.md").read_text()
+    lines = manual.split("```haproxy\n")[1].split("```")[0]
+    assert lines.strip() == config.snippet(router.settings, router.slots).strip()  # type: ignore[attr-defined]

@@ -1,7 +1,7 @@
 """Routers: who splits a service's traffic between its slots. One file each; `ROUTERS` is all there are.
 
 To add one: a file with a class that has the methods of `dial.Router` and a function of `Factory`'s shape, its line
-in `ROUTERS`, its fixture in `tests/rollout/parts.py` (the contract suite then runs over it), a section of
+in `ROUTERS`, its fixture in `tests/rollout/rig.py` (the contract suite then runs over it), a section of
 `docs/routers.md`.
 """
 
