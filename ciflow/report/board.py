@@ -26,6 +26,7 @@ class TaskLine:
     began: float
     ended: float = 0.0
     statuses: dict[str, str] = field(default_factory=dict)  # by host; emptied when the task's line is written
+    accounted: set[str] = field(default_factory=set)  # hosts that ended it, passed it by, or are out of the play
     counts: Counter[str] = field(default_factory=Counter)
     msgs: dict[str, str] = field(default_factory=dict)
     shown: int = 0  # failures shown in full
@@ -36,7 +37,7 @@ class TaskLine:
 
     @property
     def complete(self) -> bool:
-        return self.counts.total() >= self.hosts_total > 0
+        return len(self.accounted) >= self.hosts_total > 0 and bool(self.counts)
 
     @property
     def word(self) -> str:
@@ -45,8 +46,9 @@ class TaskLine:
     def end(self, host: str, status: str, msg: str) -> None:
         before = self.statuses.get(host)
         if before:
-            self.counts[before] -= 1  # a task that a rescue turned, or a run again after a resume
+            self.counts[before] -= 1  # a failure that a rescue turned
         self.statuses[host] = status
+        self.accounted.add(host)
         self.counts = +(self.counts + Counter({status: 1}))
         if msg:
             self.msgs[host] = msg
@@ -61,8 +63,13 @@ class TaskLine:
         self.printed = True
         self.msgs.clear()
         self.tails.clear()
-        if self.complete:
-            self.statuses.clear()
+        self.statuses.clear()
+        self.accounted.clear()
+
+    def again(self, at: float) -> None:
+        """A new round on other hosts (`serial`), or another attempt: it gets a line of its own."""
+        self.printed, self.began, self.ended, self.shown = False, at, 0.0, 0
+        self.counts.clear()
 
 
 @dataclass(slots=True)
@@ -79,15 +86,26 @@ class PlayLine:
     did: str = ""
     duration: float = 0.0
     tasks: dict[str, TaskLine] = field(default_factory=dict)
+    out: set[str] = field(default_factory=set)  # hosts that failed and take part no more
     dial: Dial | None = None
 
     @property
     def running(self) -> list[TaskLine]:
         return [t for t in self.tasks.values() if not t.ended]
 
-    @property
-    def changed(self) -> int:
-        return sum(t.counts["changed"] for t in self.tasks.values())
+    def passed(self, host: str, task: TaskLine, status: str, at: float) -> None:
+        """A host that ended a task is past all that began before; one that failed won't come to those that follow."""
+        if status in BAD:
+            self.out.add(host)
+        elif host in self.out:  # rescued
+            self.out.discard(host)
+        earlier = True
+        for other in self.tasks.values():
+            earlier = earlier and other is not task
+            if other is not task and not other.ended and (earlier or status in BAD):
+                other.accounted.add(host)
+                if other.complete:
+                    other.ended = at
 
 
 @dataclass(slots=True)
@@ -105,13 +123,15 @@ class Board:
     def play(self, event: Event) -> PlayLine:
         """The event's play, made when it wasn't announced."""
         if event.play not in self.plays:
-            self.plays[event.play] = PlayLine(event.play, event.play, 0, event.at)
+            self.plays[event.play] = PlayLine(event.play, title(event), 0, event.at)
         return self.plays[event.play]
 
     def task(self, event: Event) -> TaskLine:
         tasks = self.play(event).tasks
         if event.task not in tasks:
-            tasks[event.task] = TaskLine(event.task, "", 0, event.at)
+            named = str(event.data.get("name") or event.task)  # a resumed run's task may have begun before
+            began = event.at - float(event.data.get("duration") or 0.0)
+            tasks[event.task] = TaskLine(named, str(event.data.get("module", "")), 0, began)
         return tasks[event.task]
 
     @property
@@ -119,16 +139,21 @@ class Board:
         return [p for p in self.plays.values() if not p.result]
 
 
+def title(event: Event) -> str:
+    """A play's name with its matrix cell: `Build (server)`."""
+    of_play = event.kind in ("play_started", "play_ended")
+    name = str((event.data.get("name") if of_play else "") or event.play)
+    cell = ", ".join(str(v) for v in (event.data.get("cell") or {}).values()) if of_play else ""
+    return f"{name} ({cell})" if cell and cell not in name else name
+
+
 def _play_started(board: Board, event: Event) -> None:
-    data = event.data
-    name = str(data.get("name") or event.play)
-    cell = ", ".join(str(v) for v in (data.get("cell") or {}).values())
-    shown = f"{name} ({cell})" if cell and cell not in name else name
-    board.plays[event.play] = PlayLine(event.play, shown, int(data.get("hosts", 0)), event.at)
+    board.plays[event.play] = PlayLine(event.play, title(event), int(event.data.get("hosts", 0)), event.at)
 
 
 def _play_ended(board: Board, event: Event) -> None:
     play, data = board.play(event), event.data
+    play.name = title(event) if play.name == play.id else play.name
     play.result, play.ended = str(data["result"]), event.at
     play.duration = float(data.get("duration", event.at - play.began))
     play.reason, play.did = str(data.get("reason") or ""), str(data.get("did") or "")
@@ -142,14 +167,18 @@ def _task_started(board: Board, event: Event) -> None:
     if event.task not in tasks:
         total = int(data.get("hosts_total", 1))
         tasks[event.task] = TaskLine(str(data.get("name") or event.task), str(data.get("module", "")), total, event.at)
+        tasks[event.task].accounted |= board.plays[event.play].out
 
 
 def _task_ended(board: Board, event: Event) -> None:
-    task = board.task(event)
-    task.end(event.host, str(event.data["status"]), str(event.data.get("msg") or ""))
+    task, status = board.task(event), str(event.data["status"])
+    if task.printed and status != "rescued":
+        task.again(event.at - float(event.data.get("duration", 0.0)))
+    task.end(event.host, status, str(event.data.get("msg") or ""))
     task.note, task.progress = "", {}
     if task.complete:
         task.ended = event.at
+    board.play(event).passed(event.host, task, status, event.at)
 
 
 def _output(board: Board, event: Event) -> None:

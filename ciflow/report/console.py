@@ -117,8 +117,9 @@ class Console:
         if _failed(event) and task.shown < FULL_FAILURES:
             task.shown += 1
             found += lines.failure(event, task, self._width, event.run)
-        if task.complete and not task.printed:
-            found += self._task_line(task)
+        for over in self._board.plays[event.play].tasks.values():
+            if over.complete and not over.printed:
+                found += self._task_line(over)
         return self._under(event.play, found)
 
     def _task_line(self, task: TaskLine) -> list[Line]:

@@ -166,8 +166,8 @@ def _warning(event: Event, columns: int) -> list[Line]:
 
 def _error(event: Event, columns: int) -> list[Line]:
     data = event.data
-    found = data.get("diagnostic")
-    shown = found if isinstance(found, str) else json.dumps(found) if found else ""
+    found = data.get("diagnostic") or "\n".join(map(str, data.get("places") or ()))
+    shown = found if isinstance(found, str) else json.dumps(found)
     return _said("error", "failed", data, columns) + [
         line("    ", part) for part in wrapped(shown, columns - 4) if shown
     ]

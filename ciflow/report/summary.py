@@ -9,7 +9,7 @@ from typing import Any
 
 from ciflow.model import Event
 from ciflow.report import humane
-from ciflow.report.board import BAD
+from ciflow.report.board import BAD, title
 from ciflow.report.dial import Dial
 from ciflow.report.lines import labelled, names, row, told, wrapped
 from ciflow.report.text import Line, Piece, fit, left, line, right, safe
@@ -32,7 +32,9 @@ class PlayEnd:
     @property
     def words(self) -> str:
         """What it did, in its own words, else how many tasks changed and failed."""
-        counts = (f"{humane.number(n)} {s}" for s, n in sorted(self.statuses.items()) if s not in ("ok", "skipped"))
+        counts = (
+            f"{humane.number(n)} {s}" for s, n in sorted(self.statuses.items()) if n and s not in ("ok", "skipped")
+        )
         return self.did or ", ".join(counts) or ("nothing changed" if self.result == "ok" else "")
 
 
@@ -49,7 +51,7 @@ class Summary:
     following: str = ""
     report: str = ""
     plays: dict[str, PlayEnd] = field(default_factory=dict)
-    failed: dict[tuple[str, str], list[str]] = field(default_factory=dict)
+    failed: dict[tuple[str, str], dict[str, str]] = field(default_factory=dict)
     names: dict[tuple[str, str], str] = field(default_factory=dict)
     artifacts: dict[str, Mapping[str, Any]] = field(default_factory=dict)
     sboms: dict[str, Mapping[str, Any]] = field(default_factory=dict)
@@ -111,7 +113,9 @@ class Summary:
     def _failures(self, columns: int) -> list[Line]:
         found = [
             line(
-                "  ", Piece("failed  ", "failed"), fit(f"{self.names.get(task, task[1])}: {names(hosts)}", columns - 10)
+                "  ",
+                Piece("failed  ", "failed"),
+                fit(f"{self.names.get(task, task[1])}: {names(list(hosts))}", columns - 10),
             )
             for task, hosts in list(self.failed.items())[:MOST_FAILED]
         ]
@@ -183,14 +187,12 @@ def _run_resumed(summary: Summary, _: Event) -> None:
 
 
 def _play_started(summary: Summary, event: Event) -> None:
-    name = str(event.data.get("name") or event.play)
-    cell = ", ".join(str(v) for v in (event.data.get("cell") or {}).values())
-    summary.plays[event.play] = PlayEnd(f"{name} ({cell})" if cell and cell not in name else name)
+    summary.plays[event.play] = PlayEnd(title(event))
 
 
 def _play_ended(summary: Summary, event: Event) -> None:
     data = event.data
-    play = summary.plays.setdefault(event.play, PlayEnd(event.play))
+    play = summary.plays.setdefault(event.play, PlayEnd(title(event)))
     play.result, play.duration = str(data["result"]), float(data.get("duration", 0.0))
     play.did = str(data.get("did") or data.get("reason") or "")
 
@@ -200,10 +202,17 @@ def _task_started(summary: Summary, event: Event) -> None:
 
 
 def _task_ended(summary: Summary, event: Event) -> None:
-    status = str(event.data["status"])
-    summary.plays.setdefault(event.play, PlayEnd(event.play)).statuses[status] += 1
+    status, task = str(event.data["status"]), (event.play, event.task)
+    statuses = summary.plays.setdefault(event.play, PlayEnd(event.play)).statuses
+    statuses[status] += 1
+    if event.data.get("name"):
+        summary.names[task] = str(event.data["name"])
     if status in BAD:
-        summary.failed.setdefault((event.play, event.task), []).append(event.host)
+        summary.failed.setdefault(task, {})[event.host] = status
+    elif event.host in summary.failed.get(task, {}):  # rescued, or done at another try
+        statuses[summary.failed[task].pop(event.host)] -= 1
+        if not summary.failed[task]:
+            del summary.failed[task]
 
 
 _HANDLERS = {

@@ -149,6 +149,61 @@ def test_lines_of_plays_side_by_side_stand_under_their_play() -> None:
     assert names == ["Lint", "Format", "Build", "Compile", "Lint", "Clippy"]
 
 
+def rows(told: Story) -> list[list[str]]:
+    """Name, status and detail of each line of a task."""
+    columns = [re.split("  +", text.strip()) for text in shown(told, verbosity=1).splitlines() if text[:3] > "  A"]
+    return [found[:3] for found in columns if len(found) == 4]
+
+
+def test_after_a_host_has_failed_the_tasks_of_the_others_are_told_when_they_end() -> None:
+    s = Story().begin().play("p", "Configure", 3)
+    s.task("p", "0", "First", {"web1": "changed", "web2": "failed", "web3": "changed"})
+    s.tell("task_started", {"name": "Second", "module": "command", "hosts_total": 3}, play="p", task="1")
+    for host in ("web1", "web3"):
+        s.tell("task_ended", {"status": "changed", "duration": 1}, play="p", task="1", host=host)
+    assert rows(s)[-1] == ["Second", "changed", "2 hosts"]
+
+
+def test_a_task_that_one_host_runs_for_all_is_told_in_its_turn() -> None:
+    s = Story().begin().play("p", "Configure", 2)
+    s.tell("task_started", {"name": "Migrate", "module": "command", "hosts_total": 2}, play="p", task="0")
+    s.tell("task_ended", {"status": "changed", "duration": 1, "msg": "7 rows"}, play="p", task="0", host="web1")
+    s.task("p", "1", "Restart", {"web1": "changed", "web2": "changed"})
+    assert rows(s) == [["Migrate", "changed", "7 rows"], ["Restart", "changed", "2 hosts"]]
+
+
+def test_batches_of_hosts_get_a_line_each() -> None:
+    s = Story().begin().play("p", "Configure", 4)
+    s.task("p", "0", "Restart", {"web1": "changed", "web2": "changed"})
+    for host in ("web3", "web4"):
+        s.tell("task_ended", {"status": "ok", "duration": 1}, play="p", task="0", host=host)
+    assert rows(s) == [["Restart", "changed", "2 hosts"], ["Restart", "ok", "2 hosts"]]
+
+
+def test_a_rescued_failure_is_not_counted_among_the_failed_at_the_end() -> None:
+    s = Story().begin().play("p", "Configure", 2)
+    s.tell("task_started", {"name": "Try", "module": "command", "hosts_total": 2}, play="p", task="0")
+    s.tell("task_ended", {"status": "failed", "duration": 1, "msg": "boom"}, play="p", task="0", host="web1")
+    s.tell("task_ended", {"status": "rescued", "duration": 0, "msg": "boom"}, play="p", task="0", host="web1")
+    s.tell("task_ended", {"status": "ok", "duration": 1}, play="p", task="0", host="web2")
+    end = shown(s.end_play("p").end(0, "All is well.")).split("All is well.")[1]
+    assert "failed" not in end
+    assert "1 rescued" in end
+
+
+def test_a_resumed_run_names_its_plays_and_tasks_though_they_began_before() -> None:
+    s = Story()
+    s.tell("run_resumed", {"who": "ada"})
+    s.tell("task_ended", {"name": "Restart", "module": "service", "status": "changed", "duration": 1},
+           play="roll[zone=eu]", task="3", host="web1")  # fmt: skip
+    s.tell(
+        "play_ended", {"name": "Roll out", "cell": {"zone": "eu"}, "result": "ok", "duration": 9}, play="roll[zone=eu]"
+    )
+    text = shown(s)
+    assert "  Restart  " in text
+    assert "Roll out (eu)  " in text
+
+
 def test_warnings_errors_and_approvals_say_what_to_do() -> None:
     s = Story().begin()
     s.tell("warning", {"message": "host key is old", "help": "run `ssh-keygen`"})

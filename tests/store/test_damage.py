@@ -86,6 +86,10 @@ def changed(path: Path, into: Path, name: str, change: Callable[[bytes], bytes])
     return into
 
 
+def cut_at(end: int) -> Callable[[bytes], bytes]:
+    return lambda content: content[:end]
+
+
 def flip(at: int, bit: int) -> Callable[[bytes], bytes]:
     return lambda content: content[:at] + bytes([content[at] ^ 1 << bit]) + content[at + 1 :]
 
@@ -114,7 +118,7 @@ def test_a_flipped_bit_is_refused_or_harmless_never_believed(closed: Path, tmp_p
 def test_a_journal_cut_at_a_page_is_refused_with_the_way_out(closed: Path, tmp_path: Path) -> None:
     size = (closed / NAME).stat().st_size
     for end in [*range(0, size, PAGE), size - 1]:
-        path = changed(closed, tmp_path / "cut", NAME, lambda content, end=end: content[:end])
+        path = changed(closed, tmp_path / "cut", NAME, cut_at(end))
         with pytest.raises(StoreError, match="is damaged") as refusal:
             look(path)
         assert "move it aside" in refusal.value.help
@@ -124,11 +128,11 @@ def test_a_log_cut_anywhere_shows_the_last_whole_transaction(
     killed: tuple[Path, list[dict[str, Any]], list[int]], tmp_path: Path
 ) -> None:
     path, pictures, lengths = killed
-    empty = {"runs": [], "all": [], "by run": [], "by kind": [[], [], []], "locks": []}
+    empty: dict[str, Any] = {"runs": [], "all": [], "by run": [], "by kind": [[], [], []], "locks": []}
     ends = [end + by for end in range(32, lengths[-1], FRAME) for by in (0, 11, 24, 1000)]
     for end in ends:
         whole = sum(length <= end for length in lengths)
-        seen, torn = look(changed(path, tmp_path / "cut", f"{NAME}-wal", lambda content, end=end: content[:end]))
+        seen, torn = look(changed(path, tmp_path / "cut", f"{NAME}-wal", cut_at(end)))
         assert seen == (pictures[whole - 1] if whole else empty), end
         assert bool(torn) == bool((end - 32) % FRAME), end
 
