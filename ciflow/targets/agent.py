@@ -9,22 +9,24 @@ fields at their default are left out. Threads: the main one drains the pipe and 
 import collections
 import errno
 import fcntl
-import glob
 import grp
-import hashlib
 import json
 import os
 import pwd
 import re
 import select
 import signal
-import socket
 import stat
 import struct
 import subprocess
 import sys
 import threading
 import time
+
+try:
+    from _blake2 import blake2b  # hashlib loads OpenSSL, which takes longer than all else at start-up
+except ImportError:
+    from hashlib import blake2b
 
 VERSION = 1
 HEAD = struct.Struct(">IBBI")  # length of the payload, kind, flags, stream
@@ -61,7 +63,13 @@ def text(data):
 
 
 def short_hash(value, key=b""):
-    return hashlib.blake2b(raw(value), key=key, digest_size=16).hexdigest()
+    return blake2b(raw(value), key=key, digest_size=16).hexdigest()
+
+
+def sha256(data=b""):
+    import hashlib
+
+    return hashlib.sha256(data)
 
 
 def to_json(value):
@@ -360,7 +368,7 @@ class Journal:
         return os.path.join(self.run_folder, short_hash(key))
 
     def digest(self, op):
-        return hashlib.blake2b(json.dumps(op, sort_keys=True).encode("ascii"), key=self.secret,
+        return blake2b(json.dumps(op, sort_keys=True).encode("ascii"), key=self.secret,
                                digest_size=16).hexdigest()
 
     def start(self, key, op):
@@ -415,12 +423,14 @@ class Journal:
         return reply
 
     def forget(self, keys):
-        for key in keys:
-            for name in glob.glob(glob.escape(self.path(key)) + "*"):
-                os.unlink(name)
+        names = {short_hash(key) for key in keys}
+        for entry in list(os.scandir(self.run_folder)):
+            if entry.name.partition(".")[0] in names:  # the record, and output that was spilled beside it
+                os.unlink(entry.path)
 
     def sweep(self):
         """Remove runs that nobody has touched for a week, of this and of earlier lives of the machine."""
+        import glob
         import shutil
 
         for folder in glob.glob(os.path.join(self.base, "*/runs/*")):
@@ -494,6 +504,8 @@ def describe(path, want_hash="", follow=False):
 
 
 def hash_file(path, name="sha256"):
+    import hashlib
+
     digest = hashlib.new(name)
     with open(path, "rb") as f:
         for portion in iter(lambda: f.read(1 << 20), b""):
@@ -766,7 +778,7 @@ def do_write(op, job):
     path = target_of(op)
     before = file_hash(path) if op.get("follow", True) or not os.path.islink(path) else ""
     content = raw(op.get("content", ""))
-    after = job.sha256 or hashlib.sha256(content).hexdigest()
+    after = job.sha256 or sha256(content).hexdigest()
     expect(op, path, before)
     data = {"before": before, "after": after, "path": path}
     if before and not op.get("force", True):
@@ -927,7 +939,7 @@ def do_edit(op, job):
         new, msg, more = EDITS[op["kind"]](old, bool(before), spec, absent)
     except re.error as e:
         raise Failure("the regular expression is wrong: %s" % e, "EINVAL")
-    after = hashlib.sha256(new).hexdigest()
+    after = sha256(new).hexdigest()
     data = dict(more, msg=msg, before=before, after=after, path=path)
     if before == after:
         return {"changed": set_attrs(path, op, check=job.check), "data": data}
@@ -1105,6 +1117,8 @@ EDITS = {"line": edit_line, "block": edit_block, "replace": edit_replace}
 
 def connect(address, timeout):
     """A socket to a UNIX path or host:port."""
+    import socket
+
     try:
         if address.startswith(("/", "unix:")):
             made = socket.socket(socket.AF_UNIX)
@@ -1120,6 +1134,8 @@ def connect(address, timeout):
 
 
 def do_talk(op, job):
+    import socket
+
     timeout, end = op.get("timeout", 5.0), raw(op.get("end", ""))
     until = time.monotonic() + timeout
     answer = bytearray()
@@ -1214,6 +1230,7 @@ def active_connections(host, port):
 
 def do_http(op, job):
     import http.client
+    import socket
     import urllib.error
     import urllib.parse
 
@@ -1399,6 +1416,8 @@ def decided(op):
     base = with_path(op.get("cwd", "")) if op.get("cwd") else ""
     for name, there in (("creates", True), ("removes", False)):
         if op.get(name):
+            import glob
+
             pattern = os.path.join(base, with_path(op[name]) if op[name].startswith("~") else op[name])
             if bool(glob.glob(pattern) or os.path.lexists(pattern)) is there:
                 word = "exists" if there else "does not exist"
@@ -1577,8 +1596,8 @@ def run_plain(argv, timeout=300.0):
 
 # --- detached work: a supervisor of its own on the host ----------------------------------------------------------
 # Its folder holds `lock` (held as long as it lives), `state` (JSON, replaced whole), `control` (a FIFO: R renew,
-# C cancel with its grace in seconds, B a watch broke, D the work is done) and `turn` (held by whoever renews, and by the supervisor when it
-# decides to fire: a renewal that was answered "ok" was in time).
+# C cancel with its grace in seconds, B a watch broke, D the work is done) and `turn` (held by whoever renews, and by
+# the supervisor when it decides to fire: a renewal that was answered "ok" was in time).
 
 
 def do_detached(op, job):
@@ -2106,7 +2125,7 @@ class Job(Work):
             done += len(data)
             self.agent.pipe.send(frame(CREDIT, self.id, struct.pack(">I", len(data))), urgent=True)
         os.lseek(fd, 0, os.SEEK_SET)
-        digest = hashlib.sha256()
+        digest = sha256()
         for portion in iter(lambda: os.read(fd, 1 << 20), b""):
             digest.update(portion)
         if digest.hexdigest() != self.sha256:
@@ -2377,6 +2396,7 @@ class Agent:
 
 def keep_compiled(base):
     """Leave the compiled agent for the next start on this host (compiling takes longer than all else at start-up)."""
+    import glob
     import marshal
 
     path = os.path.join(base, "agent-%s-%s" % (sys.implementation.cache_tag, PACKED_HASH))
