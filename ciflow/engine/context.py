@@ -41,6 +41,12 @@ class Blobs(Protocol):
     def path(self, digest: str) -> Path: ...
 
 
+class Secrets(Protocol):
+    """Values that nobody may see, known by value."""
+
+    def add(self, value: str | bytes) -> bool: ...
+
+
 @dataclass(slots=True)
 class HostValues:
     """What a host came to know in the run: facts, `set_fact`, registers, included variables. All of it is data."""
@@ -76,6 +82,7 @@ class RunContext:
     controller: Connection
     blobs: Blobs
     started: float
+    mask: Secrets
     claim: Callable[[str], int]  # takes a lock for the run and gives its token; raises Locked
     outputs: dict[str, dict[str, Any]] = field(default_factory=dict)
     artifacts: dict[str, str] = field(default_factory=dict)

@@ -117,18 +117,25 @@ class Lane:
 
     def connection_for(self, task: Task, scope: Scope) -> Connection:
         """The host itself, or the one that the task is delegated to (with that host's own connection)."""
-        options = self.run.options
         if task.delegate_to is None:
-            return connection_for(self.host, scope, task.become, remote_user=self.stage.remote_user)
+            return self._guarded(connection_for(self.host, scope, task.become, remote_user=self.stage.remote_user))
         name = str(render(task.delegate_to, scope))
         other = self.run.host(name)
         if other is None:
             raise Refused(f"`delegate_to` names a host that the inventory doesn't have: {name}")
-        return connection_for(other, self.stage.scope_of(other), task.become, remote_user=options.remote_user)
+        own = self.stage.scope_of(other)
+        return self._guarded(connection_for(other, own, task.become, remote_user=self.stage.remote_user))
+
+    def _guarded(self, connection: Connection) -> Connection:
+        """Its passwords are never shown from now on."""
+        for password in (connection.password, connection.become.password if connection.become else ""):
+            if password:
+                self.run.mask.add(password)
+        return connection
 
     def connection(self) -> Connection:
         """The host under its login user, or as its variables say."""
-        return connection_for(self.host, self.scope(), Become(), remote_user=self.stage.remote_user)
+        return self._guarded(connection_for(self.host, self.scope(), Become(), remote_user=self.stage.remote_user))
 
     def checks(self, task: Task) -> bool:
         """Whether the task only predicts."""

@@ -34,6 +34,16 @@ class Sink(Protocol):
     def close(self) -> None: ...
 
 
+class Masker(Protocol):
+    """Knows the run's secrets by value and stars them out."""
+
+    def __bool__(self) -> bool: ...
+
+    def value(self, value: object) -> Any: ...
+
+    def holds_secret(self, content: bytes) -> bool: ...
+
+
 class Sealer(Protocol):
     """Encrypts what must not lie open in the journal."""
 
@@ -59,7 +69,7 @@ class Recorder:
         *,
         secret: bytes = b"",
         sealer: Sealer | None = None,
-        mask: Callable[[Any], Any] = lambda value: value,
+        mask: Masker | None = None,
     ) -> None:
         self.run = run
         self._journal = journal
@@ -138,8 +148,8 @@ class Recorder:
         key: str = "",
     ) -> None:
         """Record an event, unless the same one was recorded before the run was resumed."""
-        if kind not in _PRIVATE:
-            data = self._mask(data)
+        if self._mask and kind not in _PRIVATE:
+            data = self._mask.value(dict(data))
         event = Event(kind=kind, run=self.run, at=time.time(), play=play, host=host, task=task, key=key, data=data)
         identity = _identity(event)
         if self._seen[identity] > 0:
@@ -190,9 +200,12 @@ class Recorder:
         return hmac.new(self._secret, text.encode("ascii"), hashlib.sha256).hexdigest()[:32]
 
     def _close(self, value: Any, key: str, secret: bool) -> Any:
-        if not secret or self._sealer is None:
+        if self._sealer is None or not (secret or self._mask):
             return value
-        return {"sealed": self._sealer.seal(json.dumps(value).encode("ascii"), key)}
+        content = json.dumps(value).encode("ascii")
+        if secret or (self._mask and self._mask.holds_secret(content)):
+            return {"sealed": self._sealer.seal(content, key)}
+        return value
 
     def _open(self, value: Any, key: str) -> Any:
         if isinstance(value, dict) and value.keys() == {"sealed"} and self._sealer is not None:

@@ -44,6 +44,10 @@ class PlayEnded(Exception):
     """`meta: end_play`: nothing more in this play on any host."""
 
 
+class PausedRun(Exception):
+    """The rollout waits for somebody, and this process needs not stay for it: exit 8, `ciflow resume` goes on."""
+
+
 def values_of(outcome: Outcome, *, started: float, ended: float, attempts: int) -> dict[str, Any]:
     """The keys every result has, and those of the module over them."""
     common = {

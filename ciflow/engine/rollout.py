@@ -10,6 +10,7 @@ from ciflow.diagnostics import Diagnostic, Invalid
 from ciflow.engine.drive import Driver, refuse_render
 from ciflow.engine.keys import Key
 from ciflow.engine.people import People
+from ciflow.engine.result import PausedRun
 from ciflow.engine.rollback import routers_data
 from ciflow.lang.template import render
 from ciflow.model import Canary, Hold, Reply, Run
@@ -20,10 +21,6 @@ from ciflow.rollout.spec import Ended, Spec
 
 if TYPE_CHECKING:
     from ciflow.engine.stage import StageRun
-
-
-class PausedRun(Exception):
-    """The rollout waits for somebody, and this process needs not stay for it: exit 8, `ciflow resume` goes on."""
 
 
 async def roll_out(work: StageRun, people: People) -> Ended:

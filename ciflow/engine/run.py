@@ -17,7 +17,6 @@ from ciflow.engine.approve import await_approval
 from ciflow.engine.context import HostValues, RunContext
 from ciflow.engine.leave import keep_artifacts, outputs_of
 from ciflow.engine.people import People
-from ciflow.engine.rollout import roll_out
 from ciflow.engine.stage import StageRun
 from ciflow.lang.scope import Layer, Level, Scope
 from ciflow.lang.template import evaluate, render
@@ -165,6 +164,8 @@ class Engine:
         work = StageRun(self.run, stage, hosts, values, suffix=suffix)
         await work.prepare()
         if stage.play.canary is not None:
+            from ciflow.engine.rollout import roll_out  # statistics and routers: only a rollout pays for them
+
             ended = await roll_out(work, self.people)
             return _canary_end(ended.result, ended.reason, work)
         await work.go()

@@ -20,7 +20,7 @@ from ciflow.engine.context import Options, RunContext
 from ciflow.engine.git import read_git
 from ciflow.engine.people import People
 from ciflow.engine.record import Recorder, Sink
-from ciflow.engine.rollout import PausedRun
+from ciflow.engine.result import PausedRun
 from ciflow.engine.run import Engine
 from ciflow.engine.wire import Connection, Wire
 from ciflow.lang.extravars import extra_vars
@@ -32,6 +32,7 @@ from ciflow.model import Event, Host, Play
 from ciflow.plan import Plan, Selection, compile_plan
 from ciflow.store.folds import history, summary
 from ciflow.store.locks import Holder, Lease
+from ciflow.store.mask import Mask
 from ciflow.store.seal import Seal
 from ciflow.store.store import Store
 from ciflow.targets.session import Session
@@ -165,6 +166,7 @@ class _Process:
         self.started = started
         self.past = past
         self.seal: Seal = store.keys.of(run)
+        self.mask = Mask()
         self.signal: signal.Signals | None = None
         self.error: CiflowError | None = None
         self.kept = len(files.snapshot())
@@ -179,7 +181,9 @@ class _Process:
         return code
 
     async def _work(self) -> ExitCode:
-        recorder = Recorder(self.id, self, self.sinks, secret=self.id.encode(), sealer=self.seal)
+        recorder = Recorder(
+            self.id, self, self.sinks, secret=self.seal.digest_key, sealer=self.seal, mask=self.mask
+        )
         recorder.remember(self.past)
         wire = Wire(recorder, self._open)
         wire.take_over = self._take_over
@@ -228,6 +232,7 @@ class _Process:
             blobs=self.store.blobs,
             started=self.started,
             claim=self._claim,
+            mask=self.mask,
             services={release.service: {"version": release.version} for release in history(self.store)},
         )
 

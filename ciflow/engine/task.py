@@ -16,7 +16,7 @@ from ciflow.diagnostics import CiflowError, Invalid, TargetError
 from ciflow.engine.drive import Chain, Driver, sleep_only
 from ciflow.engine.keys import Key
 from ciflow.engine.result import NotReached, Result, looped, status_of, values_of
-from ciflow.lang.schema import coerce
+from ciflow.lang.schema import coerce, secrets_in
 from ciflow.lang.scope import MISSING, Need, Scope
 from ciflow.lang.template import evaluate, render
 from ciflow.model import EMPTY, Context, Outcome, Task
@@ -154,7 +154,10 @@ class TaskRun:
                 "var": str(getattr(task.args["var"], "source", task.args["var"])),
                 "value": _shown(task.args["var"], scope),
             }
-        return dict(coerce(task.module, render(dict(task.args), scope), task.spans))
+        found = dict(coerce(task.module, render(dict(task.args), scope), task.spans))
+        for secret in secrets_in(task.module, found):
+            self.lane.run.mask.add(secret)
+        return found
 
     async def _attempt(self, args: Mapping[str, Any], extra: Mapping[str, Any], key: Key, number: int) -> Result:
         began = time.time()

@@ -313,6 +313,12 @@ def coerce(module: str, args: Mapping[str, Any], spans: Mapping[str, Span] | Non
     return {**defaults, **document}
 
 
+def secrets_in(module: str, args: Mapping[str, Any]) -> list[str]:
+    """Values of the arguments that the module's schema calls secret."""
+    fields = module_schema(module).fields
+    return [str(args[name]) for name, rules in fields.items() if rules.get("meta", {}).get("secret") and args.get(name)]
+
+
 def _span(fault: _Fault, spans: Mapping[str, Span], module: str) -> Span | None:
     return spans.get(str(fault.path[0])) if fault.path else spans.get(module)
 

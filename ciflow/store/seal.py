@@ -7,11 +7,17 @@ authenticated with it, so that a sealed reply can't be moved to another place.
 from __future__ import annotations
 
 import base64
+import hashlib
 import os
 import re
+from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ciflow.diagnostics import StoreError
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,200}")
 _NONCE = 12
@@ -76,10 +82,20 @@ class Seal:
     """Seals and opens with one run's key. The text form is base64, safe in JSON."""
 
     def __init__(self, run: str, key: bytes) -> None:
+        self._run = run
+        self._key = key
+
+    @cached_property
+    def _cipher(self) -> AESGCM:
+        """Loaded with the first secret: most runs have none."""
         from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-        self._run = run
-        self._cipher = AESGCM(key)
+        return AESGCM(self._key)
+
+    @property
+    def digest_key(self) -> bytes:
+        """For keyed digests of operations: without it a digest tells nothing of a guessable content."""
+        return hashlib.blake2b(b"operations", key=self._key, digest_size=32).digest()
 
     def seal(self, content: bytes, context: str) -> str:
         nonce = os.urandom(_NONCE)
