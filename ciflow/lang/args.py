@@ -60,7 +60,8 @@ def arguments(place: Place, schema: Schema, module: str, findings: Findings) -> 
         return _free_form(text, place, schema, module, findings)
     if schema.free_form and isinstance(text, int | float) and not isinstance(text, bool):
         return {schema.free_form: text}
-    findings.error("CF0101", f"`{module}` takes a mapping of arguments", place.span)
+    label = "quote it" if schema.free_form and isinstance(text, bool) else ""
+    findings.error("CF0101", f"`{module}` takes a mapping of arguments", place.span, label=label)
     return {}
 
 

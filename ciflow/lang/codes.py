@@ -1,55 +1,73 @@
-"""Every diagnostic's code and title. `docs/diagnostics.md` is written from this table, a test keeps them equal."""
+"""Every diagnostic's code, title, and what to do. `docs/diagnostics.md` is this table; a test keeps them equal."""
 
 from __future__ import annotations
 
-CODES: dict[str, str] = {
-    "CF0001": "A file can't be read",
-    "CF0002": "A file is not UTF-8 text",
-    "CF0010": "YAML can't be parsed",
-    "CF0011": "A tab where YAML wants spaces",
-    "CF0012": "A key stands twice in one mapping",
-    "CF0013": "An alias contains itself",
-    "CF0014": "Aliases expand to too many nodes",
-    "CF0015": "A tag that makes objects, or is unknown",
-    "CF0016": "A template that must be quoted",
-    "CF0017": "A vault value that can't be opened",
-    "CF0018": "Values nested too deep",
-    "CF0019": "More than one YAML document in a file",
-    "CF0020": "yes, no, on or off in a variable",
-    "CF0021": "A value that YAML 1.1 reads otherwise",
-    "CF0101": "A value of the wrong type",
-    "CF0102": "An unknown keyword",
-    "CF0103": "A keyword or argument is missing",
-    "CF0104": "A value that is not allowed here",
-    "CF0105": "A file mode that is not octal",
-    "CF0106": "An unknown module",
-    "CF0107": "A task without a module",
-    "CF0108": "A task with two modules",
-    "CF0109": "An unknown argument of a module",
-    "CF0110": "One of several arguments is needed",
-    "CF0111": "Arguments that exclude each other",
-    "CF0113": "An empty playbook",
-    "CF0122": "Two plays with one id",
-    "CF0123": "A matrix that makes no sense",
-    "CF0130": "A fault in `canary`",
-    "CF0140": "A file that imports itself",
-    "CF0201": "A template that can't be parsed",
-    "CF0202": "A template that failed",
-    "CF0203": "A condition that is not a boolean",
-    "CF0204": "A variable that contains itself",
-    "CF0205": "A template that reaches out of its sandbox",
-    "CF0210": "A name that is not defined",
-    "CF0211": "An unknown filter, test or lookup",
-    "CF0301": "`needs` names no play",
-    "CF0302": "Plays that need each other",
-    "CF0303": "No task has that name",
-    "CF0401": "A role that is not found",
-    "CF0402": "A file that is not found",
-    "CF0403": "A source file that is not found",
-    "CF0404": "A role argument that is missing or wrong",
-    "CF0501": "`notify` names no handler",
-    "CF0502": "A handler that nobody notifies",
-    "CF0503": "Two tasks that share a register",
-    "CF0601": "An inventory that can't be read",
-    "CF0602": "A pattern that names no host or group",
-}
+_TABLE: tuple[tuple[str, str, str], ...] = (
+    ("CF0001", "A file can't be read", "It is missing, a folder, or not readable by this account."),
+    ("CF0002", "A file is not UTF-8 text", "Save it as UTF-8; the place is the first byte that is not."),
+    ("CF0010", "YAML can't be parsed", "The place is where the parser gave up; the fault is there or just before it, "
+     "most often a missing quote, colon or bracket, or an indent that fits no line above."),
+    ("CF0011", "A tab where YAML wants spaces", "YAML indents by spaces only."),
+    ("CF0012", "A key stands twice in one mapping", "Other readers silently take the last one. Remove one of the two."),
+    ("CF0013", "An alias contains itself", "An anchor's value holds an alias to that anchor. No value can be that."),
+    ("CF0014", "Aliases expand to too many nodes", "Aliases of aliases multiply; this file would fill the memory."),
+    ("CF0015", "A tag that makes objects, or is unknown", "Only `!vault`, `!unsafe` and YAML's own plain tags are taken."),
+    ("CF0016", "A template that must be quoted", "`k: {{ x }}` is a mapping to YAML. Write `k: \"{{ x }}\"`."),
+    ("CF0017", "A vault value that can't be opened", "Values encrypted by ansible-vault are refused, never passed on."),
+    ("CF0018", "Values nested too deep", "More than 100 levels; a playbook needs a dozen."),
+    ("CF0019", "More than one YAML document in a file", "Split the file where the `---` stands."),
+    ("CF0020", "yes, no, on or off in a variable", "Unquoted, these are booleans, as in Ansible. Write true or false, or "
+     "quote the word if text is meant."),
+    ("CF0021", "A value that YAML 1.1 reads otherwise", "ciflow reads YAML 1.2: `22:22` and dates are text, `012` is "
+     "twelve. Other tools may see a number of seconds, a date, or ten. Quote it."),
+    ("CF0101", "A value of the wrong type", "The message says what is wanted and what stands there."),
+    ("CF0102", "An unknown keyword", "No play, task or block has this keyword; the nearest one is named."),
+    ("CF0103", "A keyword or argument is missing", "It has no default."),
+    ("CF0104", "A value that is not allowed here", "The message lists those that are."),
+    ("CF0105", "A file mode that is not octal", "`0644` and `\"0644\"` are octal. `644` is the decimal number, whose "
+     "bits mean something else."),
+    ("CF0106", "An unknown module", "`ciflow doc` lists all of them."),
+    ("CF0107", "A task without a module", "A task does one thing: name it beside the keywords."),
+    ("CF0108", "A task with two modules", "Make two tasks of it, or a block."),
+    ("CF0109", "An unknown argument of a module", "`ciflow doc MODULE` lists what it takes."),
+    ("CF0110", "One of several arguments is needed", "Any of those named will do."),
+    ("CF0111", "Arguments that exclude each other", "Keep one of the two."),
+    ("CF0113", "An empty playbook", "A playbook has at least one play."),
+    ("CF0122", "Two plays with one id", "Ids name plays in `needs` and `plays.<id>.outputs`; they must differ."),
+    ("CF0130", "A fault in `canary`", "See docs on canary rollouts for its keywords."),
+    ("CF0140", "A file that imports itself", "The chain of imports is told; break it somewhere."),
+    ("CF0201", "A template that can't be parsed", "The place is in the template, after YAML has read it."),
+    ("CF0202", "A template that failed", "An expression in it could not be worked out; the message says why."),
+    ("CF0203", "A condition that is not a boolean", "The text \"false\" counts as true elsewhere. Compare the value, "
+     "or write `| bool`."),
+    ("CF0204", "A variable that contains itself", "Its template reads, through the variables named, itself."),
+    ("CF0205", "A template that reaches out of its sandbox", "Templates change nothing and see only values."),
+    ("CF0210", "A name that is not defined", "Nothing that runs before can define it. Where it may be absent, write "
+     "`| default(..)` or test `is defined`."),
+    ("CF0211", "An unknown filter, test or lookup", "The nearest one is named."),
+    ("CF0301", "`needs` names no play", "It takes names or ids of plays of this playbook."),
+    ("CF0302", "Plays that need each other", "None of them could ever start."),
+    ("CF0303", "No task has that name", "`--start-at-task` takes a task's whole name."),
+    ("CF0310", "An artifact that is not there", "The play ended without making the file that `artifacts` names."),
+    ("CF0311", "A canary that can't be started", "Its settings, rendered, make no rollout."),
+    ("CF0401", "A role that is not found", "Roles lie in `roles/` beside the playbook, in the configured path, or come "
+     "with ciflow."),
+    ("CF0402", "A file that is not found", "The message says where it was looked for."),
+    ("CF0403", "A source file that is not found", "`copy`, `template` and `script` read it on the controller."),
+    ("CF0404", "A role argument that is missing or wrong", "The role's argument_specs say what it takes."),
+    ("CF0501", "`notify` names no handler", "The change would be made, and nothing would follow it."),
+    ("CF0502", "A handler that nobody notifies", "It never runs."),
+    ("CF0503", "Two tasks that share a register", "A skipped task sets its register too, so the later one hides what "
+     "the earlier one found. Give them names of their own."),
+    ("CF0601", "An inventory that can't be read", "The place is the line that was not understood."),
+    ("CF0602", "A pattern that names no host or group", "The play runs nowhere."),
+)  # fmt: skip
+
+CODES: dict[str, str] = {code: title for code, title, _ in _TABLE}
+EXPLAINED: dict[str, str] = {code: why for code, _, why in _TABLE}
+
+
+def page() -> str:
+    """`docs/diagnostics.md`."""
+    head = "# Diagnostics\n\nEvery finding has a code. `ciflow doc CODE` shows the same.\n"
+    return head + "".join(f"\n## {code} {title}\n\n{why}\n" for code, title, why in _TABLE)

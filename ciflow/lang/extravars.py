@@ -31,7 +31,7 @@ def _document(content: bytes, name: str, *, trusted: bool) -> dict[str, Any]:
     if not isinstance(value, dict):
         findings.error("CF0101", f"{name}: extra variables are a mapping of names to values", None)
     if findings.errors:
-        raise Invalid(findings.items)
+        raise Invalid(findings.items, {name: content.decode("utf-8", "replace")})
     return value
 
 

@@ -73,7 +73,7 @@ class Roles:
         name, own = self._named(place, above)
         if name is None:
             return ()
-        key = repr((name, own.params, own.vars[len(above.vars) :], own.when[len(above.when) :]))
+        key = repr((name, own.params[len(above.params) :], own.vars[len(above.vars) :], own.when[len(above.when) :]))
         role = self.find(name, place.span)
         if role is None or (key in self._ran and not role.allow_duplicates):
             return ()

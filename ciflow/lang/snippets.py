@@ -35,9 +35,9 @@ def _one(diagnostic: Diagnostic, sources: Mapping[str, str]) -> str:
 
 def _place(diagnostic: Diagnostic, span: Span, sources: Mapping[str, str]) -> list[str]:
     text = _line(sources.get(span.file, ""), span.line)
-    if text is None:
-        return [f"  --> {span}", *([f"  = {diagnostic.label}"] if diagnostic.label else [])]
     margin = " " * len(str(span.line))
+    if text is None:
+        return [f"{margin}--> {span}", *([f"  = {diagnostic.label}"] if diagnostic.label else [])]
     shown, start, width = _window(text, span)
     caret = " " * start + "^" * max(width, 1)
     label = f" {diagnostic.label}" if diagnostic.label else ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +31,16 @@ def short(name: str) -> str:
         if name.startswith(prefix):
             return name[len(prefix) :]
     return name
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """A task's module, the key it was written as, and its arguments with their place."""
+
+    module: str
+    written: str
+    place: Place | None
+    args: dict[str, Any]
 
 
 class TaskReader:
@@ -80,25 +91,31 @@ class TaskReader:
         found = self._module(place)
         if found is None:
             check_part("task", place, self.findings, ignore=self._foreign(place))
-            self.sources.lost.append(place)
-            return ()
-        module, written, args_place, args = found
-        check_part("task", place, self.findings, ignore=frozenset({written}) | self._loops(place))
-        if module == "import_tasks":
-            return self._import_tasks(place, args, above, path)
-        if module == "import_role":
-            return self._import_role(place, args, above, path)
-        spans = Spans(place, args_place, written)
-        if "" not in args:
-            args = {**above.module_defaults.get(module, {}), **args}
-            keys = [key for key in args if isinstance(key, Template)]
-            plain = {key: value for key, value in args.items() if key not in keys}
-            where = _Where(place, args_place, written)
-            args = {**check_module(module, plain, where, self.findings), **{key: args[key] for key in keys}}
+            return self._lost(place)
+        readable = len(self.findings.errors) == before
+        check_part("task", place, self.findings, ignore=frozenset({found.written}) | self._loops(place))
+        if found.module == "import_tasks":
+            return self._import_tasks(place, found.args, above, path)
+        if found.module == "import_role":
+            return self._import_role(place, found.args, above, path)
+        args = self._checked(place, found, above) if readable else {}
         if len(self.findings.errors) > before:
-            self.sources.lost.append(place)
-            return ()
-        return (self._built(place, module, args, spans, above, path),)
+            return self._lost(place)
+        return (self._built(place, found.module, args, Spans(place, found.place, found.written), above, path),)
+
+    def _lost(self, place: Place) -> tuple[Node, ...]:
+        self.sources.lost.append(place)
+        return ()
+
+    def _checked(self, place: Place, found: _Found, above: Inherited) -> dict[str, Any]:
+        """The arguments with the module's defaults, checked as far as they hold no template."""
+        if "" in found.args:
+            return found.args
+        args = {**above.module_defaults.get(found.module, {}), **found.args}
+        made = {key: value for key, value in args.items() if isinstance(key, Template)}
+        plain = {key: value for key, value in args.items() if key not in made}
+        where = _Where(place, found.place, found.written)
+        return {**check_module(found.module, plain, where, self.findings), **made}
 
     def _foreign(self, place: Place) -> frozenset[str]:
         """Keys of a task without a known module: those that nothing is said about."""
@@ -107,8 +124,7 @@ class TaskReader:
     def _loops(self, place: Place) -> frozenset[str]:
         return frozenset(key for key in place.value if isinstance(key, str) and key.startswith("with_"))
 
-    def _module(self, place: Place) -> tuple[str, str, Place | None, dict[str, Any]] | None:
-        """(module, the key it was written as, place of its arguments, arguments)."""
+    def _module(self, place: Place) -> _Found | None:
         candidates = [key for key in place.value if self._is_module(key)]
         if len(candidates) > 1:
             first, second = candidates[:2]
@@ -119,7 +135,7 @@ class TaskReader:
             return self._from_action(place)
         written = candidates[0]
         module, below = short(written), place.fields[written]
-        return module, written, below, {**self._extra_args(place, module), **self._args(below, module)}
+        return _Found(module, written, below, {**self._extra_args(place, module), **self._args(below, module)})
 
     def _is_module(self, key: Any) -> bool:
         return isinstance(key, str) and (key not in self._keywords) and short(key) in self._verbs
@@ -135,7 +151,7 @@ class TaskReader:
             return arguments(below, module_schema(module), module, self.findings)
         return {}
 
-    def _from_action(self, place: Place) -> tuple[str, str, Place | None, dict[str, Any]] | None:
+    def _from_action(self, place: Place) -> _Found | None:
         for key in _FREE & place.value.keys():
             below = place.fields[key]
             found = self._action(below)
@@ -143,7 +159,7 @@ class TaskReader:
                 self._unknown(str(found[0]) if found else "", below.span)
                 return None
             module, args = found
-            return module, key, below, {**self._extra_args(place, module), **args}
+            return _Found(module, key, below, {**self._extra_args(place, module), **args})
         unknown = [key for key in place.value if key not in self._keywords and not str(key).startswith("with_")]
         if unknown:
             self._unknown(str(unknown[0]), place.key_span(unknown[0]))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import shutil
+import subprocess
 from typing import Any
 
 import pytest
@@ -128,15 +130,35 @@ def test_tests_hold_as_ansible_says(text: str, holds: bool) -> None:
 
 
 # language.md names these; each must be there.
-FILTERS = """default mandatory to_json from_json to_yaml from_yaml to_nice_json combine dict2items items2dict selectattr
-rejectattr map unique union intersect difference flatten zip product regex_search regex_replace regex_findall b64encode
-b64decode hash password_hash quote basename dirname expanduser realpath splitext bool int float ternary random shuffle
-version_test type_debug human_readable ipaddr subelements to_datetime strftime comment split urlsplit length sort list
-first extract trim string symmetric_difference join human_to_bytes rekey_on_member log path_join from_yaml_all""".split()
+FILTERS = """
+default mandatory to_json from_json to_yaml from_yaml to_nice_json combine dict2items items2dict selectattr
+rejectattr map unique union intersect difference flatten zip product regex_search regex_replace regex_findall
+b64encode b64decode hash password_hash quote basename dirname expanduser realpath splitext bool int float
+ternary random shuffle version_test type_debug human_readable ipaddr subelements to_datetime strftime comment
+split urlsplit length sort list first extract trim string symmetric_difference join human_to_bytes
+rekey_on_member log path_join from_yaml_all
+"""
 
 
-@pytest.mark.parametrize("name", [name for name in FILTERS if name != "version_test"])
+@pytest.mark.parametrize("name", [name for name in FILTERS.split() if name != "version_test"])
 def test_every_filter_that_playbooks_use_is_there(name: str) -> None:
     from ciflow.lang.template import environment
 
     assert name in environment().filters
+
+
+@pytest.mark.parametrize(("kind", "option"), [("sha256", "-5"), ("sha512", "-6")])
+@pytest.mark.parametrize("password", ["x", "Hello world!", "a" * 70, "grüße"])
+def test_password_hashes_are_those_of_openssl(kind: str, option: str, password: str) -> None:
+    openssl = shutil.which("openssl")
+    if openssl is None:
+        pytest.skip("openssl is not installed")
+    ran = subprocess.run(
+        [openssl, "passwd", option, "-salt", "ab.cd", password], capture_output=True, text=True, check=True
+    )
+    assert value(f"p | password_hash('{kind}', 'ab.cd')", p=password) == ran.stdout.strip()
+
+
+def test_a_password_hash_without_salt_is_refused_since_each_run_would_change_it() -> None:
+    with pytest.raises(Invalid, match="needs a salt"):
+        value("'x' | password_hash")

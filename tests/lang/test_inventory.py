@@ -1,0 +1,210 @@
+"""Inventories: YAML, INI, folders, scripts; ranges, patterns, group_vars; who wins."""
+
+from __future__ import annotations
+
+import stat
+from pathlib import Path
+
+import pytest
+
+from ciflow.diagnostics import Invalid
+from ciflow.lang.files import Files
+from ciflow.lang.inventory import Inventory, load_inventory
+from ciflow.lang.patterns import expand_range
+from ciflow.model import Template
+
+INI = """\
+# who serves
+[web]
+web[01:03] http_port=8080
+[web:vars]
+region=north
+greeting="hi {{ region }}"
+[db]
+db-[a:b] ansible_host=10.0.0.1 ansible_port=2222 tags="['x', 1]"
+[prod:children]
+web
+db
+[ungrouped]
+lonely ansible_connection=local
+"""
+
+YAML = """\
+all:
+  vars: {shared: all}
+  hosts:
+    lonely: {ansible_connection: local}
+  children:
+    prod:
+      children:
+        web:
+          hosts:
+            web[01:03]: {http_port: 8080}
+          vars: {region: north}
+        db:
+          hosts: {"db-[a:b]": }
+"""
+
+
+def inventory(folder: Path, **files: str) -> Inventory:
+    for name, text in files.items():
+        path = folder / name.replace("__", "/").replace("_yml", ".yml")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    return load_inventory((str(folder / next(iter(files)).replace("_yml", ".yml")),), Files.live())
+
+
+def names(found: Inventory, pattern: str, limit: str = "") -> list[str]:
+    return [host.name for host in found.select(pattern, limit)]
+
+
+@pytest.mark.parametrize("kind", ["hosts", "hosts_yml"])
+def test_ini_and_yaml_say_the_same(kind: str, tmp_path: Path) -> None:
+    found = inventory(tmp_path, **{kind: INI if kind == "hosts" else YAML})
+    assert found.group_map()["prod"] == ["web01", "web02", "web03", "db-a", "db-b"]
+    assert found.group_map()["ungrouped"] == ["lonely"]
+    web = found.host("web02")
+    assert web is not None
+    assert (web.vars["http_port"], web.vars["region"], web.connection) == (8080, "north", "ssh")
+    assert set(web.groups) == {"web", "prod"}
+    lonely = found.host("lonely")
+    assert lonely is not None
+    assert lonely.connection == "local"
+
+
+def test_values_in_ini_are_python_literals_and_templates(tmp_path: Path) -> None:
+    found = inventory(tmp_path, hosts=INI)
+    db = found.host("db-a")
+    assert db is not None
+    assert (db.vars["ansible_port"], db.vars["tags"]) == (2222, ["x", 1])
+    web = found.host("web01")
+    assert web is not None
+    assert isinstance(web.vars["greeting"], Template)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "wanted"),
+    [("web[01:03]", ["web01", "web02", "web03"]), ("w[8:10]", ["w8", "w9", "w10"]), ("x[a:c]", ["xa", "xb", "xc"]),
+     ("n[0:10:5]", ["n0", "n5", "n10"]), ("r[1:2]-[a:b]", ["r1-a", "r1-b", "r2-a", "r2-b"]), ("plain", ["plain"])],
+)  # fmt: skip
+def test_ranges_name_hosts(pattern: str, wanted: list[str]) -> None:
+    assert list(expand_range(pattern)) == wanted
+
+
+# docs.ansible.com, "Patterns: targeting hosts and groups"
+@pytest.mark.parametrize(
+    ("pattern", "wanted"),
+    [
+        ("all", ["lonely", "web01", "web02", "web03", "db-a", "db-b"]),
+        ("*", ["lonely", "web01", "web02", "web03", "db-a", "db-b"]),
+        ("web:db", ["web01", "web02", "web03", "db-a", "db-b"]),
+        ("web,db", ["web01", "web02", "web03", "db-a", "db-b"]),
+        ("prod:!db", ["web01", "web02", "web03"]),
+        ("prod:&web:!web02", ["web01", "web03"]),
+        ("web[0]", ["web01"]),
+        ("web[-1]", ["web03"]),
+        ("web[0:1]", ["web01", "web02"]),
+        ("web[1:]", ["web02", "web03"]),
+        ("~(web0[12]|lonely)", ["lonely", "web01", "web02"]),
+        ("web*", ["web01", "web02", "web03"]),
+        ("db-?", ["db-a", "db-b"]),
+        ("!web", ["lonely", "db-a", "db-b"]),
+        ("localhost", ["localhost"]),
+        ("nobody", []),
+    ],
+)
+def test_patterns_choose_hosts(pattern: str, wanted: list[str], tmp_path: Path) -> None:
+    assert names(inventory(tmp_path, hosts_yml=YAML), pattern) == wanted
+
+
+def test_a_limit_leaves_only_hosts_of_both(tmp_path: Path) -> None:
+    found = inventory(tmp_path, hosts_yml=YAML)
+    assert names(found, "web", "web02,db") == ["web02"]
+    (tmp_path / "again").write_text("web01\ndb-a\n")
+    assert names(found, "all", f"@{tmp_path}/again") == ["web01", "db-a"]
+
+
+def test_the_controller_is_there_without_being_named() -> None:
+    found = load_inventory((), Files.live())
+    local = found.host("localhost")
+    assert local is not None
+    assert local.connection == "local"
+    assert names(found, "all") == []
+
+
+def test_names_on_the_command_line_with_ports_and_ipv6() -> None:
+    found = load_inventory(("a,b:2222,[2001:db8::1]:22,2001:db8::2,",), Files.live())
+    assert [host.name for host in found.hosts] == ["a", "b", "2001:db8::1", "2001:db8::2"]
+    assert found.hosts[1].vars["ansible_port"] == 2222
+
+
+def test_group_vars_and_host_vars_win_over_the_file_and_a_deeper_group_over_a_higher(tmp_path: Path) -> None:
+    found = inventory(
+        tmp_path,
+        hosts_yml=YAML,
+        group_vars__all_yml="shared: group_vars_all\na: 1\nb: 1\nc: 1\n",
+        group_vars__prod_yml="b: 2\nc: 2\n",
+        group_vars__web__one_yml="c: 3\n",
+        group_vars__web__two_yml="d: '{{ c }}'\n",
+        host_vars__web01_yml="http_port: 9090\n",
+    )
+    web01, web02 = found.host("web01"), found.host("web02")
+    assert web01 is not None
+    assert web02 is not None
+    assert (web01.vars["http_port"], web02.vars["http_port"]) == (9090, 8080)
+    assert [web01.vars[name] for name in ("shared", "a", "b", "c")] == ["group_vars_all", 1, 2, 3]
+    assert isinstance(web01.vars["d"], Template)
+
+
+def test_a_folder_is_read_file_by_file(tmp_path: Path) -> None:
+    (tmp_path / "inv").mkdir()
+    (tmp_path / "inv" / "a.ini").write_text("[web]\nw1\n")
+    (tmp_path / "inv" / "b.yml").write_text("web: {hosts: {w2: }}\n")
+    (tmp_path / "inv" / "c.bak").write_text("[web]\nold\n")
+    assert names(load_inventory((str(tmp_path / "inv"),), Files.live()), "web") == ["w1", "w2"]
+
+
+def test_a_script_is_asked_for_its_list_and_its_answer_is_kept_in_the_snapshot(tmp_path: Path) -> None:
+    script = tmp_path / "inv.sh"
+    script.write_text("#!/bin/sh\necho '" + '{"web": {"hosts": ["w1"], "vars": {"x": "{{ y }}"}}, '
+                      '"_meta": {"hostvars": {"w1": {"z": 1}}}}' + "'\n")  # fmt: skip
+    script.chmod(script.stat().st_mode | stat.S_IXUSR)
+    files = Files.live()
+    host = load_inventory((str(script),), files).host("w1")
+    assert host is not None
+    assert host.vars == {"x": "{{ y }}", "z": 1}, "a program's output is data"
+    script.unlink()
+    again = load_inventory((str(script),), Files.frozen(files.snapshot())).host("w1")
+    assert again == host
+
+
+@pytest.mark.parametrize(
+    ("text", "place"),
+    [
+        ("[web\nx\n", "hosts:1:1"),
+        ("[web:nope]\n", "hosts:1:1"),
+        ("[web]\nx =1 y\n", "hosts:2:1"),
+        ("[web:vars]\n  a\n", "hosts:2:3"),
+        ("[web]\nw[3:1]\n", "hosts:2:1"),
+    ],
+)
+def test_faults_in_an_ini_inventory_have_a_line(text: str, place: str, tmp_path: Path) -> None:
+    with pytest.raises(Invalid) as raised:
+        inventory(tmp_path, hosts=text)
+    assert str(raised.value.diagnostics[0].span).endswith(place)
+
+
+def test_groups_that_contain_themselves_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(Invalid, match="a -> b -> a"):
+        inventory(tmp_path, hosts="[a:children]\nb\n[b:children]\na\n")
+
+
+def test_a_missing_inventory_is_said(tmp_path: Path) -> None:
+    with pytest.raises(Invalid, match="is not found"):
+        load_inventory((str(tmp_path / "nope"),), Files.live())
+
+
+def test_a_host_added_while_running_joins_its_groups(tmp_path: Path) -> None:
+    found = inventory(tmp_path, hosts_yml=YAML).with_host("new", ("web", "fresh"), {"x": 1})
+    assert names(found, "fresh") == ["new"]
+    assert names(found, "web")[-1] == "new"
