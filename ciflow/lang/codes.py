@@ -11,13 +11,13 @@ _TABLE: tuple[tuple[str, str, str], ...] = (
     ("CF0012", "A key stands twice in one mapping", "Other readers silently take the last one. Remove one of the two."),
     ("CF0013", "An alias contains itself", "An anchor's value holds an alias to that anchor. No value can be that."),
     ("CF0014", "Aliases expand to too many nodes", "Aliases of aliases multiply; this file would fill the memory."),
-    ("CF0015", "A tag that makes objects, or is unknown", "Only `!vault`, `!unsafe` and YAML's own plain tags are taken."),
+    ("CF0015", "A tag that makes objects, or is unknown", "Only `!vault`, `!unsafe` and YAML's plain tags are taken."),
     ("CF0016", "A template that must be quoted", "`k: {{ x }}` is a mapping to YAML. Write `k: \"{{ x }}\"`."),
     ("CF0017", "A vault value that can't be opened", "Values encrypted by ansible-vault are refused, never passed on."),
     ("CF0018", "Values nested too deep", "More than 100 levels; a playbook needs a dozen."),
     ("CF0019", "More than one YAML document in a file", "Split the file where the `---` stands."),
-    ("CF0020", "yes, no, on or off in a variable", "Unquoted, these are booleans, as in Ansible. Write true or false, or "
-     "quote the word if text is meant."),
+    ("CF0020", "yes, no, on or off in a variable", "Unquoted, these are booleans, as in Ansible. Write true or false, "
+     "or quote the word if text is meant."),
     ("CF0021", "A value that YAML 1.1 reads otherwise", "ciflow reads YAML 1.2: `22:22` and dates are text, `012` is "
      "twelve. Other tools may see a number of seconds, a date, or ten. Quote it."),
     ("CF0101", "A value of the wrong type", "The message says what is wanted and what stands there."),

@@ -45,7 +45,7 @@ class Roles:
     reader: TaskReader
     handlers: list[Task] = field(default_factory=list)
     used: dict[str, Role] = field(default_factory=dict)
-    _ran: set[str] = field(default_factory=set)
+    _ran: dict[str, list[Inherited]] = field(default_factory=dict)
 
     @property
     def defaults(self) -> tuple[Vars, ...]:
@@ -73,12 +73,16 @@ class Roles:
         name, own = self._named(place, above)
         if name is None:
             return ()
-        key = repr((name, own.params[len(above.params) :], own.vars[len(above.vars) :], own.when[len(above.when) :]))
+        key = repr((name, own.params[len(above.params) :], own.vars[len(above.vars) :]))
         role = self.find(name, place.span)
-        if role is None or (key in self._ran and not role.allow_duplicates):
+        if role is None or (self._has_run(key, own) and not role.allow_duplicates):
             return ()
-        self._ran.add(key)
+        self._ran.setdefault(key, []).append(own)
         return self._tasks(role, own, path, place.span, "main")
+
+    def _has_run(self, key: str, own: Inherited) -> bool:
+        """Whether it surely runs earlier wherever it would run here: no condition more there, and the same tags."""
+        return any(one.when == own.when[: len(one.when)] and one.tags == own.tags for one in self._ran.get(key, ()))
 
     def _named(self, place: Place, above: Inherited) -> tuple[str | None, Inherited]:
         """A role's name and what its tasks inherit: keywords, and parameters (all other keys)."""

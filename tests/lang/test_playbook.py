@@ -164,6 +164,20 @@ def test_dependencies_run_first_and_once(tmp_path: Path) -> None:
     assert "app : Restart" in found.handlers[0].listen
 
 
+def test_a_dependency_is_kept_where_its_first_run_may_be_skipped(tmp_path: Path) -> None:
+    found = play(
+        tmp_path,
+        "- hosts: localhost\n  roles: [{role: app, when: never}, other]\n",
+        roles__app__tasks__main="- debug: {msg: app}\n",
+        roles__app__meta__main="dependencies: [base]\n",
+        roles__other__tasks__main="- debug: {msg: other}\n",
+        roles__other__meta__main="dependencies: [base]\n",
+        roles__base__tasks__main="- debug: {msg: base}\n",
+    )
+    ran = [(task.role, sources(task.when)) for task in flat(found.tasks)]
+    assert ran == [("base", ["never"]), ("app", ["never"]), ("base", []), ("other", [])]
+
+
 def test_conditions_and_shown_variables_are_expressions_not_text(tmp_path: Path) -> None:
     found = tasks(
         tmp_path,
