@@ -2,6 +2,7 @@
 
 CiflowError                  anything ciflow raises on purpose; `exit_code` says how the process ends
 |- Invalid                   bad input: carries the placed diagnostics, all of them (exit 3)
+|- NoSuch                    a run, service or module is asked for that is not there (exit 3)
 |- TargetError               a target failed as a pipe, not as a task (exit 5)
 |  |- Unreachable            no connection, refused login, unknown or changed host key
 |  `- Lost                   the connection ended in mid-operation; the host's journal knows the rest
@@ -84,6 +85,12 @@ class Invalid(CiflowError):
         super().__init__("\n".join(d.message for d in diagnostics))
         self.diagnostics = tuple(diagnostics)
         self.sources = sources or {}
+
+
+class NoSuch(CiflowError):
+    """Something was asked for by a name that nothing has."""
+
+    exit_code = ExitCode.INVALID
 
 
 class TargetError(CiflowError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 import traceback
@@ -142,27 +143,55 @@ def app() -> None:
 
 
 def run(argv: Sequence[str]) -> int:
-    """Run one command. Every error that is ours is said in plain words; others are a bug, and say so."""
+    """Run one command. Every error that is ours is said in plain words; others are a bug, and say so.
+
+    A reader that went away (`ciflow history | head -1`) is no error.
+    """
     try:
-        result = app.main(list(argv), prog_name="ciflow", standalone_mode=False)
+        return _run(argv)
+    except BrokenPipeError:
+        silence()
+        return ExitCode.OK
+
+
+def _run(argv: Sequence[str]) -> int:
+    try:
+        with app.make_context("ciflow", list(argv)) as context:
+            result = app.invoke(context)
         return int(result) if isinstance(result, int) else ExitCode.OK
-    except click.ClickException as error:
-        error.show()
+    except click.exceptions.Exit as end:
+        return end.exit_code
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.ctx.get_help() if error.ctx else "", err=True)
         return ExitCode.INVALID
-    except click.exceptions.Abort:
+    except click.ClickException as error:
+        _tell_usage(error)
+        return ExitCode.INVALID
+    except (click.exceptions.Abort, KeyboardInterrupt):
         return ExitCode.INTERRUPTED
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return ExitCode.OK
+        raise
     except CiflowError as error:
         tell(error)
         return error.exit_code
-    except KeyboardInterrupt:
-        return ExitCode.INTERRUPTED
-    except Exception:
-        traceback.print_exc()
-        click.echo("\nThis is a fault of ciflow itself, not of your playbook. The lines above say where.", err=True)
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            return _bug()
+        click.echo(f"error: the output can't be written: {error.strerror}", err=True)
         return ExitCode.INTERNAL
+    except Exception:
+        return _bug()
+
+
+def silence() -> None:
+    """Python flushes both streams once more at exit: let that go nowhere instead of failing."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except BrokenPipeError:
+            os.dup2(nowhere, stream.fileno())
+    os.close(nowhere)
 
 
 def tell(error: CiflowError) -> None:
@@ -175,3 +204,17 @@ def tell(error: CiflowError) -> None:
     click.echo(f"error: {error.message}", err=True)
     if error.help:
         click.echo(f"  = {error.help}", err=True)
+
+
+def _tell_usage(error: click.ClickException) -> None:
+    """In the same form as all other errors."""
+    click.echo(f"error: {error.format_message()}", err=True)
+    context = error.ctx if isinstance(error, click.UsageError) else None
+    if context is not None:
+        click.echo(f"  = `{context.command_path} --help` says what it takes", err=True)
+
+
+def _bug() -> int:
+    traceback.print_exc()
+    click.echo("\nThis is a fault of ciflow itself, not of your playbook. The lines above say where.", err=True)
+    return ExitCode.INTERNAL

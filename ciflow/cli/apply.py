@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from ciflow.cli.options import inventory_of, json_option, options_of, playbook_options, selection_of, state_option
-from ciflow.cli.screen import sinks
+from ciflow.cli.screen import told
 
 
 @click.command("apply")
@@ -15,7 +15,7 @@ from ciflow.cli.screen import sinks
 @playbook_options
 @click.option("-C", "--check", is_flag=True, help="Predict, change nothing.")
 @click.option("-D", "--diff", is_flag=True, help="Show how files change.")
-@click.option("-f", "--forks", type=int, default=0, help="At most so many hosts at once; 0: all.")
+@click.option("-f", "--forks", type=click.IntRange(min=0), default=0, help="At most so many hosts at once; 0: all.")
 @click.option("-u", "--user", default="", help="Log in as this user.")
 @click.option("-v", "--verbose", count=True, help="Every task; -vv their output too.")
 @click.option("-q", "--quiet", is_flag=True, help="Failures and the end only.")
@@ -39,5 +39,6 @@ def command(
     )  # fmt: skip
     chosen = selection_of(limit, tags, skip_tags, start_at_task)
     request = Request(playbook, inventory_of(inventory), extra_vars, chosen, options)
-    with Store.open(state or default_state()) as store:
-        return apply(request, store, sinks(as_json=as_json, quiet=quiet, verbose=verbose, junit=junit))
+    screen = told(as_json=as_json, quiet=quiet, verbose=verbose, junit=junit)
+    with Store.open(state or default_state()) as store, screen as sinks:
+        return apply(request, store, sinks)

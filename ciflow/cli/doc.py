@@ -2,32 +2,65 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
 import click
 
-from ciflow.diagnostics import CiflowError, ExitCode
+from ciflow.diagnostics import ExitCode, NoSuch
+
+if TYPE_CHECKING:
+    from ciflow.lang.schema import Schema
 
 
 @click.command("doc")
 @click.argument("name", default="")
 def command(name: str) -> int:
     """Explain a module (`ciflow doc copy`) or a diagnostic (`ciflow doc CF0102`); without NAME list the modules."""
-    from ciflow.lang.codes import CODES
+    from ciflow.lang.codes import CODES, EXPLAINED
     from ciflow.lang.schema import module_schema, verbs
 
+    verb = name.removeprefix("ansible.builtin.").removeprefix("ansible.legacy.")
     if not name:
-        for verb in sorted(verbs()):
-            click.echo(f"{verb:<14} {module_schema(verb).doc}")
-        return ExitCode.OK
-    if name.upper() in CODES:
-        click.echo(f"{name.upper()}: {CODES[name.upper()]}")
-        return ExitCode.OK
-    if name not in verbs():
-        raise CiflowError(f"nothing is called {name}", help="`ciflow doc` lists the modules")
-    schema = module_schema(name)
-    click.echo(f"{name}: {schema.doc}\n")
-    for argument, rules in schema.fields.items():
-        meta = rules.get("meta", {})
-        kind = rules.get("type", "any")
-        default = f", default {rules['default']}" if "default" in rules else ""
-        click.echo(f"  {argument} ({kind}{default})  {meta.get('doc', '')}")
+        for each in sorted(verbs()):
+            click.echo(f"{each:<16} {module_schema(each).doc}")
+    elif name.upper() in CODES:
+        click.echo(f"{name.upper()}: {CODES[name.upper()]}\n\n{EXPLAINED[name.upper()]}")
+    elif verb in verbs():
+        for line in _module(verb, module_schema(verb)):
+            click.echo(line)
+    else:
+        raise NoSuch(f"nothing is called {name}", help="`ciflow doc` lists the modules")
     return ExitCode.OK
+
+
+def _module(verb: str, schema: Schema) -> Iterator[str]:
+    yield f"{verb}: {schema.doc}"
+    if schema.example:
+        yield "\n" + "".join(f"  {line}\n" for line in schema.example.rstrip().splitlines())
+    aliases: dict[str, list[str]] = {}
+    for alias, name in schema.aliases.items():
+        aliases.setdefault(name, []).append(alias)
+    for name, rules in schema.fields.items():
+        also = "".join(f", also `{alias}`" for alias in aliases.get(name, ()) if not alias.startswith("_"))
+        needed = ", needed" if name in schema.required else ""
+        yield f"  {name} ({_kind(rules)}{needed}{also})  {rules.get('meta', {}).get('doc', '')}"
+    for group in schema.one_of:
+        yield f"  One of {', '.join(group)} is needed."
+    for group in schema.exclusive:
+        yield f"  {', '.join(group)} exclude each other."
+    if schema.free_form:
+        yield f"  Plain text behind `{verb}:` is `{schema.free_form}`."
+    if schema.returns:
+        yield "\nIt returns:"
+    for name, meaning in schema.returns.items():
+        yield f"  {name}  {meaning}"
+
+
+def _kind(rules: Mapping[str, Any]) -> str:
+    kinds = rules.get("type", "any")
+    kind = kinds if isinstance(kinds, str) else " or ".join(kinds)
+    allowed = f": {', '.join(map(str, rules['allowed']))}" if "allowed" in rules else ""
+    default = rules.get("default")
+    said = str(default).lower() if isinstance(default, bool) else default
+    return f"{kind}{allowed}" + (f", default {said}" if "default" in rules else "")

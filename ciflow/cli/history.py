@@ -18,20 +18,24 @@ from ciflow.store.store import Store, default_state
 
 @click.command("history")
 @click.argument("service", default="")
-@click.option("-n", "--lines", type=int, default=20, help="At most so many.")
+@click.option("-n", "--lines", type=click.IntRange(min=0), default=20, help="At most so many.")
 @json_option
 @state_option
 def command(service: str, lines: int, as_json: bool, state: Path | None) -> int:
     """List runs, the newest first; with SERVICE its releases."""
-    with Store.open(state or default_state(), read_only=True) as store:
-        now = time.time()
-        if service:
-            for release in history(store, service)[:lines]:
-                click.echo(json.dumps(asdict(release)) if as_json else _release(release, now))
-        else:
-            for run in summaries(store)[:lines]:
-                click.echo(json.dumps(asdict(run)) if as_json else _run(run, now))
+    now = time.time()
+    for line in _lines(state or default_state(), service, as_json, now)[:lines]:
+        click.echo(line)
     return ExitCode.OK
+
+
+def _lines(path: Path, service: str, as_json: bool, now: float) -> list[str]:
+    if not path.exists():
+        return []
+    with Store.open(path, read_only=True) as store:
+        if service:
+            return [json.dumps(asdict(found)) if as_json else _release(found, now) for found in history(store, service)]
+        return [json.dumps(asdict(found)) if as_json else _run(found, now) for found in summaries(store)]
 
 
 def _run(run: RunSummary, now: float) -> str:

@@ -10,7 +10,7 @@ import click
 
 from ciflow.cli.options import json_option, state_option
 from ciflow.cli.resume import find_run
-from ciflow.diagnostics import CiflowError, ExitCode
+from ciflow.diagnostics import ExitCode, NoSuch
 from ciflow.model import Event
 from ciflow.store.store import Store, default_state
 
@@ -25,15 +25,16 @@ _INNER = frozenset({"op_sent", "op_reply", "rendered", "snapshot"})
 @state_option
 def command(run: str, task: str, host: str, as_json: bool, state: Path | None) -> int:
     """Show what RUN did, in order; with TASK (its name, or part of it) also what it printed on each host."""
-    with Store.open(state or default_state(), read_only=True) as store:
+    path = state or default_state()
+    if not path.exists():
+        raise NoSuch("nothing was run yet", help=f"there is no journal in {path}")
+    with Store.open(path, read_only=True) as store:
         found = find_run(store, run)
         events = [e for e in store.events(run=found.run) if e.kind not in _INNER and (not host or e.host in ("", host))]
     if task:
         events = [e for e in events if e.kind == "task_ended" and task.lower() in str(e.data.get("name", "")).lower()]
         if not events:
-            raise CiflowError(
-                f"{found.run} has no task named like `{task}`", help=f"`ciflow logs {found.run}` lists them"
-            )
+            raise NoSuch(f"{found.run} has no task named like `{task}`", help=f"`ciflow logs {found.run}` lists them")
     for event in events:
         if as_json:
             click.echo(json.dumps({"seq": event.seq, "at": event.at, "kind": event.kind, "play": event.play,

@@ -2,17 +2,31 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import NoReturn
 
 
 def main() -> NoReturn:
     """Run the command line and exit with one of `diagnostics.ExitCode`."""
+    _open_streams()
     if sys.argv[1:] == ["--version"]:
         from ciflow import __version__
 
-        print(f"ciflow {__version__}")
-        sys.exit(0)
+        try:
+            os.write(1, f"ciflow {__version__}\n".encode())
+            sys.exit(0)
+        except OSError:
+            pass  # the long way says what is wrong with the output
     from ciflow.cli.app import run
 
     sys.exit(run(sys.argv[1:]))
+
+
+def _open_streams() -> None:
+    """Standard streams that whoever started us has closed lead nowhere, and to no file that is opened later."""
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
+        os.set_inheritable(descriptor, True)
+    os.close(descriptor)
+    sys.stdout = sys.stdout or os.fdopen(1, "w")
+    sys.stderr = sys.stderr or os.fdopen(2, "w")

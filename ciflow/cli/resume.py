@@ -7,8 +7,8 @@ from pathlib import Path
 import click
 
 from ciflow.cli.options import json_option, state_option
-from ciflow.cli.screen import sinks
-from ciflow.diagnostics import CiflowError
+from ciflow.cli.screen import told
+from ciflow.diagnostics import NoSuch
 from ciflow.store.folds import RunSummary, summaries
 from ciflow.store.store import Store
 
@@ -33,7 +33,8 @@ def command(run: str, verbose: int, quiet: bool, as_json: bool, state: Path | No
         found = find_run(store, run, resumable=not run)
         if found.state == "running":
             return say(store, found.run, "resume")
-        return resume(found.run, store, sinks(as_json=as_json, quiet=quiet, verbose=verbose), who=who())
+        with told(as_json=as_json, quiet=quiet, verbose=verbose) as sinks:
+            return resume(found.run, store, sinks, who=who())
 
 
 def find_run(store: Store, run: str, *, resumable: bool = False) -> RunSummary:
@@ -43,8 +44,8 @@ def find_run(store: Store, run: str, *, resumable: bool = False) -> RunSummary:
         matching = [one for one in every if one.run == run] or [one for one in every if one.run.startswith(f"{run}-")]
         if len(matching) == 1:
             return matching[0]
-        raise CiflowError(f"no run is called {run}", help="`ciflow history` lists them")
+        raise NoSuch(f"no run is called {run}", help="`ciflow history` lists them")
     wanted = [one for one in every if not resumable or one.resumable or one.state == "running"]
     if not wanted:
-        raise CiflowError("there is no run to resume" if resumable else "nothing was run yet")
+        raise NoSuch("there is no run to resume" if resumable else "nothing was run yet")
     return wanted[0]

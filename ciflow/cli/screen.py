@@ -1,16 +1,20 @@
-"""Which reports a run is told to: the console, JSON lines, JUnit."""
+"""Which reports a run is told to (the console, JSON lines, JUnit), and what is said when one of them failed."""
 
 from __future__ import annotations
 
 import os
 import shutil
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+import click
 
 from ciflow.report.sink import Sink
 
 
-def sinks(*, as_json: bool, quiet: bool, verbose: int, junit: Path | None = None) -> list[Sink]:
+def _sinks(*, as_json: bool, quiet: bool, verbose: int, junit: Path | None = None) -> list[Sink]:
     """Data goes to stdout, all else to stderr; a terminal gets a live region, a pipe plain lines."""
     found: list[Sink] = []
     if as_json:
@@ -29,3 +33,14 @@ def sinks(*, as_json: bool, quiet: bool, verbose: int, junit: Path | None = None
 
         found.append(JUnit(junit))
     return found
+
+
+@contextmanager
+def told(*, as_json: bool, quiet: bool, verbose: int, junit: Path | None = None) -> Iterator[list[Sink]]:
+    """The reports of one run; a file that could not be written is said at the end."""
+    found = _sinks(as_json=as_json, quiet=quiet, verbose=verbose, junit=junit)
+    yield found
+    for sink in found:
+        lost = str(getattr(sink, "lost", ""))
+        if lost and type(sink).__name__ == "JUnit":
+            click.echo(f"warning: the report was not written: {lost}", err=True)

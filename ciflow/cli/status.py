@@ -12,8 +12,10 @@ import click
 from ciflow.cli.options import json_option, state_option
 from ciflow.diagnostics import ExitCode
 from ciflow.report.humane import ago, share
-from ciflow.store.folds import history, summaries
+from ciflow.store.folds import Release, RunSummary, history, summaries
 from ciflow.store.store import Store, default_state
+
+MOST = 10  # runs shown
 
 
 @click.command("status")
@@ -21,20 +23,27 @@ from ciflow.store.store import Store, default_state
 @state_option
 def command(as_json: bool, state: Path | None) -> int:
     """Show what runs, what can be resumed, which version has which share of the traffic, and what is locked."""
-    with Store.open(state or default_state(), read_only=True) as store:
-        runs = [run for run in summaries(store) if run.state in ("running", "paused", "interrupted")][:10]
-        releases = [release for release in history(store) if release.share]
-        if as_json:
-            click.echo(json.dumps({"runs": [asdict(r) for r in runs], "releases": [asdict(r) for r in releases]}))
-            return ExitCode.OK
-        now = time.time()
-        for run in runs:
-            then = f"  `ciflow resume {run.run}`" if run.resumable else ""
-            click.echo(f"{run.run}  {run.state} since {ago(now - run.started)}  {run.playbook}{then}")
-        for release in releases:
-            good = ", observed good" if release.observed_good else ""
-            where = f"slot {release.slot}, {share(release.share)} of the traffic"
-            click.echo(f"{release.service} {release.version}  {where}, {release.state}{good}")
-        if not runs and not releases:
-            click.echo("nothing runs, and nothing was released yet")
+    runs, releases = _found(state or default_state())
+    if as_json:
+        click.echo(json.dumps({"runs": [asdict(r) for r in runs], "releases": [asdict(r) for r in releases]}))
+        return ExitCode.OK
+    now = time.time()
+    for run in runs:
+        then = f"  `ciflow resume {run.run}`" if run.resumable else ""
+        click.echo(f"{run.run}  {run.state} since {ago(now - run.started)}  {run.playbook}{then}")
+    for release in releases:
+        good = ", observed good" if release.observed_good else ""
+        where = f"slot {release.slot}, {share(release.share)} of the traffic"
+        click.echo(f"{release.service} {release.version}  {where}, {release.state}{good}")
+    if not runs and not releases:
+        click.echo("nothing runs, and nothing was released yet")
     return ExitCode.OK
+
+
+def _found(path: Path) -> tuple[list[RunSummary], list[Release]]:
+    """Runs that are not over, and the versions that have traffic."""
+    if not path.exists():
+        return [], []
+    with Store.open(path, read_only=True) as store:
+        runs = [run for run in summaries(store) if run.state in ("running", "paused", "interrupted")]
+        return runs[:MOST], [release for release in history(store) if release.share]

@@ -23,6 +23,7 @@ def command(
     from ciflow.engine.start import Request, prepare
     from ciflow.lang.files import Files
     from ciflow.lang.snippets import render_diagnostics
+    from ciflow.report.humane import counted
 
     code = ExitCode.OK
     chosen = selection_of(limit, tags, skip_tags, start_at_task)
@@ -34,14 +35,15 @@ def command(
             code = ExitCode.INVALID
             findings: Sequence[Diagnostic] = error.diagnostics
             said = ""
+            sources = {**files.sources(), **error.sources}
         else:
-            findings = loaded.findings
-            said = f"{playbook}: {len(plan.stages)} plays, nothing wrong"
+            findings, sources = loaded.findings, files.sources()
+            said = f"{playbook}: {counted(len(plan.stages), 'play')}, nothing wrong"
         if as_json:
             for finding in findings:
                 click.echo(json.dumps(_data(finding)))
         elif findings:
-            click.echo(render_diagnostics(findings, files.sources()), err=True)
+            click.echo(render_diagnostics(findings, sources), err=True)
         if said and not as_json:
             click.echo(said, err=True)
     return code

@@ -71,6 +71,8 @@ def compile_plan(playbook: Playbook, hosts_of: HostsOf, selection: Selection = S
     _refuse_cycles(stages, findings)
     if selection.start_at:
         stages = _start_at(stages, selection.start_at, findings)
+    if selection.limit and not any(stage.hosts for stage in stages):
+        findings.error("CF0602", f"no host of any play matches the limit `{selection.limit}`", None)
     if findings.errors:
         raise Invalid(findings.items)
     return Plan(playbook.name, playbook.path, playbook, tuple(stages))
