@@ -40,7 +40,7 @@ def program(args: Mapping[str, Any], context: Context) -> Exec:
     command = args["command"]
     argv = ["cargo", command, *selection(args)]
     if command in COMPILES:
-        argv.append("--message-format=json-render-diagnostics")
+        argv.append("--message-format=json")
     if command == "metadata":
         argv.append("--format-version=1")
     argv += [str(word) for word in args["args"]]

@@ -7,7 +7,7 @@ import posixpath
 from collections.abc import Mapping
 from typing import Any
 
-from ciflow.model import At, Change, Context, Outcome, Probe, Read, Steps, Write
+from ciflow.model import At, Change, Context, Mkdir, Outcome, Probe, Read, Steps, Write
 from ciflow.modules.replies import difference, failure, well
 
 _LIMIT = 1024 * 1024 * 1024  # bytes; what a controller may be asked to hold at once
@@ -25,7 +25,11 @@ def run(args: Mapping[str, Any], context: Context) -> Steps:
         return failure(reply, {"file": src})
     dest = destination(args, context)
     checksum = hashlib.sha1(reply.stdout, usedforsecurity=False).hexdigest()
-    written = yield At("controller", Change(Write(path=dest, content=reply.stdout, diff=context.diff)))
+    wish = At("controller", Change(Write(path=dest, content=reply.stdout, diff=context.diff)))
+    written = yield wish
+    if written.errno == "ENOENT":
+        made = yield At("controller", Change(Mkdir(path=posixpath.dirname(dest))))
+        written = (yield wish) if well(made) else made
     data = {"file": src, "dest": dest, "checksum": checksum, "remote_checksum": checksum}
     if not well(written):
         return failure(written, data, "on the controller")

@@ -57,7 +57,11 @@ def _outcome(command: str, reply: Reply, output: str, data: dict[str, Any]) -> O
 def _compiled(command: str, reply: Reply, report: BuildReport, data: dict[str, Any]) -> Outcome:
     """A build is a change unless everything was fresh; a check or a lint leaves nothing that anybody uses."""
     programs = report.executables()
+    said = [*(message.rendered.rstrip() for message in report.messages), data["stderr"]]
+    stderr = "\n".join(part for part in said if part)
     data |= {
+        "stderr": stderr,
+        "stderr_lines": stderr.splitlines(),
         "executables": programs,
         "artifact": next(iter(programs.values())) if len(programs) == 1 else None,
         "warnings": [_line(message) for message in report.warnings],

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ciflow.model import At, Context, Probe, Read, Reply, Stat, Step
+from ciflow.modules.replies import well
 
 # What a Write carries inside its own frame (agent.md); larger files are streamed from the controller's disk.
 INLINE_LIMIT = 32 * 1024
@@ -27,12 +28,15 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class Missing:
-    """No candidate exists: all that were tried, for the message."""
+    """No candidate exists, or one can't be looked at (`reason`): all that were tried, for the message."""
 
     name: str
     tried: tuple[str, ...]
+    reason: str = ""
 
     def __str__(self) -> str:
+        if self.reason:
+            return f"Could not access '{self.name}' on the controller: {self.reason}"
         places = "".join(f"\n  {path}" for path in self.tried)
         return f"Could not find or access '{self.name}' on the controller. Looked at:{places}"
 
@@ -50,6 +54,8 @@ def find(name: str, context: Context, subfolder: str = "files") -> Generator[Ste
     tried = candidates(name, context, subfolder)
     for path in tried:
         reply = yield At("controller", Probe(Stat(path=path.rstrip("/") or "/", hash="sha1", follow=True)))
+        if not well(reply):
+            return Missing(name, tried, reply.error or "nobody can say whether it is there")
         if reply.data.get("exists"):
             return _source(path, reply.data)
     return Missing(name, tried)

@@ -61,7 +61,7 @@ def run(args: Mapping[str, Any], context: Context) -> Steps:
     seen = yield Probe(Stat(path=args["dest"], follow=True))
     if seen.data.get("kind") != "directory":
         return Outcome(failed=True, msg=f"Destination '{args['dest']}' is not a directory", data={"dest": args["dest"]})
-    if context.check and not (args["remote_src"] and "://" not in args["src"]):
+    if context.check and not (_there(args) and "://" not in args["src"]):
         return Outcome(
             changed=True, msg="would bring it and unpack it", data={"src": args["src"], "dest": args["dest"]}
         )
@@ -76,11 +76,16 @@ def run(args: Mapping[str, Any], context: Context) -> Steps:
     return outcome
 
 
+def _there(args: Mapping[str, Any]) -> bool:
+    """Whether `src` is the host's own business; `copy: false` is the older way to say so."""
+    return bool(args["remote_src"]) or args.get("copy") is False
+
+
 def _on_the_host(args: Mapping[str, Any], context: Context) -> Generator[Step, Reply, Packed | Outcome | Reply]:
     """Where the archive lies on the host: there already, downloaded by it, or brought from the controller."""
     src, url = args["src"], "://" in args["src"]
     name = posixpath.basename(src)
-    if args["remote_src"] and not url:
+    if _there(args) and not url:
         return Packed(src, name, False)
     source = ""
     if not url:

@@ -22,6 +22,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 GROWTH = math.log(1.02)  # a bucket of the histogram is 2 % wide: so exact are percentiles
+TICK = 0.001  # seconds; what falls due within one is sent together, so that a high rate costs few wake-ups
 SWEEP = 0.05  # seconds between two looks for requests that take too long
 REPORT = 1.0  # seconds between two reports
 BODY_SEEN = 4096  # bytes of a body that are searched for a version
@@ -225,9 +226,10 @@ class Load:
         self.report()
         swept = reported = self.clock
         end = self.clock + self.options.duration if self.options.duration else math.inf
+        last = end - 0.5 / self.options.rate  # no request is due at the end itself
         while not self.stopping.is_set():
             now = time.monotonic()
-            self._dispatch_due(min(now, end))
+            self._dispatch_due(min(now, last))
             if now - swept >= SWEEP:
                 swept = now
                 self._sweep(now)
@@ -236,16 +238,19 @@ class Load:
                 self.report()
             if now >= end:
                 break
-            await asyncio.sleep(max(0.0, min(self.clock + self.sent / self.options.rate - now, SWEEP, end - now)))
+            await asyncio.sleep(min(max(self._due() - time.monotonic(), TICK), SWEEP))
         await self._drain()
         self.state = "ended"
         self.report()
 
     def _dispatch_due(self, now: float) -> None:
-        wanted = int((now - self.clock) * self.options.rate)
-        while self.sent < wanted:
-            self.dispatch(self.clock + self.sent / self.options.rate)
+        while self._due() <= now:
+            self.dispatch(self._due())
             self.sent += 1
+
+    def _due(self) -> float:
+        """When the next request is due, by the monotonic clock."""
+        return self.clock + self.sent / float(self.options.rate)
 
     def dispatch(self, due: float, retry: bool = False) -> None:
         if self.idle:

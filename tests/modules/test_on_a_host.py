@@ -1,0 +1,223 @@
+"""Verbs on a real host: this machine, through a real session and agent."""
+
+from __future__ import annotations
+
+import base64
+import os
+import platform
+import random
+import shlex
+import shutil
+import subprocess
+import sys
+import tarfile
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from tests.modules.host import Host
+
+
+def done(outcome: object) -> None:
+    assert not getattr(outcome, "failed"), outcome  # noqa: B009 - the whole outcome is the message
+
+
+def git(*words: str, folder: Path) -> str:
+    identity = ["-c", "user.name=a", "-c", "user.email=a@example.com", "-c", "init.defaultBranch=main"]
+    return subprocess.run(
+        ["git", *identity, *words], cwd=folder, capture_output=True, text=True, check=True
+    ).stdout.strip()
+
+
+def test_arguments_arrive_as_written_and_variables_as_python_expands_them(host: Host, tmp_path: Path) -> None:
+    """The reference is os.path.expandvars and expanduser, which Ansible's `command` applies to each argument."""
+    show = [sys.executable, "-c", "import sys, json; print(json.dumps(sys.argv[1:]))"]
+    dice = random.Random(7)
+    letters = [
+        "$HOME",
+        "${PATH}",
+        "$NOPE_",
+        "${NOPE}",
+        "$",
+        "{",
+        "}",
+        "'",
+        '"',
+        "\\",
+        "`id`",
+        "$(id)",
+        " ",
+        "*",
+        "ä",
+        "\n",
+        "a",
+    ]
+    words = ["".join(dice.choices(letters, k=dice.randint(1, 6))) for _ in range(200)] + [
+        "~",
+        "~/x",
+        "~root/y",
+        "a~b",
+        "",
+    ]
+    outcome = host.task("command", {"argv": [*show, *words]}, workdir=str(tmp_path))
+    expected = [os.path.expandvars(os.path.expanduser(word)) for word in words]  # noqa: PTH111 - the reference itself
+    assert __import__("json").loads(outcome.data["stdout"]) == expected
+
+
+def test_a_command_is_held_back_by_what_is_there(host: Host, tmp_path: Path) -> None:
+    mark = tmp_path / "mark"
+    args = {"cmd": f"touch {shlex.quote(str(mark))}", "creates": str(mark)}
+    first, second = host.task("command", args), host.task("command", args)
+    assert (first.changed, second.changed) == (True, False)
+    assert second.msg == f"Did not run command since '{mark}' exists"
+    assert host.task("command", args, check=True).msg == f"Would not run command since '{mark}' exists"
+    assert host.task("command", {**args, "creates": str(tmp_path / "m*")}, check=True).changed is False
+
+
+def test_files_come_to_lie_where_ansible_puts_them(host: Host, tmp_path: Path) -> None:
+    source = tmp_path / "play" / "files"
+    (source / "tree" / "deep").mkdir(parents=True)
+    (source / "tree" / "deep" / "large").write_bytes(b"x" * 100_000)
+    (source / "tree" / "small").write_text("small")
+    (tmp_path / "dir").mkdir()
+    search = (str(tmp_path / "play"),)
+    for dest in ("dir", "new/", "plain"):
+        done(
+            host.task(
+                "copy", {"src": "tree/small", "dest": str(tmp_path / dest) + "/" * dest.endswith("/")}, search=search
+            )
+        )
+    assert [(tmp_path / name).read_text() for name in ("dir/small", "new/small", "plain")] == ["small"] * 3
+    for src, inside in (("tree", "whole/tree"), ("tree/", "content")):
+        dest = str(tmp_path / inside.split("/")[0])
+        assert host.task("copy", {"src": src, "dest": dest, "mode": "0640"}, search=search).changed
+        assert (tmp_path / inside / "deep" / "large").stat().st_size == 100_000
+        assert not host.task("copy", {"src": src, "dest": dest, "mode": "0640"}, search=search).changed
+
+
+def test_what_is_written_can_be_looked_at_edited_and_brought_back(host: Host, tmp_path: Path) -> None:
+    path = tmp_path / "f"
+    done(host.task("copy", {"content": "a\nb\n", "dest": str(path), "mode": "0640"}))
+    seen = host.task("stat", {"path": str(path)}).data["stat"]
+    found = path.stat()
+    # the SHA-1 of "a\nb\n" by sha1sum
+    assert (seen["mode"], seen["size"], seen["checksum"]) == ("0640", 4, "05dec960e24d918b8a73a1c53bcbbaac2ee5c2e0")
+    assert (seen["isreg"], seen["rgrp"], seen["wgrp"], seen["inode"]) == (True, True, False, found.st_ino)
+    assert host.task("lineinfile", {"path": str(path), "regexp": "^b", "line": "c"}).msg == "line replaced"
+    assert host.task("replace", {"path": str(path), "regexp": "^(a)$", "replace": r"\1\1"}).changed
+    done(host.task("blockinfile", {"path": str(path), "block": "x"}))
+    assert path.read_text() == "aa\nc\n# BEGIN ANSIBLE MANAGED BLOCK\nx\n# END ANSIBLE MANAGED BLOCK\n"
+    assert base64.b64decode(host.task("slurp", {"src": str(path)}).data["content"]) == path.read_bytes()
+    brought = host.task("fetch", {"src": str(path), "dest": str(tmp_path / "out")}, host="web1")
+    assert brought.changed
+    assert (tmp_path / "out" / "web1" / str(path).lstrip("/")).read_bytes() == path.read_bytes()
+    assert host.task("file", {"path": str(path), "state": "absent"}).changed
+    assert not host.task("file", {"path": str(path), "state": "absent"}).changed
+
+
+def test_a_script_runs_and_leaves_nothing_behind(host: Host, tmp_path: Path) -> None:
+    script = tmp_path / "go.py"
+    script.write_text(f"#!{sys.executable}\nimport sys\nprint(sys.argv[0]); print(sys.argv[1:])\n")
+    outcome = host.task("script", {"cmd": f"{script} one 'two words'"})
+    place, words = outcome.data["stdout_lines"]
+    assert words == "['one', 'two words']"
+    assert not Path(place).exists()
+
+
+def test_an_archive_is_unpacked_once_and_again_only_when_something_differs(host: Host, tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "a [1].txt").write_text("one")
+    with tarfile.open(tmp_path / "a.tar.gz", "w:gz") as tar:
+        tar.add(tmp_path / "in", "top")
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        archive.write(tmp_path / "in" / "a [1].txt", "top/a [1].txt")
+    for name in ("a.tar.gz", "a.zip"):
+        dest = tmp_path / f"out-{name}"
+        dest.mkdir()
+        args = {"src": str(tmp_path / name), "dest": str(dest), "list_files": True}
+        if name.endswith("zip") and not shutil.which("unzip"):
+            pytest.skip("unzip is not installed")
+        assert host.task("unarchive", args).changed
+        assert (dest / "top" / "a [1].txt").read_text() == "one"
+        assert not host.task("unarchive", args).changed, "equal content is no change"
+        (dest / "top" / "a [1].txt").write_text("two")
+        assert host.task("unarchive", args).changed
+        assert (dest / "top" / "a [1].txt").read_text() == "one"
+
+
+def test_an_archive_cannot_leave_its_folder(host: Host, tmp_path: Path) -> None:
+    (tmp_path / "evil").write_text("x")
+    (tmp_path / "dest").mkdir()
+    for name in ("../out", "/etc/out", "a/../../out"):
+        with tarfile.open(tmp_path / "evil.tar", "w") as tar:
+            tar.add(tmp_path / "evil", name)
+
+        outcome = host.task("unarchive", {"src": str(tmp_path / "evil.tar"), "dest": str(tmp_path / "dest")})
+        assert not (tmp_path / "out").exists()
+        assert not Path("/etc/out").exists()
+        assert outcome.failed or (tmp_path / "dest").is_dir()
+
+
+def test_a_clone_follows_branches_tags_and_commits(host: Host, tmp_path: Path) -> None:
+    origin = tmp_path / "origin"
+    origin.mkdir()
+    git("init", "-q", folder=origin)
+    commits = []
+    for number in (1, 2):
+        (origin / "f").write_text(str(number))
+        git("add", "f", folder=origin)
+        git("commit", "-qm", str(number), folder=origin)
+        commits.append(git("rev-parse", "HEAD", folder=origin))
+        git("tag", "-a", f"v{number}", "-m", "tag", folder=origin)
+    clone = tmp_path / "deep" / "clone"
+    args = {"repo": str(origin), "dest": str(clone)}
+    first = host.task("git", args)
+    assert (first.changed, first.data["before"], first.data["after"]) == (True, None, commits[1])
+    assert not host.task("git", args).changed
+    for version, expected in (("v1", commits[0]), ("main", commits[1]), (commits[0], commits[0])):
+        would = host.task("git", {**args, "version": version}, check=True)
+        outcome = host.task("git", {**args, "version": version})
+        assert (outcome.changed, outcome.data["after"]) == (True, expected)
+        assert (would.changed, would.data["after"]) == (True, expected), "check mode foresaw it"
+    (clone / "f").write_text("by hand")
+    assert host.task("git", args).msg.startswith("Local modifications exist")
+    forced = host.task("git", {**args, "force": True})
+    assert (forced.changed, (clone / "f").read_text()) == (True, "2")
+    assert "nope" in host.task("git", {**args, "version": "nope"}).msg
+
+
+def test_facts_are_those_of_this_machine(host: Host) -> None:
+    """The reference is Python's own platform module and the kernel's files."""
+    facts = host.task("setup", {}).facts
+    release = platform.freedesktop_os_release()
+    assert facts["ansible_kernel"] == platform.release()
+    assert facts["ansible_nodename"] == platform.node()
+    assert facts["ansible_distribution_version"] == release["VERSION_ID"]
+    assert facts["ansible_processor_vcpus"] == os.cpu_count()
+    pages = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2**20
+    assert abs(facts["ansible_memtotal_mb"] - pages) <= 1
+    assert facts["ansible_user_uid"] == os.geteuid()
+    assert facts["ansible_env"]["PATH"]
+    assert len(host.asked) == 1, "one round trip"
+
+
+def test_a_signature_holds_for_openssl_and_the_key_is_for_nobody_else(host: Host, tmp_path: Path) -> None:
+    artifact = tmp_path / "server"
+    artifact.write_bytes(os.urandom(1000))
+    args = {"path": str(artifact), "key": "keys/k.pem", "passphrase_file": "keys/k.pass", "create_key": True}
+    outcome = host.task("sign", args, search=(str(tmp_path),))
+    done(outcome)
+    bundle = __import__("json").loads(Path(outcome.data["bundle"]).read_bytes())
+    (tmp_path / "sig").write_bytes(base64.b64decode(bundle["messageSignature"]["signature"]))
+    public = tmp_path / "keys" / "k.pem.pub"
+    argv = ["openssl", "dgst", "-sha256", "-verify", str(public), "-signature", str(tmp_path / "sig"), str(artifact)]
+    assert subprocess.run(argv, capture_output=True, text=True, check=True).stdout == "Verified OK\n"
+    assert [(tmp_path / "keys" / name).stat().st_mode & 0o777 for name in ("k.pem", "k.pass")] == [0o600, 0o600]
+    assert b"ENCRYPTED" in (tmp_path / "keys" / "k.pem").read_bytes()
+    assert not host.task("sign", args, search=(str(tmp_path),)).changed, "what is signed well stays"
+    assert not any(b"PRIVATE" in getattr(operation, "stdin", b"") for operation in host.asked)
+    artifact.write_bytes(b"another")
+    assert host.task("sign", args, search=(str(tmp_path),)).changed
+    (tmp_path / "keys" / "k.pem").chmod(0o644)
+    assert "can be read by others" in host.task("sign", args, search=(str(tmp_path),)).msg
