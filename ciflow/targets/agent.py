@@ -6,6 +6,12 @@ Operations and replies are JSON as ciflow/encoding.py makes them: bytes are text
 fields at their default are left out. Threads: the main one drains the pipe and never executes; each lane has one.
 """
 
+# pathlib, f-strings of nested quotes, and the like: not worth their start-up time here, or not in Python 3.7.
+# ruff: noqa: ARG001, ARG002, B904, B905, F821, RUF005, SIM102, SIM105, UP022, UP031, UP041
+# ruff: noqa: PTH101, PTH102, PTH103, PTH104, PTH106, PTH108, PTH110, PTH111, PTH112, PTH113, PTH114, PTH115, PTH116
+# ruff: noqa: PTH118, PTH119, PTH120, PTH121, PTH123, PTH207
+from __future__ import annotations
+
 import collections
 import errno
 import fcntl
@@ -23,10 +29,24 @@ import sys
 import threading
 import time
 
+TYPE_CHECKING = False  # typing's own would have to be imported, and the agent's start counts
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+    from re import Pattern
+    from typing import Any
+
+    Op = dict[str, Any]  # an operation as ciflow/encoding.py writes it
+    Reply = dict[str, Any]  # likewise; an executor may leave stdout and stderr as bytes
+    Message = dict[str, Any]
+    Edited = tuple[bytes, str, dict[str, Any]]  # new content, Ansible's words for what was done, more data
+
 try:
     from _blake2 import blake2b  # hashlib loads OpenSSL, which takes longer than all else at start-up
 except ImportError:
     from hashlib import blake2b
+
+CODE: Any  # this file, compiled: given by whoever starts it
+PACKED_HASH: str
 
 VERSION = 1
 HEAD = struct.Struct(">IBBI")  # length of the payload, kind, flags, stream
@@ -49,41 +69,41 @@ PROBES = frozenset(["stat", "read", "walk", "wait"])  # safe to run again: not j
 class Failure(Exception):
     """An operation that did not go well: plain words with the path or address in them."""
 
-    def __init__(self, text, code="", **more):
+    def __init__(self, text: str, code: str = "", **more: Any) -> None:
         super().__init__(text)
         self.reply = dict(more, ok=False, error=text, errno=code)
 
 
-def raw(text):
+def raw(text: str) -> bytes:
     return text.encode("utf-8", "surrogateescape")
 
 
-def text(data):
+def text(data: bytes) -> str:
     return data.decode("utf-8", "surrogateescape")
 
 
-def short_hash(value, key=b""):
+def short_hash(value: str, key: bytes = b"") -> str:
     return blake2b(raw(value), key=key, digest_size=16).hexdigest()
 
 
-def sha256(data=b""):
+def sha256(data: bytes = b"") -> Any:
     import hashlib
 
     return hashlib.sha256(data)
 
 
-def to_json(value):
+def to_json(value: Any) -> bytes:
     return json.dumps(value, separators=(",", ":")).encode("ascii")
 
 
 # --- frames and the pipe ---------------------------------------------------------------------------------
 
 
-def frame(kind, stream, payload=b"", flags=0):
+def frame(kind: int, stream: int, payload: bytes = b"", flags: int = 0) -> bytes:
     return HEAD.pack(len(payload), kind, flags, stream) + payload
 
 
-def message_frames(message, stream=0):
+def message_frames(message: Message, stream: int = 0) -> bytes:
     payload = to_json(message)
     pieces = [payload[at : at + MAX_PAYLOAD] for at in range(0, len(payload), MAX_PAYLOAD)]
     return b"".join(frame(MESSAGE, stream, p, 0 if p is pieces[-1] else MORE) for p in pieces)
@@ -92,7 +112,7 @@ def message_frames(message, stream=0):
 class Pipe:
     """Both ends of the pipe. `send` never blocks: what the controller can't take waits here, urgent frames first."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.source, self.sink = os.dup(0), os.dup(1)
         null = os.open(os.devnull, os.O_RDWR)
         for number in (0, 1, 2):
@@ -103,12 +123,13 @@ class Pipe:
         self.wake_read, self.wake_write = os.pipe()
         self.lock = threading.Lock()
         self.begun = b""  # rest of a portion that is partly written
-        self.urgent, self.waiting = collections.deque(), collections.deque()
+        self.urgent: collections.deque[bytes] = collections.deque()
+        self.waiting: collections.deque[bytes] = collections.deque()
         self.broken = False
         self.buffer = bytearray()
-        self.parts = {}
+        self.parts: dict[int, bytes] = {}
 
-    def send(self, data, urgent=False):
+    def send(self, data: bytes, urgent: bool = False) -> None:
         with self.lock:
             if self.broken:
                 return
@@ -120,17 +141,17 @@ class Pipe:
             if self.broken or self.begun:
                 os.write(self.wake_write, b"w")
 
-    def message(self, message, stream=0):
+    def message(self, message: Message, stream: int = 0) -> None:
         self.send(message_frames(message, stream))
 
-    def flush(self):
+    def flush(self) -> None:
         with self.lock:
             self._write()
 
-    def backlog(self):
+    def backlog(self) -> bool:
         return bool(self.begun or self.urgent or self.waiting)
 
-    def _write(self):
+    def _write(self) -> None:
         try:
             while not self.broken:
                 if not self.begun:
@@ -146,7 +167,7 @@ class Pipe:
             self.broken = True
             self.begun = b""
 
-    def read(self):
+    def read(self) -> list[tuple[int, int, int, bytes]] | None:
         """Frames that have come: (kind, flags, stream, payload). None at the end of the pipe."""
         try:
             data = os.read(self.source, 256 * 1024)
@@ -169,19 +190,20 @@ class Pipe:
         del self.buffer[:at]
         return frames
 
-    def join(self, flags, stream, payload):
+    def join(self, flags: int, stream: int, payload: bytes) -> Message | None:
         """The JSON message that this frame completes, or None."""
         whole = self.parts.pop(stream, b"") + payload
         if flags & MORE:
             self.parts[stream] = whole
             return None
-        return json.loads(whole.decode("ascii"))
+        message: Message = json.loads(whole.decode("ascii"))
+        return message
 
 
 # --- the journal -------------------------------------------------------------------------------------------
 
 
-def read_text(path):
+def read_text(path: str) -> str:
     try:
         with open(path, "rb") as f:
             return text(f.read())
@@ -189,7 +211,7 @@ def read_text(path):
         return ""
 
 
-def epoch():
+def epoch() -> str:
     """Names this life of this machine or container: another one's records say nothing about what ran here."""
     init = read_text("/proc/1/stat").rpartition(")")[2].split()
     try:
@@ -198,11 +220,20 @@ def epoch():
         namespace = ""
     started = init[19] if len(init) > 19 else ""
     boot = read_text("/proc/sys/kernel/random/boot_id").strip()
-    return short_hash("\n".join([boot, namespace, started, read_text("/proc/1/cgroup"), os.environ.get("HOSTNAME", "")
-                                 if os.path.exists("/var/run/secrets/kubernetes.io") else ""]))
+    return short_hash(
+        "\n".join(
+            [
+                boot,
+                namespace,
+                started,
+                read_text("/proc/1/cgroup"),
+                os.environ.get("HOSTNAME", "") if os.path.exists("/var/run/secrets/kubernetes.io") else "",
+            ]
+        )
+    )
 
 
-def private_folder(path):
+def private_folder(path: str) -> bool:
     """Make `path` a folder of our own that nobody else may enter; False when it is not, or can't be."""
     try:
         os.makedirs(path, 0o700)
@@ -214,7 +245,7 @@ def private_folder(path):
     return stat.S_ISDIR(found.st_mode) and found.st_uid == os.geteuid() and not found.st_mode & 0o077
 
 
-def home():
+def home() -> str:
     """$HOME if it is ours (sudo may leave the caller's), else the password database's."""
     named = os.environ.get("HOME", "")
     try:
@@ -225,7 +256,7 @@ def home():
         return ""
 
 
-def state_folder():
+def state_folder() -> str:
     """Where the journal lives, or "" when there is no safe place."""
     places = [os.path.join(home(), ".local/state/ciflow")] if home() else []
     for place in places + ["/var/tmp/ciflow-%d" % os.geteuid()]:
@@ -234,11 +265,11 @@ def state_folder():
     return ""
 
 
-def open_private(path, flags=0):
+def open_private(path: str, flags: int = 0) -> int:
     return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | flags, 0o600)
 
 
-def lasting(path, make):
+def lasting(path: str, make: Callable[[], bytes]) -> bytes:
     """The content of a small file, made once, never half there."""
     if not os.path.exists(path):
         mine = "%s.%d.%d" % (path, os.getpid(), threading.get_ident())
@@ -261,7 +292,7 @@ class Superseded(Exception):
 class Record:
     """One operation's record: a line written before it, a line written after it, locked in between."""
 
-    def __init__(self, path, head):
+    def __init__(self, path: str, head: dict[str, Any]) -> None:
         """FileExistsError: there is one. OSError: no room for it, and for what is written at the end."""
         self.path = path
         self.fd = open_private(path, os.O_EXCL)
@@ -275,22 +306,22 @@ class Record:
             self.withdraw()
             raise
 
-    def withdraw(self):
+    def withdraw(self) -> None:
         """As if it had never been started."""
         os.unlink(self.path)
         os.close(self.fd)
 
-    def end(self, reply):
+    def end(self, reply: Reply) -> None:
         line = to_json(reply) + b"\n"
         if not self._put(line):
-            small = {k: reply[k] for k in ("status", "ok", "changed", "rc", "signal", "errno", "started", "duration")
-                     if k in reply}
+            kept = ("status", "ok", "changed", "rc", "signal", "errno", "started", "duration")
+            small = pick(reply, *kept)
             small["truncated"] = True
             small["error"] = reply.get("error", "")[:1000]
             self._put(to_json(small) + b"\n")
         os.close(self.fd)
 
-    def _put(self, line):
+    def _put(self, line: bytes) -> bool:
         try:
             whole = os.pwrite(self.fd, line, self.at) == len(line)
             os.ftruncate(self.fd, self.at + len(line) if whole else self.at)
@@ -299,7 +330,7 @@ class Record:
             return False
 
 
-def read_record(fd):
+def read_record(fd: int) -> tuple[str, Reply | None]:
     """(digest, reply or None) of a record."""
     content = bytearray()
     while True:
@@ -316,7 +347,7 @@ def read_record(fd):
 class Journal:
     """What was started and what it came to, for one identity on one host. See "Journal on the host" in the design."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.folder = self.run_folder = self.identity = self.warning = ""
         self.secret = b""
         self.mutex = threading.Lock()
@@ -333,9 +364,10 @@ class Journal:
             self.folder, self.warning = "", "%s: %s" % (base, e.strerror)
         if not self.folder:
             self.warning = "no place to write a journal (%s): lost operations will be unknown" % (
-                self.warning or "neither ~/.local/state/ciflow nor /var/tmp")
+                self.warning or "neither ~/.local/state/ciflow nor /var/tmp"
+            )
 
-    def begin(self, project, run, token):
+    def begin(self, project: str, run: str, token: int) -> tuple[bool, int, str]:
         """Take the project by compare-and-set. Returns (taken, greatest token, its run)."""
         self.run, self.token = run, token
         if not self.folder:
@@ -357,21 +389,20 @@ class Journal:
             self.run_folder = self.identity = ""
         return True, token, run
 
-    def _holder(self):
+    def _holder(self) -> tuple[int, str]:
         held = os.pread(self.project_fd, 4096, 0).strip(b"\0 ")
         return tuple(json.loads(held.decode("ascii"))) if held else (0, "")
 
-    def _locked(self, how):
+    def _locked(self, how: int) -> _Held:
         return _Held(self.mutex, self.project_fd, how)
 
-    def path(self, key):
+    def path(self, key: str) -> str:
         return os.path.join(self.run_folder, short_hash(key))
 
-    def digest(self, op):
-        return blake2b(json.dumps(op, sort_keys=True).encode("ascii"), key=self.secret,
-                               digest_size=16).hexdigest()
+    def digest(self, op: Op) -> str:
+        return blake2b(json.dumps(op, sort_keys=True).encode("ascii"), key=self.secret, digest_size=16).hexdigest()
 
-    def start(self, key, op):
+    def start(self, key: str, op: Op) -> Record | None:
         """A record to end, or None where nothing can be written. FileExistsError: it was started before."""
         if self.project_fd < 0:
             return None
@@ -389,7 +420,7 @@ class Journal:
                 self.give_up(e)
                 return None
 
-    def give_up(self, error):
+    def give_up(self, error: OSError) -> None:
         """Without room for records "absent" would lie: forget the run's mark, so that it means "unknown" from now."""
         self.warning = "%s: %s: lost operations will be unknown" % (self.run_folder, error.strerror)
         try:
@@ -398,7 +429,7 @@ class Journal:
             pass
         self.run_folder = self.identity = ""
 
-    def look(self, key, identity):
+    def look(self, key: str, identity: str) -> tuple[str, Reply | None, str, int]:
         """(state, reply, digest, fd): done, running (fd to wait on), absent, or unknown."""
         if not self.run_folder:
             return "unknown", None, "", -1
@@ -415,20 +446,26 @@ class Journal:
             os.close(fd)
             return ("done" if reply is not None else "unknown"), reply, digest, -1
 
-    def wait(self, fd):
-        """The reply of an operation that is under way, as soon as it has ended; None if its agent died first."""
-        fcntl.flock(fd, fcntl.LOCK_SH)
-        _, reply = read_record(fd)
-        os.close(fd)
-        return reply
+    def wait(self, fd: int) -> Reply | None:
+        """The reply of an operation that is under way, as soon as it has ended; None if its agent died first.
 
-    def forget(self, keys):
+        Withdrawn: it turned out that it had never begun.
+        """
+        try:
+            fcntl.flock(fd, fcntl.LOCK_SH)
+            if not os.fstat(fd).st_nlink:
+                raise Withdrawn
+            return read_record(fd)[1]
+        finally:
+            os.close(fd)
+
+    def forget(self, keys: Iterable[str]) -> None:
         names = {short_hash(key) for key in keys}
         for entry in list(os.scandir(self.run_folder)):
             if entry.name.partition(".")[0] in names:  # the record, and output that was spilled beside it
                 os.unlink(entry.path)
 
-    def sweep(self):
+    def sweep(self) -> None:
         """Remove runs that nobody has touched for a week, of this and of earlier lives of the machine."""
         import glob
         import shutil
@@ -444,14 +481,14 @@ class Journal:
 class _Held:
     """A file lock together with the mutex of our own threads (flock knows no threads)."""
 
-    def __init__(self, mutex, fd, how):
+    def __init__(self, mutex: Any, fd: int, how: int) -> None:
         self.mutex, self.fd, self.how = mutex, fd, how
 
-    def __enter__(self):
+    def __enter__(self) -> None:
         self.mutex.acquire()
         fcntl.flock(self.fd, self.how)
 
-    def __exit__(self, *_):
+    def __exit__(self, *_: object) -> None:
         fcntl.flock(self.fd, fcntl.LOCK_UN)
         self.mutex.release()
 
@@ -459,11 +496,11 @@ class _Held:
 # --- small helpers -----------------------------------------------------------------------------------------
 
 
-def pick(op, *names):
+def pick(op: Op, *names: str) -> dict[str, Any]:
     return {name: op[name] for name in names if name in op}
 
 
-def with_path(path):
+def with_path(path: str) -> str:
     """Paths as a person writes them: ~ is the home folder, relative ones start there too."""
     return os.path.join(home() or "/", os.path.expanduser(path))
 
@@ -471,18 +508,25 @@ def with_path(path):
 # --- files ---------------------------------------------------------------------------------------------------
 
 
-KINDS = ((stat.S_ISREG, "file"), (stat.S_ISDIR, "directory"), (stat.S_ISLNK, "link"), (stat.S_ISFIFO, "fifo"),
-         (stat.S_ISSOCK, "socket"), (stat.S_ISCHR, "char"), (stat.S_ISBLK, "block"))
+KINDS = (
+    (stat.S_ISREG, "file"),
+    (stat.S_ISDIR, "directory"),
+    (stat.S_ISLNK, "link"),
+    (stat.S_ISFIFO, "fifo"),
+    (stat.S_ISSOCK, "socket"),
+    (stat.S_ISCHR, "char"),
+    (stat.S_ISBLK, "block"),
+)
 
 
-def name_of(number, database, field):
+def name_of(number: int, database: Callable[[Any], Any], field: str) -> str:
     try:
-        return getattr(database(number), field)
+        return str(getattr(database(number), field))
     except KeyError:
         return ""
 
 
-def describe(path, want_hash="", follow=False):
+def describe(path: str, want_hash: str = "", follow: bool = False) -> dict[str, Any]:
     """What lies at `path`, as Stat's data."""
     try:
         found = os.stat(path) if follow else os.lstat(path)
@@ -490,12 +534,25 @@ def describe(path, want_hash="", follow=False):
         return {"exists": False}
     kind = next((name for test, name in KINDS if test(found.st_mode)), "")
     data = {
-        "exists": True, "path": path, "kind": kind, "mode": "%04o" % stat.S_IMODE(found.st_mode), "uid": found.st_uid,
-        "gid": found.st_gid, "owner": name_of(found.st_uid, pwd.getpwuid, "pw_name"),
-        "group": name_of(found.st_gid, grp.getgrgid, "gr_name"), "size": found.st_size, "mtime": found.st_mtime,
-        "atime": found.st_atime, "ctime": found.st_ctime, "inode": found.st_ino, "device": found.st_dev,
-        "nlink": found.st_nlink, "readable": os.access(path, os.R_OK), "writable": os.access(path, os.W_OK),
-        "executable": os.access(path, os.X_OK)}
+        "exists": True,
+        "path": path,
+        "kind": kind,
+        "mode": "%04o" % stat.S_IMODE(found.st_mode),
+        "uid": found.st_uid,
+        "gid": found.st_gid,
+        "owner": name_of(found.st_uid, pwd.getpwuid, "pw_name"),
+        "group": name_of(found.st_gid, grp.getgrgid, "gr_name"),
+        "size": found.st_size,
+        "mtime": found.st_mtime,
+        "atime": found.st_atime,
+        "ctime": found.st_ctime,
+        "inode": found.st_ino,
+        "device": found.st_dev,
+        "nlink": found.st_nlink,
+        "readable": os.access(path, os.R_OK),
+        "writable": os.access(path, os.W_OK),
+        "executable": os.access(path, os.X_OK),
+    }
     if kind == "link":
         data.update(target=os.readlink(path), source=os.path.realpath(path))
     if want_hash and want_hash != "none" and kind == "file" and data["readable"]:
@@ -503,7 +560,7 @@ def describe(path, want_hash="", follow=False):
     return data
 
 
-def hash_file(path, name="sha256"):
+def hash_file(path: str, name: str = "sha256") -> str:
     import hashlib
 
     digest = hashlib.new(name)
@@ -513,7 +570,7 @@ def hash_file(path, name="sha256"):
     return digest.hexdigest()
 
 
-def file_hash(path):
+def file_hash(path: str) -> str:
     """sha256 of a regular file, "" when nothing is there. Anything else can't be replaced by a file."""
     try:
         mode = os.stat(path).st_mode
@@ -524,11 +581,11 @@ def file_hash(path):
     return hash_file(path) if stat.S_ISREG(mode) else ""
 
 
-def do_stat(op, job):
+def do_stat(op: Op, job: Work) -> Reply:
     return {"data": describe(with_path(op["path"]), op.get("hash", ""), op.get("follow", False))}
 
 
-def do_read(op, job):
+def do_read(op: Op, job: Work) -> Reply:
     path, limit = with_path(op["path"]), op.get("limit", 64 << 20)
     with open(path, "rb") as f:
         size = os.fstat(f.fileno()).st_size
@@ -543,11 +600,13 @@ def do_read(op, job):
     return {"stdout": content, "data": {"size": max(size, offset + len(content))}}
 
 
-def do_walk(op, job):
-    root, entries = with_path(op["path"]), []
+def do_walk(op: Op, job: Work) -> Reply:
+    root = with_path(op["path"])
+    entries: list[dict[str, Any]] = []
     if not os.path.isdir(root):
         raise Failure("%s is no directory" % root, "ENOENT" if not os.path.lexists(root) else "ENOTDIR")
-    limit, unread = op.get("limit", 100000), []
+    limit = op.get("limit", 100000)
+    unread: list[dict[str, str]] = []
     for path in walk_paths(root, op.get("depth", 0), unread):
         if len(entries) >= limit:
             return {"truncated": True, "data": {"entries": entries, "unread": unread}}
@@ -557,7 +616,7 @@ def do_walk(op, job):
     return {"data": {"entries": entries, "unread": unread}}
 
 
-def walk_paths(root, depth, unread):
+def walk_paths(root: str, depth: int, unread: list[Any]) -> Iterator[str]:
     """Paths below `root` in order, links not followed. Folders that can't be read are added to `unread`."""
     try:
         names = sorted(os.scandir(root), key=lambda e: e.name)
@@ -570,7 +629,7 @@ def walk_paths(root, depth, unread):
             yield from walk_paths(entry.path, depth - 1 if depth else 0, unread)
 
 
-def wanted_mode(words, now):
+def wanted_mode(words: str, now: int) -> int:
     """The mode that octal or symbolic `words` (u=rw,g+r,o-rwx,a=rX) make of the mode `now` (POSIX chmod)."""
     if re.match(r"^[0-7]{1,5}$", words):
         return int(words, 8)
@@ -586,7 +645,7 @@ def wanted_mode(words, now):
     return mode
 
 
-def change_bits(mode, who, sign, what, is_dir, masked):
+def change_bits(mode: int, who: set[str], sign: str, what: str, is_dir: bool, masked: bool) -> int:
     shifts = {"u": 6, "g": 3, "o": 0}
     bits = special = 0
     for letter in what:
@@ -619,23 +678,25 @@ UMASK = os.umask(0o022)
 os.umask(UMASK)
 
 
-def number_of(name, database, field, what):
+def number_of(name: str, database: Callable[[str], Any], field: str, what: str) -> int:
     if name == "":
         return -1
     try:
-        return getattr(database(name), field)
+        return int(getattr(database(name), field))
     except KeyError:
         if name.isdigit():
             return int(name)
         raise Failure("no %s named %s here" % (what, name), "EINVAL")
 
 
-def ids_of(op):
-    return (number_of(op.get("owner", ""), pwd.getpwnam, "pw_uid", "user"),
-            number_of(op.get("group", ""), grp.getgrnam, "gr_gid", "group"))
+def ids_of(op: Op) -> tuple[int, int]:
+    return (
+        number_of(op.get("owner", ""), pwd.getpwnam, "pw_uid", "user"),
+        number_of(op.get("group", ""), grp.getgrnam, "gr_gid", "group"),
+    )
 
 
-def set_attrs(path, op, follow=True, check=False):
+def set_attrs(path: str, op: Op, follow: bool = True, check: bool = False) -> bool:
     """Mode, owner and group as asked for; True when something had to be changed."""
     found = os.stat(path) if follow else os.lstat(path)
     uid, gid = ids_of(op)
@@ -654,7 +715,7 @@ def set_attrs(path, op, follow=True, check=False):
     return changed
 
 
-def set_times(path, op, check):
+def set_times(path: str, op: Op, check: bool) -> bool:
     now = time.time()
     wanted = [now if op.get(k) == "now" else float(op[k]) if op.get(k) else None for k in ("atime", "mtime")]
     if wanted == [None, None]:
@@ -665,11 +726,11 @@ def set_times(path, op, check):
     if all(abs(o - n) < 1e-6 for o, n in zip(old, new)):
         return False
     if not check:
-        os.utime(path, ns=tuple(int(round(t * 1e9)) for t in new))
+        os.utime(path, ns=(round(new[0] * 1e9), round(new[1] * 1e9)))
     return True
 
 
-def do_attrs(op, job):
+def do_attrs(op: Op, job: Work) -> Reply:
     path, follow = with_path(op["path"]), op.get("follow", True)
     if not (os.path.exists(path) if follow else os.path.lexists(path)):
         raise Failure("%s is not there" % path, "ENOENT")
@@ -681,7 +742,7 @@ def do_attrs(op, job):
     return {"changed": changed}
 
 
-def backup_of(path):
+def backup_of(path: str) -> str:
     """A copy beside the file with its attributes, named as Ansible names it."""
     import shutil
 
@@ -692,7 +753,7 @@ def backup_of(path):
     return copy
 
 
-def temporary_for(path, key):
+def temporary_for(path: str, key: str) -> tuple[int, str]:
     """An exclusive file beside `path`, 0600, that only we can have made: (descriptor, its path)."""
     folder, name = os.path.split(path)
     temp = os.path.join(folder, ".%s.ciflow-%s" % (name[:200], short_hash(key)[:12]))
@@ -709,7 +770,7 @@ def temporary_for(path, key):
         raise Failure("no directory %s" % folder, "ENOENT")
 
 
-def install(path, op, job, fill):
+def install(path: str, op: Op, job: Work, fill: Callable[[int], Any]) -> dict[str, Any]:
     """Put what `fill(fd)` writes in the place of `path`, atomically, with its attributes. Returns reply's data."""
     fd, temp = temporary_for(path, job.key)
     keep = False
@@ -738,7 +799,7 @@ def install(path, op, job, fill):
             os.unlink(temp)
 
 
-def try_to_own(temp, old):
+def try_to_own(temp: str, old: os.stat_result) -> None:
     try:
         os.chown(temp, old.st_uid, old.st_gid)
     except PermissionError:
@@ -749,33 +810,51 @@ class Withdrawn(Exception):
     """The connection was lost before a Write's content was here: nothing has changed, it counts as never started."""
 
 
-def validate(op, temp):
+def validate(op: Op, temp: str) -> None:
     if not op.get("validate"):
         return
     argv = [word.replace("%s", temp) for word in op["validate"]]
     rc, out, err = run_plain(argv)
     if rc != 0:
-        raise Failure("validation failed with exit code %d: %s" % (rc, " ".join(argv)), "EINVAL", rc=rc, stdout=out,
-                      stderr=err)
+        raise Failure(
+            "validation failed with exit code %d: %s" % (rc, " ".join(argv)), "EINVAL", rc=rc, stdout=out, stderr=err
+        )
 
 
-def target_of(op):
+def target_of(op: Op) -> str:
     path = with_path(op["path"])
     if op.get("follow", True) and os.path.islink(path):
         return os.path.realpath(path)
     return path
 
 
-def expect(op, path, before):
+def expect(op: Op, path: str, before: str | None) -> None:
     """Compare-and-set: refuse unless the file is what the controller last saw."""
     wanted = op.get("expect", "")
     if wanted and wanted != (before or "absent"):
-        raise Failure("%s is not as expected: %s, not %s" % (path, before or "absent", wanted), "ESTALE",
-                      status="refused", data={"before": before})
+        raise Failure(
+            "%s is not as expected: %s, not %s" % (path, before or "absent", wanted),
+            "ESTALE",
+            status="refused",
+            data={"before": before},
+        )
 
 
-def do_write(op, job):
+def do_write(op: Op, job: Work) -> Reply:
+    """With `expect`, nobody may write between the look and the rename: the folder is locked, which leaves no file."""
     path = target_of(op)
+    folder = os.path.dirname(path) or "."
+    if not op.get("expect") or job.check or not os.path.isdir(folder):
+        return write_whole(op, job, path)
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX)
+        return write_whole(op, job, path)
+    finally:
+        os.close(fd)
+
+
+def write_whole(op: Op, job: Work, path: str) -> Reply:
     before = file_hash(path) if op.get("follow", True) or not os.path.islink(path) else ""
     content = raw(op.get("content", ""))
     after = job.sha256 or sha256(content).hexdigest()
@@ -796,7 +875,7 @@ def do_write(op, job):
     return {"changed": True, "data": dict(data, **diff_of(old, new))}
 
 
-def read_for_diff(path):
+def read_for_diff(path: str) -> bytes | None:
     """The file's bytes; None where it is too large or binary."""
     try:
         with open(path, "rb") as f:
@@ -806,13 +885,13 @@ def read_for_diff(path):
     return None if len(content) > DIFF_LIMIT or b"\0" in content else content
 
 
-def diff_of(old, new):
+def diff_of(old: bytes | None, new: bytes | None) -> dict[str, Any]:
     if old is None or new is None or len(new) > DIFF_LIMIT:
         return {}
     return {"diff": [text(old), text(new)]}
 
 
-def do_copy(op, job):
+def do_copy(op: Op, job: Work) -> Reply:
     path, dest = with_path(op["path"]), with_path(op["dest"])
     if os.path.isdir(dest):
         dest = os.path.join(dest, os.path.basename(path))
@@ -830,7 +909,7 @@ def do_copy(op, job):
     if not op.get("mode") and not before:
         op = dict(op, mode="%o" % stat.S_IMODE(os.stat(path).st_mode))
 
-    def fill(fd):
+    def fill(fd: int) -> None:
         os.ftruncate(fd, 0)
         with open(path, "rb") as source:
             for portion in iter(lambda: source.read(1 << 20), b""):
@@ -840,13 +919,13 @@ def do_copy(op, job):
     return {"changed": True, "data": data}
 
 
-def write_all(fd, data):
+def write_all(fd: int, data: bytes) -> None:
     view = memoryview(data)
     while view:
-        view = view[os.write(fd, view):]
+        view = view[os.write(fd, view) :]
 
 
-def do_remove(op, job):
+def do_remove(op: Op, job: Work) -> Reply:
     import shutil
 
     path = with_path(op["path"])
@@ -860,7 +939,7 @@ def do_remove(op, job):
     return {"changed": True}
 
 
-def do_mkdir(op, job):
+def do_mkdir(op: Op, job: Work) -> Reply:
     if op.get("temporary"):
         return make_temporary(op, job)
     path, made = with_path(op["path"]), []
@@ -882,7 +961,7 @@ def do_mkdir(op, job):
     return {"changed": changed, "data": {"path": path}}
 
 
-def make_temporary(op, job):
+def make_temporary(op: Op, job: Work) -> Reply:
     import tempfile
 
     folder = with_path(op["path"]) if op.get("path") else tempfile.gettempdir()
@@ -897,7 +976,7 @@ def make_temporary(op, job):
     return {"changed": True, "data": {"path": path}}
 
 
-def do_link(op, job):
+def do_link(op: Op, job: Work) -> Reply:
     path, target, hard = with_path(op["path"]), op["target"], op.get("hard", False)
     absolute = os.path.join(os.path.dirname(path), target)
     if not os.path.exists(absolute) and (hard or not op.get("force")):
@@ -923,7 +1002,7 @@ def do_link(op, job):
 # --- text edits: Ansible's lineinfile, blockinfile and replace -------------------------------------------------
 
 
-def do_edit(op, job):
+def do_edit(op: Op, job: Work) -> Reply:
     path, spec = os.path.realpath(with_path(op["path"])), op["spec"]
     before = file_hash(path)
     absent = spec.get("state") == "absent"
@@ -949,7 +1028,7 @@ def do_edit(op, job):
         return {"changed": True, "data": data}
     ids_of(op)
 
-    def fill(fd):
+    def fill(fd: int) -> None:
         os.ftruncate(fd, 0)
         write_all(fd, new)
 
@@ -957,23 +1036,23 @@ def do_edit(op, job):
     return {"changed": True, "data": data}
 
 
-def edit_line(old, there, spec, absent):
+def edit_line(old: bytes, there: bool, spec: dict[str, Any], absent: bool) -> Edited:
     """lineinfile. `old` keeps its own line ends; a new line ends in a newline."""
     lines = old.splitlines(True) if b"\r" not in old else old.split(b"\n")
     if b"\r" in old:  # only a newline ends a line here, as for file.readlines()
         lines = [line + b"\n" for line in lines[:-1]] + ([lines[-1]] if lines[-1] else [])
     regexp = re.compile(raw(spec["regexp"])) if spec.get("regexp") is not None else None
     search = raw(spec["search_string"]) if spec.get("search_string") is not None else None
-    line = raw(spec["line"]) if spec.get("line") is not None else None
     if absent:
-        return remove_lines(lines, regexp, search, line)
-    at, match = find_line(lines, regexp, search, spec.get("firstmatch"))
+        return remove_lines(lines, regexp, search, raw(spec["line"]) if spec.get("line") is not None else None)
+    line = raw(spec["line"])
+    at, match = find_line(lines, regexp, search, bool(spec.get("firstmatch")))
     after, before = spec.get("insertafter"), spec.get("insertbefore")
     if after is None and before is None:
         after = "EOF"
     place = -1
     if match is None:
-        at, place = find_place(lines, line, after, before, spec.get("firstmatch"))
+        at, place = find_place(lines, line, after, before, bool(spec.get("firstmatch")))
     msg = ""
     if at != -1:
         new = match.expand(line) if spec.get("backrefs") and hasattr(match, "expand") else line
@@ -985,8 +1064,8 @@ def edit_line(old, there, spec, absent):
     return b"".join(lines), msg, {}
 
 
-def remove_lines(lines, regexp, search, line):
-    def unwanted(one):
+def remove_lines(lines: list[bytes], regexp: Pattern[bytes] | None, search: bytes | None, line: bytes | None) -> Edited:
+    def unwanted(one: bytes) -> Any:
         if regexp is not None:
             return regexp.search(one)
         return search in one if search is not None else line == one.rstrip(b"\r\n")
@@ -996,7 +1075,7 @@ def remove_lines(lines, regexp, search, line):
     return b"".join(kept), "%d line(s) removed" % found if found else "", {"found": found}
 
 
-def find_line(lines, regexp, search, first):
+def find_line(lines: list[bytes], regexp: Pattern[bytes] | None, search: bytes | None, first: bool) -> tuple[int, Any]:
     """(number of the line to replace or -1, its match): the last that matches, or the first."""
     at, match = -1, None
     for number, one in enumerate(lines):
@@ -1008,7 +1087,7 @@ def find_line(lines, regexp, search, first):
     return at, match
 
 
-def find_place(lines, line, after, before, first):
+def find_place(lines: list[bytes], line: bytes, after: str | None, before: str | None, first: bool) -> tuple[int, int]:
     """(number of a line that is there already or -1, where the anchor says to insert or -1)."""
     anchor = after if after not in (None, "BOF", "EOF") else before if before not in (None, "BOF") else None
     pattern = re.compile(raw(anchor)) if anchor is not None and after != "EOF" else None
@@ -1023,7 +1102,7 @@ def find_place(lines, line, after, before, first):
     return at, place
 
 
-def insert_line(lines, line, after, before, place):
+def insert_line(lines: list[bytes], line: bytes, after: str | None, before: str | None, place: int) -> str:
     if "BOF" in (before, after):
         lines.insert(0, line + b"\n")
         return "line added"
@@ -1035,7 +1114,7 @@ def insert_line(lines, line, after, before, place):
     return "line added"
 
 
-def edit_block(old, there, spec, absent):
+def edit_block(old: bytes, there: bool, spec: dict[str, Any], absent: bool) -> Edited:
     """blockinfile."""
     lines = old.splitlines(True)
     after, before = spec.get("insertafter"), spec.get("insertbefore")
@@ -1066,7 +1145,7 @@ def edit_block(old, there, spec, absent):
     return new, "File created" if not there else "Block inserted" if wanted else "Block removed", {}
 
 
-def cut_block(lines, begin, end):
+def cut_block(lines: list[bytes], begin: bytes, end: bytes) -> int | None:
     """Take the old block out; where it stood, or None."""
     first = max((n for n, one in enumerate(lines) if one == begin), default=None)
     last = max((n for n, one in enumerate(lines) if one == end), default=None)
@@ -1077,7 +1156,7 @@ def cut_block(lines, begin, end):
     return low
 
 
-def block_place(old, lines, after, before):
+def block_place(old: bytes, lines: list[bytes], after: str | None, before: str | None) -> int:
     anchor = after if after not in (None, "EOF") else before if before not in (None, "BOF") else None
     if anchor is None:
         return 0 if before is not None else len(lines)
@@ -1093,7 +1172,7 @@ def block_place(old, lines, after, before):
     return at + 1 if after is not None else at
 
 
-def edit_replace(old, there, spec, absent):
+def edit_replace(old: bytes, there: bool, spec: dict[str, Any], absent: bool) -> Edited:
     """replace: every match, between `after` and `before` where given."""
     content, after, before = text(old), spec.get("after"), spec.get("before")
     start, stop = 0, len(content)
@@ -1115,7 +1194,7 @@ EDITS = {"line": edit_line, "block": edit_block, "replace": edit_replace}
 # --- network ---------------------------------------------------------------------------------------------------
 
 
-def connect(address, timeout):
+def connect(address: str, timeout: float) -> Any:
     """A socket to a UNIX path or host:port."""
     import socket
 
@@ -1130,10 +1209,13 @@ def connect(address, timeout):
         made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return made
     except OSError as e:
-        raise Failure("no connection to %s: %s" % (address, e.strerror or e), errno.errorcode.get(e.errno, "ETIMEDOUT"))
+        raise Failure(
+            "no connection to %s: %s" % (address, e.strerror or e), errno.errorcode.get(e.errno or 0, "ETIMEDOUT")
+        )
 
 
-def do_talk(op, job):
+def do_talk(op: Op, job: Work) -> Reply:
+
     import socket
 
     timeout, end = op.get("timeout", 5.0), raw(op.get("end", ""))
@@ -1150,15 +1232,16 @@ def do_talk(op, job):
                 answer += data
                 if len(answer) > 64 << 20:
                     raise Failure("%s: the answer has no end" % op["address"], "EFBIG")
-        except socket.timeout:
-            raise Failure("%s: no whole answer within %g s" % (op["address"], timeout), "ETIMEDOUT",
-                          stdout=bytes(answer))
+        except socket.timeout:  # TimeoutError only from 3.10 on
+            raise Failure(
+                "%s: no whole answer within %g s" % (op["address"], timeout), "ETIMEDOUT", stdout=bytes(answer)
+            )
     if end and not answer.endswith(end):
         raise Failure("%s: the answer ended early" % op["address"], "ECONNRESET", stdout=bytes(answer))
     return {"stdout": bytes(answer)}
 
 
-def do_wait(op, job):
+def do_wait(op: Op, job: Work) -> Reply:
     started = time.monotonic()
     until = started + op.get("timeout", 300.0)
     job.aborted.wait(op.get("delay", 0.0))
@@ -1170,13 +1253,16 @@ def do_wait(op, job):
             if not op.get("port") and not op.get("path"):
                 return {"data": {"elapsed": round(time.monotonic() - started, 3)}}
             what = op.get("path") or "%s:%d" % (op.get("host", "127.0.0.1"), op["port"])
-            raise Failure("%s was not %s within %g s" % (what, op.get("state", "started"), op.get("timeout", 300.0)),
-                          "ETIMEDOUT", data={"elapsed": round(time.monotonic() - started, 3)})
+            raise Failure(
+                "%s was not %s within %g s" % (what, op.get("state", "started"), op.get("timeout", 300.0)),
+                "ETIMEDOUT",
+                data={"elapsed": round(time.monotonic() - started, 3)},
+            )
         job.aborted.wait(min(op.get("sleep", 0.2), left))
     raise Failure("ended by the operator", "EINTR")
 
 
-def condition(op):
+def condition(op: Op) -> bool:
     """Whether what a Wait waits for holds now."""
     state = op.get("state", "started")
     gone = state in ("absent", "stopped")
@@ -1189,7 +1275,7 @@ def condition(op):
     return False
 
 
-def file_has(path, pattern):
+def file_has(path: str, pattern: str) -> bool:
     try:
         if not pattern:
             os.stat(path)
@@ -1200,7 +1286,7 @@ def file_has(path, pattern):
         return False
 
 
-def port_says(op):
+def port_says(op: Op) -> bool:
     """Whether the port is open and, where a pattern is given, what it sends at once matches."""
     limit = op.get("connect_timeout", 5.0)
     try:
@@ -1216,7 +1302,7 @@ def port_says(op):
         return False
 
 
-def active_connections(host, port):
+def active_connections(host: str, port: int) -> int:
     """TCP connections to `port` here that are neither listening nor over (/proc/net/tcp; states of Linux's tcp.h)."""
     over = {"0A", "06", "07"}  # LISTEN, TIME_WAIT, CLOSE
     count = 0
@@ -1228,7 +1314,7 @@ def active_connections(host, port):
     return count
 
 
-def do_http(op, job):
+def do_http(op: Op, job: Work) -> Reply:
     import http.client
     import socket
     import urllib.error
@@ -1246,15 +1332,17 @@ def do_http(op, job):
                 body += data
                 if len(body) > limit:
                     raise Failure("%s: the body has more than %d bytes" % (op["url"], limit), "EFBIG")
-            headers = {}
+            headers: dict[str, str] = {}
             for name, value in response.headers.items():
                 headers[name.lower()] = headers[name.lower()] + ", " + value if name.lower() in headers else value
             reply = {"data": {"status": response.status, "headers": headers, "url": response.url}}
     except (urllib.error.URLError, http.client.HTTPException, OSError) as e:
         why = getattr(e, "reason", e)
         late = isinstance(why, socket.timeout) or isinstance(e, socket.timeout)
-        raise Failure("%s %s: %s" % (op.get("method", "GET"), op["url"], "timed out" if late else why),
-                      "ETIMEDOUT" if late else errno.errorcode.get(getattr(why, "errno", None), "ECONNREFUSED"))
+        raise Failure(
+            "%s %s: %s" % (op.get("method", "GET"), op["url"], "timed out" if late else why),
+            "ETIMEDOUT" if late else errno.errorcode.get(getattr(why, "errno", None) or 0, "ECONNREFUSED"),
+        )
     if not op.get("dest"):
         return dict(reply, stdout=bytes(body))
     written = do_write({"path": op["dest"], "content": text(bytes(body))}, job)
@@ -1262,7 +1350,7 @@ def do_http(op, job):
     return dict(reply, changed=written["changed"])
 
 
-def open_url(op):
+def open_url(op: Op) -> Any:
     import base64
     import ssl
     import urllib.parse
@@ -1275,7 +1363,7 @@ def open_url(op):
         context.verify_mode = ssl.CERT_NONE
 
     class Redirects(urllib.request.HTTPRedirectHandler):
-        def redirect_request(self, req, fp, code, msg, headers, newurl):
+        def redirect_request(self, req: Any, fp: Any, code: int, msg: Any, headers: Any, newurl: str) -> Any:
             if follow == "none" or (follow == "safe" and req.get_method() not in ("GET", "HEAD")):
                 return None
             new = super().redirect_request(req, fp, code, msg, headers, newurl)
@@ -1285,7 +1373,7 @@ def open_url(op):
             return new
 
     class AnyStatus(urllib.request.HTTPErrorProcessor):
-        def http_response(self, request, response):
+        def http_response(self, request: Any, response: Any) -> Any:
             if response.status in (301, 302, 303, 307, 308) and follow != "none":
                 if follow == "all" or request.get_method() in ("GET", "HEAD"):
                     return super().http_response(request, response)
@@ -1309,14 +1397,14 @@ def open_url(op):
 class Sink:
     """One stream of a process: head and tail are kept, the whole is spilled to a file beyond that."""
 
-    def __init__(self, spill):
+    def __init__(self, spill: str) -> None:
         self.spill = spill  # path or ""
         self.head, self.tail = bytearray(), bytearray()
         self.total = 0
         self.file = -1
         self.live = 0  # bytes of the head that were sent while they came
 
-    def add(self, data):
+    def add(self, data: bytes) -> None:
         self.total += len(data)
         room = KEEP - len(self.head)
         if self.file >= 0:
@@ -1331,7 +1419,7 @@ class Sink:
             if len(self.tail) > 2 * KEEP:
                 del self.tail[:-KEEP]
 
-    def _open(self, data):
+    def _open(self, data: bytes) -> None:
         try:
             self.file = open_private(self.spill, os.O_TRUNC)
         except OSError:
@@ -1340,17 +1428,17 @@ class Sink:
         self._write(bytes(self.head))
         self._write(data)
 
-    def _write(self, data):
+    def _write(self, data: bytes) -> None:
         try:
             view = memoryview(data)
             while view:
-                view = view[os.write(self.file, view):]
+                view = view[os.write(self.file, view) :]
         except OSError:  # a full disk: the head and the tail are all there is
             os.close(self.file)
             os.unlink(self.spill)
             self.file, self.spill = -1, ""
 
-    def finish(self):
+    def finish(self) -> tuple[bytes, int]:
         """(kept bytes, how many are left out between head and tail)."""
         if self.file >= 0:
             os.close(self.file)
@@ -1358,7 +1446,7 @@ class Sink:
         return bytes(self.head) + tail, self.total - len(self.head) - len(tail)
 
 
-def find_program(name, env):
+def find_program(name: str, env: dict[str, str] | None) -> str:
     if os.sep in name:
         return name
     for folder in os.get_exec_path(env):
@@ -1368,26 +1456,34 @@ def find_program(name, env):
     raise Failure("no program %s in PATH" % name, "ENOENT", rc=127)
 
 
-def spawn(op, stdin, stdout, stderr):
+def spawn(op: Op, stdin: int, stdout: int, stderr: int) -> int:
     """Start an Exec as leader of a session of its own. Descriptors are ours to close."""
     argv = op.get("argv") or [op.get("executable") or "/bin/sh", "-c", op["shell"]]
     env = dict(os.environ, **op["env"]) if op.get("env") else None
     cwd = with_path(op["cwd"]) if op.get("cwd") else None
     try:
         process = subprocess.Popen(
-            argv, executable=find_program(argv[0], env), stdin=stdin, stdout=stdout, stderr=stderr, cwd=cwd, env=env,
-            start_new_session=True, close_fds=False)
+            argv,
+            executable=find_program(argv[0], env),
+            stdin=stdin,
+            stdout=stdout,
+            stderr=stderr,
+            cwd=cwd,
+            env=env,
+            start_new_session=True,
+            close_fds=False,
+        )
     except OSError as e:
         if cwd and not os.path.isdir(cwd):
             raise Failure("no directory %s to run in" % cwd, "ENOENT")
-        raise Failure("cannot run %s: %s" % (argv[0], e.strerror), errno.errorcode.get(e.errno, ""))
+        raise Failure("cannot run %s: %s" % (argv[0], e.strerror), errno.errorcode.get(e.errno or 0, ""))
     except ValueError as e:
         raise Failure("cannot run %s: %s" % (argv[0], e), "EINVAL")
     process.returncode = 0  # reaped here, by wait4
     return process.pid
 
 
-def watch_exit(pid):
+def watch_exit(pid: int) -> int:
     """A descriptor that is readable once `pid` has ended; -1 where the system has none (Linux < 5.3, Python < 3.9)."""
     try:
         return os.pidfd_open(pid)
@@ -1395,11 +1491,11 @@ def watch_exit(pid):
         return -1
 
 
-def has_ended(pid):
+def has_ended(pid: int) -> bool:
     return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT | os.WNOHANG) is not None
 
 
-def end_group(pid, grace=GRACE):
+def end_group(pid: int, grace: float = GRACE) -> None:
     """SIGTERM, then SIGKILL, to the group of a child that has not been reaped: its number can't have been reused."""
     for number, patience in ((signal.SIGTERM, grace), (signal.SIGKILL, 0)):
         try:
@@ -1411,7 +1507,7 @@ def end_group(pid, grace=GRACE):
             time.sleep(0.01)
 
 
-def decided(op):
+def decided(op: Op) -> Reply | None:
     """The reply when `creates` or `removes` say that nothing is to be done, else None."""
     base = with_path(op.get("cwd", "")) if op.get("cwd") else ""
     for name, there in (("creates", True), ("removes", False)):
@@ -1425,7 +1521,7 @@ def decided(op):
     return None
 
 
-def do_exec(op, job):
+def do_exec(op: Op, job: Work) -> Reply:
     reply = decided(op)
     if reply is not None:
         return reply
@@ -1461,7 +1557,7 @@ def do_exec(op, job):
     return dict(reply, changed=True, **output_of(sinks))
 
 
-def exit_reply(status, usage):
+def exit_reply(status: int, usage: Any) -> Reply:
     reply = {"cpu": round(usage.ru_utime + usage.ru_stime, 6), "peak_kb": usage.ru_maxrss}
     if os.WIFSIGNALED(status):
         number = os.WTERMSIG(status)
@@ -1472,8 +1568,9 @@ def exit_reply(status, usage):
     return reply
 
 
-def output_of(sinks):
-    reply, left_out, spilled = {}, {}, {}
+def output_of(sinks: list[Sink]) -> Reply:
+    reply: Reply = {}
+    left_out, spilled = {}, {}
     for name, sink in zip(("stdout", "stderr"), sinks):
         kept, missing = sink.finish()
         reply[name] = kept
@@ -1494,7 +1591,7 @@ class Pump:
     A grandchild that keeps a pipe open (a daemon) holds nobody up.
     """
 
-    def __init__(self, pid, readers, writer, stdin, job):
+    def __init__(self, pid: int, readers: dict[int, Sink], writer: int, stdin: bytes, job: Work) -> None:
         self.pid, self.readers, self.writer, self.job = pid, dict(readers), writer, job
         self.sinks = list(readers.values())
         self.stdin = memoryview(stdin)
@@ -1510,7 +1607,7 @@ class Pump:
             self.poll.register(self.exit_fd, select.POLLIN)
         self.flushed = time.monotonic()
 
-    def run(self, deadline):
+    def run(self, deadline: float | None) -> bool:
         """True when the deadline came first; the whole group is ended then."""
         timed_out = ended = False
         while not ended:
@@ -1526,7 +1623,7 @@ class Pump:
         self._close()
         return timed_out
 
-    def _patience(self, deadline):
+    def _patience(self, deadline: float | None) -> int:
         """Milliseconds that poll may wait."""
         limit = 3600.0 if self.exit_fd >= 0 else (0.02 if self.readers else 0.005)
         if deadline is not None:
@@ -1535,7 +1632,7 @@ class Pump:
             limit = min(limit, LIVE)
         return max(0, int(limit * 1000) + 1)
 
-    def _handle(self, events):
+    def _handle(self, events: list[tuple[int, int]]) -> bool:
         ended = False
         for fd, _ in events:
             if fd == self.exit_fd:
@@ -1546,7 +1643,7 @@ class Pump:
                 self._read(fd, once=True)
         return ended or (self.exit_fd < 0 and has_ended(self.pid))
 
-    def _read(self, fd, once=False):
+    def _read(self, fd: int, once: bool = False) -> None:
         try:
             while True:
                 data = os.read(fd, 128 * 1024)
@@ -1561,9 +1658,9 @@ class Pump:
         except BlockingIOError:
             return
 
-    def _feed(self):
+    def _feed(self) -> None:
         try:
-            self.stdin = self.stdin[os.write(self.writer, self.stdin[: 64 * 1024]):]
+            self.stdin = self.stdin[os.write(self.writer, self.stdin[: 64 * 1024]) :]
         except BlockingIOError:
             return
         except OSError:  # it closed its stdin: that is its right
@@ -1573,7 +1670,7 @@ class Pump:
             os.close(self.writer)
             self.writer = -1
 
-    def _live(self):
+    def _live(self) -> None:
         now = time.monotonic()
         if now - self.flushed < LIVE:
             return
@@ -1581,16 +1678,23 @@ class Pump:
         for number, sink in enumerate(self.sinks):
             sink.live += self.job.live(number, sink.head, sink.live)
 
-    def _close(self):
+    def _close(self) -> None:
         for fd in [*self.readers, self.writer, self.exit_fd]:
             if fd >= 0:
                 os.close(fd)
 
 
-def run_plain(argv, timeout=300.0):
+def run_plain(argv: list[str], timeout: float = 300.0) -> tuple[int, bytes, bytes]:
     """A short helper (validate): (rc, stdout, stderr)."""
-    done = subprocess.run(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                          timeout=timeout, start_new_session=True, close_fds=False)
+    done = subprocess.run(
+        argv,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        timeout=timeout,
+        start_new_session=True,
+        close_fds=False,
+    )
     return done.returncode, done.stdout, done.stderr
 
 
@@ -1600,7 +1704,7 @@ def run_plain(argv, timeout=300.0):
 # the supervisor when it decides to fire: a renewal that was answered "ok" was in time).
 
 
-def do_detached(op, job):
+def do_detached(op: Op, job: Work) -> Reply:
     base = job.journal_folder()
     if not base:
         raise Failure("there is no place on this host where detached work could keep its state", "EROFS")
@@ -1619,7 +1723,7 @@ def do_detached(op, job):
     raise Failure("detached: no verb %r" % verb, "EINVAL")
 
 
-def start_detached(op, place, job):
+def start_detached(op: Op, place: Place, job: Work) -> Reply:
     digest = job.digest({k: v for k, v in op.items() if k not in ("verb", "key")})
     os.makedirs(place.folder, 0o700, exist_ok=True)
     with open(place.path("start"), "wb") as guard:
@@ -1634,21 +1738,29 @@ def start_detached(op, place, job):
     return dict(place.report(), changed=True)
 
 
-def launch_supervisor(folder, op, digest):
+def launch_supervisor(folder: str, op: Op, digest: str) -> None:
     """Start a Python of our kind that runs `supervise`, and wait for its word that it holds its lock."""
     import marshal
 
-    boot = ("import sys,marshal,json;r=sys.stdin.buffer.read;n=int(r(12));c=marshal.loads(r(n));"
-            "g={'__name__':'ciflow_agent','CODE':c,'PACKED_HASH':''};exec(c,g);g['supervise'](json.loads(r()))")
+    boot = (
+        "import sys,marshal,json;r=sys.stdin.buffer.read;n=int(r(12));c=marshal.loads(r(n));"
+        "g={'__name__':'ciflow_agent','CODE':c,'PACKED_HASH':''};exec(c,g);g['supervise'](json.loads(r()))"
+    )
     code = marshal.dumps(CODE)
     spec = to_json({"folder": folder, "op": op, "digest": digest})
-    done = subprocess.run([sys.executable, "-ISX", "utf8", "-c", boot], input=b"%012d" % len(code) + code + spec,
-                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True, close_fds=False)
+    done = subprocess.run(
+        [sys.executable, "-ISX", "utf8", "-c", boot],
+        input=b"%012d" % len(code) + code + spec,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+        close_fds=False,
+    )
     if done.stdout != b"held\n":
         raise Failure("the supervisor did not start: %s" % text(done.stdout)[-500:])
 
 
-def birth(pid):
+def birth(pid: int) -> str:
     """When a process started, in the kernel's ticks: with its number, it names one process for ever. "" if gone."""
     words = read_text("/proc/%d/stat" % pid).rpartition(")")[2].split()
     return words[19] if len(words) > 19 and words[0] != "Z" else ""
@@ -1657,23 +1769,23 @@ def birth(pid):
 class Place:
     """The folder of one detached work, as seen from an agent."""
 
-    def __init__(self, folder):
+    def __init__(self, folder: str) -> None:
         self.folder = folder
 
-    def path(self, name):
+    def path(self, name: str) -> str:
         return os.path.join(self.folder, name)
 
-    def state(self):
+    def state(self) -> dict[str, Any]:
         found = read_text(self.path("state"))
         return json.loads(found) if found else {}
 
-    def put(self, state):
+    def put(self, state: dict[str, Any]) -> None:
         temp = self.path("state.new")
         with open(temp, "wb") as f:
             f.write(to_json(state))
         os.rename(temp, self.path("state"))
 
-    def alive(self):
+    def alive(self) -> bool:
         try:
             with open(self.path("lock"), "rb") as f:
                 fcntl.flock(f, fcntl.LOCK_SH | fcntl.LOCK_NB)
@@ -1683,7 +1795,7 @@ class Place:
         except OSError:
             return False
 
-    def report(self):
+    def report(self) -> Reply:
         """Ask's reply. The lock is looked at first: a work that ends meanwhile has written its end by then."""
         alive = self.alive()
         state = self.state()
@@ -1701,14 +1813,14 @@ class Place:
             reply.setdefault("error", state.get("error", ""))
         return reply
 
-    def tell(self, letter):
+    def tell(self, letter: bytes) -> None:
         fd = os.open(self.path("control"), os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         try:
             os.write(fd, letter)
         finally:
             os.close(fd)
 
-    def renew(self):
+    def renew(self) -> Reply:
         if not self.alive():
             return dict(self.report(), ok=False, error="nothing is armed under this key")
         with open(self.path("turn"), "ab") as turn:
@@ -1718,7 +1830,7 @@ class Place:
             self.tell(b"R")
         return dict(self.report(), changed=True)
 
-    def stop(self, grace):
+    def stop(self, grace: float) -> bool:
         """End a living one; True when there was one."""
         if not self.alive():
             return False
@@ -1735,14 +1847,14 @@ class Place:
         self.end_orphan()
         return True
 
-    def end_orphan(self):
+    def end_orphan(self) -> None:
         """End the process of a supervisor that was killed."""
         state = self.state()
         pid = state.get("pid")
         if pid and birth(pid) and birth(pid) == state.get("birth"):
             os.killpg(pid, signal.SIGKILL)
 
-    def cancel(self, grace):
+    def cancel(self, grace: float) -> Reply:
         import shutil
 
         changed = self.stop(grace)
@@ -1755,49 +1867,67 @@ class Place:
 class Work:
     """What an executor needs of whoever runs it; by itself, the work of a supervisor."""
 
-    def __init__(self, key, op, folder, grace=GRACE):
+    def __init__(
+        self,
+        key: str,
+        op: Op,
+        folder: str,
+        grace: float = GRACE,
+        tell: Callable[[int], None] | None = None,  # is given the number of the process, once it has one
+    ) -> None:
+        self.tell = tell
         self.key, self.op, self.folder, self.grace = key, op, folder, grace
         self.check = bool(op.get("check"))
         self.size, self.sha256 = 0, ""
         self.aborted = threading.Event()
         self.pid, self.alive = 0, threading.Lock()
 
-    def started(self, pid):
+    def started(self, pid: int) -> None:
         with self.alive:
             self.pid = pid
+        if self.tell is not None:
+            self.tell(pid)
         if self.aborted.is_set():
             self.abort()
 
-    def ended(self):
+    def ended(self) -> None:
         """To be called before the process is reaped: its number is safe to signal until then."""
         with self.alive:
             self.pid = 0
 
-    def abort(self):
+    def abort(self) -> None:
         self.aborted.set()
         threading.Thread(target=self._end, daemon=True).start()
 
-    def _end(self):
+    def _end(self) -> None:
         with self.alive:
             if self.pid:
                 end_group(self.pid, self.grace)
 
-    def spill(self, name):
+    def spill(self, name: str) -> str:
         return os.path.join(self.folder, "%s.%s" % (short_hash(self.key), name)) if self.folder else ""
 
-    def live(self, number, head, done):
+    def live(self, number: int, head: bytearray, done: int) -> int:
         """How much of the output could be shown while it came."""
         return 0
 
-    def fill(self, content):
+    def fill(self, content: bytes) -> Callable[[int], Any]:
         """What writes the content of a Write into its temporary file."""
-        return lambda fd: (os.ftruncate(fd, 0), write_all(fd, content))
 
-    def journal_folder(self):
+        def put(fd: int) -> None:
+            os.ftruncate(fd, 0)
+            write_all(fd, content)
+
+        return put
+
+    def journal_folder(self) -> str:
+        return ""
+
+    def digest(self, op: Op) -> str:
         return ""
 
 
-def supervise(spec):
+def supervise(spec: dict[str, Any]) -> None:
     """The supervisor's process: takes its lock, says so, and lives on alone."""
     if os.fork():
         os._exit(0) if wait_for_lock(spec["folder"]) else os._exit(1)
@@ -1815,7 +1945,7 @@ def supervise(spec):
     os._exit(0)
 
 
-def wait_for_lock(folder):
+def wait_for_lock(folder: str) -> bool:
     place = Place(folder)
     until = time.monotonic() + 10.0
     while time.monotonic() < until:
@@ -1831,7 +1961,7 @@ class Supervisor:
 
     RETRIES = 30  # of a dead-man's operation that fails, a second apart: nobody else will do it
 
-    def __init__(self, spec):
+    def __init__(self, spec: dict[str, Any]) -> None:
         self.op, self.place = spec["op"], Place(spec["folder"])
         self.after = self.op.get("after", 0.0)
         self.watches = self.op.get("watch", [])
@@ -1845,16 +1975,26 @@ class Supervisor:
         self.turn = open_private(self.place.path("turn"))
         self.armed = self.after > 0 or bool(self.watches)
         me = os.getpid()
-        self.known = {"state": "armed" if self.armed else "running", "digest": spec["digest"], "pid": 0,
-                      "started": time.time(), "restarts": 0, "rc": None, "log": "", "fired": "", "replies": [],
-                      "supervisor": me, "supervisor_birth": birth(me)}
+        self.known = {
+            "state": "armed" if self.armed else "running",
+            "digest": spec["digest"],
+            "pid": 0,
+            "started": time.time(),
+            "restarts": 0,
+            "rc": None,
+            "log": "",
+            "fired": "",
+            "replies": [],
+            "supervisor": me,
+            "supervisor_birth": birth(me),
+        }
         self.note()
 
-    def note(self, **what):
+    def note(self, **what: Any) -> None:
         self.known.update(what)
         self.place.put(self.known)
 
-    def hear(self, timeout):
+    def hear(self, timeout: float | None) -> bytes:
         """Letters that came on the FIFO, waiting for them at most `timeout` seconds (None: for ever)."""
         poll = select.poll()
         poll.register(self.control, select.POLLIN)
@@ -1862,14 +2002,14 @@ class Supervisor:
             return os.read(self.control, 4096)
         return b""
 
-    def told_to_end(self, letters):
+    def told_to_end(self, letters: bytes) -> bool:
         """Whether the letters hold a cancel, whose grace counts from then on."""
         found = re.search(rb"C([0-9.]+);", letters)
         if found:
             self.grace = float(found.group(1))
         return bool(found)
 
-    def run(self):
+    def run(self) -> None:
         if self.armed and not self.wait_armed():
             return
         if self.op.get("restart"):
@@ -1877,7 +2017,7 @@ class Supervisor:
         else:
             self.work()
 
-    def wait_armed(self):
+    def wait_armed(self) -> bool:
         """True when it is time to act, False when it was cancelled."""
         if self.watches:
             threading.Thread(target=self.watch, daemon=True).start()
@@ -1899,11 +2039,11 @@ class Supervisor:
                         return self.fire("dead-man")
                 until = time.monotonic() + self.after
 
-    def fire(self, why):
+    def fire(self, why: str) -> bool:
         self.note(state="running", fired=why, fired_at=time.time())
         return True
 
-    def watch(self):
+    def watch(self) -> None:
         while self.known["state"] == "armed":
             for number, one in enumerate(self.watches):
                 reply = execute(one["read"], Work("watch", one["read"], ""))
@@ -1915,7 +2055,7 @@ class Supervisor:
                     return
             time.sleep(self.op.get("every", 1.0))
 
-    def work(self):
+    def work(self) -> None:
         """The operations in order, up to the first that fails."""
         for number, op in enumerate(self.op.get("operations", [])):
             tries = self.RETRIES if self.known["fired"] else 1
@@ -1936,20 +2076,15 @@ class Supervisor:
                 return
         self.note(state="done")
 
-    def one(self, key, op):
+    def one(self, key: str, op: Op) -> Reply | None:
         """One operation's reply; None when it was cancelled."""
-        work, replies = Work(key, op, self.place.folder, self.grace), []
-        begin = work.started
+        work = Work(key, op, self.place.folder, self.grace, lambda pid: self.note(pid=pid, birth=birth(pid)))
+        replies: list[Reply] = []
 
-        def started(pid):
-            self.note(pid=pid, birth=birth(pid))
-            begin(pid)
-
-        def perform():
+        def perform() -> None:
             replies.append(execute(op, work))
             os.write(self.control, b"D")
 
-        work.started = started
         thread = threading.Thread(target=perform, daemon=True)
         thread.start()
         cancelled = False
@@ -1960,7 +2095,7 @@ class Supervisor:
         thread.join()
         return None if cancelled else replies[0]
 
-    def keep_alive(self, op):
+    def keep_alive(self, op: Op) -> None:
         """One long-running process: started again, ever more patiently, whenever it ends."""
         log = self.op.get("log") or self.place.path("log")
         null, pause = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC), 0.5
@@ -1984,9 +2119,10 @@ class Supervisor:
             if self.told_to_end(self.hear(pause)):
                 return
 
-    def attend(self, pid):
+    def attend(self, pid: int) -> bool:
         """Until the process ends; False when it was cancelled."""
-        def reap():
+
+        def reap() -> None:
             while not has_ended(pid):
                 os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
             os.write(self.control, b"D")
@@ -2002,7 +2138,7 @@ class Supervisor:
         return not cancelled
 
 
-def as_number(words):
+def as_number(words: Any) -> float | None:
     try:
         return float(words)
     except (TypeError, ValueError):
@@ -2013,12 +2149,25 @@ def as_number(words):
 
 
 EXECUTORS = {
-    "exec": do_exec, "stat": do_stat, "read": do_read, "write": do_write, "edit": do_edit, "attrs": do_attrs,
-    "copy": do_copy, "remove": do_remove, "mkdir": do_mkdir, "link": do_link, "walk": do_walk, "wait": do_wait,
-    "talk": do_talk, "http": do_http, "detached": do_detached}
+    "exec": do_exec,
+    "stat": do_stat,
+    "read": do_read,
+    "write": do_write,
+    "edit": do_edit,
+    "attrs": do_attrs,
+    "copy": do_copy,
+    "remove": do_remove,
+    "mkdir": do_mkdir,
+    "link": do_link,
+    "walk": do_walk,
+    "wait": do_wait,
+    "talk": do_talk,
+    "http": do_http,
+    "detached": do_detached,
+}
 
 
-def execute(op, job):
+def execute(op: Op, job: Work) -> Reply:
     """Run one operation: its reply. Whatever goes wrong becomes a reply in plain words."""
     started, clock = time.time(), time.monotonic()
     try:
@@ -2029,8 +2178,11 @@ def execute(op, job):
         reply = e.reply
     except OSError as e:
         where = " %s:" % text(os.fsencode(e.filename)) if e.filename is not None else ""
-        reply = {"ok": False, "error": "%s:%s %s" % (op["op"], where, e.strerror or e),
-                 "errno": errno.errorcode.get(e.errno, "")}
+        reply = {
+            "ok": False,
+            "error": "%s:%s %s" % (op["op"], where, e.strerror or e),
+            "errno": errno.errorcode.get(e.errno or 0, ""),
+        }
     except Exception as e:  # a fault of ours must not end the lane: the controller shows it as a failed task
         reply = {"ok": False, "error": "the agent failed at %s: %s: %s" % (op.get("op"), type(e).__name__, e)}
     reply["started"] = round(started, 6)
@@ -2041,7 +2193,7 @@ def execute(op, job):
 class Job(Work):
     """One operation that the controller has sent."""
 
-    def __init__(self, agent, message):
+    def __init__(self, agent: Agent, message: Message) -> None:
         super().__init__(message["key"], message["op"], agent.journal.run_folder)
         self.agent, self.id = agent, message["id"]
         self.guard, self.lane = message.get("guard", ""), message["lane"]
@@ -2049,40 +2201,44 @@ class Job(Work):
         self.mutex = threading.Condition()
         self.credit = WINDOW
         self.sent = [0, 0]
-        self.content = collections.deque()
+        self.content: collections.deque[bytes] = collections.deque()
 
-    def abort(self):
+    def abort(self) -> None:
         super().abort()
+        self.wake()
+
+    def wake(self) -> None:
+        """Whoever waits for credit or content looks up, and sees that the controller is gone."""
         with self.mutex:
             self.mutex.notify_all()
 
-    def journal_folder(self):
+    def journal_folder(self) -> str:
         return self.agent.journal.folder
 
-    def digest(self, op):
+    def digest(self, op: Op) -> str:
         return self.agent.journal.digest(op)
 
     # output, within the controller's credit
-    def live(self, number, head, done):
+    def live(self, number: int, head: bytearray, done: int) -> int:
         """Send what came since; returns how much could go."""
         room = min(len(head) - done, self.credit, MAX_PAYLOAD)
         if room <= 0 or self.agent.lost:
             return 0
-        self._output(number, bytes(head[done:done + room]), 0)
+        self._output(number, bytes(head[done : done + room]), 0)
         return room
 
-    def _output(self, number, data, flags):
+    def _output(self, number: int, data: bytes, flags: int) -> None:
         with self.mutex:
             self.credit -= len(data)
             self.sent[number] += len(data)
         self.agent.pipe.send(frame(OUTPUT, self.id, data, flags | (STDERR if number else 0)))
 
-    def grant(self, amount):
+    def grant(self, amount: int) -> None:
         with self.mutex:
             self.credit += amount
             self.mutex.notify_all()
 
-    def answer(self, reply):
+    def answer(self, reply: Reply) -> None:
         """Send the reply: long output first, in frames, as the controller takes it."""
         streams = [raw(reply.get(name, "")) for name in ("stdout", "stderr")]
         rest = sum(map(len, streams)) - sum(self.sent)
@@ -2093,11 +2249,12 @@ class Job(Work):
         for number, name in enumerate(("stdout", "stderr")):
             message.pop(name, None)
             if len(streams[number]) > self.sent[number]:
-                message[name] = text(streams[number][self.sent[number]:])
-        self.agent.pipe.message({"t": "answer", "id": self.id, "key": self.key, "reply": message,
-                                 "streamed": self.sent}, self.id)
+                message[name] = text(streams[number][self.sent[number] :])
+        self.agent.pipe.message(
+            {"t": "answer", "id": self.id, "key": self.key, "reply": message, "streamed": self.sent}, self.id
+        )
 
-    def _deliver(self, number, data):
+    def _deliver(self, number: int, data: memoryview) -> None:
         quiet = 0 if self.op.get("op") == "exec" else QUIET
         while self.sent[number] < len(data) and not self.agent.lost:
             with self.mutex:
@@ -2106,13 +2263,13 @@ class Job(Work):
                 room = min(self.credit, MAX_PAYLOAD)
             at = self.sent[number]
             if room > 0:
-                self._output(number, bytes(data[at:at + room]), quiet)
+                self._output(number, bytes(data[at : at + room]), quiet)
 
     # content of a large Write
-    def fill(self, content):
+    def fill(self, content: bytes) -> Callable[[int], Any]:
         return self._receive if self.sha256 else super().fill(content)
 
-    def _receive(self, fd):
+    def _receive(self, fd: int) -> None:
         done = os.fstat(fd).st_size
         if done > self.size:
             os.ftruncate(fd, 0)
@@ -2131,7 +2288,7 @@ class Job(Work):
         if digest.hexdigest() != self.sha256:
             raise Failure("what came is not what was announced: sha256 differs", "EBADMSG")
 
-    def _next_content(self):
+    def _next_content(self) -> bytes:
         with self.mutex:
             while not self.content:
                 if self.agent.lost:
@@ -2141,7 +2298,7 @@ class Job(Work):
                 self.mutex.wait(1.0)
             return self.content.popleft()
 
-    def take(self, data):
+    def take(self, data: bytes) -> None:
         with self.mutex:
             self.content.append(data)
             self.mutex.notify_all()
@@ -2150,14 +2307,14 @@ class Job(Work):
 class Lane:
     """Operations in order, each begun when the one before has ended. Its thread lives while there is work."""
 
-    def __init__(self, agent):
+    def __init__(self, agent: Agent) -> None:
         self.agent = agent
-        self.queue = collections.deque()
+        self.queue: collections.deque[Job] = collections.deque()
         self.mutex = threading.Condition()
         self.well = False  # "only if the one before went well": nothing went before
-        self.thread = None
+        self.thread: threading.Thread | None = None
 
-    def put(self, job):
+    def put(self, job: Job) -> None:
         with self.mutex:
             self.queue.append(job)
             if self.thread is None:
@@ -2166,7 +2323,7 @@ class Lane:
             else:
                 self.mutex.notify()
 
-    def drop(self, from_key=None):
+    def drop(self, from_key: str | None = None) -> list[Job]:
         """Drop what is not started, from `from_key` on (None: all). Returns the dropped jobs."""
         with self.mutex:
             keys = [job.key for job in self.queue]
@@ -2178,7 +2335,7 @@ class Lane:
                 self.well = self.well and at > 0
             return dropped
 
-    def _work(self):
+    def _work(self) -> None:
         while True:
             with self.mutex:
                 if not self.queue:
@@ -2193,7 +2350,7 @@ class Lane:
             job.answer(reply)
             self.agent.release(job)
 
-    def _perform(self, job):
+    def _perform(self, job: Job) -> Reply:
         if job.guard == "after-ok" and not self.well:
             return {"status": "skipped", "ok": False, "error": "the one before did not go well"}
         op = job.op
@@ -2201,7 +2358,7 @@ class Lane:
             return execute(op, job)
         return self._journalled(op, job)
 
-    def _journalled(self, op, job):
+    def _journalled(self, op: Op, job: Job) -> Reply:
         journal = self.agent.journal
         named = dict(op, sha256=job.sha256, size=job.size) if job.sha256 else op
         try:
@@ -2222,7 +2379,7 @@ class Lane:
             reply.setdefault("data", {})["warning"] = journal.warning
         return reply
 
-    def _again(self, op, job):
+    def _again(self, op: Op, job: Job) -> Reply:
         """It was started before: its recorded reply, never a second run."""
         journal = self.agent.journal
         state, reply, digest, fd = journal.look(job.key, journal.identity)
@@ -2230,8 +2387,11 @@ class Lane:
             if fd >= 0:
                 os.close(fd)
             return {"status": "refused", "ok": False, "error": "another operation was started here under the same key"}
-        if state == "running":
-            reply = journal.wait(fd)
+        try:
+            if state == "running":
+                reply = journal.wait(fd)
+        except Withdrawn:
+            return self._journalled(op, job)
         return reply or dict(UNKNOWN)
 
 
@@ -2241,22 +2401,32 @@ UNKNOWN = {"status": "unknown", "ok": False, "error": "it was started, and nobod
 class Agent:
     """The main thread: drains the pipe, keeps the heartbeat, and hands operations to their lanes."""
 
-    def __init__(self, mark):
+    def __init__(self, mark: str) -> None:
         self.pipe = Pipe()
         self.journal = Journal()
         self.lost = False
-        self.lanes, self.jobs, self.running = {}, {}, {}
+        self.lanes: dict[str, Lane] = {}
+        self.jobs: dict[int, Job] = {}
+        self.running: dict[int, Job] = {}
         self.mutex = threading.Condition()
-        self.acknowledged = set()
+        self.acknowledged: set[str] = set()
         self.pipe.send(raw(mark) + b"-hello\n" + message_frames(self.hello()))
 
-    def hello(self):
-        return {"t": "hello", "version": VERSION, "pid": os.getpid(), "uid": os.geteuid(),
-                "user": name_of(os.geteuid(), pwd.getpwuid, "pw_name"), "python": "%d.%d.%d" % sys.version_info[:3],
-                "executable": sys.executable, "home": home(), "epoch": os.path.basename(self.journal.folder),
-                "warning": self.journal.warning}
+    def hello(self) -> Message:
+        return {
+            "t": "hello",
+            "version": VERSION,
+            "pid": os.getpid(),
+            "uid": os.geteuid(),
+            "user": name_of(os.geteuid(), pwd.getpwuid, "pw_name"),
+            "python": "%d.%d.%d" % sys.version_info[:3],
+            "executable": sys.executable,
+            "home": home(),
+            "epoch": os.path.basename(self.journal.folder),
+            "warning": self.journal.warning,
+        }
 
-    def run(self):
+    def run(self) -> None:
         poll = select.poll()
         poll.register(self.pipe.source, select.POLLIN)
         poll.register(self.pipe.wake_read, select.POLLIN)
@@ -2290,13 +2460,13 @@ class Agent:
                 swept = True
                 self.tidy()
 
-    def tidy(self):
+    def tidy(self) -> None:
         """What can wait until nothing else is to be done."""
         if self.journal.base:
             keep_compiled(self.journal.base)
             self.journal.sweep()
 
-    def handle(self, kind, flags, stream, payload):
+    def handle(self, kind: int, flags: int, stream: int, payload: bytes) -> None:
         if kind == MESSAGE:
             message = self.pipe.join(flags, stream, payload)
             if message is not None:
@@ -2309,12 +2479,19 @@ class Agent:
             elif job is not None:
                 job.grant(struct.unpack(">I", payload)[0])
 
-    def on_begin(self, m):
+    def on_begin(self, m: Message) -> None:
         taken, token, run = self.journal.begin(m["project"], m["run"], m["token"])
-        self.pipe.message({"t": "begun" if taken else "superseded", "token": token, "run": run,
-                           "journal": self.journal.identity, "warning": self.journal.warning})
+        self.pipe.message(
+            {
+                "t": "begun" if taken else "superseded",
+                "token": token,
+                "run": run,
+                "journal": self.journal.identity,
+                "warning": self.journal.warning,
+            }
+        )
 
-    def on_op(self, m):
+    def on_op(self, m: Message) -> None:
         job = Job(self, m)
         with self.mutex:
             self.jobs[job.id] = job
@@ -2323,7 +2500,7 @@ class Agent:
             lane = self.lanes[job.lane] = Lane(self)
         lane.put(job)
 
-    def on_ask(self, m):
+    def on_ask(self, m: Message) -> None:
         for key, number in m["keys"]:
             job = Job(self, {"key": key, "id": number, "op": {}, "lane": ""})
             state, reply, _, fd = self.journal.look(key, m.get("journal", ""))
@@ -2333,26 +2510,31 @@ class Agent:
             self.pipe.message({"t": "asked", "id": number, "key": key, "state": "running"})
             threading.Thread(target=self._await, args=(job, fd), daemon=True).start()
 
-    def _await(self, job, fd):
+    def _await(self, job: Job, fd: int) -> None:
         self.jobs[job.id] = job
-        reply = self.journal.wait(fd)
-        job.answer(reply or dict(UNKNOWN))
-        self.release(job)
+        try:
+            self._deliver(job, self.journal.wait(fd) or dict(UNKNOWN))
+        except Withdrawn:
+            self.tell(job, "absent", None)
 
-    def tell(self, job, state, reply):
+    def tell(self, job: Job, state: str, reply: Reply | None) -> None:
         """The answer about an operation that is not under way. A long reply needs credit, so not in this thread."""
         self.pipe.message({"t": "asked", "id": job.id, "key": job.key, "state": state})
         if state == "done":
             self.jobs[job.id] = job
-            threading.Thread(target=lambda: (job.answer(reply), self.release(job)), daemon=True).start()
+            threading.Thread(target=self._deliver, args=(job, reply or dict(UNKNOWN)), daemon=True).start()
 
-    def on_cancel(self, m):
+    def _deliver(self, job: Job, reply: Reply) -> None:
+        job.answer(reply)
+        self.release(job)
+
+    def on_cancel(self, m: Message) -> None:
         lane = self.lanes.get(m["lane"])
         for job in lane.drop(m.get("from")) if lane else ():
             job.answer({"status": "skipped", "ok": False, "error": "cancelled before it started"})
             self.release(job)
 
-    def on_abort(self, m):
+    def on_abort(self, m: Message) -> None:
         with self.mutex:
             jobs = [job for job in self.jobs.values() if job.key == m["key"]]
         for job in jobs:
@@ -2361,26 +2543,26 @@ class Agent:
                 self.on_cancel({"lane": job.lane, "from": job.key})
             job.abort()
 
-    def on_ack(self, m):
+    def on_ack(self, m: Message) -> None:
         self.acknowledged.update(m["keys"])
 
-    def on_end(self, m):
+    def on_end(self, m: Message) -> None:
         if self.journal.run_folder and m["run"] == self.journal.run:
             self.journal.forget(self.acknowledged)
         self.acknowledged.clear()
         self.pipe.message({"t": "ended", "run": m["run"]})
 
-    def hold(self, job):
+    def hold(self, job: Job) -> None:
         with self.mutex:
             self.running[job.id] = job
 
-    def release(self, job):
+    def release(self, job: Job) -> None:
         with self.mutex:
             self.running.pop(job.id, None)
             self.jobs.pop(job.id, None)
             self.mutex.notify_all()
 
-    def leave(self):
+    def leave(self) -> None:
         """The controller is gone: drop what is not started, end what only looks, finish what is in hand."""
         self.lost = True
         for lane in list(self.lanes.values()):
@@ -2390,11 +2572,12 @@ class Agent:
             for job in self.running.values():
                 if job.op.get("op") in PROBES:
                     job.aborted.set()
+                job.wake()
             while self.running:
                 self.mutex.wait(1.0)
 
 
-def keep_compiled(base):
+def keep_compiled(base: str) -> None:
     """Leave the compiled agent for the next start on this host (compiling takes longer than all else at start-up)."""
     import glob
     import marshal
@@ -2410,7 +2593,7 @@ def keep_compiled(base):
         return
 
 
-def main(mark):
+def main(mark: str) -> None:
     try:
         os.setsid()
     except PermissionError:
