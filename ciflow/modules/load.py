@@ -59,8 +59,9 @@ def _start(args: Mapping[str, Any], context: Context) -> Steps:
         return Outcome(changed=True, msg="would start it", data=data)
     if not well(reply):
         return failure(reply, data, f"could not start the load {args['name']}")
-    data |= {key: reply.data[key] for key in ("pid", "log") if reply.data.get(key)}
     sick = yield from _first_report(args, report, reply)
+    asked = yield Probe(_detached(args, "ask"), last=True)
+    data |= {key: asked.data[key] for key in ("pid", "log") if asked.data.get(key)}
     return Outcome(changed=reply.changed, failed=bool(sick), msg=sick, data=data)
 
 

@@ -26,6 +26,7 @@ from ciflow.modules.replies import failure, predicted, text, well
 
 _TAIL_BYTES = 4096  # of the log, in the message of a program that died or never answered
 _BETWEEN = 0.25  # seconds between two questions for its health
+_MOMENT, _ASKS = 0.02, 50  # seconds between two questions for its number, and how many
 
 
 def run(args: Mapping[str, Any], context: Context) -> Steps:
@@ -63,12 +64,13 @@ def _start(args: Mapping[str, Any], context: Context) -> Steps:
         ended = yield Change(detached(args, "cancel"))
         if not well(ended) and not predicted(ended):
             return failure(ended, {"name": args["name"]}, "could not stop the old one")
-    reply = yield Change(detached(args, "start", (program,)), last=not args.get("health"))
+    reply = yield Change(detached(args, "start", (program,)))
     data = _data(args, reply) | {"cmd": list(program.argv)}
     if predicted(reply):
         return Outcome(changed=True, msg="would start it", data=data)
     if not well(reply):
         return failure(reply, data, f"could not start {args['name']}")
+    data |= _data(args, (yield from _settled(args, reply)))
     sick = yield from _until_healthy(args)
     if sick:
         return Outcome(changed=reply.changed, failed=True, msg=sick, data=data)
@@ -91,6 +93,16 @@ def _status(args: Mapping[str, Any]) -> Steps:
 def _data(args: Mapping[str, Any], reply: Reply) -> dict[str, Any]:
     keys = ("state", "pid", "started", "restarts", "rc", "log")
     return {"name": args["name"], **{key: reply.data[key] for key in keys if key in reply.data}}
+
+
+def _settled(args: Mapping[str, Any], reply: Reply) -> Generator[Step, Reply, Reply]:
+    """What the supervisor says once it has a process: it answers as soon as it stands, a moment before."""
+    for _ in range(_ASKS):
+        if reply.data.get("pid") or reply.data.get("restarts") or reply.data.get("state") != "running":
+            break
+        yield Hold(_MOMENT, why=f"{args['name']} is starting")
+        reply = yield Probe(detached(args, "ask"))
+    return reply
 
 
 def _until_healthy(args: Mapping[str, Any]) -> Generator[Step, Reply, str]:

@@ -82,7 +82,9 @@ def test_a_process_outlives_its_controller_and_is_restarted_when_it_dies(
     args = server("lasting", port, "here")
     started.append(args)
     with this_machine() as controller:
-        pid = controller.task("process", args).data["pid"]
+        begun = controller.task("process", args)
+        assert not begun.failed, begun.msg
+        pid = begun.data["pid"]
     assert says(port) == "here", "the controller that started it has gone"
     os.kill(pid, signal.SIGKILL)
     until = time.monotonic() + 15
