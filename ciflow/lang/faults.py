@@ -133,6 +133,8 @@ def failed(place: Within, message: str, line: int) -> Diagnostic:
 
 def in_words(error: Exception) -> str:
     """A Python exception as a person would say it."""
+    if isinstance(error, RecursionError):
+        return "it never ends: what it reads leads back to itself"
     if isinstance(error, KeyError):
         return f"there is no key {error}"
     return str(error) or type(error).__name__
@@ -143,6 +145,10 @@ def not_boolean(condition: Any, value: Any) -> Diagnostic:
     span = condition.span if isinstance(condition, Template) else None
     source = condition.source.strip() if isinstance(condition, Template) else "x"
     simple = source.removeprefix("{{").removesuffix("}}").strip() if source.startswith("{{") else source
+    if isinstance(value, str) and isinstance(condition, Template) and not condition.expression:
+        message = f'a condition must be true or false; this gave the text "{value[:40]}"'
+        label = "a condition is an expression already: leave out the braces"
+        return Diagnostic("error", "CF0203", message, span, label)
     if isinstance(value, str):
         shown, fix = f'the text "{value[:40]}"', f"write `{simple} | bool`, or compare it"
     elif isinstance(value, int | float):

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from ciflow.lang.simple import simple_names
 from ciflow.lang.template import syntax_tree
 from ciflow.model import Template
 
@@ -27,6 +28,8 @@ _FIRST = {"If": "test", "CondExpr": "test", "And": "left", "Or": "left", "For": 
 
 @functools.lru_cache(maxsize=16_384)
 def _names(source: str, expression: bool) -> Names:
+    if (names := simple_names(source, expression)) is not None:
+        return Names(names, names)
     found = syntax_tree(source, expression)
     if found is None:
         return Names()

@@ -251,6 +251,8 @@ class TaskReader:
             label=control.get("label"),
             pause=_seconds(control.get("pause"), 0.0),
             extended=control.get("extended", False) is True,
+            extended_allitems=control.get("extended_allitems", True) is not False,
+            break_when=conditions(place.fields["loop_control"].fields.get("break_when")) if control else (),
         )
 
     # --- static imports ----------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, ItemsView, Iterator, KeysView, Mapping, ValuesView
 from typing import Any
 
 import jinja2
@@ -24,7 +24,8 @@ from ciflow.lang import faults
 from ciflow.lang.filters import FILTERS, SCOPED_FILTERS
 from ciflow.lang.lookups import GLOBALS, lookup, query
 from ciflow.lang.place import Marks
-from ciflow.lang.scope import MISSING, OMIT, Scope
+from ciflow.lang.scope import MISSING, OMIT, Need, NeedFacts, Scope
+from ciflow.lang.simple import simple_names
 from ciflow.lang.tests import SCOPED_TESTS, TESTS
 from ciflow.model import Template
 
@@ -196,10 +197,24 @@ def _run(compiled: jinja2.Template, gives_value: bool, scope: Scope) -> Any:
     text = "".join(compiled.root_render_func(context))
     if not gives_value:
         return text
-    value = context.vars[_RESULT]
+    return _plain(context.vars[_RESULT])
+
+
+def _plain(value: Any) -> Any:
+    """A value as data: iterators as lists. An undefined value in it is used here, which raises its fault."""
     if isinstance(value, Undefined):
-        str(value)  # raises
-    return list(value) if isinstance(value, Iterator) else value
+        str(value)
+    if isinstance(value, Iterator | range | KeysView | ValuesView | ItemsView):
+        value = list(value)
+    if isinstance(value, list | tuple):
+        for item in value:
+            if isinstance(item, Undefined | list | tuple | dict):
+                _plain(item)
+    elif type(value) is dict:
+        for item in value.values():
+            if isinstance(item, Undefined | list | tuple | dict):
+                _plain(item)
+    return value
 
 
 # --- rendering -----------------------------------------------------------------------------------------
@@ -290,7 +305,7 @@ def _options(text: str) -> tuple[dict[str, Any], str, int]:
 
 def _placed(error: Exception, source: str, expression: bool, span: Span, marks: Marks, scope: Scope) -> BaseException:
     """Jinja's and Python's exceptions as ours. Need and Invalid pass as they are."""
-    if isinstance(error, Invalid) or type(error).__module__ == "ciflow.lang.scope":
+    if isinstance(error, Invalid | Need | NeedFacts):
         return error
     place = faults.Within(source, span, marks, _tokens(source, expression))
     if isinstance(error, _Absent):
@@ -340,6 +355,8 @@ def _tokens(source: str, expression: bool) -> list[tuple[int, int, str, str]]:
 
 def check(template: Template) -> list[Diagnostic]:
     """Faults that show without running: syntax, unknown filters and tests."""
+    if simple_names(template.source, template.expression) is not None:
+        return []
     try:
         tree, _ = _parse(template.source, template.expression)
         for node in tree.find_all((nodes.Filter, nodes.Test)):
@@ -374,6 +391,8 @@ def _read_by(tree: nodes.Template) -> set[str]:
 
 def free_names(template: Template) -> frozenset[str]:
     """Variables the template reads, whatever comes of them. One that can't be parsed reads none."""
+    if (names := simple_names(template.source, template.expression)) is not None:
+        return names
     found = syntax_tree(template.source, template.expression)
     return found[1] if found else frozenset()
 

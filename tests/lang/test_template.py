@@ -11,7 +11,8 @@ import pytest
 from ciflow.diagnostics import Findings, Invalid
 from ciflow.lang.lookups import expand
 from ciflow.lang.scope import OMIT, Layer, Level, Need, NeedFacts, Scope, View
-from ciflow.lang.template import check, evaluate, free_names, render, render_text
+from ciflow.lang.simple import simple_names
+from ciflow.lang.template import check, evaluate, free_names, render, render_text, syntax_tree
 from ciflow.lang.yamltext import parse
 from ciflow.model import Exec, Loop, Read, Reply, Template, Walk
 from tests.lang.making import condition, scope_of, template
@@ -146,6 +147,35 @@ def test_a_variable_that_contains_itself_says_the_whole_way_round() -> None:
     scope = scope_of({"a": template("{{ b }}"), "b": template("{{ c }}"), "c": template("{{ a }}")})
     with pytest.raises(Invalid, match="a -> b -> c -> a"):
         scope.find("a")
+
+
+@pytest.mark.parametrize(
+    "text", ["{{ [nope] }}", "{{ {'a': nope} }}", "{{ [{'a': [nope]}] }}", "{{ l | map(attribute='x') }}"]
+)
+def test_an_undefined_value_does_not_hide_in_a_list_or_mapping(text: str) -> None:
+    assert fault(text, l=[{"y": 1}])[0] == "CF0210"
+
+
+@pytest.mark.parametrize(
+    "text", ["{{ d.keys() }}", "{{ d.values() | map('string') }}", "{{ range(2) }}", "{{ [1] | reverse }}"]
+)
+def test_a_rendered_value_is_plain_data(text: str) -> None:
+    assert type(value(text, d={"a": 1})) is list
+
+
+def test_variables_of_hosts_that_lead_round_in_a_circle_end_in_words() -> None:
+    def view() -> View:
+        return View(Scope((Layer(Level.PLAY_VARS, {"a": template("{{ other.a }}")}),
+                           Layer(Level.MAGIC, {"other": view}, data=True, lazy=True)), render))  # fmt: skip
+
+    with pytest.raises(Invalid, match="it never ends"):
+        render(template("{{ other.a }}"), Scope((Layer(Level.MAGIC, {"other": view}, data=True, lazy=True),), render))
+
+
+def test_a_condition_with_braces_that_gives_text_says_to_leave_them_out() -> None:
+    with pytest.raises(Invalid) as raised:
+        evaluate((template("{{ a }} == 1"),), scope_of({"a": 1}))
+    assert "leave out the braces" in raised.value.diagnostics[0].label
 
 
 def test_a_default_works_through_any_depth() -> None:
@@ -284,3 +314,25 @@ def test_free_names_leave_out_what_the_template_sets_itself() -> None:
 def test_check_names_unknown_filters_without_running() -> None:
     assert [d.label for d in check(template("{{ 1 / 0 | defalt }}"))] == ["did you mean `default`?"]
     assert check(Template("a", template("x").span, expression=True)) == []
+
+
+SIMPLE = ["{{ a }}", "{{a}}", "x {{ a.b }} y {{ c }}", "{{ a }}{{ b.c.d }}\n", "{{ a | b }}", "{{ 1 }}",
+          "{{ a.b() }}", "{{ a['b'] }}", "{{ true }}", "{{ a }} {% if b %}{% endif %}", "{# {{ a }} #}",
+          "{{ a. }}", "{{ a b }}", "{{- a -}}", "{{ not }}",
+          "{ {{ a }}", "{{ a.not }}", "{{ lookup }}"]  # fmt: skip
+CONDITIONS = ["a", "a.b", "a == 1", "a.b != 'x'", "a > 1", "not a", "a and b", "a is defined", "a == b", "'x' == a",
+              "true", "a ==", "a == 'it''s'", "a == 1 or b", "a.b == \"c\""]  # fmt: skip
+
+
+@pytest.mark.parametrize(("text", "expression"), [(t, False) for t in SIMPLE] + [(t, True) for t in CONDITIONS])
+def test_what_is_seen_without_parsing_is_what_jinja_sees(text: str, expression: bool) -> None:
+    names = simple_names(text, expression)
+    if names is not None:
+        parsed = syntax_tree(text, expression)
+        assert parsed is not None, "a template that can't be parsed is not simple"
+        assert parsed[1] == names
+
+
+def test_the_usual_templates_are_simple() -> None:
+    assert [simple_names(text, False) is not None for text in SIMPLE[:4]] == [True] * 4
+    assert [simple_names(text, True) is not None for text in CONDITIONS[:5]] == [True] * 5
