@@ -91,7 +91,11 @@ class Host:
 def this_machine() -> Iterator[Host]:
     host = Host()
     host.session = Session.open(
-        Connection(connect_timeout=30.0), project=f"modules {time.time()}", run="test", token=1, inbox=host.hear
+        Connection(connect_timeout=30.0),
+        project=f"modules {time.time()}",
+        run=f"test {time.time()}",
+        token=1,
+        inbox=host.hear,
     )
     try:
         host.wait_until_ready()
