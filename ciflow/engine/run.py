@@ -56,11 +56,9 @@ class Engine:
         loop = asyncio.get_running_loop()
         for stage in self.run.plan.stages:
             self._jobs[stage.id] = loop.create_task(self._stage(stage))
-        ticking = loop.create_task(self._commit_regularly())
         try:
             done = await asyncio.gather(*self._jobs.values(), return_exceptions=True)
         finally:
-            ticking.cancel()
             for job in self._jobs.values():
                 job.cancel()
         for result in done:
@@ -73,11 +71,6 @@ class Engine:
         found = {end.exit for end in self.ends.values()}
         every = (*order, ExitCode.TASK_FAILED, ExitCode.UNREACHABLE)
         return next((code for code in every if code in found), ExitCode.OK)
-
-    async def _commit_regularly(self) -> None:
-        while True:
-            await asyncio.sleep(0.1)
-            self.run.wire.schedule()
 
     # --- one stage ---------------------------------------------------------------------------------------
 

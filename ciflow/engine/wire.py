@@ -16,6 +16,7 @@ from ciflow.model import Attrs, Copy, Edit, Exec, Link, Mkdir, Operation, Remove
 
 Connection = Any  # targets.Connection: opaque here, hashable
 _CONVERGING = (Write, Edit, Attrs, Copy, Remove, Mkdir, Link)
+LATER = 0.03  # seconds that events may wait to be written together
 RECONNECTS = (0.2, 1.0, 3.0, 8.0)  # seconds before each try
 
 
@@ -115,7 +116,7 @@ class HostLink:
         self._wire.recorder.replied(key, reply, secret=call.secret)
         if not call.answer.done():
             call.answer.set_result(reply)
-        self._wire.schedule(self)
+        self._wire.schedule()
 
     def asked(self, key: str, state: str, reply: Reply | None) -> None:
         """The host's journal has spoken about an operation that an earlier connection may have brought."""
@@ -196,6 +197,7 @@ class Wire:
         self._links: dict[Connection, HostLink] = {}
         self._dirty: dict[HostLink, None] = {}
         self._scheduled = False
+        self._later: asyncio.TimerHandle | None = None
         self.failure: CiflowError | None = None
         self.take_over: Callable[[Superseded], bool] = lambda _error: False
         self.on_output: Callable[[str, str, bytes], None] = lambda _key, _stream, _data: None
@@ -244,12 +246,18 @@ class Wire:
         return self._opener(link.connection, inbox)
 
     def schedule(self, link: HostLink | None = None) -> None:
-        """Commit and send at the end of this turn of the loop."""
+        """Commit and send at the end of this turn of the loop; what is only to be written down waits a little.
+
+        A result that is not written yet is no loss: its host's journal has it.
+        """
+        loop = asyncio.get_running_loop()
         if link is not None:
             self._dirty[link] = None
-        if not self._scheduled:
-            self._scheduled = True
-            asyncio.get_running_loop().call_soon(self._turn)
+            if not self._scheduled:
+                self._scheduled = True
+                loop.call_soon(self._turn)
+        elif self._later is None and not self._scheduled:
+            self._later = loop.call_later(LATER, self._turn)
 
     def warn(self, message: str) -> None:
         self.recorder.emit("warning", {"message": message})
@@ -287,6 +295,9 @@ class Wire:
 
     def _turn(self) -> None:
         self._scheduled = False
+        if self._later is not None:
+            self._later.cancel()
+            self._later = None
         try:
             self.recorder.commit()
         except CiflowError as error:
