@@ -21,7 +21,7 @@ def run(args: Mapping[str, Any], context: Context) -> Steps:
         return (yield from _content(args, context))
     if args["remote_src"]:
         return (yield from _on_the_host(args))
-    found = yield from find(args["src"], context)
+    found = yield from find(args["src"], context, checksum=True)
     if isinstance(found, Missing):
         return Outcome(failed=True, msg=str(found), data={"src": args["src"], "dest": args["dest"]})
     return (yield from _tree(found, args, context)) if found.directory else (yield from _file(found, args, context))
@@ -63,7 +63,7 @@ def _tree(found: Source, args: Mapping[str, Any], context: Context) -> Steps:
     """A directory with all below it. `src` with a slash at its end means its content only, as in rsync."""
     root = found.path.rstrip("/")
     top = args["dest"] if found.path.endswith("/") else posixpath.join(args["dest"], posixpath.basename(root))
-    listed = yield At("controller", Probe(Walk(path=root, hash="sha1")))
+    listed = yield At("controller", Probe(Walk(path=root)))
     if not well(listed):
         return failure(listed, {"src": found.path})
     changed = False

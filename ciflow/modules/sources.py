@@ -49,11 +49,14 @@ def candidates(name: str, context: Context, subfolder: str) -> tuple[str, ...]:
     return tuple(posixpath.join(folder, *part, name) for folder in folders for part in ((subfolder,), ()))
 
 
-def find(name: str, context: Context, subfolder: str = "files") -> Generator[Step, Reply, Source | Missing]:
-    """The first candidate that exists on the controller."""
+def find(
+    name: str, context: Context, subfolder: str = "files", *, checksum: bool = False
+) -> Generator[Step, Reply, Source | Missing]:
+    """The first candidate that exists on the controller, with its `checksum` only for who tells it."""
+    digest = "sha1" if checksum else ""
     tried = candidates(name, context, subfolder)
     for path in tried:
-        reply = yield At("controller", Probe(Stat(path=path.rstrip("/") or "/", hash="sha1", follow=True)))
+        reply = yield At("controller", Probe(Stat(path=path.rstrip("/") or "/", hash=digest, follow=True)))
         if not well(reply):
             return Missing(name, tried, reply.error or "nobody can say whether it is there")
         if reply.data.get("exists"):

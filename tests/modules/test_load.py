@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import asyncio
 import json
 import signal
@@ -159,6 +160,15 @@ def test_a_report_is_whole_at_any_moment_and_the_last_one_comes_at_the_end(tmp_p
     assert len({told["sent"] for told in seen}) >= 2, "written anew each second"
     assert (last["state"], last["served"]) == ("ended", last["sent"])
     assert last["sent"] > seen[-1]["sent"]
+
+
+def test_the_program_is_one_file_that_an_old_python_understands() -> None:
+    source = Path(SCRIPT).read_text()
+    ast.parse(source, feature_version=(3, 7))
+    imported = {
+        line.split()[1].partition(".")[0] for line in source.splitlines() if line.startswith(("import ", "from "))
+    }
+    assert imported <= sys.stdlib_module_names
 
 
 def test_percentiles_are_within_two_percent() -> None:

@@ -202,6 +202,21 @@ def test_facts_are_those_of_this_machine(host: Host) -> None:
     assert len(host.asked) == 1, "one round trip"
 
 
+def test_addresses_are_found_where_the_host_has_no_ip_program(host: Host, tmp_path: Path) -> None:
+    """The kernel's own tables say the same as `ip`."""
+    if not shutil.which("ip"):
+        pytest.skip("ip (iproute2) is not installed, so there is nothing to compare with")
+    for name in ("cat", "uname", "id", "date", "grep", "df", "env", "sh"):
+        (tmp_path / name).symlink_to(str(shutil.which(name)))
+    wish = {"gather_subset": ["network"], "filter": ["all_ipv*", "default_ipv4"]}
+    full = host.task("setup", wish).facts
+    bare = host.task("setup", wish, environment={"PATH": str(tmp_path)}).facts
+    for name in ("ansible_all_ipv4_addresses", "ansible_all_ipv6_addresses"):
+        assert sorted(bare[name]) == sorted(full[name])
+    for key in ("interface", "gateway", "address", "macaddress"):
+        assert bare["ansible_default_ipv4"].get(key) == full["ansible_default_ipv4"].get(key)
+
+
 def test_a_signature_holds_for_openssl_and_the_key_is_for_nobody_else(host: Host, tmp_path: Path) -> None:
     artifact = tmp_path / "server"
     artifact.write_bytes(os.urandom(1000))
