@@ -34,6 +34,7 @@ _TABLE: tuple[tuple[str, str, str], ...] = (
     ("CF0111", "Arguments that exclude each other", "Keep one of the two."),
     ("CF0113", "An empty playbook", "A playbook has at least one play."),
     ("CF0122", "Two plays with one id", "Ids name plays in `needs` and `plays.<id>.outputs`; they must differ."),
+    ("CF0123", "A keyword that is not built yet", "It is known, and refused rather than silently not done."),
     ("CF0130", "A fault in `canary`", "See docs on canary rollouts for its keywords."),
     ("CF0140", "A file that imports itself", "The chain of imports is told; break it somewhere."),
     ("CF0201", "A template that can't be parsed", "The place is in the template, after YAML has read it."),

@@ -38,10 +38,10 @@ def load(
 
     files = files or Files.live()
     sources = Sources(files, path.rpartition("/")[0], roles_path)
-    playbook = read_playbook(path, sources)
+    extra = dict(extra_vars or {})
+    playbook = read_playbook(path, sources, extra)
     findings = sources.findings
     inventory = read_inventory(inventory_sources, files, findings, playbook_dir=sources.folder)
-    extra = dict(extra_vars or {})
     if playbook is not None:
         check(playbook, inventory, extra, sources)
     items = ordered(findings)

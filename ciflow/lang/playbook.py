@@ -10,32 +10,41 @@ from itertools import pairwise
 from typing import Any
 
 from ciflow.diagnostics import Findings, Invalid
-from ciflow.lang.canary import read_canary
+from ciflow.lang.canary import SETTLED, read_canary
 from ciflow.lang.files import Files
 from ciflow.lang.inherit import Inherited, conditions, extend, keywords, names, tags
 from ciflow.lang.kinds import boolean, duration, percent
 from ciflow.lang.place import Place
 from ciflow.lang.roles import Roles, flat
 from ciflow.lang.schema import check_part
-from ciflow.lang.scope import Level, Vars
+from ciflow.lang.scope import Layer, Level, Scope, Vars
 from ciflow.lang.sources import Sources, join
 from ciflow.lang.tasks import TaskReader, short
-from ciflow.model import Approval, Artifact, Node, Play, Playbook, Retry, Task, Template
+from ciflow.lang.template import render
+from ciflow.model import EMPTY, Approval, Artifact, Node, Play, Playbook, Retry, Task
 
+_SETTLED = ("gather_facts", "always", "any_errors_fatal", "force_handlers", "deadline", "max_fail_percentage", "order",
+            "retry", "concurrency", "strategy", "needs", "matrix")  # fmt: skip
 _STRATEGIES = {"debug": "linear"}
 
 
-def load_playbook(path: str, files: Files, *, roles_path: tuple[str, ...] = ()) -> Playbook:
+def load_playbook(
+    path: str, files: Files, *, roles_path: tuple[str, ...] = (), extra: Mapping[str, Any] = EMPTY
+) -> Playbook:
     """The playbook of a file. Raises Invalid with every fault of its files."""
     sources = Sources(files, path.rpartition("/")[0], roles_path)
-    playbook = read_playbook(path, sources)
+    playbook = read_playbook(path, sources, extra)
     if sources.findings.errors or playbook is None:
         raise Invalid(sources.findings.items, files.sources())
     return playbook
 
 
-def read_playbook(path: str, sources: Sources) -> Playbook | None:
-    """The playbook as far as it can be read; faults are in `sources.findings`."""
+def read_playbook(path: str, sources: Sources, extra: Mapping[str, Any] = EMPTY) -> Playbook | None:
+    """The playbook as far as it can be read; faults are in `sources.findings`.
+
+    Settings that must be known before the run (strategy, matrix, deadlines, ..) may hold templates of `extra` and of
+    the playbook's and play's own variables.
+    """
     try:
         document = sources.document(path)
     except Invalid as fault:
@@ -43,15 +52,16 @@ def read_playbook(path: str, sources: Sources) -> Playbook | None:
         return None
     if document is None:
         return None
-    reader = PlaybookReader(sources)
+    reader = PlaybookReader(sources, extra)
     plays_place, whole = reader.parts(document)
+    variables = sources.variables(whole.fields.get("vars") if whole else None, "playbook", Level.PLAY_VARS)
+    reader.shared = variables
     with sources.inside(path, "", None):
         plays = reader.plays(plays_place)
     reader.check_needs(plays)
     if not plays and not sources.findings.errors:
         sources.findings.error("CF0113", "this playbook has no plays", document.span)
     name = whole.value.get("name") if whole else None
-    variables = sources.variables(whole.fields.get("vars") if whole else None, "playbook", Level.PLAY_VARS)
     label = path.rpartition("/")[2]
     return Playbook(str(getattr(name, "source", name) or label), path, tuple(plays), variables, document.span)
 
@@ -59,8 +69,10 @@ def read_playbook(path: str, sources: Sources) -> Playbook | None:
 class PlaybookReader:
     """Reads plays. Ids are unique over all the playbooks that it reads."""
 
-    def __init__(self, sources: Sources) -> None:
+    def __init__(self, sources: Sources, extra: Mapping[str, Any] = EMPTY) -> None:
         self.sources = sources
+        self.extra = extra
+        self.shared: Mapping[str, Any] = EMPTY
         self.findings: Findings = sources.findings
         self._ids: dict[str, Play] = {}
         self._needs: dict[str, Place] = {}  # where each play says what it needs, by id
@@ -173,6 +185,8 @@ class PlaybookReader:
     def _play(self, place: Place) -> Play:
         fields, value = place.fields, place.value
         before = len(self.findings.errors)
+        variables = self.sources.variables(fields.get("vars"), f"play {value.get('name', '')}".strip(), Level.PLAY_VARS)
+        self._settle(place, variables)
         check_part("play", place, self.findings)
         broken = len(self.findings.errors) > before
         if value.get("hosts") is None:
@@ -194,7 +208,7 @@ class PlaybookReader:
         connection = keywords(place)
         made = replace(
             basic,
-            vars=self.sources.variables(fields.get("vars"), f"play {name}", Level.PLAY_VARS),
+            vars=variables,
             vars_files=names(fields.get("vars_files")),
             role_defaults=(*((connection,) if connection else ()), *roles.defaults),
             role_vars=roles.vars,
@@ -205,9 +219,26 @@ class PlaybookReader:
             artifacts=tuple(Artifact(one.get("name"), one.get("path")) for one in value.get("artifacts") or ()),
             serial=names(fields.get("serial")),
             tags=tags(fields.get("tags")),
+            facts={key: value[key] for key in ("gather_subset", "gather_timeout") if value.get(key) is not None},
             canary=canary,
         )
         return replace(made, **_settings(value))
+
+    def _settle(self, place: Place, variables: Vars) -> None:
+        """Settings that the plan is made of can't wait for the run: their templates are rendered now."""
+        layers = (Layer(Level.EXTRA_VARS, self.extra), Layer(Level.PLAY_VARS, variables),
+                  Layer(Level.PLAY_VARS, self.shared))  # fmt: skip
+        self.sources.scope = Scope(layers, render)
+        self._settle_each(place, _SETTLED)
+        canary = place.fields.get("canary")
+        if canary is not None:
+            self._settle_each(canary, SETTLED)
+
+    def _settle_each(self, place: Place, keywords: tuple[str, ...]) -> None:
+        for keyword in keywords:
+            if keyword in place.fields:
+                self.sources.settle(place.fields[keyword])
+                place.value[keyword] = place.fields[keyword].value
 
     def _sections(self, place: Place, above: Inherited, reader: TaskReader, roles: Roles) -> tuple[Node, ...]:
         """pre_tasks, roles, tasks, post_tasks, with the handlers flushed between, as Ansible does."""
@@ -261,7 +292,7 @@ def _settings(value: Mapping[str, Any]) -> dict[str, Any]:
         "strategy": lambda one: _STRATEGIES.get(short(str(one)), short(str(one))),
     }  # fmt: skip
     given = {key: value[key] for key in read if value.get(key) is not None}
-    return {key: read[key](one) for key, one in given.items() if not isinstance(one, Template)}
+    return {key: read[key](one) for key, one in given.items()}
 
 
 def _retry(value: Mapping[str, Any]) -> Retry:

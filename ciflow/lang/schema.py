@@ -66,6 +66,7 @@ class Schema:
     example: str = ""
     validators: Mapping[bool, Any] = field(default_factory=dict)  # by `literal`
     required: tuple[str, ...] = ()
+    unbuilt: frozenset[str] = frozenset()  # known, and refused instead of silently not done
     flat: bool = False  # nothing below the top level is required
 
     @property
@@ -97,6 +98,8 @@ class Schema:
             for name in self.required:
                 if name not in document:
                     yield _Fault((), "CF0103", f"{self.what} needs `{name}`")
+        for name in self.unbuilt & document.keys():
+            yield _Fault((name,), "CF0123", f"`{name}` is not built yet", "ciflow would not do it", key=True)
         for group in self.one_of:
             if not any(name in document for name in group):
                 yield _Fault((), "CF0110", f"{self.what} needs {_either(group)}")
@@ -227,6 +230,7 @@ def _compiled(what: str, whole: Mapping[str, Any]) -> Schema:
         example=str(whole.get("example", "")),
         validators=validators,
         required=tuple(name for name, below in fields.items() if below.get("required") is True),
+        unbuilt=frozenset(name for name, below in fields.items() if (below.get("meta") or {}).get("unbuilt")),
         flat=not any(_requires_below(below) for below in fields.values()),
     )
 

@@ -7,11 +7,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from ciflow.diagnostics import Diagnostic, Findings, Span
+from ciflow.diagnostics import Diagnostic, Findings, Invalid, Span
 from ciflow.lang.files import Files
 from ciflow.lang.place import Place
-from ciflow.lang.scope import Level, Vars
+from ciflow.lang.scope import Level, Need, NeedFacts, Scope, Vars
 from ciflow.lang.yamltext import BOOLEANS_1_1, parse
+from ciflow.model import Template
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +37,7 @@ class Sources:
     dynamic: bool = False  # read while the run is under way: what is unknown now stays unknown
     role_calls: list[RoleCall] = field(default_factory=list)
     lost: list[Place] = field(default_factory=list)  # tasks so faulty that they are not in the model
+    scope: Scope | None = None  # of what is known before the run: extra variables, those of playbook and play
     _parsed: dict[str, Place | None] = field(default_factory=dict)
     _open: list[str] = field(default_factory=list)
 
@@ -65,6 +67,24 @@ class Sources:
     def first(self, candidates: list[str]) -> str | None:
         """The first candidate that is a file."""
         return next((path for path in candidates if self.files.exists(path)), None)
+
+    def settle(self, place: Place) -> None:
+        """Render what must be known before the run, in place: templates below `place` become values."""
+        from ciflow.lang.template import render
+
+        for fields in (place.fields.items(), enumerate(place.items)):
+            for key, below in fields:
+                self.settle(below)
+                place.value[key] = below.value
+        if isinstance(place.value, Template) and self.scope is not None:
+            try:
+                place.value = render(place.value, self.scope)
+            except Invalid as fault:
+                self.findings.items.extend(fault.diagnostics)
+            except (Need, NeedFacts):
+                self.findings.error(
+                    "CF0101", "this must be known before the run; lookups and facts are not", place.span
+                )
 
     def variables(self, place: Place | None, label: str, level: Level | None = None) -> Vars:
         """A mapping of variables, with hints for values that YAML 1.1 and 1.2 read otherwise."""

@@ -243,6 +243,9 @@ class TaskReader:
         control = place.value.get("loop_control") or {}
         if not isinstance(control, dict):
             control = {}
+        for name in ("loop_var", "index_var"):
+            if isinstance(control.get(name), Template):
+                self.findings.error("CF0101", f"`{name}` must be known before the run", control[name].span)
         return Loop(
             items=place.value[kinds[0]],
             kind=short(kinds[0].removeprefix("with_")),

@@ -107,6 +107,33 @@ def test_keywords_become_numbers_and_names(tmp_path: Path) -> None:
     assert (task.retries, task.delay, task.timeout, task.background, task.poll) == (5, 60.0, 30.0, 3600.0, 0)
 
 
+def test_settings_that_a_plan_is_made_of_may_hold_templates_of_what_is_known_by_then(tmp_path: Path) -> None:
+    text = """\
+name: Release
+vars: {limit: 1h}
+plays:
+  - hosts: localhost
+    vars: {bins: [a, b]}
+    strategy: "{{ how | default('linear') }}"
+    deadline: "{{ limit }}"
+    matrix: {bin: "{{ bins }}"}
+    retry: {attempts: "{{ tries }}"}
+"""
+    found = load_playbook(written(tmp_path, {"playbook.yml": text}), Files.live(), extra={"how": "free", "tries": 4})
+    first = found.plays[0]
+    assert (first.strategy, first.deadline, first.matrix, first.retry.attempts) == (
+        "free",
+        3600.0,
+        {"bin": ["a", "b"]},
+        4,
+    )
+    with pytest.raises(Invalid, match="`tries` is not defined"):
+        load_playbook(str(tmp_path / "playbook.yml"), Files.live())
+    later = text.replace("{{ limit }}", "{{ ansible_uptime }}").replace("{{ tries }}", "3")
+    with pytest.raises(Invalid, match="is not defined"):
+        load_playbook(written(tmp_path, {"playbook.yml": later}), Files.live())
+
+
 def test_a_mapping_above_the_plays_gives_name_and_variables(tmp_path: Path) -> None:
     text = "name: Release\nvars: {v: 1}\nplays:\n  - {hosts: localhost}\n"
     found = load_playbook(written(tmp_path, {"playbook.yml": text}), Files.live())
@@ -201,6 +228,34 @@ def test_module_defaults_fill_in_what_a_task_leaves_out(tmp_path: Path) -> None:
 def test_aliases_of_arguments_arrive_under_their_own_name(tmp_path: Path) -> None:
     (task,) = tasks(tmp_path, "- hosts: localhost\n  tasks: [{file: {name: /x, state: touch}}]\n")
     assert task.args == {"path": "/x", "state": "touch"}
+
+
+def test_loops_and_facts_are_read_with_their_settings(tmp_path: Path) -> None:
+    found = play(
+        tmp_path,
+        """\
+- hosts: localhost
+  gather_subset: [min]
+  gather_timeout: 5
+  tasks:
+    - debug: {msg: x}
+      loop: [1]
+      loop_control:
+        {loop_var: n, index_var: i, pause: 500ms, extended: true, extended_allitems: false, break_when: n > 1}
+""",
+    )
+    assert found.facts == {"gather_subset": ["min"], "gather_timeout": 5}
+    loop = flat(found.tasks)[0].loop
+    assert loop is not None
+    assert (loop.items, loop.var, loop.index_var, loop.pause, loop.extended, loop.extended_allitems) == (
+        [1], "n", "i", 0.5, True, False)  # fmt: skip
+    assert sources(loop.break_when) == ["n > 1"]
+
+
+@pytest.mark.parametrize("keyword", ["debugger: always", "vars_prompt: []", "affected: true", "fact_path: /x"])
+def test_a_keyword_that_is_not_built_is_refused_rather_than_forgotten(keyword: str, tmp_path: Path) -> None:
+    with pytest.raises(Invalid, match=f"`{keyword.split(':')[0]}` is not built yet"):
+        play(tmp_path, f"- hosts: localhost\n  {keyword}\n")
 
 
 def test_spans_tell_where_each_keyword_and_argument_stands(tmp_path: Path) -> None:
