@@ -6,7 +6,7 @@ STAMP := .venv/installed
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo demo-bad test check golden bench module parts lock clean
+.PHONY: help install demo demo-bad demo-stop test check golden bench module parts lock clean
 
 help: ## List these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -24,12 +24,15 @@ $(STAMP): requirements/dev.txt pyproject.toml
 	@touch $@
 
 demo: install ## Run the demo: commit to all of production traffic
-	$(BIN)/ciflow apply playbooks/release.yml
+	$(BIN)/ciflow apply playbooks/release.yml --replace-warm
 
 demo-bad: install ## Run it with a bad version; succeeds when ciflow turns it back (exit 7)
-	@code=0; $(BIN)/ciflow apply playbooks/release.yml -e fault=errors || code=$$?; \
+	@code=0; $(BIN)/ciflow apply playbooks/release.yml --replace-warm -e fault=errors || code=$$?; \
 	if [ $$code = 7 ]; then echo "The bad version was found and turned back (exit 7), as it should."; \
 	else echo "The bad version should have been turned back with exit 7; ciflow ended with $$code."; exit 1; fi
+
+demo-stop: install ## End what the demo left running: the router and both slots
+	$(BIN)/ciflow apply playbooks/stop.yml
 
 test: install ## Run every test; those that lack a real part are skipped by name (make parts)
 	$(BIN)/pytest

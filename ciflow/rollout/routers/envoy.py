@@ -86,7 +86,7 @@ class EnvoyRouter:
         binary = yield from self._binary()
         directory = Mkdir(path=self.settings.dir, mode="0700")
         done((yield self._change(directory)), f"making {self.settings.dir}", self.host)
-        running = yield self._probe(Detached(key=self._key("envoy"), verb="ask"))
+        running = yield self._probe(Detached(key=self._process, verb="ask"))
         alive = running.status == "done" and running.data.get("state") == "running"
         yield from self._write_bootstrap(alive)
         safe = yield from self._file("safe.json")
@@ -133,7 +133,7 @@ class EnvoyRouter:
             f"--concurrency {self.settings.concurrency} --log-level warning"
         )
         return Detached(
-            key=self._key("envoy"),
+            key=self._process,
             operations=(Exec(shell=start, cwd=self.settings.dir),),
             restart=True,
             log=self.settings.file("envoy.log"),
@@ -241,6 +241,11 @@ class EnvoyRouter:
         return Copy(path=self.settings.file("safe.json"), dest=self.settings.file("dial.json"), mode="0600")
 
     # --- how it is asked --------------------------------------------------------------------------------
+
+    @property
+    def _process(self) -> str:
+        """As the module `process` names it, so that a playbook can look at it and stop it."""
+        return f"process/envoy-{self.service}"
 
     def _key(self, what: str) -> str:
         return f"{what}-{self.service}"
