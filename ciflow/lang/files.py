@@ -29,6 +29,12 @@ class Files:
     def frozen(cls, snapshot: Mapping[str, bytes]) -> Files:
         return cls(snapshot)
 
+    def thawed(self) -> Files:
+        """The same files, and for what they don't hold the disk: includes that a resumed run gets to only now."""
+        thawed = Files()
+        thawed._read = dict(self._read)
+        return thawed
+
     @property
     def is_frozen(self) -> bool:
         return self._frozen is not None
@@ -55,13 +61,17 @@ class Files:
     def is_dir(self, path: str) -> bool:
         if self._frozen is not None:
             return any(name.startswith(path.rstrip("/") + "/") for name in self._read)
-        return Path(path).is_dir()
+        found = Path(path).is_dir()
+        if found:
+            self._read.setdefault(path.rstrip("/") + "/", b"")  # a folder that was seen stays seen in the snapshot
+        return found
 
     def list(self, folder: str) -> tuple[str, ...]:
         """Names directly inside `folder`, sorted; nothing where there is no such folder."""
         if self._frozen is not None:
             prefix = folder.rstrip("/") + "/"
-            return tuple(sorted({n[len(prefix) :].split("/")[0] for n in self._read if n.startswith(prefix)}))
+            below = {name[len(prefix) :].split("/")[0] for name in self._read if name.startswith(prefix)}
+            return tuple(sorted(below - {""}))
         return tuple(sorted(one.name for one in Path(folder).iterdir())) if Path(folder).is_dir() else ()
 
     def is_executable(self, path: str) -> bool:
@@ -89,7 +99,8 @@ class Files:
 
     def sources(self) -> dict[str, str]:
         """Texts of the files read, for the snippets of diagnostics."""
-        return {path: content.decode("utf-8", "replace") for path, content in self._read.items()}
+        files = ((path, content) for path, content in self._read.items() if not path.endswith("/"))
+        return {path: content.decode("utf-8", "replace") for path, content in files}
 
 
 def _unreadable(path: str, why: str) -> Invalid:

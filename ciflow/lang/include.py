@@ -37,16 +37,14 @@ def load_role(files: Files, task: Task, args: Mapping[str, Any], extra: Mapping[
     """The tasks of `include_role`, its defaults and vars in them."""
     reader, own = _reader(files, task, extra)
     span = task.spans.get("name") or task.span
-    nodes = reader.roles.tasks(
-        str(args.get("name", "")), own, (), span, tasks_from=str(args.get("tasks_from") or "main")
-    )
+    nodes = reader.roles.tasks(str(args.get("name", "")), own, (), span, args)
     return _sound(reader.sources, nodes)
 
 
 def role_of(files: Files, task: Task, args: Mapping[str, Any]) -> tuple[Role | None, tuple[Task, ...]]:
     """The role of `include_role` and its handlers, which the play has from then on."""
     reader, own = _reader(files, task, EMPTY)
-    reader.roles.tasks(str(args.get("name", "")), own, (), task.span)
+    reader.roles.tasks(str(args.get("name", "")), own, (), task.span, args)
     return reader.roles.used.get(str(args.get("name", ""))), tuple(reader.roles.handlers)
 
 

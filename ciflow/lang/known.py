@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from ciflow.diagnostics import Span
 from ciflow.lang.inventory import Inventory
 from ciflow.lang.roles import flat
 from ciflow.lang.schema import module_schema
@@ -73,7 +74,7 @@ def _of_play(play: Play, known: Known, sources: Sources) -> None:
     for values in (*play.role_defaults, *play.role_vars):
         known.add(values, "role")
     for file in play.vars_files:
-        _vars_file(file, known, sources)
+        _vars_file(file, known, sources, play.span)
     if play.canary is not None:
         for values in play.canary.slots.values():
             known.add(values, "slot") if isinstance(values, Mapping) else None
@@ -82,14 +83,14 @@ def _of_play(play: Play, known: Known, sources: Sources) -> None:
         known.learn(*_told(task, known))
 
 
-def _vars_file(file: Any, known: Known, sources: Sources) -> None:
+def _vars_file(file: Any, known: Known, sources: Sources, span: Span) -> None:
     if not isinstance(file, str):
         known.open = True
         return
     path = sources.first([join(sources.folder or ".", file), join(sources.folder, f"vars/{file}")])
     document = sources.document(path) if path else None
     if path is None:
-        sources.findings.error("CF0402", f"the file {file} of `vars_files` is not found", None)
+        sources.findings.error("CF0402", f"the file {file} of `vars_files` is not found", span)
     elif document is not None:
         known.add(sources.variables(document, path), path)
 

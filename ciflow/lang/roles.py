@@ -35,6 +35,7 @@ class Role:
     allow_duplicates: bool
     specs: Mapping[str, Any]
     meta: Place | None = None
+    handlers_from: str = "main"
 
 
 @dataclass(slots=True)
@@ -45,6 +46,7 @@ class Roles:
     reader: TaskReader
     handlers: list[Task] = field(default_factory=list)
     used: dict[str, Role] = field(default_factory=dict)
+    _known: dict[str, Role] = field(default_factory=dict)
     _ran: dict[str, list[Inherited]] = field(default_factory=dict)
 
     @property
@@ -101,11 +103,33 @@ class Roles:
         return name, own
 
     def tasks(
-        self, name: str, own: Inherited, path: tuple[str, ...], span: Span | None, *, tasks_from: str = "main"
+        self, name: str, own: Inherited, path: tuple[str, ...], span: Span | None, given: Mapping[str, Any] = EMPTY
     ) -> tuple[Node, ...]:
-        """The tasks of a role that a task imports or includes; dependencies first."""
+        """The tasks of a role that a task imports or includes; dependencies first.
+
+        `given` are that task's arguments: `tasks_from`, `vars_from`, `defaults_from`, `handlers_from`.
+        """
         role = self.find(name, span)
-        return () if role is None else self._tasks(role, own, path, span, tasks_from)
+        if role is None:
+            return ()
+        role = replace(
+            role,
+            vars=self._other(role, "vars", Level.ROLE_VARS, given, span) or role.vars,
+            defaults=self._other(role, "defaults", Level.ROLE_DEFAULTS, given, span) or role.defaults,
+            handlers_from=str(given.get("handlers_from") or "main"),
+        )
+        return self._tasks(role, own, path, span, str(given.get("tasks_from") or "main"))
+
+    def _other(self, role: Role, part: str, level: Level, given: Mapping[str, Any], span: Span | None) -> Vars | None:
+        """The variables of another file than main, where a task names one."""
+        entry = given.get(f"{part}_from")
+        if not entry:
+            return None
+        file = self._main(role.path, part, str(entry))
+        if file is None:
+            self.sources.findings.error("CF0402", f"the role {role.name} has no {part}/{entry}.yml", span)
+            return None
+        return self.sources.variables(self.sources.document(file), f"role {role.name}, {part}", level)
 
     def _tasks(
         self, role: Role, own: Inherited, path: tuple[str, ...], span: Span | None, entry: str
@@ -153,7 +177,7 @@ class Roles:
         if role.name in self.used:
             return
         self.used[role.name] = role
-        file = self._main(role.path, "handlers", "main")
+        file = self._main(role.path, "handlers", role.handlers_from)
         document = self.sources.document(file) if file else None
         plain = replace(inside, when=(), notify=())
         nodes = self.reader.nodes(document, plain, (*path, "handlers"), "handlers") if document is not None else ()
@@ -165,8 +189,8 @@ class Roles:
 
     def find(self, name: str, span: Span | None) -> Role | None:
         """The role's folder, looked for beside the playbook, in the configured path, among the shipped."""
-        if name in self.used:
-            return self.used[name]
+        if name in self._known:
+            return self._known[name]
         folders = self.folders()
         path = next((join(base, name) for base in folders if self._is_role(join(base, name))), None)
         if path is None:
@@ -176,7 +200,8 @@ class Roles:
                 help="looked in " + ", ".join(folders),
             )  # fmt: skip
             return None
-        return self._read(name, path)
+        self._known[name] = self._read(name, path)
+        return self._known[name]
 
     def folders(self) -> list[str]:
         folder = self.sources.folder

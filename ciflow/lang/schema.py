@@ -257,7 +257,15 @@ def _groups(value: Any) -> tuple[tuple[str, ...], ...]:
 @functools.cache
 def part_schema(name: str) -> Schema:
     """The schema of a play part: play, task, block, canary, .."""
-    return _compiled("a " + name.replace("_", " "), _read(shipped("schemas") / f"{name}.yml"))
+    return _compiled(_said(name), _read(shipped("schemas") / f"{name}.yml"))
+
+
+def _said(part: str) -> str:
+    """A part in words: what a diagnostic says it is found in."""
+    words = {"inventory": "a group of the inventory", "role_meta": "the meta of a role", "canary_step": "a step"}
+    if part.startswith("gate_"):
+        return f"the gate `{part.removeprefix('gate_')}`"
+    return words.get(part, f"a {part}")
 
 
 @functools.cache

@@ -312,9 +312,7 @@ class TaskReader:
             return ()
         own = extend(above, place, self.sources, level=Level.TASK_VARS)
         try:
-            return self.roles.tasks(
-                name, own, path, where("name", False), tasks_from=str(args.get("tasks_from") or "main")
-            )
+            return self.roles.tasks(name, own, path, where("name", False), args)
         except Invalid as fault:
             self.findings.items.extend(fault.diagnostics)
             return ()

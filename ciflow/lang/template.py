@@ -315,8 +315,10 @@ def _placed(error: Exception, source: str, expression: bool, span: Span, marks: 
         return Invalid([faults.syntax(place, error.message or "", error.lineno, _known())])
     if isinstance(error, SecurityError):
         return Invalid([faults.refused(place, str(error), _line(error))])
-    if isinstance(error, jinja2.TemplateNotFound):
-        return Invalid([faults.failed(place, f"the template {error} is not found", _line(error))])
+    if isinstance(error, TypeError) and "no loader" in str(error):
+        return Invalid(
+            [faults.failed(place, "templates that include or extend others are not built yet", _line(error))]
+        )
     return Invalid([faults.failed(place, faults.in_words(error), _line(error))])
 
 

@@ -59,7 +59,7 @@ def test_a_canary_is_read_in_seconds_and_hundredths_of_a_percent(tmp_path: Path)
         ("steps: [1%, 0.05,", "steps: [101%,", '"101%" is more than 100 %'),
         ("b: {port", "c: {port", "slot `b` is missing"),
         ("errors:", "erors:", "unknown gate `erors`"),
-        ("tolerate", "tolerant", "unknown keyword `tolerant` in a gate errors"),
+        ("tolerate", "tolerant", "unknown keyword `tolerant` in the gate `errors`"),
         ("50ms", "soon", '`slower_than`: "soon" is not a duration; write `500ms`, `30s`, `2m`, `8h`'),
         ("rollback", "explode", "`on_inconclusive` can't be `explode`; it is one of pause, rollback, promote"),
         ("    service: shield\n", "", "a canary needs `service`"),

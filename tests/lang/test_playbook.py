@@ -191,6 +191,23 @@ def test_dependencies_run_first_and_once(tmp_path: Path) -> None:
     assert "app : Restart" in found.handlers[0].listen
 
 
+def test_a_role_may_be_imported_with_other_files_than_main(tmp_path: Path) -> None:
+    found = play(
+        tmp_path,
+        "- hosts: localhost\n  tasks:\n    - import_role: {name: r, tasks_from: t, vars_from: v, defaults_from: d}\n"
+        "    - import_role: {name: r, tasks_from: t}\n",
+        roles__r__tasks__t="- debug: {msg: other}\n",
+        roles__r__vars__v="a: 1\n",
+        roles__r__defaults__d="b: 2\n",
+        roles__r__defaults__main="b: 1\n",
+    )
+    task, plain = flat(found.tasks)
+    assert (dict(task.vars[0]), dict(task.defaults[0]), task.args) == ({"a": 1}, {"b": 2}, {"msg": "other"})
+    assert (dict(plain.vars[0]), dict(plain.defaults[0])) == ({}, {"b": 1})
+    with pytest.raises(Invalid, match=r"has no vars/nope\.yml"):
+        play(tmp_path, "- hosts: localhost\n  tasks: [{import_role: {name: r, tasks_from: t, vars_from: nope}}]\n")
+
+
 def test_a_dependency_is_kept_where_its_first_run_may_be_skipped(tmp_path: Path) -> None:
     found = play(
         tmp_path,
@@ -337,3 +354,22 @@ def test_a_snapshot_gives_the_same_playbook_when_the_disk_has_changed(tmp_path: 
     again = load(path, (str(tmp_path / "inv"),), files=Files.frozen(files.snapshot()))
     assert again.playbook.plays[0].tasks == first.playbook.plays[0].tasks
     assert again.inventory.hosts == first.inventory.hosts
+
+
+def test_a_folder_without_files_that_were_read_is_still_a_role_in_the_snapshot(tmp_path: Path) -> None:
+    path = written(tmp_path, {"playbook.yml": "- {hosts: localhost, roles: [r]}\n", "roles/r/tasks/other.yml": "[]\n"})
+    files = Files.live()
+    load(path, files=files)
+    assert load(path, files=Files.frozen(files.snapshot())).playbook.plays
+
+
+def test_a_resumed_run_reads_what_it_had_and_finds_what_it_had_not_read_yet(tmp_path: Path) -> None:
+    path = written(tmp_path, {"playbook.yml": "- {hosts: localhost}\n", "later.yml": "a: 1\n"})
+    files = Files.live()
+    load(path, files=files)
+    written(tmp_path, {"playbook.yml": "changed"})
+    frozen = Files.frozen(files.snapshot())
+    with pytest.raises(Invalid, match="not in the snapshot"):
+        frozen.read(str(tmp_path / "later.yml"))
+    assert frozen.thawed().read(str(tmp_path / "later.yml")) == b"a: 1\n"
+    assert frozen.thawed().read(path) == b"- {hosts: localhost}\n"

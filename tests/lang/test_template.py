@@ -223,6 +223,11 @@ def test_a_file_is_rendered_with_ansibles_whitespace() -> None:
     assert render_text("last", "a.j2", scope_of({})) == "last"
 
 
+def test_a_template_that_includes_another_is_refused_in_words() -> None:
+    with pytest.raises(Invalid, match="include or extend others are not built yet"):
+        render_text("{% include 'b.j2' %}", "a.j2", scope_of({}))
+
+
 # --- lookups -------------------------------------------------------------------------------------------
 
 
