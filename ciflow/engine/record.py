@@ -27,9 +27,13 @@ class Journal(Protocol):
 
 
 class Sink(Protocol):
-    """Who is told of events as they happen."""
+    """Who is told of events as they happen, and of those that happened before a resume. See report/sink.py."""
 
     def event(self, event: Event) -> None: ...
+
+    def past(self, event: Event) -> None: ...
+
+    def tick(self, now: float) -> None: ...
 
     def close(self) -> None: ...
 
@@ -186,7 +190,7 @@ class Recorder:
         if self._journal is not None:
             self._journal.append(events)
         for event in events:
-            if event.kind not in _PRIVATE:
+            if told(event):
                 self.tell(event)
 
     def without_journal(self) -> None:
@@ -211,6 +215,11 @@ class Recorder:
         if isinstance(value, dict) and value.keys() == {"sealed"} and self._sealer is not None:
             return json.loads(self._sealer.open(value["sealed"], key))
         return value
+
+
+def told(event: Event) -> bool:
+    """Whether an event is for people at all."""
+    return event.kind not in _PRIVATE
 
 
 # Too many and too raw for people; replies and arguments may hold what a mask would spoil for resume.

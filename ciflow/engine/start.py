@@ -19,7 +19,7 @@ from ciflow.engine.connect import LOCAL
 from ciflow.engine.context import Options, RunContext
 from ciflow.engine.git import read_git
 from ciflow.engine.people import People
-from ciflow.engine.record import Recorder, Sink
+from ciflow.engine.record import Recorder, Sink, told
 from ciflow.engine.result import PausedRun
 from ciflow.engine.run import Engine
 from ciflow.engine.wire import Connection, Wire
@@ -37,7 +37,7 @@ from ciflow.store.seal import Seal
 from ciflow.store.store import Store
 from ciflow.targets.session import Session
 
-RENEW = 4.0  # seconds between renewals of the run's locks
+RENEW = 4  # seconds between renewals of the run's locks
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +133,8 @@ def resume(run: str, store: Store, sinks: Sequence[Sink], *, who: str) -> ExitCo
         again = Event(kind="run_resumed", run=run, at=time.time(), data={"who": who, "holder": holder.to_data()})
         store.append([again], lease)
         for sink in sinks:
+            for event in filter(told, past):
+                sink.past(event)
             sink.event(again)
         return _Process(request, store, sinks, run, lease, loaded, plan, files, past[0].at, past).run()
     finally:
@@ -265,8 +267,14 @@ class _Process:
 
     async def _renew(self, work: asyncio.Task[ExitCode]) -> None:
         """Show that this process lives; stop it when somebody has taken its run."""
+        beats = 0
         while True:
-            await asyncio.sleep(RENEW)
+            await asyncio.sleep(1.0)
+            beats += 1
+            for sink in self.sinks:
+                sink.tick(time.time())
+            if beats % RENEW:
+                continue
             try:
                 for lease in self.leases:
                     self.store.locks.renew(lease)

@@ -58,6 +58,13 @@ class Console:
             found = self._lines(event)
         self._write(found, event.at)
 
+    def past(self, event: Event) -> None:
+        """Counted in the summary, and not said again."""
+        if event.kind != "run_ended":
+            with self._lock:
+                self._lines(event)
+                self._open, self._said_at = "", 0.0
+
     def tick(self, now: float) -> None:
         """Call it now and then when no event comes, with the Unix time: a pipe hears that things still run."""
         with self._lock:

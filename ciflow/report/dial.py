@@ -49,7 +49,7 @@ class Stand:
         return max(self.gates.values(), key=_nearness, default={})
 
     def line(self, now: float, columns: int) -> Line:
-        """`   1 %   good      1,204 requests   errors 0 of 12 | 4 of 1,192   latency like stable    2m 00s`."""
+        """`   1 %   good      1,204 requests   errors 0 of 12 | 4 of 1,192   latency good    2m 00s`."""
         took = right(humane.duration((self.ended or now) - self.began), 9)
         room = max(columns - 8 - 2 - 12 - 9, 10)
         return line(
@@ -61,20 +61,16 @@ class Stand:
         )
 
     def evidence(self) -> list[str]:
-        """Each gate's verdict with what it rests on: `errors  good  evidence 0.8 of 100  errors like stable`."""
-        return [
-            "  ".join(
-                filter(None, (name, str(gate.get("verdict", "")), _evidence(gate), str(gate.get("sentence") or "")))
-            )
-            for name, gate in self.gates.items()
-        ]
+        """How near each gate came to turning the dial back, and in full what decided against the candidate."""
+        near = ", ".join(filter(None, (_evidence(name, gate) for name, gate in self.gates.items())))
+        decided = [str(gate.get("sentence") or "") for gate in self.gates.values() if gate.get("verdict") == "bad"]
+        return [*([f"evidence against it: {near}"] if near else []), *filter(None, decided)]
 
     def _words(self) -> str:
         if self.verdict == "holding":
-            return "   ".join(filter(None, (self._requests(), _evidence(self.gate))))
-        if self.verdict == "turned back":
-            return str(self.gate.get("sentence") or "") or self._errors()
-        others = [str(g["sentence"]) for g in self.gates.values() if g.get("sentence") and g.get("name") != "errors"]
+            near = self.gate
+            return "   ".join(filter(None, (self._requests(), _evidence("evidence", near))))
+        others = [f"{name} {gate.get('verdict', '')}" for name, gate in self.gates.items() if name != "errors"]
         return "   ".join(filter(None, (self._requests(), self._errors(), *others)))
 
     def _requests(self) -> str:
@@ -90,11 +86,11 @@ class Stand:
         return f"errors {self.candidate} | {self.stable}"
 
 
-def _evidence(gate: Mapping[str, Any]) -> str:
+def _evidence(name: str, gate: Mapping[str, Any]) -> str:
     threshold = float(gate.get("threshold") or 0.0)
     if not threshold:
         return ""
-    return f"evidence {humane.evidence(float(gate.get('evidence') or 0.0))} of {humane.evidence(threshold)}"
+    return f"{name} {humane.evidence(float(gate.get('evidence') or 0.0))} of {humane.evidence(threshold)}"
 
 
 def _nearness(gate: Mapping[str, Any]) -> tuple[bool, float]:
@@ -110,6 +106,7 @@ class Dial:
     version: str
     slot: str
     hosts: tuple[str, ...] = ()
+    before: str = ""  # the version that was live when the rollout began
     state: str = "deploying"
     reason: str = ""
     stands: list[Stand] = field(default_factory=list)
@@ -118,7 +115,8 @@ class Dial:
     def of(cls, event: Event) -> Dial:
         """From its `canary_started`."""
         data = event.data
-        return cls(str(data["service"]), str(data["version"]), str(data["slot"]), tuple(data.get("hosts", ())))
+        service, version, slot = (str(data[name]) for name in ("service", "version", "slot"))
+        return cls(service, version, slot, tuple(data.get("hosts", ())), str(data.get("from") or ""))
 
     @property
     def now(self) -> Stand | None:
@@ -157,6 +155,13 @@ class Dial:
             stand.close("good" if self.state == "good" else "turned back", event.at)
             return stand
         return None
+
+    @property
+    def came_to(self) -> str:
+        """What it came to in a few words; "" while nobody can say."""
+        if self.state == "rolled_back":
+            return f"{self.before} has all traffic" if self.before else "turned back"
+        return "all traffic, observed good" if self.state == "good" else ""
 
     @property
     def title(self) -> str:

@@ -25,6 +25,12 @@ class JsonLines:
     def event(self, event: Event) -> None:
         self._out.text(json_line(event) + "\n")
 
+    def past(self, event: Event) -> None:
+        """Printed by the process that it happened in."""
+
+    def tick(self, now: float) -> None:
+        """Time alone is no event."""
+
     def close(self) -> None:
         self._out.flush()
 

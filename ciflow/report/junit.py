@@ -60,6 +60,13 @@ class JUnit:
         elif event.kind == "play_ended":
             self._board.plays.pop(event.play, None)
 
+    def past(self, event: Event) -> None:
+        """A report is of the whole run."""
+        self.event(event)
+
+    def tick(self, now: float) -> None:
+        """Time alone is no event."""
+
     def _case(self, event: Event) -> None:
         suite = self._suites.setdefault(event.play, Suite(event.play, event.at))
         task, data = self._board.task(event), event.data

@@ -14,7 +14,7 @@ from ciflow.report.text import Line, Piece, fit, left, line, right, safe, width
 
 STYLES = {
     "ok": "ok", "cached": "ok", "rescued": "changed", "changed": "changed", "ignored": "changed",
-    "failed": "failed", "unreachable": "failed", "unknown": "failed", "skipped": "dim",
+    "failed": "failed", "rolled back": "failed", "paused": "changed", "unreachable": "failed", "unknown": "failed", "skipped": "dim",
 }  # fmt: skip
 STATUS = 12
 TOOK = 9
@@ -55,8 +55,8 @@ def turned(event: Event, columns: int) -> list[Line]:
 
 
 def play_end(play: PlayLine, columns: int) -> Line:
-    detail = play.did or play.reason
-    return row(play.name, play.result, detail, humane.duration(play.duration), columns, style="bold")
+    detail = play.did or (play.dial.came_to if play.dial else "") or play.reason
+    return row(play.name, play.result.replace("_", " "), detail, humane.duration(play.duration), columns, style="bold")
 
 
 def matters(task: TaskLine) -> bool:
@@ -109,8 +109,15 @@ def failure(event: Event, task: TaskLine, columns: int, run: str) -> list[Line]:
         found += [line("    ", part) for part in wrapped(msg, columns - 4)]
     found += [line(Piece("    | ", "dim"), fit(text, columns - 6)) for text in tail]
     found += labelled("likely", str(data.get("explanation") or ""), columns)
+    found += labelled("help", _help(event), columns)
     following = str(data.get("next") or "") or (f"ciflow logs {run} --host {event.host}" if run else "")
     return found + labelled("next", following, columns)
+
+
+def _help(event: Event) -> str:
+    """What whoever refused says to do, such as the command that accepts a host key."""
+    outcome = event.data.get("outcome")
+    return str(outcome.get("help") or "") if isinstance(outcome, Mapping) else ""
 
 
 def last_lines(event: Event, task: TaskLine) -> list[str]:

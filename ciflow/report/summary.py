@@ -106,7 +106,7 @@ class Summary:
     def _sentence(self, columns: int) -> list[Line]:
         style = "ok" if self.exit in GOOD_EXITS else "changed" if self.exit in (7, 8) else "failed"
         took = humane.duration(self.ended - self.began) if self.ended else ""
-        said = self.result or ("Done." if self.exit == 0 else f"Ended with exit code {self.exit}.")
+        said = self.result if " " in self.result else outcome(self)
         parts = wrapped(f"{said}  {self.run}{', ' + took if took else ''}", columns)
         return [line(Piece(part, style)) for part in parts]
 
@@ -123,20 +123,24 @@ class Summary:
         return [*found, line(f"  and {humane.counted(more, 'task')} more")] if more > 0 else found
 
     def _plays(self, columns: int) -> list[Line]:
-        ends = list(self.plays.values())
-        found = [
-            row(p.name, p.result, p.words, humane.duration(p.duration), columns, indent=2) for p in ends[:MOST_PLAYS]
-        ]
+        ends = list(self.plays.items())
+        found = [self._play(id, end, columns) for id, end in ends[:MOST_PLAYS]]
         more = len(ends) - MOST_PLAYS
         return [*found, line(f"  and {humane.counted(more, 'play')} more")] if more > 0 else found
 
+    def _play(self, id: str, end: PlayEnd, columns: int) -> Line:
+        words = (self.dials[id].came_to if id in self.dials else "") or end.words
+        return row(end.name, end.result.replace("_", " "), words, humane.duration(end.duration), columns, indent=2)
+
     def _history(self, dial: Dial, columns: int) -> list[Line]:
         state = dial.state.replace("_", " ")
-        reason = f": {dial.reason}" if dial.reason and dial.state in ("rolled_back", "failed", "rolling_back") else ""
-        found = [line("  ", fit(f"{dial.title}  {state}{reason}", columns - 2))]
+        found = [line("  ", fit(f"{dial.title}  {state}", columns - 2))]
         for stand in dial.stands:
             found.append(stand.line(self.ended or stand.ended or stand.began, columns))
-            found += [line(" " * 10, fit(words, columns - 10)) for words in stand.evidence()]
+            found += [line(" " * 10, part) for words in stand.evidence() for part in wrapped(words, columns - 10)]
+        said = {words for stand in dial.stands for words in stand.evidence()}
+        if dial.reason not in said and dial.state in ("rolled_back", "failed", "rolling_back"):
+            found += labelled(state, dial.reason, columns)
         return found
 
     def _things(self, columns: int) -> list[Line]:
@@ -178,8 +182,36 @@ def _run_ended(summary: Summary, event: Event) -> None:
     if isinstance(details, Mapping):
         summary.following = str(details.get("next") or "")
         summary.report = str(details.get("report") or "")
-    if not summary.following and not summary.check and summary.exit not in (*GOOD_EXITS, 7):
-        summary.following = f"ciflow resume {event.run}"
+    if not summary.following and not summary.check:
+        summary.following = _next(summary, event.run)
+
+
+def _next(summary: Summary, run: str) -> str:
+    """The command that most people type now."""
+    if summary.exit in GOOD_EXITS:
+        back = [dial.service for dial in summary.dials.values() if dial.state == "good" and dial.before]
+        return f"ciflow rollback {back[-1]}" if back else ""
+    return f"ciflow resume {run}" if summary.exit != 7 else ""
+
+
+def outcome(summary: Summary) -> str:
+    """What came of the run, in one sentence."""
+    dial = next(reversed(summary.dials.values()), None)
+    release = f"{dial.service} {dial.version}" if dial else ""
+    failed = [f"{summary.names.get(task, task[1])} on {names(list(on))}" for task, on in summary.failed.items()]
+    if summary.check:
+        return "Checked; nothing was changed."
+    if summary.exit in GOOD_EXITS:
+        good = dial is not None and dial.state == "good"
+        return f"{release} has all traffic and was observed good." if good else "Done."
+    if summary.exit == 7 and dial is not None:
+        return f"{release} was turned back; {dial.before or 'the version before it'} has all traffic."
+    if summary.exit == 8:
+        return f"Paused: {release} waits for somebody." if dial else "Paused: it waits for somebody."
+    if failed:
+        return f"Failed: {failed[0]}."
+    words = {130: "Interrupted.", 143: "Terminated.", 6: "Locked by somebody else."}
+    return words.get(summary.exit or 0, f"Ended with exit code {summary.exit}.")
 
 
 def _run_resumed(summary: Summary, _: Event) -> None:
