@@ -14,7 +14,8 @@ from ciflow.report.text import Line, Piece, fit, left, line, right, safe, width
 
 STYLES = {
     "ok": "ok", "cached": "ok", "rescued": "changed", "changed": "changed", "ignored": "changed",
-    "failed": "failed", "rolled back": "failed", "paused": "changed", "unreachable": "failed", "unknown": "failed", "skipped": "dim",
+    "failed": "failed", "unreachable": "failed", "unknown": "failed", "rolled back": "failed", "paused": "changed",
+    "skipped": "dim",
 }  # fmt: skip
 STATUS = 12
 TOOK = 9
