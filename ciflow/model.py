@@ -49,6 +49,8 @@ class Loop:
     label: Value = None
     pause: float = 0.0
     extended: bool = False
+    extended_allitems: bool = True
+    break_when: tuple[Value, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +83,7 @@ class Task:
     changed_when: tuple[Value, ...] | None = None
     failed_when: tuple[Value, ...] | None = None
     until: tuple[Value, ...] | None = None
-    retries: Value = 3
+    retries: Value = None  # tries after the first; with `until` 3 unless given
     delay: Value = 5.0
     notify: tuple[Value, ...] = ()
     listen: tuple[str, ...] = ()
@@ -185,6 +187,8 @@ class Canary:
     bake: float = 600.0
     keep_warm: float = 1800.0
     drain: float = 10.0
+    sick_for: float = 60.0
+    early: bool = False
     by: str = ""
     verify: tuple[Node, ...] = ()
     retire: tuple[Node, ...] = ()
@@ -205,6 +209,7 @@ class Play:
     vars_files: tuple[Value, ...] = ()
     role_defaults: tuple[Mapping[str, Value], ...] = ()
     role_vars: tuple[Mapping[str, Value], ...] = ()
+    facts: Mapping[str, Value] = field(default_factory=dict)  # which ones: arguments of `setup`
     gather_facts: bool = False  # facts are read when a name asks for one; true reads them at the start
     needs: tuple[str, ...] | None = None  # None: the play before
     matrix: Mapping[str, Any] = field(default_factory=dict)  # axes, include, exclude, max_parallel

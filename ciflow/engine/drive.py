@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Generator
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from ciflow.diagnostics import CiflowError, Refused
 from ciflow.engine.keys import Key
@@ -41,7 +41,7 @@ class Driver:
     lane: str
     controller: Connection
     place_of: Callable[[str], Connection]
-    render: Callable[[Render], str]
+    render: Callable[[Render, Key], Awaitable[str]]
     hold: Callable[[Hold, Key], Awaitable[Reply]]
     run: Callable[[Run, Key], Awaitable[Reply]] | None = None
     check: bool = False
@@ -76,7 +76,7 @@ class Driver:
             place = self.controller if step.place == "controller" else self.place_of(step.place)
             return await self._perform(step.step, place, key)
         if isinstance(step, Render):
-            text = self.wire.recorder.rendered(str(key), lambda: self.render(step), secret=self.secret)
+            text = await self.render(step, key)
             return Reply(stdout=text.encode("utf-8", "surrogateescape"))
         if isinstance(step, Hold):
             return await self._held(step, key)
@@ -147,6 +147,6 @@ async def sleep_only(step: Hold, _key: Key) -> Reply:
     return Reply(duration=time.monotonic() - began, started=time.time())
 
 
-def refuse_render(step: Render) -> Any:
+async def refuse_render(step: Render, _key: Key) -> str:
     """For generators that have no variables to render with."""
     raise Refused(f"nothing here can render {step.src}")

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from ciflow.diagnostics import Refused
+from ciflow.diagnostics import Invalid, Refused, TargetError
 from ciflow.engine.include import included
-from ciflow.engine.names import reaches, told_by
+from ciflow.engine.names import looks_around, reaches, retried, told_by
 from ciflow.engine.pace import Position
-from ciflow.engine.result import HostEnded, HostFailed, PlayEnded
-from ciflow.lang.template import evaluate
+from ciflow.engine.rendering import Rendering
+from ciflow.engine.result import HostEnded, HostFailed, PlayEnded, broken
 from ciflow.model import Task, Template
 from ciflow.modules import MODULES
 
@@ -23,8 +24,12 @@ ENGINE_WORDS = frozenset({"include_tasks", "include_role", "include_vars", "meta
 # Modules whose failure the host itself sees (exit code, file error), so that its guard decides as the engine would.
 JUDGED_BY_HOST = frozenset(
     {"command", "shell", "raw", "script", "copy", "template", "file", "lineinfile", "blockinfile", "replace"}
-    | {"stat", "slurp", "tempfile", "debug", "ping"}
+    | {"stat", "slurp", "tempfile", "ping"}
+    | {"debug", "set_fact", "assert"}  # ask nothing of the host: the guard of the task before is passed on
 )
+
+# Modules that read a source on the controller, unless it lies on the host or stands in the playbook.
+READ_ON_CONTROLLER = frozenset({"copy", "template", "unarchive"})
 
 
 class HostStage:
@@ -34,6 +39,7 @@ class HostStage:
         self.stage = stage
         self.lane = lane
         self._prefix: tuple[str, ...] = ()
+        self._local: bool | None = None
 
     async def pace(self, task: Task, position: Position, before: Task | None) -> None:
         """Wait at the barrier, except between tasks that no other host can see."""
@@ -41,7 +47,7 @@ class HostStage:
             free = before is not None and _own_files(before) and _own_files(task) and not self._across(task)
             if not free:
                 await self.stage.pace.enter(self.lane.name, position)
-        if self.stage.aborted:
+        if self.stage.over:
             raise HostEnded
 
     def start(self, task: Task, before: Started | None) -> Started:
@@ -56,6 +62,7 @@ class HostStage:
             return await self._meta(task, position, walk)
         if task.module in ("add_host", "group_by"):
             raise Refused(f"`{task.module}` is not built yet", help="write the hosts into the inventory")
+        self.stage.announce(self.lane, task, (*self._prefix, *task.path))
         for number, (nodes, prefix) in enumerate(await included(self.lane, task, self._prefix)):
             outer, self._prefix = self._prefix, prefix
             try:
@@ -66,19 +73,21 @@ class HostStage:
 
     async def _meta(self, task: Task, position: Position, walk: Walk) -> None:
         word = str(task.args.get("free_form") or task.args.get("action") or task.args.get("_raw") or "")
-        if task.when and not evaluate(task.when, self.lane.scope(task)):
-            return
+        key = replace(self.lane.key, path=(*self._prefix, *task.path))
+        try:
+            if not await Rendering(self.lane, task, key).when(key):
+                return
+        except (Invalid, TargetError, HostFailed) as error:
+            raise HostFailed(task, broken(error), key) from error
         if word == "flush_handlers":
             await self.stage.flush(walk, self.lane, position)
         elif word == "end_host":
             raise HostEnded
         elif word in ("end_play", "end_batch"):
-            raise PlayEnded
+            raise PlayEnded(batch=word == "end_batch")
         elif word == "clear_facts":
             self.lane.values.facts.clear()
             self.lane.values.facts_known = False
-        elif word == "clear_host_errors":
-            self.lane.state = "ok"
         elif word not in ("noop", "reset_connection", "refresh_inventory"):
             raise Refused(f"`meta: {word}` is not built")
 
@@ -94,20 +103,35 @@ class HostStage:
         if before.become != task.become:
             return False
         told = frozenset().union(*map(told_by, flying))
-        if task.module == "template":
-            return not told
+        if task.module == "template" and told:
+            return False
         asked = self.stage.asked(task)
         if asked & {"ansible_failed_task", "ansible_failed_result"}:
             return False
-        return not told or not reaches(asked, told, self.lane.scope(task))
+        scope = self.lane.scope(task)
+        if told and reaches(asked, told, scope):
+            return False
+        return not (self._reads_at_home(task) or looks_around(task, asked, scope, at_home=self._at_home()))
+
+    def _reads_at_home(self, task: Task) -> bool:
+        """Whether its module reads a file on the controller that a task in flight may be about to write there."""
+        reads = task.module == "script" or (task.module in READ_ON_CONTROLLER and "src" in task.args)
+        return reads and self._at_home()
+
+    def _at_home(self) -> bool:
+        """Whether the host is the controller itself."""
+        if self._local is None:
+            scope = self.lane.scope()
+            self._local = "local" in (scope.get("ansible_connection"), self.lane.host.connection)
+        return self._local
 
     def rescued(self, failure: HostFailed) -> None:
         self.lane.last_failure = failure
-        run = self.lane.run
         data = {"status": "rescued", "duration": 0.0, "msg": str(failure), "module": failure.task.module}
-        data |= {"name": str(getattr(failure.task.name, "source", failure.task.name)), "outcome": {}}
-        key = "/".join((*self._prefix, *failure.task.path))
-        run.recorder.emit("task_ended", data, play=self.stage.id, host=self.lane.host.name, task=key, key="rescued")
+        data |= {"name": self.lane.called(failure.task), "outcome": {}}
+        key = failure.key.task
+        recorder = self.lane.run.recorder
+        recorder.emit("task_ended", data, play=self.stage.id, host=self.lane.host.name, task=key, key="rescued")
 
     def failed(self, failure: HostFailed) -> None:
         self.lane.last_failure = failure
@@ -133,7 +157,7 @@ def _own_files(task: Task) -> bool:
 
 def _judged_by_host(task: Task) -> bool:
     """Whether its success is what the host takes for success: then the next may be guarded by it."""
-    if task.module not in JUDGED_BY_HOST or task.until is not None or task.loop is not None:
+    if task.module not in JUDGED_BY_HOST or retried(task) or task.loop is not None:
         return False
     if task.failed_when is not None or task.ignore_errors is not False or task.run_once or task.delegate_to is not None:
         return False
@@ -141,4 +165,6 @@ def _judged_by_host(task: Task) -> bool:
 
 
 def _plain_run(task: Task) -> bool:
-    return task.module in MODULES and task.module != "pause" and not task.run_once and task.delegate_to is None
+    """Whether it may wait its turn on the host: what it does there happens in the lane's order, and no clock runs."""
+    plain = task.module in MODULES and task.module != "pause" and not task.run_once and task.delegate_to is None
+    return plain and not task.timeout

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ciflow.diagnostics import Refused
+from ciflow.diagnostics import CiflowError, Refused
 from ciflow.engine.connect import connection_for
 from ciflow.engine.context import HostValues, RunContext
 from ciflow.engine.keys import Key
 from ciflow.engine.result import HostFailed, Result
 from ciflow.engine.wire import Connection, Wire
 from ciflow.lang.lookups import expand
-from ciflow.lang.scope import Level, Scope, View
+from ciflow.lang.scope import Level, Need, NeedFacts, Scope, View
 from ciflow.lang.template import render, render_text
 from ciflow.lang.variables import Learnt, layers_for
 from ciflow.model import EMPTY, Become, Context, Host, Loop, Render, Task
@@ -37,6 +38,7 @@ class Lane:
         self.state = "ok"  # ok, failed, unreachable, ended
         self.last_failure: HostFailed | None = None
         self.changed = False
+        self.learning: asyncio.Task[Result] | None = None  # its facts being read
 
     @property
     def wire(self) -> Wire:
@@ -68,7 +70,7 @@ class Lane:
         role = {"role_name": lambda: task.role, "role_path": lambda: task.role_path} if task and task.role else {}
         failure = self.last_failure
         failed = {
-            "ansible_failed_task": lambda: {"name": failure.task.name, "action": failure.task.module},
+            "ansible_failed_task": lambda: {"name": self.called(failure.task), "action": failure.task.module},
             "ansible_failed_result": lambda: dict(failure.result.values),
         } if failure is not None else {}  # fmt: skip
         return {
@@ -112,6 +114,13 @@ class Lane:
             **step.vars,
         }
         return render_text(content, str(path), scope.child(inner), dict(step.options))
+
+    def called(self, task: Task) -> str:
+        """A task's name, rendered for this host where that is possible."""
+        try:
+            return name_of(task, self.scope(task))
+        except (CiflowError, Need, NeedFacts):
+            return name_of(task)
 
     # --- where and how -----------------------------------------------------------------------------------
 
@@ -162,18 +171,33 @@ class Lane:
 
     # --- what happened -----------------------------------------------------------------------------------
 
-    def finished(self, task: Task, key: Key, result: Result, duration: float) -> None:
+    def finished(self, task: Task, key: Key, result: Result, duration: float, *, secret: bool = False) -> None:
         """Take in a result: register, facts, notifications; and write it down."""
-        if task.register:
-            self.values.set_facts[task.register] = dict(result.values)
-        if result.facts:
-            target = self.values.facts if task.module in ("setup", "gather_facts") else self.values.set_facts
-            target.update(result.facts)
-        if result.values.get("changed") and not result.bad:
+        self.take_in(task, result)
+        if result.values.get("changed") and result.status == "changed":
             self.changed = True
             for name in task.notify:
                 self.stage.notify(self, name, task)
-        self.stage.report(self, task, key, result, duration)
+        self.stage.report(self, task, key, result, duration, secret=secret)
+
+    def take_in(self, task: Task, result: Result) -> None:
+        """What the host knows from now on. Facts about the host that a task was delegated to may be that host's."""
+        if task.register:
+            self.values.set_facts[task.register] = dict(result.values)
+        if not result.facts:
+            return
+        owner = self._delegate(task) or self
+        if task.module == "setup":
+            owner.values.facts.update(result.facts)
+            owner.values.facts_known = True
+        else:
+            owner.values.set_facts.update(result.facts)
+
+    def _delegate(self, task: Task) -> Lane | None:
+        """The other host's lane, where `delegate_facts` says that facts are its own."""
+        if task.delegate_to is None or render(task.delegate_facts, self.scope(task)) is not True:
+            return None
+        return self.stage.lane_of(str(render(task.delegate_to, self.scope(task))))
 
     def retrying(self, key: Key, number: int, attempts: int) -> None:
         data = {"attempt": number, "of": attempts + 1, "why": "`until` does not hold yet"}

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ciflow.lang.scope import Scope
@@ -19,6 +20,20 @@ NOT_FACTS = frozenset(
     | {"ansible_python_interpreter", "ansible_password", "ansible_become", "ansible_become_user"}
     | {"ansible_become_password", "ansible_become_method"}
 )
+
+
+# How a connection is made may depend on variables too.
+_OF_CONNECTION = frozenset(
+    {"ansible_host", "ansible_port", "ansible_user", "ansible_connection", "ansible_become", "ansible_become_user"}
+)
+# What a template reads of the world when it is rendered, not of its host when the task gets there.
+_CLOCK = re.compile(r"\bnow\s*\(|\b(?:lookup|query|q)\s*\(\s*['\"](?:ansible\.builtin\.)?(?:pipe|url)\b")
+_FILES = re.compile(r"\b(?:lookup|query|q)\s*\(|\bis\s+(?:not\s+)?(?:file|directory|exists|link|mount)\b|\bfileglob\b")
+
+
+def retried(task: Task) -> bool:
+    """Whether it may be tried more than once: it has `until`, or `retries` alone, which means until it goes well."""
+    return task.until is not None or task.retries is not None
 
 
 def names_in(value: Any) -> frozenset[str]:
@@ -38,6 +53,7 @@ def asked_by(task: Task) -> frozenset[str]:
     conditions = [*(task.changed_when or ()), *(task.failed_when or ()), *(task.until or ())]
     values: list[Any] = [task.name, task.args, *task.when, *loop, *task.vars, *task.environment, *conditions]
     values += [*task.params, task.become.enabled, task.become.user, task.retries, task.delay, task.run_once]
+    values += [task.no_log, task.check_mode, task.diff, task.timeout, task.throttle, task.delegate_to]
     return names_in(values)
 
 
@@ -50,16 +66,44 @@ def told_by(task: Task) -> frozenset[str]:
 
 def reaches(names: frozenset[str], targets: frozenset[str], scope: Scope) -> bool:
     """Whether one of `names` depends on one of `targets`, through any number of variables."""
+    return any(name in targets or name in ("vars", "hostvars") for name, _ in _behind(names | _OF_CONNECTION, scope))
+
+
+def looks_around(task: Task, names: frozenset[str], scope: Scope, *, at_home: bool) -> bool:
+    """Whether rendering the task reads a clock, a web page or the output of a program; `at_home`, on the controller
+    itself, also whether it reads a file there, which the task before may be about to write."""
+    values = [task.args, task.when, task.vars, task.environment, task.loop.items if task.loop else None]
+    sources = list(_sources(values))
+    for _, value in _behind(names, scope):
+        sources += _sources(value)
+    if any(_CLOCK.search(source) for source in sources):
+        return True
+    reads = task.loop is not None and task.loop.kind in ("file", "fileglob", "lines", "first_found", "ini", "csvfile")
+    return at_home and (reads or any(_FILES.search(source) for source in sources))
+
+
+def _behind(names: frozenset[str], scope: Scope) -> Iterator[tuple[str, Any]]:
+    """Variables that `names` depend on, themselves among them, with their unrendered values."""
     seen: set[str] = set()
     left = set(names)
     while left:
         name = left.pop()
-        if name in targets or name in ("vars", "hostvars"):
-            return True
         seen.add(name)
         _, value, _, _ = next(scope.why(name), (None, None, None, ""))
+        yield name, value
         left |= names_in(value) - seen
-    return False
+
+
+def _sources(value: Any) -> Iterator[str]:
+    """The text of every template in a value."""
+    if isinstance(value, Template):
+        yield value.source
+    elif isinstance(value, Mapping):
+        for below in value.values():
+            yield from _sources(below)
+    elif isinstance(value, list | tuple):
+        for below in value:
+            yield from _sources(below)
 
 
 def asks_for_facts(play: Play, nodes: tuple[Node, ...]) -> bool:

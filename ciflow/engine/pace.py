@@ -17,7 +17,7 @@ class Pace:
     """
 
     def __init__(self, lanes: Iterable[str]) -> None:
-        self._active = set(lanes)
+        self._active = dict.fromkeys(lanes)
         self._waiting: dict[str, tuple[Position, asyncio.Future[None]]] = {}
 
     async def enter(self, lane: str, position: Position) -> None:
@@ -29,7 +29,7 @@ class Pace:
 
     def leave(self, lane: str) -> None:
         """The lane has ended: nobody waits for it any more."""
-        self._active.discard(lane)
+        self._active.pop(lane, None)
         self._release()
 
     @property
@@ -41,7 +41,12 @@ class Pace:
         if not self._waiting or len(self._waiting) < len(self._active):
             return
         first = min(position for position, _ in self._waiting.values())
-        for lane in [lane for lane, (position, _) in self._waiting.items() if position == first]:
+        loop = asyncio.get_running_loop()
+        for lane in [lane for lane in self._active if self._waiting[lane][0] == first]:
             _, turn = self._waiting.pop(lane)
-            if not turn.done():
-                turn.set_result(None)
+            loop.call_soon(_go, turn)  # in the hosts' order, whoever came last: `run_once` is the first one's
+
+
+def _go(turn: asyncio.Future[None]) -> None:
+    if not turn.done():
+        turn.set_result(None)

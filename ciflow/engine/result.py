@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from ciflow.model import Outcome, Task
+from ciflow.diagnostics import CiflowError, Invalid, TargetError
+from ciflow.engine.keys import Key
+from ciflow.model import EMPTY, Outcome, Task
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,12 +30,13 @@ class NotReached(Exception):
 
 
 class HostFailed(Exception):
-    """A task failed on this host; blocks may rescue it."""
+    """A task failed on this host; blocks may rescue it. `key` is where it stands in the run."""
 
-    def __init__(self, task: Task, result: Result) -> None:
+    def __init__(self, task: Task, result: Result, key: Key) -> None:
         super().__init__(result.values.get("msg", ""))
         self.task = task
         self.result = result
+        self.key = key
 
 
 class HostEnded(Exception):
@@ -41,7 +44,11 @@ class HostEnded(Exception):
 
 
 class PlayEnded(Exception):
-    """`meta: end_play`: nothing more in this play on any host."""
+    """`meta: end_play` or, where `batch`, `end_batch`: nothing more on any host of the play, or of the batch."""
+
+    def __init__(self, *, batch: bool = False) -> None:
+        super().__init__()
+        self.batch = batch
 
 
 class PausedRun(Exception):
@@ -72,6 +79,32 @@ def status_of(values: Mapping[str, Any], *, unknown: bool = False) -> str:
     if values.get("skipped"):
         return "skipped"
     return "changed" if values.get("changed") else "ok"
+
+
+def skipped() -> Result:
+    """`when` said no."""
+    values = {"changed": False, "failed": False, "skipped": True, "unreachable": False, "msg": ""}
+    return Result("skipped", {**values, "skip_reason": "Conditional result was False"})
+
+
+def broken(error: CiflowError | HostFailed) -> Result:
+    """A task that could not be carried out: its host is out of reach, or what it says makes no sense there.
+
+    A host that failed while its facts were read for the task hands its failure on.
+    """
+    if isinstance(error, HostFailed):
+        return Result(error.result.status, dict(error.result.values))
+    unreachable = isinstance(error, TargetError)
+    values = {"changed": False, "failed": not unreachable, "skipped": False, "unreachable": unreachable}
+    places = [str(d.span) for d in error.diagnostics if d.span] if isinstance(error, Invalid) else []
+    helps = [d.help or d.label for d in error.diagnostics] if isinstance(error, Invalid) else [error.help]
+    said = {"msg": error.message, "help": "\n".join(filter(None, helps)), "places": places}
+    return Result("unreachable" if unreachable else "failed", {**values, **said})
+
+
+def without_facts(result: Result) -> Result:
+    """A failed task sets nothing but its register."""
+    return replace(result, facts=EMPTY)
 
 
 def looped(results: list[Result]) -> Result:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ciflow.diagnostics import CiflowError, Refused
+from ciflow.diagnostics import Refused
 from ciflow.engine.connect import connection_for
 from ciflow.engine.context import HostValues, RunContext
 from ciflow.engine.drive import Chain
@@ -19,6 +21,7 @@ from ciflow.engine.names import asked_by, asks_for_facts
 from ciflow.engine.pace import Pace
 from ciflow.engine.result import HostEnded, HostFailed, PlayEnded, Result
 from ciflow.engine.task import TaskRun
+from ciflow.engine.tell import ended, things
 from ciflow.engine.walk import Started, Walk
 from ciflow.engine.wire import Connection
 from ciflow.lang.include import load_vars_files
@@ -57,6 +60,7 @@ class StageRun:
         self.remote_user = run.options.remote_user
         self.pace = Pace(())
         self.aborted = ""
+        self._batch_ended = False
         self._once: dict[tuple[str, ...], asyncio.Task[Result]] = {}
         self._announced: set[str] = set()
         self._asked: dict[tuple[str, ...], frozenset[str]] = {}
@@ -69,7 +73,9 @@ class StageRun:
         """All tasks on all hosts, batch by batch (`serial`), then the handlers that were notified."""
         for batch in self._batches():
             await self.run_nodes(self.play.tasks, batch)
-            if self.aborted or not self.alive:
+            if not self.aborted and len(batch) < len(self.hosts) and not self._alive_in_batch():
+                self._abort("every host of a batch failed")
+            if self.aborted:
                 return
 
     async def run_nodes(self, nodes: tuple[Node, ...], hosts: tuple[Host, ...], *, handlers: bool = True) -> None:
@@ -77,6 +83,7 @@ class StageRun:
         self.batch = hosts
         lanes = [self._lane(host) for host in hosts]
         self._once.clear()
+        self._batch_ended = False
         self.pace = Pace(lane.name for lane in lanes)
         await self._gather_facts(nodes, lanes)
         results = await asyncio.gather(*(self._walk(lane, nodes, handlers) for lane in lanes), return_exceptions=True)
@@ -85,7 +92,8 @@ class StageRun:
                 raise result
 
     async def prepare(self) -> None:
-        """Read `vars_files`: their names may hold templates, so they are known only now."""
+        """Put the hosts in `order`, and read `vars_files`, whose names may hold templates and are known only now."""
+        self.hosts = self.batch = self._ordered(self.hosts)
         if not self.play.vars_files:
             return
         scope = self.scope_of(self.hosts[0])
@@ -95,6 +103,9 @@ class StageRun:
     @property
     def alive(self) -> list[Lane]:
         return [lane for lane in self.lanes.values() if lane.state in ("ok", "ended")]
+
+    def _alive_in_batch(self) -> bool:
+        return any(self.lanes[host.name].state in ("ok", "ended") for host in self.batch)
 
     @property
     def failed(self) -> list[Lane]:
@@ -117,25 +128,37 @@ class StageRun:
                     await self.flush(walk, lane, (len(nodes),))
         except HostEnded:
             lane.state = "ended"
-        except PlayEnded:
+        except PlayEnded as end:
             lane.state = "ended"
-            self._end_play()
+            self._end_play(batch=end.batch)
         except HostFailed as failure:
-            lane.state = "unreachable" if failure.result.status == "unreachable" else "failed"
-            lane.last_failure = failure
-            self._after_failure(failure)
+            self._host_failed(lane, failure)
             if handlers and self.play.force_handlers and lane.state == "failed":
-                await self.flush(walk, lane, (len(nodes),))
+                await self._flush_after_failure(walk, lane, (len(nodes),))
         finally:
             self.pace.leave(lane.name)
+
+    async def _flush_after_failure(self, walk: Walk, lane: Lane, position: tuple[int, ...]) -> None:
+        """`force_handlers`: what was notified runs, and a handler that fails ends it there."""
+        try:
+            await self.flush(walk, lane, position)
+        except HostEnded:
+            return
+        except HostFailed as failure:
+            lane.last_failure = failure
+
+    def _host_failed(self, lane: Lane, failure: HostFailed) -> None:
+        lane.state = "unreachable" if failure.result.status == "unreachable" else "failed"
+        lane.last_failure = failure
+        self._after_failure(lane, failure)
 
     def start(self, lane: Lane, task: Task, path: tuple[str, ...], before: Started | None) -> Started:
         """Set a task going on a host, within the limits of `throttle`, `forks` and `run_once`."""
         chain = Chain()
-        self._announce(lane, task, path)
+        self.announce(lane, task, path)
         run = TaskRun(lane, task, replace(lane.key, path=path), chain, before)
         job = self._only_once(task, path, run) if self._runs_once(lane, task) else self._limited(task, run)
-        return Started(task, asyncio.get_running_loop().create_task(job), chain)
+        return Started(task, run.key, asyncio.get_running_loop().create_task(job), chain)
 
     def _runs_once(self, lane: Lane, task: Task) -> bool:
         return task.run_once is True or (
@@ -150,15 +173,12 @@ class StageRun:
             return await leader
         result = await leader
         run.chain.close(None)
-        if task.register:
-            run.lane.values.set_facts[task.register] = dict(result.values)
-        if result.facts:
-            run.lane.values.set_facts.update(result.facts)
+        run.lane.take_in(task, result)
         return result
 
     async def _limited(self, task: Task, run: TaskRun) -> Result:
         throttle = self._throttle(task, run.lane)
-        if self.aborted:
+        if self.over:
             raise HostEnded
         if self._forks is None and throttle is None:
             return await run.run()
@@ -177,7 +197,8 @@ class StageRun:
     def notify(self, lane: Lane, name: Any, task: Task) -> None:
         """A change wants handlers: by their name, or by what they listen to."""
         wanted = str(render(name, lane.scope(task)))
-        matching = [h for h in self.play.handlers if wanted in h.listen or name_of(h) == wanted]
+        named = [h for h in self.play.handlers if wanted in (name_of(h), lane.called(h))]
+        matching = [*named[-1:], *(h for h in self.play.handlers if wanted in h.listen)]
         if not matching:
             raise Refused(f"`notify` names a handler that is not there: {wanted}")
         for handler in matching:
@@ -201,12 +222,13 @@ class StageRun:
 
     # --- failures ----------------------------------------------------------------------------------------
 
-    def _after_failure(self, failure: HostFailed) -> None:
-        fatal = self.play.any_errors_fatal or failure.task.any_errors_fatal is True
-        if fatal:
+    def _after_failure(self, lane: Lane, failure: HostFailed) -> None:
+        fatal = failure.task.any_errors_fatal
+        if self.play.any_errors_fatal or render(fatal, lane.scope(failure.task)) is True:
             self._abort("any_errors_fatal")
         limit = self.play.max_fail_percentage
-        if limit is not None and 100 * len(self.failed) / max(1, len(self.batch)) > limit:
+        failed = sum(self.lanes[host.name].state in ("failed", "unreachable") for host in self.batch)
+        if limit is not None and 100 * failed / max(1, len(self.batch)) > limit:
             self._abort(f"more than {limit:g} % of the hosts failed")
 
     def _abort(self, why: str) -> None:
@@ -214,8 +236,16 @@ class StageRun:
             self.aborted = why
             self.run.wire.warn(f"{self.play.name}: stopped on all hosts: {why}")
 
-    def _end_play(self) -> None:
-        self.aborted = self.aborted or "end_play"
+    def _end_play(self, *, batch: bool) -> None:
+        if batch:
+            self._batch_ended = True
+        else:
+            self.aborted = self.aborted or "end_play"
+
+    @property
+    def over(self) -> bool:
+        """Whether no host of this batch is to start another task."""
+        return bool(self.aborted) or self._batch_ended
 
     # --- what templates ask ------------------------------------------------------------------------------
 
@@ -237,8 +267,15 @@ class StageRun:
         """Another host's variables as this stage sees them."""
         lane = self.lanes.get(host.name)
         if lane is None:
-            lane = Lane(self, host, self.values.setdefault(host.name, HostValues()))
+            lane = Lane(self, host, self.values.setdefault(host.name, HostValues()), self.extra)
         return lane.scope()
+
+    def lane_of(self, name: str) -> Lane | None:
+        """The lane of another host, by its name; one that takes no part in the play can still be told facts."""
+        host = self.run.host(name)
+        if host is None:
+            return None
+        return self.lanes.get(name) or Lane(self, host, self.values.setdefault(name, HostValues()))
 
     def connection_of(self, name: str) -> Connection:
         """Another host's own connection, by its name in the inventory."""
@@ -253,49 +290,33 @@ class StageRun:
 
     # --- what is written down ----------------------------------------------------------------------------
 
-    def _announce(self, lane: Lane, task: Task, path: tuple[str, ...]) -> None:
+    def announce(self, lane: Lane, task: Task, path: tuple[str, ...]) -> None:
         where = "/".join(path)
         if where in self._announced:
             return
         self._announced.add(where)
-        name = self._rendered_name(task, lane)
-        data = {"name": name, "module": task.module, "hosts_total": len(self.batch), "role": task.role}
+        data = {"name": lane.called(task), "module": task.module, "hosts_total": len(self.batch), "role": task.role}
         self.run.recorder.emit("task_started", data, play=self.id, task=where)
         self.run.wire.schedule()
 
-    def report(self, lane: Lane, task: Task, key: Key, result: Result, duration: float) -> None:
-        values = {} if task.no_log and result.bad else dict(result.values)
-        shown = {"censored": "hidden by no_log"} if task.no_log else values
-        data = {
-            "name": self._rendered_name(task, lane),
-            "module": task.module,
-            "status": result.status,
-            "duration": round(duration, 3),
-            "msg": "" if task.no_log else str(values.get("msg", "")),
-            "outcome": _plain(shown),
-        }
-        recorder = self.run.recorder
-        recorder.emit("task_ended", data, play=self.id, host=lane.host.name, task=key.task)
-        if result.diff is not None and not task.no_log:
-            before, after = result.diff
-            diff = {"before": before, "after": after, "path": str(values.get("path", values.get("dest", "")))}
-            recorder.emit("diff", diff, play=self.id, host=lane.host.name, task=key.task)
+    def report(self, lane: Lane, task: Task, key: Key, result: Result, duration: float, *, secret: bool) -> None:
+        """Write down how a task ended on a host, and what it made."""
+        data = ended(self.run.id, task, lane.called(task), result, duration, secret=secret)
+        emit = partial(self.run.recorder.emit, play=self.id, host=lane.host.name, task=key.task)
+        emit("task_ended", data)
+        for kind, made in ({} if secret else things(task, result)).items():
+            for name, what in made.items():
+                emit(kind, what, key=name)
         self.run.wire.schedule()
-
-    def _rendered_name(self, task: Task, lane: Lane) -> str:
-        if not isinstance(task.name, Template):
-            return name_of(task)
-        try:
-            return name_of(task, lane.scope(task))
-        except CiflowError:
-            return name_of(task)
 
     # --- private -----------------------------------------------------------------------------------------
 
     def _batches(self) -> list[tuple[Host, ...]]:
-        if not self.play.serial:
+        parts = self.play.serial
+        if not parts or not self.hosts:
             return [self.hosts]
-        sizes = [_size(part, len(self.hosts)) for part in self.play.serial]
+        scope = self.scope_of(self.hosts[0])
+        sizes = [_size(render(part, scope), len(self.hosts)) for part in parts]
         found, at, turn = [], 0, 0
         while at < len(self.hosts):
             size = sizes[min(turn, len(sizes) - 1)]
@@ -306,33 +327,51 @@ class StageRun:
     async def _gather_facts(self, nodes: tuple[Node, ...], lanes: list[Lane]) -> None:
         """Read the hosts' facts first where the play says so, or where a template plainly asks for one."""
         wanted = [lane for lane in lanes if not lane.values.facts_known and lane.state == "ok"]
-        if not wanted or not (self.play.gather_facts or asks_for_facts(self.play, nodes)):
-            return
-        first = next(tasks_of(nodes), None)
-        become = first.become if first is not None else Become()
-        task = Task(
-            name="Gather facts", module="setup", args={}, span=self.play.span, path=(FACTS_AT_START,), become=become
-        )
-        await asyncio.gather(*(self._facts_of(lane, task) for lane in wanted))
+        if wanted and (self.play.gather_facts or asks_for_facts(self.play, nodes)):
+            await asyncio.gather(*(self._facts_first(lane) for lane in wanted))
 
-    async def _facts_of(self, lane: Lane, task: Task) -> None:
-        lane.values.facts_known = True
-        result = await self.start(lane, task, task.path, None).result
+    async def _facts_first(self, lane: Lane) -> None:
+        try:
+            async with self._forks or asyncio.Semaphore(1):
+                await self.learn_facts(lane)
+        except HostFailed as failure:
+            self._host_failed(lane, failure)
+
+    async def learn_facts(self, lane: Lane) -> bool:
+        """Read the facts of a host, or when it has them, those of the other hosts of this batch, whose facts it asks
+        for; false when there are none left to read. Raises HostFailed."""
+        wanted = [lane] if not lane.values.facts_known else [self._lane(host) for host in self.batch]
+        wanted = [one for one in wanted if not one.values.facts_known]
+        await asyncio.gather(*map(self._facts_of, wanted))
+        return bool(wanted)
+
+    async def _facts_of(self, lane: Lane) -> None:
+        """Once for each host, however many of its tasks ask."""
+        first = next(tasks_of(self.play.tasks), None)
+        become = first.become if first is not None else Become()
+        task = Task("Gather facts", "setup", self.play.facts, self.play.span, (FACTS_AT_START,), become=become)
+        if lane.learning is None:  # by a task that holds its share of `forks` already
+            self.announce(lane, task, task.path)
+            run = TaskRun(lane, task, replace(lane.key, path=task.path), Chain(), None)
+            lane.learning = asyncio.get_running_loop().create_task(run.run())
+        result = await asyncio.shield(lane.learning)
+        lane.learning = None
         if result.bad:
-            lane.state = "unreachable" if result.status == "unreachable" else "failed"
-            lane.last_failure = HostFailed(task, result)
+            raise HostFailed(task, result, replace(lane.key, path=task.path))
+
+    def _ordered(self, hosts: tuple[Host, ...]) -> tuple[Host, ...]:
+        """Ansible's `order`."""
+        order = self.play.order
+        if order == "shuffle":
+            seed = self.run.recorder.rendered(f"{self.id}|order", lambda: random.random())
+            return tuple(random.Random(seed).sample(hosts, len(hosts)))
+        by_name = sorted(hosts, key=lambda host: host.name) if order.endswith("sorted") else list(hosts)
+        return tuple(reversed(by_name) if order.startswith("reverse") else by_name)
 
 
 def _size(part: Any, total: int) -> int:
-    """A batch size: a number of hosts, or a percentage of them (at least one)."""
+    """A batch size: a number of hosts, or a percentage of them (at least one). 0 is all of them, as in Ansible."""
     text = str(part).strip()
-    return max(1, int(total * float(text[:-1]) / 100)) if text.endswith("%") else max(1, int(text))
-
-
-def _plain(value: Any) -> Any:
-    """JSON values only; what is none is shown as text."""
-    if isinstance(value, Mapping):
-        return {str(key): _plain(below) for key, below in value.items()}
-    if isinstance(value, list | tuple | set | frozenset):
-        return [_plain(below) for below in value]
-    return value if isinstance(value, str | int | float | bool | None) else str(value)
+    if text.endswith("%"):
+        return max(1, int(total * float(text[:-1]) / 100))
+    return int(text) if int(text) > 0 else total

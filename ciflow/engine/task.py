@@ -8,264 +8,275 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
-from ciflow.diagnostics import CiflowError, Invalid, TargetError
+from ciflow.diagnostics import Invalid, TargetError
 from ciflow.engine.drive import Chain, Driver, sleep_only
 from ciflow.engine.keys import Key
-from ciflow.engine.result import NotReached, Result, looped, status_of, values_of
+from ciflow.engine.names import retried
+from ciflow.engine.rendering import Rendering, loop_variables
+from ciflow.engine.result import (
+    HostFailed,
+    NotReached,
+    Result,
+    broken,
+    looped,
+    skipped,
+    status_of,
+    values_of,
+    without_facts,
+)
+from ciflow.engine.wire import Call
 from ciflow.lang.schema import coerce, secrets_in
-from ciflow.lang.scope import MISSING, Need, Scope
+from ciflow.lang.scope import MISSING, Scope
 from ciflow.lang.template import evaluate, render
-from ciflow.model import EMPTY, Context, Outcome, Task
+from ciflow.model import EMPTY, Context, Loop, Outcome, Render, Task
 from ciflow.modules import MODULES
 
 if TYPE_CHECKING:
     from ciflow.engine.lane import Lane
     from ciflow.engine.walk import Started
 
-T = TypeVar("T")
+RETRIES = 3  # of `until` without `retries`, as Ansible
 
 
 class TaskRun:
-    """Runs one task on one lane. `before` is the task that it was sent ahead of, if it was."""
+    """Runs one task on one lane. `before` is the task whose result it was sent ahead of, if it was."""
 
     def __init__(self, lane: Lane, task: Task, key: Key, chain: Chain, before: Started | None) -> None:
         self.lane = lane
         self.task = task
         self.key = key
         self.chain = chain
-        self.before = before
-        self.answers: dict[str, Any] = {}
-        self.secret = bool(task.no_log)
-        self.told = key  # as events name it
-        if again := lane.run.recorder.failures(key.play, key.host, key.task):
-            self.key = key.below(f"again{again}")
+        self.rendering = Rendering(lane, task, key)
+        self._previous = before  # to be waited for before anything is said of this task
+        self._guard = before  # whose operation guards the first operation of this one
+        self._call: Call | None = None  # that operation, while this task has asked nothing of its host
+        self._ended_before = 0.0
+        self._failures = lane.run.recorder.failures(key.play, key.host, key.task)
 
     async def run(self) -> Result:
         """The task's result on this host; never raises for a failure of the task itself."""
         began = time.monotonic()
         try:
             result = await self._run()
-        except NotReached:
-            raise
-        except TargetError as error:
-            result = _broken("unreachable", error)
-        except Invalid as error:
-            result = _broken("failed", error)
+            await self._pass_guard_on(result)
+        except (TargetError, Invalid, HostFailed) as error:
+            result = broken(error)
         finally:
             self.chain.close(None)
+        await self._reached()
         result = await self._judged_finally(result)
-        self.lane.finished(self.task, self.told, result, time.monotonic() - began)
+        duration = time.monotonic() - max(began, self._ended_before)
+        self.lane.finished(self.task, self.key, result, duration, secret=self.rendering.secret)
         return result
 
+    async def _reached(self) -> None:
+        """Nothing is told of a task before the one that it was sent ahead of is known to have gone well."""
+        if self._previous is None:
+            return
+        previous, self._previous = self._previous, None
+        if (await asyncio.shield(previous.result)).bad:
+            raise NotReached
+        self._ended_before = previous.ended
+
+    async def _pass_guard_on(self, result: Result) -> None:
+        """A task that asked nothing of its host: what follows is guarded by what guarded this one."""
+        if self._guard is not None and not result.bad:
+            self._call = await asyncio.shield(self._guard.chain.sent)
+        if not result.bad:
+            self.chain.close(self._call)
+
     async def _run(self) -> Result:
-        if self.task.loop is None:
-            return await self._once(EMPTY, self.key)
-        items = await self._items()
-        if items is None:
-            return _skipped()
-        results = []
+        if self.rendering.secret:
+            self.rendering.secret = bool(await self.rendering.value(self.task.no_log))
+        loop = self.task.loop
+        if loop is None:
+            return await self._tried(EMPTY, self.key)
+        items = await self.rendering.items()
+        return skipped() if items is None else await self._looped(loop, items)
+
+    async def _looped(self, loop: Loop, items: list[Any]) -> Result:
+        """Every item in turn, also after one that failed. What one item sets, the next one sees."""
+        results: list[Result] = []
+        learnt: dict[str, Any] = {}
         for number, item in enumerate(items):
-            extra = self._loop_variables(items, number, item)
-            result = await self._once(extra, self.key.below(f"item{number}"))
-            results.append(
-                replace(
-                    result, values={**result.values, self.task.loop.var: item, "ansible_loop_var": self.task.loop.var}
-                )
-            )
-            if result.status == "unreachable":
+            extra = {**learnt, **loop_variables(loop, items, number)}
+            result = await self._tried(extra, self.key.below(f"item{number}"))
+            learnt |= {**result.facts, **({self.task.register: result.values} if self.task.register else {})}
+            label = await self.rendering.label(loop, item, extra)
+            named = {loop.var: item, "ansible_loop_var": loop.var, "_ansible_item_label": label}
+            results.append(replace(result, values={**result.values, **named}))
+            if result.status == "unreachable" or await self._breaks(loop, extra, results[-1]):
                 break
-            if self.task.loop.pause and number + 1 < len(items):
-                await asyncio.sleep(self.task.loop.pause)
+            if loop.pause and number + 1 < len(items) and not self._known(self.key.below(f"item{number + 1}")):
+                await asyncio.sleep(loop.pause)
         return looped(results)
 
-    # --- loop --------------------------------------------------------------------------------------------
-
-    async def _items(self) -> list[Any] | None:
-        """The loop's items; None when `when` says no before the items can even be known."""
-        loop = self.task.loop
-        assert loop is not None
-        try:
-            return await self._recorded("items", lambda: self.lane.items(loop, self._scope(EMPTY)))
-        except Invalid:
-            if self.task.when and not await self._decided_early():
-                return None
-            raise
-
-    async def _decided_early(self) -> bool:
-        try:
-            return await self._with_answers(lambda: evaluate(self.task.when, self._scope(EMPTY)))
-        except Invalid:
-            return True
-
-    def _loop_variables(self, items: list[Any], number: int, item: Any) -> Mapping[str, Any]:
-        loop = self.task.loop
-        assert loop is not None
-        found: dict[str, Any] = {loop.var: item, "ansible_loop_var": loop.var}
-        if loop.index_var:
-            found[loop.index_var] = number
-        if loop.extended:
-            found["ansible_loop"] = _extended(items, number)
-        return found
+    async def _breaks(self, loop: Loop, extra: Mapping[str, Any], result: Result) -> bool:
+        return bool(loop.break_when) and await self.rendering.holds(loop.break_when, self._with(extra, result))
 
     # --- one item ----------------------------------------------------------------------------------------
 
+    async def _tried(self, extra: Mapping[str, Any], key: Key) -> Result:
+        """One item. What failed before the run was resumed is tried again, what went well is not."""
+        for number in range(self._failures + 1):
+            attempt = key.below(f"again{number}") if number else key
+            recorded = self._known(attempt)
+            try:
+                result = await self._once(extra, attempt)
+            except (Invalid, TargetError, HostFailed) as error:
+                result = broken(error)
+            if not (result.bad and recorded):
+                break
+        return result
+
+    def _known(self, key: Key) -> bool:
+        """Whether an earlier process got as far as this item, or attempt."""
+        recorder = self.lane.run.recorder
+        return any(recorder.known(f"{key}|{what}") is not MISSING for what in ("when", "args", "now"))
+
     async def _once(self, extra: Mapping[str, Any], key: Key) -> Result:
-        if self.task.when and not await self._recorded_at(
-            key, "when", lambda: evaluate(self.task.when, self._scope(extra))
-        ):
-            return _skipped()
-        args = await self._recorded_at(key, "args", lambda: self._arguments(self._scope(extra)))
-        attempts = await self._attempts(extra)
+        if not await self.rendering.when(key, extra):
+            return skipped()
+        args = await self._arguments(extra, key)
+        retries = await self._retries(extra)
         number = 1
         while True:
             result = await self._attempt(args, extra, key.below(f"try{number}"), number)
-            if self.task.until is None or result.status == "unreachable":
+            if not retried(self.task) or result.status == "unreachable" or await self._until(extra, result):
                 return result
-            scope = self._result_scope(extra, result)
-            if evaluate(self.task.until, scope):
-                return result
-            if number > attempts:
-                failed = {**result.values, "failed": True}
-                return replace(result, status="failed", values=failed)
-            self.lane.retrying(key, number, attempts)
-            await asyncio.sleep(float(render(self.task.delay, self._scope(extra))))
+            if number > retries:
+                return replace(result, status="failed", values={**result.values, "failed": True})
             number += 1
+            if not self._known(key.below(f"try{number}")):
+                self.lane.retrying(self.key, number - 1, retries)
+                await asyncio.sleep(float(await self.rendering.value(self.task.delay, extra)))
 
-    async def _attempts(self, extra: Mapping[str, Any]) -> int:
+    async def _retries(self, extra: Mapping[str, Any]) -> int:
+        """Tries after the first one."""
+        given = await self.rendering.value(self.task.retries, extra)
+        return max(0, int(given)) if given is not None else RETRIES
+
+    async def _until(self, extra: Mapping[str, Any], result: Result) -> bool:
+        """Whether it need not be tried again: `until` says so, or without one, that it went well."""
         if self.task.until is None:
-            return 1
-        return int(await self._with_answers(lambda: render(self.task.retries, self._scope(extra))))
+            return not result.bad
+        return await self.rendering.holds(self.task.until, self._with(extra, result))
 
-    def _arguments(self, scope: Scope) -> dict[str, Any]:
+    async def _arguments(self, extra: Mapping[str, Any], key: Key) -> dict[str, Any]:
         """The arguments as the module takes them: rendered, typed, and conditions already decided."""
         task = self.task
-        if task.module == "assert":
-            that = task.args.get("that", ())
-            conditions = that if isinstance(that, list | tuple) else (that,)
-            decided = [(str(getattr(c, "source", c)), evaluate((c,), scope)) for c in conditions]
-            rest = render({k: v for k, v in task.args.items() if k != "that"}, scope)
-            return {**coerce("assert", rest, task.spans), "that": decided}
-        if task.module == "debug" and "var" in task.args:
-            return {
-                "var": str(getattr(task.args["var"], "source", task.args["var"])),
-                "value": _shown(task.args["var"], scope),
-            }
-        found = dict(coerce(task.module, render(dict(task.args), scope), task.spans))
+        found = await self.rendering.recorded(f"{key}|args", lambda: arguments(task, self.rendering.scope(extra)))
         for secret in secrets_in(task.module, found):
             self.lane.run.mask.add(secret)
         return found
 
     async def _attempt(self, args: Mapping[str, Any], extra: Mapping[str, Any], key: Key, number: int) -> Result:
         began = time.time()
-        module = MODULES[self.task.module]
-        context = self._context(extra, key)
-        driver = self._driver(extra, key)
+        context = await self._context(extra, key)
+        driver = await self._driver(extra, key)
         await self._take_turn(driver)
-        timeout = float(render(self.task.timeout, self._scope(extra)) or 0)
+        timeout = float(await self.rendering.value(self.task.timeout, extra) or 0)
         try:
-            outcome = await asyncio.wait_for(driver.drive(module.run(args, context)), timeout or None)
+            outcome = await asyncio.wait_for(
+                driver.drive(MODULES[self.task.module].run(args, context)), timeout or None
+            )
         except TimeoutError:
             driver.give_up()
             outcome = Outcome(failed=True, msg=f"the task took longer than its timeout of {timeout:g} s")
+        self._call = driver.before
         values = values_of(outcome, started=began, ended=time.time(), attempts=number)
         result = Result(status_of(values, unknown=outcome.unknown), values, outcome.facts, outcome.diff)
-        return self._judged(result, extra)
+        return await self._judged(result, extra)
 
     async def _take_turn(self, driver: Driver) -> None:
         """Sent ahead: go right behind the last operation of the task before, under its guard."""
-        if self.before is None:
+        if self._guard is None:
             return
-        before, self.before = self.before, None
-        call = await before.chain.sent
+        guard, self._guard = self._guard, None
+        call = await asyncio.shield(guard.chain.sent)
         if call is None:
-            if (await before.result).bad:
-                raise NotReached
+            await self._reached()
         else:
             driver.before = call
 
-    def _driver(self, extra: Mapping[str, Any], key: Key) -> Driver:
-        scope = self._scope(extra)
-        single = self.task.loop is None and self.task.until is None
+    async def _driver(self, extra: Mapping[str, Any], key: Key) -> Driver:
+        rendering = self.rendering
+        single = self.task.loop is None and not retried(self.task)
+
+        async def render_file(step: Render, at: Key) -> str:
+            return await rendering.recorded(str(at), lambda: self.lane.render_file(step, rendering.scope(extra)))
+
         return Driver(
             wire=self.lane.wire,
             key=key,
-            connection=self.lane.connection_for(self.task, scope),
+            connection=await rendering.settle(lambda: self.lane.connection_for(self.task, rendering.scope(extra))),
             lane=self.lane.name,
             controller=self.lane.run.controller,
             place_of=self.lane.stage.connection_of,
-            render=lambda step: self.lane.render_file(step, scope),
+            render=render_file,
             hold=sleep_only,
-            check=self.lane.checks(self.task),
-            secret=self.secret,
+            check=await rendering.settle(lambda: self.lane.checks(self.task)),
+            secret=rendering.secret,
             chain=self.chain if single else None,
         )
 
-    def _context(self, extra: Mapping[str, Any], key: Key) -> Context:
-        scope = self._scope(extra)
+    async def _context(self, extra: Mapping[str, Any], key: Key) -> Context:
         environment: dict[str, str] = {}
         for layer in self.task.environment:
-            environment |= {str(k): str(v) for k, v in (render(layer, scope) or {}).items()}
+            rendered = await self.rendering.value(layer, extra)
+            environment |= {str(name): str(value) for name, value in (rendered or {}).items()}
         now = self.lane.run.recorder.rendered(f"{key}|now", time.time)
-        return self.lane.context(self.task, environment, str(key), now)
+        return await self.rendering.settle(lambda: self.lane.context(self.task, environment, str(key), now))
 
     # --- judging -----------------------------------------------------------------------------------------
 
-    def _judged(self, result: Result, extra: Mapping[str, Any]) -> Result:
-        """`changed_when` and `failed_when` have the last word."""
+    async def _judged(self, result: Result, extra: Mapping[str, Any]) -> Result:
+        """`changed_when` and `failed_when` have the last word; neither is asked about what was skipped."""
         task, values = self.task, dict(result.values)
+        if values.get("skipped"):
+            return result
+        seen = self._with(extra, result)
         if task.changed_when is not None:
-            values["changed"] = evaluate(task.changed_when, self._result_scope(extra, result))
-        if task.failed_when is not None and result.status != "unreachable":
-            values["failed"] = evaluate(task.failed_when, self._result_scope(extra, result))
+            values["changed"] = await self.rendering.holds(task.changed_when, seen)
+        if task.failed_when is not None:
+            values["failed"] = await self.rendering.holds(task.failed_when, seen)
             values["failed_when_result"] = values["failed"]
-        return replace(result, status=status_of(values, unknown=result.status == "unknown"), values=values)
+        status = status_of(values, unknown=result.status == "unknown")
+        judged = replace(result, status=status, values=values)
+        return without_facts(judged) if judged.bad else judged
 
     async def _judged_finally(self, result: Result) -> Result:
         """`ignore_errors` and `ignore_unreachable` let the host go on; the result still says what happened."""
-        scope = self._scope(EMPTY)
-        if result.status == "unreachable":
-            return replace(result, status="ignored") if render(self.task.ignore_unreachable, scope) is True else result
-        if result.bad and render(self.task.ignore_errors, scope) is True:
-            return replace(result, status="ignored")
-        return result
+        if not result.bad:
+            return result
+        word = self.task.ignore_unreachable if result.status == "unreachable" else self.task.ignore_errors
+        try:
+            ignored = await self.rendering.value(word) is True
+        except Invalid as error:
+            return broken(error)
+        return replace(result, status="ignored") if ignored else result
 
-    def _result_scope(self, extra: Mapping[str, Any], result: Result) -> Scope:
-        names = {self.task.register: result.values} if self.task.register else {}
-        return self._scope({**extra, **names})
+    def _with(self, extra: Mapping[str, Any], result: Result) -> Mapping[str, Any]:
+        """Variables of a round with the task's own result among them."""
+        return {**extra, **result.facts, **({self.task.register: result.values} if self.task.register else {})}
 
-    # --- rendering ---------------------------------------------------------------------------------------
 
-    def _scope(self, extra: Mapping[str, Any]) -> Scope:
-        scope = self.lane.scope(self.task, self.answers)
-        return scope.child(extra) if extra else scope
-
-    async def _recorded(self, what: str, make: Callable[[], T]) -> T:
-        return await self._recorded_at(self.key, what, make)
-
-    async def _recorded_at(self, key: Key, what: str, make: Callable[[], T]) -> T:
-        """Render once in the life of a run, however often it is resumed."""
-        recorder = self.lane.run.recorder
-        name = f"{key}|{what}"
-        if (known := recorder.known(name)) is not MISSING:
-            return known  # type: ignore[no-any-return]
-        value = await self._with_answers(make)
-        return recorder.rendered(name, lambda: value, secret=self.secret)  # type: ignore[no-any-return]
-
-    async def _with_answers(self, make: Callable[[], T]) -> T:
-        """Render; perform on the controller what lookups need, and render again."""
-        while True:
-            try:
-                return make()
-            except Need as need:
-                key = self.key.below("lookup", len(self.answers))
-                call = self.lane.wire.call(
-                    self.lane.run.controller, self.lane.name, str(key), need.operation, probe=True, secret=self.secret
-                )
-                self.answers[need.key] = await asyncio.shield(call.answer)
+def arguments(task: Task, scope: Scope) -> dict[str, Any]:
+    """A task's arguments, rendered. Raises Invalid, placed."""
+    if task.module == "assert":
+        that = task.args.get("that", ())
+        conditions = that if isinstance(that, list | tuple) else (that,)
+        decided = [(str(getattr(c, "source", c)), evaluate((c,), scope)) for c in conditions]
+        rest = render({k: v for k, v in task.args.items() if k != "that"}, scope)
+        return {**coerce("assert", rest, task.spans), "that": decided}
+    if task.module == "debug" and "var" in task.args:
+        name = str(getattr(task.args["var"], "source", task.args["var"]))
+        return {"var": name, "value": _shown(task.args["var"], scope)}
+    return dict(coerce(task.module, render(dict(task.args), scope), task.spans))
 
 
 def _shown(var: Any, scope: Scope) -> Any:
@@ -274,36 +285,3 @@ def _shown(var: Any, scope: Scope) -> Any:
         return render(var, scope)
     except Invalid:
         return "VARIABLE IS NOT DEFINED!"
-
-
-def _skipped() -> Result:
-    values = {"changed": False, "failed": False, "skipped": True, "unreachable": False, "msg": ""}
-    return Result("skipped", {**values, "skip_reason": "Conditional result was False"})
-
-
-def _broken(status: str, error: CiflowError) -> Result:
-    values = {
-        "changed": False,
-        "failed": status == "failed",
-        "skipped": False,
-        "unreachable": status == "unreachable",
-        "msg": error.message,
-        "help": error.help,
-    }
-    return Result(status, values)
-
-
-def _extended(items: list[Any], number: int) -> dict[str, Any]:
-    total = len(items)
-    return {
-        "allitems": items,
-        "index": number + 1,
-        "index0": number,
-        "revindex": total - number,
-        "revindex0": total - number - 1,
-        "first": number == 0,
-        "last": number == total - 1,
-        "length": total,
-        **({"previtem": items[number - 1]} if number else {}),
-        **({"nextitem": items[number + 1]} if number + 1 < total else {}),
-    }

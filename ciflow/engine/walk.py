@@ -7,10 +7,12 @@ may leave before the result of the one before is known.
 from __future__ import annotations
 
 import asyncio
+import time
 from dataclasses import dataclass
 from typing import Protocol
 
 from ciflow.engine.drive import Chain
+from ciflow.engine.keys import Key
 from ciflow.engine.pace import Position
 from ciflow.engine.result import HostFailed, Result
 from ciflow.model import Block, Node, Task
@@ -23,11 +25,20 @@ class Started:
     """A task under way on one host."""
 
     task: Task
+    key: Key
     result: asyncio.Task[Result]
     chain: Chain
+    ended: float = 0.0  # by the monotonic clock
+
+    def __post_init__(self) -> None:
+        self.result.add_done_callback(self._done)
+
+    def _done(self, _result: asyncio.Task[Result]) -> None:
+        self.ended = time.monotonic()
 
     def forget(self) -> None:
         """Nobody waits for it any more; what it sent ahead is dropped by its guard."""
+        self.result.add_done_callback(lambda result: result.cancelled() or result.exception())
         self.result.cancel()
 
 
@@ -78,7 +89,7 @@ class Walk:
         ahead.pop(0)
         self._before = task
         if result.bad:
-            failure = HostFailed(task, result)
+            failure = HostFailed(task, result, started.key)
             self._stage.failed(failure)
             raise failure
 

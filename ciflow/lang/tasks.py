@@ -212,7 +212,7 @@ class TaskReader:
             changed_when=_maybe(fields.get("changed_when")),
             failed_when=_maybe(fields.get("failed_when")),
             until=_maybe(fields.get("until")),
-            retries=_number(value.get("retries"), 3, int),
+            retries=_number(value.get("retries"), None, int),
             delay=_seconds(value.get("delay"), 5.0),
             notify=own.notify,
             listen=tuple(str(name) for name in names(fields.get("listen"))),

@@ -29,19 +29,6 @@ class Stage:
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
-    """What a run will walk through. Stages are in the order written, which is also a topological order hint."""
-
-    name: str
-    path: str
-    playbook: Playbook
-    stages: tuple[Stage, ...]
-
-    def stage(self, id: str) -> Stage:
-        return next(stage for stage in self.stages if stage.id == id)
-
-
-@dataclass(frozen=True, slots=True)
 class Selection:
     """What the command line leaves of a playbook."""
 
@@ -49,6 +36,23 @@ class Selection:
     skip_tags: frozenset[str] = frozenset()
     limit: str = ""
     start_at: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a run will walk through. Stages are in the order written, which is also a topological order hint.
+
+    `selection` chooses among the tasks that are included while it runs, too.
+    """
+
+    name: str
+    path: str
+    playbook: Playbook
+    stages: tuple[Stage, ...]
+    selection: Selection
+
+    def stage(self, id: str) -> Stage:
+        return next(stage for stage in self.stages if stage.id == id)
 
 
 HostsOf = Callable[[Play, Mapping[str, Any], str], tuple[Host, ...]]
@@ -75,7 +79,7 @@ def compile_plan(playbook: Playbook, hosts_of: HostsOf, selection: Selection = S
         findings.error("CF0602", f"no host of any play matches the limit `{selection.limit}`", None)
     if findings.errors:
         raise Invalid(findings.items)
-    return Plan(playbook.name, playbook.path, playbook, tuple(stages))
+    return Plan(playbook.name, playbook.path, playbook, tuple(stages), selection)
 
 
 def tasks_of(nodes: tuple[Node, ...]) -> Iterator[Task]:

@@ -1,0 +1,128 @@
+"""One task's templates on one host: rendered where they can be, with lookups and facts fetched when they are asked for.
+
+No I/O happens inside Jinja. Rendering raises Need for a lookup and NeedFacts for a fact; both are performed here, and
+the template is rendered again. What came out is recorded under the task's key, so that a resumed run decides alike.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from ciflow.diagnostics import Diagnostic, Invalid
+from ciflow.engine.keys import Key
+from ciflow.lang.scope import MISSING, Need, NeedFacts, Scope
+from ciflow.lang.template import evaluate, render
+from ciflow.model import EMPTY, Loop, Task
+
+if TYPE_CHECKING:
+    from ciflow.engine.lane import Lane
+
+T = TypeVar("T")
+
+
+class Rendering:
+    """The templates of `task` on `lane`; `key` is where the task stands in the run. Faults are raised as Invalid."""
+
+    def __init__(self, lane: Lane, task: Task, key: Key) -> None:
+        self.lane = lane
+        self.task = task
+        self.key = key
+        self.secret = task.no_log is not False  # until the template of `no_log` says otherwise
+        self._answers: dict[str, Any] = {}
+
+    def scope(self, extra: Mapping[str, Any] = EMPTY) -> Scope:
+        """What the task's templates see; `extra` (a loop's item, its own result) on top."""
+        scope = self.lane.scope(self.task, self._answers)
+        return scope.child(extra) if extra else scope
+
+    async def settle(self, make: Callable[[], T]) -> T:
+        """What `make` renders, after fetching whatever it asks for."""
+        while True:
+            try:
+                return make()
+            except Need as need:
+                key = str(self.key.below("lookup", len(self._answers)))
+                run = self.lane.run
+                call = self.lane.wire.call(
+                    run.controller, self.lane.name, key, need.operation, probe=True, secret=self.secret
+                )
+                self._answers[need.key] = await asyncio.shield(call.answer)
+            except NeedFacts as need:
+                if not await self.lane.stage.learn_facts(self.lane):
+                    raise self._foreign_fact(str(need)) from need
+
+    def _foreign_fact(self, name: str) -> Invalid:
+        text = f"`{name}` is a fact of a host that is not in this play, and no play before has read it"
+        return Invalid([Diagnostic("error", "CF0210", text, self.task.span, help="gather that host's facts first")])
+
+    async def value(self, value: Any, extra: Mapping[str, Any] = EMPTY) -> Any:
+        """A keyword's value, rendered."""
+        return await self.settle(lambda: render(value, self.scope(extra)))
+
+    async def holds(self, conditions: tuple[Any, ...], extra: Mapping[str, Any] = EMPTY) -> bool:
+        """Whether all conditions hold."""
+        return await self.settle(lambda: evaluate(conditions, self.scope(extra)))
+
+    async def recorded(self, name: str, make: Callable[[], T]) -> T:
+        """Rendered once in the life of a run, however often it is resumed."""
+        recorder = self.lane.run.recorder
+        if (known := recorder.known(name)) is not MISSING:
+            return known  # type: ignore[no-any-return]
+        value = await self.settle(make)
+        return recorder.rendered(name, lambda: value, secret=self.secret)  # type: ignore[no-any-return]
+
+    async def when(self, key: Key, extra: Mapping[str, Any] = EMPTY) -> bool:
+        """Whether the task's `when` lets it run, for one item."""
+        conditions = self.task.when
+        return not conditions or await self.recorded(f"{key}|when", lambda: evaluate(conditions, self.scope(extra)))
+
+    # --- loops -------------------------------------------------------------------------------------------
+
+    async def items(self) -> list[Any] | None:
+        """The loop's items; None when `when` says no before the items can even be known."""
+        loop = self.task.loop
+        assert loop is not None
+        try:
+            return await self.recorded(f"{self.key}|items", lambda: self.lane.items(loop, self.scope()))
+        except Invalid:
+            if self.task.when and not await self._decided_early():
+                return None
+            raise
+
+    async def _decided_early(self) -> bool:
+        try:
+            return await self.holds(self.task.when)
+        except Invalid:
+            return True
+
+    async def label(self, loop: Loop, item: Any, extra: Mapping[str, Any]) -> Any:
+        """How an item is called: by `label`, else as it is."""
+        return item if loop.label is None else await self.value(loop.label, extra)
+
+
+def loop_variables(loop: Loop, items: list[Any], number: int) -> dict[str, Any]:
+    """What one round of a loop gives to templates."""
+    found: dict[str, Any] = {loop.var: items[number], "ansible_loop_var": loop.var}
+    if loop.index_var:
+        found |= {loop.index_var: number, "ansible_index_var": loop.index_var}
+    if loop.extended:
+        found["ansible_loop"] = _extended(items, number, whole=loop.extended_allitems)
+    return found
+
+
+def _extended(items: list[Any], number: int, *, whole: bool) -> dict[str, Any]:
+    total = len(items)
+    return {
+        "index": number + 1,
+        "index0": number,
+        "revindex": total - number,
+        "revindex0": total - number - 1,
+        "first": number == 0,
+        "last": number == total - 1,
+        "length": total,
+        **({"allitems": items} if whole else {}),
+        **({"previtem": items[number - 1]} if number else {}),
+        **({"nextitem": items[number + 1]} if number + 1 < total else {}),
+    }

@@ -1,0 +1,77 @@
+"""What the journal is told of a task that ended: for people how it went and why, for plays what it made."""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Mapping
+from typing import Any
+
+from ciflow.engine.result import Result
+from ciflow.model import Task
+
+TAIL = 10  # last lines of a failed task's output
+_FORMATS = {".cdx.json": "cyclonedx-json", ".spdx.json": "spdx-json"}
+
+
+def ended(run: str, task: Task, name: str, result: Result, duration: float, *, secret: bool) -> dict[str, Any]:
+    """The data of `task_ended`. Of a failure also its last lines, the likely cause, and what to type next."""
+    data = {
+        "name": name,
+        "module": task.module,
+        "status": result.status,
+        "duration": round(max(0.0, duration), 3),
+        "msg": "" if secret else str(result.values.get("msg", "")),
+        "outcome": {"censored": "hidden by no_log"} if secret else _plain(result.values),
+    }
+    if not result.bad:
+        return data
+    if not secret:
+        data |= _why(result.values)
+    quoted = name.replace("'", "'\\''")
+    return {**data, "next": f"ciflow logs {run} '{quoted}', or once it is mended ciflow resume {run}"}
+
+
+def _why(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The tail of the output of what failed (of a loop, the first item that did), and its likely cause."""
+    from ciflow.explain import explain  # most runs explain nothing
+
+    failed = next((one for one in values.get("results", ()) if one.get("failed") or one.get("unreachable")), values)
+    output = [str(failed.get(stream) or "").rstrip("\n") for stream in ("stdout", "stderr")]
+    lines = (output[1] or output[0]).splitlines()[-TAIL:]
+    rc = failed.get("rc")
+    found = explain("\n".join((*output, str(failed.get("msg", "")))), rc if isinstance(rc, int) else None)
+    data: dict[str, Any] = {"tail": lines} if lines else {}
+    return data | ({"explanation": f"{found.cause} {found.fix}"} if found else {})
+
+
+def things(task: Task, result: Result) -> dict[str, dict[str, dict[str, Any]]]:
+    """Events about what a task made, by kind and then by name: how files differ, bills of materials, signatures."""
+    found: dict[str, dict[str, dict[str, Any]]] = {}
+    values = result.values
+    if result.diff is not None:
+        before, after = result.diff
+        path = str(values.get("path", values.get("dest", "")))
+        found["diff"] = {path: {"before": before, "after": after, "path": path}}
+    if result.status not in ("ok", "changed"):
+        return found
+    if task.module == "sbom":
+        found["sbom"] = {path: _bill(path, digest, values) for path, digest in values.get("files", {}).items()}
+    elif task.module == "sign" and "key_id" in values:
+        name = posixpath.basename(values["bundle"]).removesuffix(".sigstore.json")
+        found["signature"] = {name: {"name": name, "path": values["bundle"], "by": values["key_id"]}}
+    return found
+
+
+def _bill(path: str, digest: str, values: Mapping[str, Any]) -> dict[str, Any]:
+    name = posixpath.basename(path)
+    form = next((form for ending, form in _FORMATS.items() if name.endswith(ending)), "")
+    return {"name": name, "path": path, "sha256": digest, "format": form, "components": values["components"]}
+
+
+def _plain(value: Any) -> Any:
+    """JSON values only; what is none is shown as text."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(below) for key, below in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [_plain(below) for below in value]
+    return value if isinstance(value, str | int | float | bool | None) else str(value)
