@@ -19,7 +19,7 @@ GATES = ("errors", "latency", "slo", "query")
 # Known before the run: what the plan shows, and the time that steps and gates take.
 SETTLED = ("steps", "hold", "gates", "alpha", "interval", "on_failure", "on_inconclusive", "deadline", "dead_man",
            "warm_up", "bake", "keep_warm", "drain", "by", "sick_for", "early")  # fmt: skip
-_DURATIONS = ("deadline", "dead_man", "warm_up", "bake", "keep_warm", "drain", "interval")
+_DURATIONS = ("deadline", "dead_man", "warm_up", "bake", "keep_warm", "interval", "sick_for")
 _WORDS = ("on_failure", "on_inconclusive", "by")
 
 

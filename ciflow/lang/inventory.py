@@ -30,7 +30,12 @@ class Inventory:
     def host(self, name: str) -> Host | None:
         """The host of that name; the implicit localhost where the inventory has none."""
         found = self._by_name.get(name)
-        return implicit(name) if found is None and name in _LOCAL else found
+        return self._implicit(name) if found is None and name in _LOCAL else found
+
+    def _implicit(self, name: str) -> Host:
+        """The implicit localhost: in no group, and yet with the variables of `all` and its host_vars, as in Ansible."""
+        host = implicit(name)
+        return replace(host, vars=_merged(self.layers["localhost"])) if "localhost" in self.layers else host
 
     @property
     def _by_name(self) -> Mapping[str, Host]:
@@ -54,7 +59,7 @@ class Inventory:
 
     def _select(self, pattern: str) -> tuple[Host, ...]:
         names, unknown = select(pattern, [host.name for host in self.hosts], self.groups, self._lines)
-        local = [implicit(term) for term in unknown if term in _LOCAL]
+        local = [self._implicit(term) for term in unknown if term in _LOCAL]
         return tuple(self._by_name[name] for name in names) + tuple(local)
 
     def unknown(self, pattern: str) -> tuple[str, ...]:
@@ -104,6 +109,10 @@ def read_inventory(sources: tuple[str, ...], files: Files, findings: Findings, *
     groups = reader.groups
     layers = {name: _layers(name, groups) for name in groups.hosts}
     hosts = tuple(_host(name, groups, layers[name]) for name in groups.hosts)
+    if "localhost" not in layers:
+        itself = Layer(Level.INVENTORY_HOST, Vars(implicit("localhost").vars, label="localhost"), data=True)
+        local = [*reader.local, itself, *groups.by_name["all"].layers]
+        layers["localhost"] = tuple(sorted(local, key=lambda layer: -layer.level))
     directory = sources[0].rpartition("/")[0] if sources and "," not in sources[0] else ""
     return Inventory(hosts, _members(groups), layers, directory, files)
 
@@ -118,13 +127,18 @@ def _layers(name: str, groups: Groups) -> tuple[Layer, ...]:
 
 
 def _host(name: str, groups: Groups, layers: tuple[Layer, ...]) -> Host:
-    merged: dict[str, Any] = {}
-    for layer in reversed(layers):
-        merged.update(layer.values)
+    merged = _merged(layers)
     connection = merged.get("ansible_connection", merged.get("connection", "ssh"))
     named = "ssh" if isinstance(connection, Template) else str(connection)
     own = tuple(group for group in depth_order(ancestors(name, groups), groups) if group != "all")
     return Host(name, named, merged or EMPTY, own or ("ungrouped",))
+
+
+def _merged(layers: tuple[Layer, ...]) -> dict[str, Any]:
+    merged: dict[str, Any] = {}
+    for layer in reversed(layers):
+        merged.update(layer.values)
+    return merged
 
 
 def _members(groups: Groups) -> dict[str, tuple[str, ...]]:

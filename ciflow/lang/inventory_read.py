@@ -30,6 +30,7 @@ class InventoryReader:
         self.files = files
         self.findings = findings
         self.groups = Groups()
+        self.local: list[Layer] = []  # host_vars of the implicit localhost
         self._sources = Sources(files, "", findings=findings)
         self._beside: set[str] = set()
         self._folders: list[str] = []
@@ -238,7 +239,8 @@ class InventoryReader:
                 level = for_all if name == "all" else for_groups
                 group.layers[:0] = self._vars_files(join(folder, f"group_vars/{name}"), level, f"group {name}")
         if "host_vars" in present:
-            for name, layers in self.groups.hosts.items():
+            implied = {} if "localhost" in self.groups.hosts else {"localhost": self.local}
+            for name, layers in (self.groups.hosts | implied).items():
                 layers[:0] = self._vars_files(join(folder, f"host_vars/{name}"), for_hosts, f"host {name}")
 
     def _vars_files(self, stem: str, level: Level, label: str) -> list[Layer]:

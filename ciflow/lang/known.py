@@ -50,8 +50,8 @@ def known_names(playbook: Playbook, inventory: Inventory, extra: Mapping[str, An
     known = Known()
     known.add(playbook.vars, "playbook")
     known.add(dict.fromkeys(extra), "extra")
-    for host in inventory.hosts:
-        known.learn(*host.vars)
+    for layers in inventory.layers.values():
+        known.learn(*(name for layer in layers for name in layer.values))
     for play in playbook.plays:
         _of_play(play, known, sources)
     for place in sources.lost:

@@ -41,7 +41,7 @@ def load(
     extra = dict(extra_vars or {})
     playbook = read_playbook(path, sources, extra)
     findings = sources.findings
-    inventory = read_inventory(inventory_sources, files, findings, playbook_dir=sources.folder)
+    inventory = read_inventory(inventory_sources, files, findings, playbook_dir=sources.folder or ".")
     if playbook is not None:
         check(playbook, inventory, extra, sources)
     items = ordered(findings)

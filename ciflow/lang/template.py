@@ -22,6 +22,7 @@ from jinja2.utils import missing
 from ciflow.diagnostics import Diagnostic, Invalid, Span
 from ciflow.lang import faults
 from ciflow.lang.filters import FILTERS, SCOPED_FILTERS
+from ciflow.lang.header import header
 from ciflow.lang.lookups import GLOBALS, lookup, query
 from ciflow.lang.place import Marks
 from ciflow.lang.scope import MISSING, OMIT, Need, NeedFacts, Scope
@@ -263,19 +264,12 @@ def _holds(condition: Any, scope: Scope) -> bool:
     raise Invalid([faults.not_boolean(condition, value)])
 
 
-_OPTIONS = frozenset({
-    "block_start_string", "block_end_string", "variable_start_string", "variable_end_string", "comment_start_string",
-    "comment_end_string", "trim_blocks", "lstrip_blocks", "newline_sequence",
-})  # fmt: skip
-
-
 def render_text(text: str, file: str, scope: Scope, options: Mapping[str, Any] | None = None) -> str:
     """A `.j2` file's text rendered. `options` are Jinja's (trim_blocks, variable_start_string, ..).
 
     A first line `#jinja2: trim_blocks:False, ..` sets them too, and wins, as in Ansible.
     """
-    own, body, skipped = _options(text)
-    options = {key: value for key, value in {**(options or {}), **own}.items() if key in _OPTIONS}
+    options, body, skipped = header(text, options or {})
     marks: Marks = ((0, 1 + skipped, 1), *((m.end(), i + skipped, 1) for i, m in enumerate(re.finditer("\n", body), 2)))
     try:
         compiled = _compile_file(body, tuple(sorted(options.items())))
@@ -288,19 +282,6 @@ def render_text(text: str, file: str, scope: Scope, options: Mapping[str, Any] |
 def _compile_file(body: str, options: tuple[tuple[str, Any], ...]) -> jinja2.Template:
     env = environment().overlay(**dict(options)) if options else environment()
     return jinja2.Template.from_code(env, env.compile(env.parse(body), "<template>", "<template>"), env.globals)
-
-
-def _options(text: str) -> tuple[dict[str, Any], str, int]:
-    if not text.startswith("#jinja2:"):
-        return {}, text, 0
-    head, _, body = text.partition("\n")
-    pairs = (pair.partition(":") for pair in head.removeprefix("#jinja2:").split(","))
-    words = {"true": True, "false": False}
-    return (
-        {key.strip(): words.get(value.strip().lower(), value.strip().strip("'\"")) for key, _, value in pairs},
-        body,
-        1,
-    )
 
 
 def _placed(error: Exception, source: str, expression: bool, span: Span, marks: Marks, scope: Scope) -> BaseException:

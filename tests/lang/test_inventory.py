@@ -132,6 +132,19 @@ def test_the_controller_is_there_without_being_named() -> None:
     assert names(found, "all") == []
 
 
+def test_the_controller_has_the_variables_of_all_and_its_own_host_vars(tmp_path: Path) -> None:
+    """docs.ansible.com, "Implicit localhost": in no group, but with vars from host_vars and from the all group."""
+    found = inventory(tmp_path, hosts_yml=YAML, group_vars__all_yml="x: 1\n", host_vars__localhost_yml="y: 2\n")
+    local = found.host("localhost")
+    assert local is not None
+    assert {name: local.vars.get(name) for name in ("x", "y", "shared", "ansible_connection")} == {
+        "x": 1, "y": 2, "shared": "all", "ansible_connection": "local"}  # fmt: skip
+    assert "localhost" not in found.group_map()["all"]
+    (tmp_path / "group_vars" / "all.yml").write_text("z: 3\n")
+    beside = load_inventory((), Files.live(), playbook_dir=str(tmp_path)).select("localhost")
+    assert [host.vars["z"] for host in beside] == [3]
+
+
 def test_names_on_the_command_line_with_ports_and_ipv6() -> None:
     found = load_inventory(("a,b:2222,[2001:db8::1]:22,2001:db8::2,",), Files.live())
     assert [host.name for host in found.hosts] == ["a", "b", "2001:db8::1", "2001:db8::2"]

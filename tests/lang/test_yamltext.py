@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import time
 from typing import Any
 
@@ -14,6 +16,7 @@ from ciflow.diagnostics import Findings
 from ciflow.lang.place import Place, position
 from ciflow.lang.yamltext import dump, load_data, parse, resolve
 from ciflow.model import Template
+from tests.scaffold.docs import ROOT
 
 
 def read(text: str | bytes) -> Place:
@@ -195,3 +198,23 @@ def test_a_playbook_of_two_thousand_tasks_is_parsed_in_well_under_a_second() -> 
     start = time.process_time()
     parse(text, "x.yml", Findings())
     assert time.process_time() - start < 1
+
+
+def test_without_libyaml_values_and_places_are_the_same() -> None:
+    """A machine without the C library runs PyYAML's own parser."""
+    text = "a: [1, yes, '{{ x }}']\nb: &b {c: '{{ y }}'}\nd: {<<: *b, e: 0644}\n"
+    script = (
+        "import sys, yaml; yaml.__with_libyaml__ = False\n"
+        "from ciflow.diagnostics import Findings\nfrom ciflow.lang.yamltext import parse, _Loader\n"
+        "f = Findings(); p = parse(sys.stdin.buffer.read(), 'x.yml', f)\n"
+        "print(_Loader.__mro__[2].__name__, p.value, p.at('d', 'c').span, p.at('a', 2).marks, f.items)\n"
+    )
+    ran = [
+        subprocess.run(
+            [sys.executable, "-c", one], input=text.encode(), capture_output=True, check=True, cwd=ROOT
+        ).stdout
+        for one in (script, script.replace("yaml.__with_libyaml__ = False", ""))
+    ]
+    kinds, said = zip(*(one.decode().split(" ", 1) for one in ran), strict=True)
+    assert kinds == (("Reader", "CParser") if yaml.__with_libyaml__ else ("Reader", "Reader"))
+    assert said[0] == said[1]
