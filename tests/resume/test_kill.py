@@ -1,0 +1,169 @@
+"""kill -9 of `ciflow apply` anywhere, then `ciflow resume`: no finished task runs again, none is lost."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.parts.sshd import Sshd
+
+SEED = 20261125
+
+
+class Runs:
+    """`ciflow` as a user has it, with a journal of its own."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.env = {**os.environ, "CIFLOW_STATE": str(folder / "state"), "NO_COLOR": "1"}
+
+    def start(self, *args: str) -> subprocess.Popen[str]:
+        command = [sys.executable, "-m", "ciflow", *args]
+        pipe = subprocess.PIPE
+        return subprocess.Popen(command, cwd=self.folder, env=self.env, text=True, stdout=pipe, stderr=pipe)
+
+    def run(self, *args: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "ciflow", *args]
+        return subprocess.run(command, cwd=self.folder, env=self.env, text=True, capture_output=True, timeout=120)
+
+
+def _killed_after(runs: Runs, seconds: float, *args: str) -> bool:
+    """Start, and kill -9 after so many seconds; whether it was still at work then."""
+    process = runs.start(*args)
+    try:
+        process.wait(seconds)
+    except subprocess.TimeoutExpired:
+        process.send_signal(signal.SIGKILL)
+    process.communicate()
+    return process.returncode == -signal.SIGKILL
+
+
+def _until_done(runs: Runs, rng: random.Random, longest: float, *args: str) -> int:
+    """Apply and resume with kills at random moments, until one process gets to the end; how many were killed."""
+    kills = 0
+    arguments: tuple[str, ...] = ("apply", *args)
+    while kills < 6 and _killed_after(runs, rng.uniform(0.3, longest), *arguments):
+        kills += 1
+        known = runs.run("history").stdout.strip()
+        arguments = ("resume",) if known else ("apply", *args)
+    done = runs.run("resume")
+    assert done.returncode == 0 or "no run to resume" in done.stderr, done.stderr
+    return kills
+
+
+def _play(hosts: str, log: str, tasks: int) -> str:
+    lines = [f"- hosts: {hosts}", "  gather_facts: false", "  tasks:"]
+    for number in range(tasks):
+        pause = "sleep 0.1; " if number % 3 == 0 else ""
+        lines += [f"    - name: Step {number}", f"      shell: {pause}echo {number} >> {log}"]
+    return "\n".join(lines) + "\n"
+
+
+@pytest.mark.parametrize("round", range(3))
+def test_a_local_run_killed_at_random_moments_does_each_task_once(tmp_path: Path, round: int) -> None:
+    runs = Runs(tmp_path)
+    (tmp_path / "play.yml").write_text(_play("localhost", str(tmp_path / "log"), 12))
+
+    kills = _until_done(runs, random.Random(SEED + round), 0.9, "play.yml")
+
+    print(f"killed {kills} times")
+    assert (tmp_path / "log").read_text().split() == [str(number) for number in range(12)]
+
+
+def test_a_run_over_ssh_killed_at_random_moments_does_each_task_once(tmp_path: Path, ssh_hosts: list[Sshd]) -> None:
+    runs = Runs(tmp_path)
+    hosts = "\n".join(host.inventory_line(f"h{number}") for number, host in enumerate(ssh_hosts[:3]))
+    (tmp_path / "hosts.ini").write_text(f"[web]\n{hosts}\n")
+    (tmp_path / "play.yml").write_text(_play("web", f"{tmp_path}/log.{{{{ inventory_hostname }}}}", 8))
+
+    kills = _until_done(runs, random.Random(SEED), 1.3, "play.yml", "-i", "hosts.ini")
+
+    print(f"killed {kills} times")
+    for number in range(3):
+        assert (tmp_path / f"log.h{number}").read_text().split() == [str(step) for step in range(8)]
+
+
+def test_what_was_random_stays_as_it_was_after_a_kill(tmp_path: Path) -> None:
+    runs = Runs(tmp_path)
+    (tmp_path / "play.yml").write_text(
+        f"""- hosts: localhost
+  tasks:
+    - set_fact: {{drawn: "{{{{ 1000000000 | random }}}}"}}
+    - shell: echo {{{{ drawn }}}} >> {tmp_path}/first
+    - shell: sleep 2
+    - shell: echo {{{{ drawn }}}} >> {tmp_path}/second
+"""
+    )
+    process = runs.start("apply", "play.yml")
+    _wait_for(tmp_path / "first")
+    process.kill()
+    process.communicate()
+    (tmp_path / "play.yml").write_text("not even YAML: [")  # the run has a snapshot of its sources
+
+    assert runs.run("resume").returncode == 0
+    assert (tmp_path / "first").read_text() == (tmp_path / "second").read_text() != "\n"
+
+
+def test_sigterm_ends_within_five_seconds_and_the_run_can_be_resumed(tmp_path: Path) -> None:
+    runs = Runs(tmp_path)
+    (tmp_path / "play.yml").write_text(
+        f"- hosts: localhost\n  tasks:\n    - shell: echo begun >> {tmp_path}/log; sleep 2; echo ended >> {tmp_path}/log\n"
+        f"    - shell: echo after >> {tmp_path}/log\n"
+    )
+    process = runs.start("apply", "play.yml")
+    _wait_for(tmp_path / "log")
+    began = time.monotonic()
+    process.terminate()
+    process.communicate(timeout=10)
+
+    assert time.monotonic() - began < 5
+    assert process.returncode == 143
+    assert "interrupted" in runs.run("status").stdout
+    assert runs.run("resume").returncode == 0
+    assert (tmp_path / "log").read_text().split() == ["begun", "ended", "after"]
+
+
+def test_ctrl_c_ends_the_task_in_hand_and_nothing_sent_ahead_runs(tmp_path: Path) -> None:
+    runs = Runs(tmp_path)
+    (tmp_path / "play.yml").write_text(
+        f"- hosts: localhost\n  tasks:\n    - shell: echo begun >> {tmp_path}/log; sleep 20\n"
+        f"    - shell: echo after >> {tmp_path}/log\n"
+    )
+    process = runs.start("apply", "play.yml")
+    _wait_for(tmp_path / "log")
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=10)
+    time.sleep(0.5)
+
+    assert process.returncode == 130
+    assert (tmp_path / "log").read_text().split() == ["begun"]
+    left = subprocess.run(["pgrep", "-f", f"echo begun >> {tmp_path}/log"], capture_output=True, check=False)
+    assert left.stdout == b""
+
+
+def test_two_applies_of_one_playbook_exclude_each_other(tmp_path: Path) -> None:
+    runs = Runs(tmp_path)
+    (tmp_path / "play.yml").write_text(f"- hosts: localhost\n  tasks:\n    - shell: touch {tmp_path}/on; sleep 2\n")
+    first = runs.start("apply", "play.yml")
+    _wait_for(tmp_path / "on")
+
+    second = runs.run("apply", "play.yml")
+
+    assert second.returncode == 6
+    assert "is held by" in second.stderr and "since" in second.stderr
+    assert first.wait(30) == 0
+    first.communicate()
+
+
+def _wait_for(path: Path) -> None:
+    until = time.monotonic() + 20
+    while not path.exists():
+        assert time.monotonic() < until, f"{path} did not come"
+        time.sleep(0.02)
