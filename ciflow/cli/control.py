@@ -14,11 +14,17 @@ from ciflow.store.folds import history
 from ciflow.store.store import Store, default_state
 
 
-def say(store: Store, run: str, verb: str) -> int:
-    """Put a command into the run's journal, where its process finds it within a fraction of a second."""
+def say(store: Store, run: str, verb: str, service: str = "", *, full: bool = False) -> int:
+    """Put a command into the run's journal, where its process finds it within a fraction of a second.
+
+    Without a `service` it is said to all rollouts of the run.
+    """
     from ciflow.engine.who import who
 
-    store.append([Event(kind="command", run=run, at=time.time(), data={"verb": verb, "by": who()})])
+    data: dict[str, object] = {"verb": verb, "by": who(), "full": full}
+    if service:
+        data["service"] = service
+    store.append([Event(kind="command", run=run, at=time.time(), data=data)])
     click.echo(f"{verb}: said to {run}", err=True)
     return ExitCode.OK
 
@@ -29,25 +35,44 @@ def _command(verb: str, text: str) -> click.Command:
     @state_option
     def command(service: str, state: Path | None) -> int:
         with Store.open(state or default_state()) as store:
-            return say(store, rollout_of(store, service), verb)
+            return say(store, rollout_of(store, service), verb, service)
 
     return command
 
 
+ENDED = ("good", "rolled_back", "failed", "fenced", "warm", "live")  # states of a release that moves no more
+
+
 def rollout_of(store: Store, service: str) -> str:
-    """The run whose rollout of `service` is under way."""
+    """The run whose rollout of `service` is under way. Raises CiflowError where none is, with what there is."""
     from ciflow.store.folds import summary
 
     for release in history(store, service):
         found = summary(store, release.run)
-        if found is not None and found.state == "running":
+        if found is None or release.state in ENDED:
+            continue
+        if found.state == "running":
             return release.run
+        if found.resumable:
+            raise CiflowError(
+                f"the rollout of {service} {release.version} is {found.state}: no process listens",
+                help=f"`ciflow resume {release.run}` goes on with it, `ciflow rollback {service}` turns it back",
+            )
     raise CiflowError(f"no rollout of {service} is under way", help="`ciflow status` shows what runs")
 
 
 pause = _command("pause", "Hold the rollout of SERVICE where it is; `ciflow resume` goes on.")
 abort = _command("abort", "Turn the rollout of SERVICE back.")
-promote = _command("promote", "End the hold that SERVICE's rollout is in and take the next step.")
+
+
+@click.command("promote")
+@click.argument("service")
+@click.option("--full", is_flag=True, help="Skip all steps that are left, not just this hold.")
+@state_option
+def promote(service: str, full: bool, state: Path | None) -> int:
+    """End the hold that SERVICE's rollout is in and take the next step."""
+    with Store.open(state or default_state()) as store:
+        return say(store, rollout_of(store, service), "promote", service, full=full)
 
 
 @click.command("approve")

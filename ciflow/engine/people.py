@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Iterable, Iterator
-from typing import Protocol
+from typing import Any, Protocol
 
 from ciflow.model import Event, Reply
 
@@ -22,17 +22,35 @@ class Inbox(Protocol):
 
 
 class People:
-    """Commands to one run. Those that came before this process began are history, unless nobody obeyed them."""
+    """Commands to one run. Those that came before this process began are history: who gave them was told so."""
 
-    def __init__(self, inbox: Inbox, run: str, *, resumed: bool, stay: bool = True) -> None:
+    def __init__(self, inbox: Inbox, run: str, *, resumed: bool) -> None:
         self._inbox = inbox
         self._run = run
-        self._after = inbox.last
+        self._began = inbox.last
+        self._was_resumed = resumed
+
+    def to(self, service: str) -> Commands:
+        """What is said to the rollout of one service."""
+        return Commands(self._inbox, self._run, service, self._began, resumed=self._was_resumed)
+
+    def approval(self, play: str) -> Event | None:
+        """The answer to a play's question, whenever it was given."""
+        return next((e for e in self._inbox.events(self._run, ("approval_given",)) if e.play == play), None)
+
+
+class Commands:
+    """What is said to one rollout, each word once, in its order."""
+
+    def __init__(self, inbox: Inbox, run: str, service: str, after: int, *, resumed: bool) -> None:
+        self._inbox = inbox
+        self._run = run
+        self._service = service
+        self._after = after
         self._resumed = resumed
-        self.stay = stay
 
     def take_resumed(self) -> bool:
-        """True once, for the first hold that a resumed run comes to."""
+        """True once, for the first hold that a resumed rollout comes to."""
         resumed, self._resumed = self._resumed, False
         return resumed
 
@@ -41,21 +59,31 @@ class People:
         began = time.monotonic()
         if self.take_resumed():
             return Reply(data={"resumed": True}, started=time.time())
-        data: dict[str, str] = {}
+        data: dict[str, Any] = {}
         while (left := seconds - (time.monotonic() - began)) > 0 and not data:
             await asyncio.sleep(min(POLL, left))
-            data = self._command()
+            data = self.take()
         return Reply(data=data, duration=time.monotonic() - began, started=time.time())
 
-    def _command(self) -> dict[str, str]:
-        if self._inbox.last <= self._after:
-            return {}
-        for event in self._inbox.events(self._run, ("command",), self._after):
+    async def aborted(self) -> str:
+        """Returns once somebody wants the rollout stopped, with who it is. Other words wait for the next hold."""
+        while True:
+            for event in self._news():
+                if event.data["verb"] == "abort":
+                    return str(event.data.get("by", "somebody"))
+            await asyncio.sleep(POLL)
+
+    def take(self) -> dict[str, Any]:
+        """The next word, or nothing."""
+        for event in self._news():
             self._after = event.seq
-            return {"command": str(event.data["verb"]), "by": str(event.data.get("by", "somebody"))}
-        self._after = self._inbox.last
+            by = str(event.data.get("by", "somebody"))
+            return {"command": str(event.data["verb"]), "by": by, "full": bool(event.data.get("full"))}
         return {}
 
-    def approval(self, play: str) -> Event | None:
-        """The answer to a play's question, whenever it was given."""
-        return next((e for e in self._inbox.events(self._run, ("approval_given",)) if e.play == play), None)
+    def _news(self) -> Iterator[Event]:
+        if self._inbox.last <= self._after:
+            return
+        for event in self._inbox.events(self._run, ("command",), self._after):
+            if event.data.get("service", self._service) == self._service:
+                yield event

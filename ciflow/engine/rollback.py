@@ -54,43 +54,49 @@ def rollback(asking: Asking, open_store: Callable[[], Store]) -> Done:
     store = _store(open_store, warnings)
     try:
         run = f"R-{len(store.runs()) + 1}-{secrets.token_hex(3)}" if store else f"R-0-{secrets.token_hex(3)}"
-        journal = _Forgiving(store, warnings)
-        journal.append([_event(run, "run_started", {"playbook": f"rollback {asking.service}", "who": asking.who})])
+        journal = _Later(store, warnings)
+        journal.append([_event(run, "run_started", _told(asking))])
+        if asking.break_glass:
+            journal.write()
         result = asyncio.run(_Rollback(asking, store, journal, run).go())
         took = time.monotonic() - began
         journal.append(_ending(run, asking, result, took))
+        journal.write()
         return Done(result, run if journal.works else "", took, tuple(warnings))
     finally:
         if store is not None:
             store.close()
 
 
-class _Forgiving:
-    """A journal that turning back does not wait for: what can't be written is said, once."""
+class _Later:
+    """A journal that turning back does not wait for: events are kept until `write`, and what can't be written then
+    is said, once."""
 
     def __init__(self, store: Store | None, warnings: list[str]) -> None:
         self._store = store
         self._warnings = warnings
-
-    @property
-    def works(self) -> bool:
-        return self._store is not None
+        self._kept: list[Event] = []
+        self.works = store is not None
 
     def append(self, events: Sequence[Event]) -> int:
-        if self._store is None:
-            return 0
+        self._kept.extend(events)
+        return 0
+
+    def write(self) -> None:
+        events, self._kept = self._kept, []
+        if self._store is None or not self.works:
+            return
         try:
-            return self._store.append(events)
+            self._store.append(events)
         except StoreError as error:
             self._warnings.append(f"not recorded: {error.message}")
-            self._store = None
-            return 0
+            self.works = False
 
 
 class _Rollback:
     """One process that rolls back."""
 
-    def __init__(self, asking: Asking, store: Store | None, journal: _Forgiving, run: str) -> None:
+    def __init__(self, asking: Asking, store: Store | None, journal: _Later, run: str) -> None:
         self.asking = asking
         self.store = store
         self.run = run
@@ -156,7 +162,7 @@ class _Rollback:
             who=self.asking.who,
             reason=self.asking.reason,
             now=time.time(),
-            contested=contested,
+            contested=contested if self.store else None,
             floor=self.store.locks.greatest_token() if self.store else 0,
             rehearse=self.asking.rehearse,
             break_glass=self.asking.break_glass,
@@ -193,6 +199,11 @@ def _store(open_store: Callable[[], Store], warnings: list[str]) -> Store | None
     except StoreError as error:
         warnings.append(f"the journal can't be used: {error.message}")
         return None
+
+
+def _told(asking: Asking) -> dict[str, Any]:
+    told = {"playbook": f"rollback {asking.service}", "who": asking.who, "reason": asking.reason}
+    return {**told, "break_glass": asking.break_glass}
 
 
 def _ending(run: str, asking: Asking, result: RolledBack, took: float) -> list[Event]:

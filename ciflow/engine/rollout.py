@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from ciflow.diagnostics import Diagnostic, Invalid
+from ciflow.diagnostics import Diagnostic, Invalid, StoreError
 from ciflow.engine.drive import Driver, refuse_render
 from ciflow.engine.keys import Key
-from ciflow.engine.people import People
+from ciflow.engine.people import Commands, People
 from ciflow.engine.result import PausedRun
 from ciflow.engine.rollback import routers_data
 from ciflow.lang.template import render
 from ciflow.model import Canary, Hold, Reply, Run
 from ciflow.rollout.controller import Controller
-from ciflow.rollout.gates import gates_from
-from ciflow.rollout.routers import build, slots_of
+from ciflow.rollout.gates import Gate, gates_from
+from ciflow.rollout.routers import RouterError, build, slots_of
 from ciflow.rollout.spec import Ended, Spec
 
 if TYPE_CHECKING:
@@ -25,21 +26,49 @@ if TYPE_CHECKING:
 
 async def roll_out(work: StageRun, people: People) -> Ended:
     """Run the canary of a stage to its end. Locked, Invalid and router errors come out as they are."""
+    controller = _controller(work)
+    commands = people.to(controller.spec.service)
+    try:
+        ended = await _driver(work, commands, "rollout").drive(controller.run())
+    except StoreError as error:
+        raise await _turned_back_unrecorded(work, commands, controller, error) from error
+    if ended.result == "lost":
+        raise RouterError(ended.reason, help=f"`ciflow rollback {controller.spec.service}` tries again")
+    work.run.services[controller.spec.service] = {"version": controller.spec.version, "result": ended.result}
+    return ended
+
+
+def _controller(work: StageRun) -> Controller:
+    """The play's canary, rendered, with its routers; how they are reached is written down for a later rollback."""
     canary = work.play.canary
     assert canary is not None
     scope = work.scope_of(work.hosts[0])
     rendered = _Rendered(canary, lambda value: render(value, scope))
-    try:
-        gates = gates_from(canary.gates, canary.alpha, independent=bool(canary.by))
-    except ValueError as error:
-        raise Invalid([Diagnostic("error", "CF0311", str(error), canary.span)]) from error
+    gates = _gates(canary)
     hosts = _router_hosts(work, rendered.settings)
     edges = sorted({edge for gate in gates for edge in gate.edges})
     routers = build(
         rendered.kind, rendered.settings, rendered.service, rendered.slots, hosts, edges=edges, by=canary.by
     )
+    spec = _spec(work, canary, rendered, gates, tuple(edges))
+    where = {router.host: work.connection_of(router.host) for router in routers}
+    data = routers_data(spec.service, spec.router, spec.settings, rendered.slots, edges, canary.by, where)
+    work.run.recorder.emit("routers", data, play=work.id)
+    return Controller(spec, routers)
+
+
+def _gates(canary: Canary) -> tuple[Gate, ...]:
+    try:
+        return gates_from(canary.gates, canary.alpha, independent=bool(canary.by))
+    except ValueError as error:
+        raise Invalid([Diagnostic("error", "CF0311", str(error), canary.span)]) from error
+
+
+def _spec(
+    work: StageRun, canary: Canary, rendered: _Rendered, gates: tuple[Gate, ...], edges: tuple[float, ...]
+) -> Spec:
     run = work.run
-    spec = Spec(
+    return Spec(
         service=rendered.service,
         version=rendered.version,
         release=f"{run.id}/{work.id}",
@@ -52,9 +81,9 @@ async def roll_out(work: StageRun, people: People) -> Ended:
         deploy=work.play.tasks,
         verify=canary.verify,
         gates=gates,
-        edges=tuple(edges),
+        edges=edges,
         by=canary.by,
-        token=run.recorder.rendered(f"{work.id}|token", lambda: run.claim(f"service:{rendered.service}")),
+        token=_token(work, rendered.service),
         now=run.recorder.rendered(f"{work.id}|now", time.time),
         interval=canary.interval,
         deadline=canary.deadline,
@@ -62,17 +91,37 @@ async def roll_out(work: StageRun, people: People) -> Ended:
         warm_up=canary.warm_up,
         bake=canary.bake,
         keep_warm=canary.keep_warm,
+        sick_for=canary.sick_for,
+        early=canary.early,
         on_failure=canary.on_failure,
         on_inconclusive=canary.on_inconclusive,
         replace_warm=run.options.replace_warm,
         check=run.options.check,
     )
-    where = {router.host: work.connection_of(router.host) for router in routers}
-    data = routers_data(spec.service, spec.router, spec.settings, rendered.slots, edges, canary.by, where)
-    run.recorder.emit("routers", data, play=work.id)
-    ended = await _driver(work, people).drive(Controller(spec, routers).run())
-    run.services[spec.service] = {"version": spec.version, "result": ended.result}
-    return ended
+
+
+def _token(work: StageRun, service: str) -> int:
+    """Each process that works on the release holds the service's lock; its token is that of the first of them."""
+    if work.run.options.check:
+        return 0
+    token = work.run.claim(f"service:{service}")
+    return int(work.run.recorder.rendered(f"{work.id}|token", lambda: token))
+
+
+async def _turned_back_unrecorded(
+    work: StageRun, commands: Commands, controller: Controller, error: StoreError
+) -> StoreError:
+    """The journal can't be written: turning back matters more than writing about it, and nothing follows it."""
+    if controller.state in ("deploying", "verifying"):
+        return error
+    run = work.run
+    run.recorder.without_journal()
+    run.wire.failure = None
+    ended = await _driver(work, commands, "turn-back").drive(controller.turn_back(error.message))
+    run.recorder.commit()
+    run.wire.failure = error
+    said = "all traffic is back" if ended.result == "rolled_back" else ended.reason
+    return StoreError(f"{error.message}; {controller.spec.service}: {said}, not recorded", help=error.help)
 
 
 class _Rendered:
@@ -95,30 +144,38 @@ def _router_hosts(work: StageRun, settings: Mapping[str, Any]) -> list[str]:
     return [host.name for host in work.run.inventory.select(str(pattern))]
 
 
-def _driver(work: StageRun, people: People) -> Driver:
-    key = Key(work.run.id, work.id, "", ("rollout",))
-
+def _driver(work: StageRun, commands: Commands, part: str) -> Driver:
     async def hold(step: Hold, _key: Key) -> Reply:
-        if step.why == "paused" and not people.take_resumed():
+        if step.why != "paused":
+            return await commands.hold(step.seconds)
+        if not commands.take_resumed():
             raise PausedRun
-        if step.why == "paused":
-            return Reply(data={"resumed": True}, started=time.time())
-        return await people.hold(step.seconds)
+        return Reply(data={"resumed": True}, started=time.time())
 
     async def run(step: Run, _key: Key) -> Reply:
-        return await run_on_hosts(work, step)
+        listening = asyncio.get_running_loop().create_task(_stop_when_aborted(work, commands))
+        try:
+            return await run_on_hosts(work, step)
+        finally:
+            listening.cancel()
 
     return Driver(
         wire=work.run.wire,
-        key=key,
+        key=Key(work.run.id, work.id, "", (part,)),
         connection=work.run.controller,
-        lane=f"{work.id}|rollout",
+        lane=f"{work.id}|{part}",
         controller=work.run.controller,
         place_of=work.connection_of,
         render=refuse_render,
         hold=hold,
         run=run,
     )
+
+
+async def _stop_when_aborted(work: StageRun, commands: Commands) -> None:
+    """The task in hand ends; no host starts another one."""
+    by = await commands.aborted()
+    work.aborted = work.aborted or f"aborted by {by}"
 
 
 async def run_on_hosts(work: StageRun, step: Run) -> Reply:

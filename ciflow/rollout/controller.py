@@ -2,39 +2,28 @@
 
 deploying -> verifying -> holding(n) -> promoting -> baking -> good, and from each of them rolling_back ->
 rolled_back, or failed before the dial was ever turned. It reads no clock and does no I/O: time is what `Hold`
-replies say, so that a resumed run replays to the very step where it was cut off, then looks at the router again.
+replies say, so that a resumed run replays to the very step where it was cut off, then looks at the routers again.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
 from typing import Any
 
-from ciflow.diagnostics import CiflowError, Locked, TargetError
+from ciflow.diagnostics import CiflowError, TargetError
 from ciflow.model import CanaryStep, Hold, Note, Reply, Run
+from ciflow.rollout.dials import Dials
 from ciflow.rollout.judge import Interval, Panel, Verdict
-from ciflow.rollout.routers.dial import (
-    WHOLE,
-    Asked,
-    Dial,
-    Fenced,
-    Manifest,
-    NotKept,
-    Router,
-    RouterError,
-    Sample,
-    Slot,
-    interval,
-)
-from ciflow.rollout.spec import Ended, Spec, keep_manifest
-from ciflow.rollout.tally import Tally, interval_data, observed, split_is_off
+from ciflow.rollout.routers.dial import WHOLE, Asked, Fenced, Router, RouterError
+from ciflow.rollout.spec import Ended, Spec, TurnBack
+from ciflow.rollout.tally import Deltas, Tally, gate_data, interval_data, observed, split_is_off
 
-STABLE_SAMPLES = 3  # intervals of stable alone before the first turn: its own rate, and how its errors cluster
-
-
-class TurnBack(Exception):
-    """Something decided against the candidate; the dial goes back to the live slot."""
+ALONE = (3, 15.0, 10)  # stable alone before the first turn: at least 3 intervals, up to 15 s of them, at most 10
+STRAYS = 2  # intervals in a row whose split is off before the router is not believed any more
+LOOKS = 3  # at the counters, until the candidate gets nothing any more
+LOOK = 0.3  # seconds between two of them
+RETRIES = 3  # to turn back at a router that does not answer
+RETRY = 1.0  # seconds between two of them
 
 
 class Controller:
@@ -42,441 +31,355 @@ class Controller:
 
     def __init__(self, spec: Spec, routers: Sequence[Router]) -> None:
         self.spec = spec
-        self.routers = tuple(routers)
-        self.dials: list[Dial] = []
-        self.samples: list[Sample | None] = [None] * len(self.routers)
+        self.dials = Dials(spec, routers)
         self.panel = Panel.begin(spec.gates)
         self.tally = Tally()
         self.state = "deploying"
         self.step = 0
-        self.elapsed = 0.0  # seconds held since the first turn
-        self.off_splits = 0
+        self.elapsed = 0.0  # seconds held since the first turn, or since somebody resumed a pause
         self.now = spec.now
-        self.token = spec.token
-        self._live = ""
+        self._unjudged = self.panel  # as it was before the evidence of the climb, or of the bake
+        self._strays = 0
+        self._full = False  # somebody said `promote --full`
 
     # --- the whole way -----------------------------------------------------------------------------------
 
     def run(self) -> Asked[Ended]:
-        """From the deployment to a release that is observed good, or back."""
-        yield from self._look()
-        first = not self.live
-        yield from self._note_start(first)
-        if not self.spec.check:
-            yield from self._claim()
+        """From the deployment to a release that is observed good, or back. What fails before the routers are
+        claimed is raised; after that every way ends in an `Ended`."""
+        yield from self._begin()
         for state, label, nodes in self._preparations():
-            yield from self._enter(state, "")
+            yield from self._enter(state)
             reply = yield Run(label, nodes, self._variables())
             if not reply.ok:
-                return (yield from self._failed(f"{label} failed: {reply.error}"))
+                return (yield from self._end("failed", f"{label} failed: {reply.error}"))
         if self.spec.check:
-            return Ended("planned", f"the dial would go {self._way()} on slot {self.candidate}")
+            return Ended("planned", f"the dial would go {self._way()} on slot {self.dials.candidate}")
         try:
-            if not first:
-                yield from self._climb()
+            yield from self._climb()
             yield from self._promote()
-            yield from self._bake(first)
+            yield from self._bake()
+            yield from self._observed_good()
         except TurnBack as decision:
-            return (yield from self._turn_back(str(decision), promoted=self.state == "baking"))
+            return (yield from self.turn_back(str(decision)))
         except Fenced as fence:
-            yield from self._enter("fenced", fence.message)
-            return Ended("fenced", fence.message)
+            return (yield from self._end("fenced", fence.message))
         except (RouterError, TargetError) as error:
-            return (yield from self._router_lost(error))
-        yield from self._observed_good()
+            return (yield from self.turn_back(error.message))
         return Ended("promoted", f"{self.spec.service} {self.spec.version} has all traffic and was observed good")
 
-    # --- facts -------------------------------------------------------------------------------------------
+    # --- before the first turn ---------------------------------------------------------------------------
 
-    @property
-    def live(self) -> str:
-        """The slot that people trusted when the rollout began."""
-        return self._live
-
-    @property
-    def candidate(self) -> str:
-        return "b" if self._live == "a" else "a"
-
-    @property
-    def promoted(self) -> bool:
-        return all(dial.live == self.candidate for dial in self.dials)
+    def _begin(self) -> Asked[None]:
+        yield from self.dials.look()
+        self.dials.refuse_to_destroy()
+        yield from self._note_start()
+        if not self.spec.check:
+            yield Note("dial_wanted", self._dial_data(0, "claimed"))
+            yield from self.dials.claim(self.now)
 
     def _preparations(self) -> list[tuple[str, str, tuple[Any, ...]]]:
         return [("deploying", "deploy", self.spec.deploy), ("verifying", "verify", self.spec.verify)]
 
     def _variables(self) -> dict[str, Any]:
-        slot = self.spec.slots[self.candidate]
-        mine = {**self.spec.slot_vars[self.candidate], "name": slot.name, "address": slot.address, "port": slot.port}
+        candidate = self.dials.candidate
+        slot = self.spec.slots[candidate]
+        mine = {**self.spec.slot_vars[candidate], "name": slot.name, "address": slot.address, "port": slot.port}
         release = {"service": self.spec.service, "version": self.spec.version, "id": self.spec.release}
-        return {"slot": mine, "release": {**release, "slot": self.candidate, "live": self._live}}
+        return {"slot": mine, "release": {**release, "slot": candidate, "live": self.dials.live}}
 
     def _way(self) -> str:
         return " -> ".join(f"{step.weight / 100:g} %" for step in (*self.spec.climb, CanaryStep(WHOLE, 0)))
 
-    # --- before the first turn ---------------------------------------------------------------------------
-
-    def _look(self) -> Asked[None]:
-        """Read every router, take a token greater than all, and refuse to destroy what a rollback goes back to."""
-        for router in self.routers:
-            yield from router.prepare(Dial(manifest=Manifest(self.spec.service)))
-            self.dials.append((yield from router.read()))
-        self._live = self.dials[0].live
-        if any(dial.live != self._live for dial in self.dials):
-            raise RouterError(
-                f"the routers of {self.spec.service} don't agree on the live slot",
-                help=f"`ciflow rollback {self.spec.service}` puts all of them on one slot",
-            )
-        self.token = max(self.token, 1 + max(dial.token for dial in self.dials))
-        if not self.spec.replace_warm:
-            self._refuse_warm()
-
-    def _refuse_warm(self) -> None:
-        manifest = self.dials[0].manifest
-        old, live = manifest.slot(self.candidate), manifest.slot(self._live)
-        help = "wait, or let `--replace-warm` give up what a rollback would go back to"
-        if self._live and old.version and old.usable and old.warm_until > self.spec.now:
-            left = old.warm_until - self.spec.now
-            raise Locked(
-                f"slot {old.name} still keeps {self.spec.service} {old.version} warm for {left:.0f} s", help=help
-            )
-        if self._live and old.version and old.usable and not live.observed_good:
-            raise Locked(f"{self.spec.service} {live.version} is live but not yet observed good", help=help)
-
-    def _claim(self) -> Asked[None]:
-        """Take the routers before the slot is touched: from here on an older writer is refused, and a rollback
-        knows that the candidate's slot holds nothing to go back to. Beside the router lies the manifest."""
-        yield from self._commit_live(self._live, 0, "claimed", quiet=True)
-        for router, dial in zip(self.routers, self.dials, strict=True):
-            yield from keep_manifest(router, dial.manifest)
-
-    def _note_start(self, first: bool) -> Asked[None]:
-        data = {
-            "service": self.spec.service,
-            "version": self.spec.version,
-            "slot": self.candidate,
-            "live": self._live,
-            "from": self.dials[0].manifest.slot(self._live).version,
-            "token": self.token,
-            "first": first,
-            "router": self.spec.router,
-            "settings": dict(self.spec.settings),
-            "slots": {name: {"address": s.address, "port": s.port} for name, s in self.spec.slots.items()},
-            "edges": list(self.spec.edges),
-            "by": self.spec.by,
-            "hosts": [router.host for router in self.routers],
-            "steps": [step.weight for step in self.spec.climb],
-        }
-        yield Note("canary_started", data)
-
     # --- the climb ---------------------------------------------------------------------------------------
 
     def _climb(self) -> Asked[None]:
-        self.panel = Panel.begin(self.spec.gates, before=(yield from self._stable_alone()))
+        """Step by step; a first release has nothing to climb from."""
+        if not self.dials.live:
+            return
+        alone = yield from self._stable_alone()
+        spec = self.spec
+        self._judge(Panel.begin(spec.gates, before=alone, early=spec.early, sick_for=spec.sick_for))
         for number, step in enumerate(self.spec.climb):
+            if self._full:
+                return
             self.step = number
-            yield from self._enter("holding", "", step)
+            yield from self._enter("holding", weight=step.weight)
             yield from self._turn(step.weight, f"step {self.step + 1}")
             yield from self._hold(step)
 
     def _stable_alone(self) -> Asked[tuple[Interval, ...]]:
-        yield from self._sample()
-        seen = []
-        for _ in range(STABLE_SAMPLES):
-            reply = yield Hold(self.spec.interval, why="measuring the stable version")
-            self._tick(reply)
-            deltas = yield from self._sample()
-            if deltas is not None:
-                seen.append(observed(deltas, self.candidate, self._live, -1, 0, reply.duration))
-        return tuple(seen)
+        """Stable's own rate and how its errors cluster, before the candidate can have touched anything."""
+        least, seconds, most = ALONE
+        seen: tuple[Interval, ...] = ()
+        yield from self.dials.sample()
+        for _ in range(max(least, min(most, round(seconds / self.spec.interval)))):
+            reply, said = yield from self._wait("measuring the stable version", 0)
+            yield from self.dials.still_ours()
+            deltas = yield from self._count()
+            if deltas is not None and not reply.data.get("resumed"):
+                seen += (self._interval(deltas, -1, 0, reply.duration),)
+            if said == "promote":
+                break
+        return seen
+
+    def _judge(self, panel: Panel) -> None:
+        self.panel = self._unjudged = panel
 
     def _hold(self, step: CanaryStep) -> Asked[None]:
         """Stay at a step until its gates say good; raises TurnBack when they say bad."""
         held = 0.0
         while True:
-            reply = yield Hold(self.spec.interval, why=f"holding at {step.weight / 100:g} %")
-            self._tick(reply)
-            command = yield from self._obey(reply, step)
-            yield from self._renew()
-            deltas = yield from self._sample()
+            reply, said = yield from self._wait(f"holding at {step.weight / 100:g} %", step.weight)
+            yield from self.dials.renew(step.weight, self.now)
+            deltas = yield from self._count()
             held += reply.duration
-            if command == "promote":
+            if said == "promote":
                 return
             if deltas is not None and not reply.data.get("resumed"):
                 yield from self._observe(deltas, step, held, reply.duration)
             verdict = self._verdict(step, held)
-            yield from self._note_gates(verdict, step)
-            if verdict.outcome == "good":
+            yield from self._note_gates(verdict, step.weight)
+            if verdict.outcome == "good" or (yield from self._decided(verdict, step.weight)):
                 return
-            if verdict.outcome == "bad":
-                yield from self._on_failure(verdict, step)
-            elif verdict.outcome == "inconclusive" and self.elapsed >= self.spec.deadline:
-                yield from self._on_inconclusive(verdict, step)
 
     def _verdict(self, step: CanaryStep, held: float) -> Verdict:
         ended = held >= step.hold + self.spec.warm_up
-        expired = self.elapsed >= self.spec.deadline
-        return self.panel.verdict(ended, min_requests=step.min_requests, expired=expired)
+        return self.panel.verdict(ended, min_requests=step.min_requests, expired=self._expired)
 
-    def _observe(
-        self, deltas: Sequence[Mapping[str, Any]], step: CanaryStep, held: float, seconds: float
-    ) -> Asked[None]:
-        yield Note("interval", interval_data(deltas, self.candidate, self._live, self.step, step.weight))
+    @property
+    def _expired(self) -> bool:
+        return self.elapsed >= self.spec.deadline
+
+    def _observe(self, deltas: Sequence[Deltas], step: CanaryStep, held: float, seconds: float) -> Asked[None]:
+        candidate = self.dials.candidate
+        yield Note("interval", interval_data(deltas, candidate, self.dials.live, self.step, step.weight))
         if held <= self.spec.warm_up:
             return
-        self.off_splits = self.off_splits + 1 if split_is_off(deltas, self.candidate, step.weight) else 0
-        if self.off_splits >= 2:
+        self._strays = self._strays + 1 if split_is_off(deltas, candidate, step.weight) else 0
+        if self._strays >= STRAYS:
             raise TurnBack(f"the router says {step.weight / 100:g} %, but its own counters show another split")
-        self.panel = self.panel.observe(observed(deltas, self.candidate, self._live, self.step, step.weight, seconds))
+        self.panel = self.panel.observe(self._interval(deltas, self.step, step.weight, seconds))
 
-    def _on_failure(self, verdict: Verdict, step: CanaryStep) -> Asked[None]:
-        if self.spec.on_failure == "rollback":
+    def _decided(self, verdict: Verdict, weight: int) -> Asked[bool]:
+        """What follows from a verdict that is not good; True when the playbook says to go on all the same."""
+        if verdict.outcome == "bad" and self.spec.on_failure == "pause":
+            yield from self._leave(verdict.why, weight)
+            self.panel = self._unjudged  # who resumes has overruled the gates
+        elif verdict.outcome == "bad":
             raise TurnBack(verdict.why)
-        yield from self._pause(verdict.why, step)
-
-    def _on_inconclusive(self, verdict: Verdict, step: CanaryStep) -> Asked[None]:
-        if self.spec.on_inconclusive == "rollback":
-            raise TurnBack(f"inconclusive at the deadline: {verdict.why}")
-        if self.spec.on_inconclusive == "pause":
-            yield from self._pause(verdict.why, step)
-        self.elapsed = 0.0
+        elif verdict.outcome == "inconclusive" and self._expired:
+            if self.spec.on_inconclusive == "rollback":
+                raise TurnBack(f"inconclusive at the deadline: {verdict.why}")
+            if self.spec.on_inconclusive == "promote":
+                return True
+            yield from self._leave(verdict.why, weight)
+        return False
 
     # --- people ------------------------------------------------------------------------------------------
 
-    def _obey(self, reply: Reply, step: CanaryStep) -> Asked[str]:
-        """What somebody said in another terminal, and what a resumed run finds at the router."""
+    def _wait(self, why: str, weight: int) -> Asked[tuple[Reply, str]]:
+        """Let one interval pass: what came of it, and what somebody said. A resumed run first looks at the routers."""
+        reply = yield Hold(self.spec.interval, why=why)
+        self.elapsed += reply.duration
+        self._tick(reply)
         if reply.data.get("resumed"):
-            yield from self._again(step)
-        command = str(reply.data.get("command", ""))
-        by = reply.data.get("by", "somebody")
-        if command == "abort":
-            raise TurnBack(f"aborted by {by}")
-        if command == "pause":
-            yield from self._wait_for_resume(by, step)
-        return command
+            yield from self._again(weight)
+        said = self._said(reply)
+        if said == "pause":
+            said = yield from self._wait_for_resume(str(reply.data.get("by", "somebody")), weight)
+        return reply, said
 
-    def _wait_for_resume(self, by: str, step: CanaryStep) -> Asked[None]:
+    def _said(self, reply: Reply) -> str:
+        said = str(reply.data.get("command", ""))
+        if said == "abort":
+            raise TurnBack(f"aborted by {reply.data.get('by', 'somebody')}")
+        self._full = self._full or (said == "promote" and bool(reply.data.get("full")))
+        return said
+
+    def _wait_for_resume(self, by: str, weight: int) -> Asked[str]:
         """Paused by a person while this controller lives: it goes on renewing, and judges nothing."""
-        yield from self._enter("paused", f"paused by {by}", step)
+        before = self.state
+        yield from self._enter("paused", f"paused by {by}", weight)
         while True:
             reply = yield Hold(self.spec.interval, why=f"paused by {by}; `ciflow resume` goes on")
             self._tick(reply)
             if reply.data.get("resumed"):
-                yield from self._again(step)
-            if reply.data.get("command") == "abort":
-                raise TurnBack(f"aborted by {reply.data.get('by', 'somebody')}")
-            yield from self._renew()
-            if reply.data.get("command") in ("resume", "promote"):
-                yield from self._sample()
-                return (yield from self._enter("holding", "resumed", step))
+                yield from self._again(weight)
+            said = self._said(reply)
+            yield from (self.dials.renew(weight, self.now) if weight else self.dials.still_ours())
+            if said in ("resume", "promote"):
+                yield from self._count()
+                yield from self._enter(before, "resumed", weight)
+                return said
 
-    def _pause(self, why: str, step: CanaryStep) -> Asked[None]:
+    def _leave(self, why: str, weight: int) -> Asked[None]:
         """Leave the dial where it is, under the watch of the routers' hosts, and let the controller end."""
-        pause_for = max(self.spec.deadline - self.elapsed, self.spec.deadline / 2)
-        yield from self._enter("paused", why, step)
-        for router, sample, dial in zip(self.routers, self.samples, self.dials, strict=True):
-            bad = sample.slots[self.candidate].bad if sample is not None else 0
-            yield from router.turn(dial, self.token, lease=pause_for)
-            yield from router.guard(self.token, pause_for, (router.errors(self.candidate, bad + 50),))
+        before, pause_for = self.state, max(self.spec.deadline - self.elapsed, self.spec.deadline / 2)
+        yield from self._count()
+        yield from self._enter("paused", f"{why}; {self._until(pause_for, weight)}", weight)
+        if weight < WHOLE:
+            yield from self.dials.leave(pause_for)
         reply = yield Hold(pause_for, why="paused")
         self._tick(reply)
-        yield from self._again(step)
-        yield from self._enter("holding", "resumed", step)
+        self._said(reply)
+        yield from (self.dials.come_back(weight, self.now) if weight < WHOLE else self.dials.still_ours())
+        yield from self._count()
+        self.elapsed = 0.0
+        yield from self._enter(before, "resumed", weight)
 
-    def _again(self, step: CanaryStep) -> Asked[None]:
-        """After a pause or a kill: is the dial still ours, and where it was left?"""
-        for number, router in enumerate(self.routers):
-            self.dials[number] = dial = yield from router.read()
-            if dial.token != self.token:
-                raise Fenced(self.spec.service, router.host, self.token, dial)
-        yield from self._turn(step.weight, "resumed")
-        yield from self._sample()
+    def _until(self, pause_for: float, weight: int) -> str:
+        if weight == WHOLE:
+            return "`ciflow resume` goes on"
+        return f"it stays at {weight / 100:g} % for {pause_for:.0f} s, watched by the routers' hosts"
 
-    # --- the dial ----------------------------------------------------------------------------------------
-
-    def _share(self, weight: int) -> int:
-        """The absolute share of slot b for a candidate's weight."""
-        return weight if self.candidate == "b" else WHOLE - weight
-
-    def _turn(self, weight: int, reason: str) -> Asked[None]:
-        """One turn on every router: the guard is armed before traffic may leave the live slot."""
-        yield Note("dial_wanted", {"weight": weight, "slot": self.candidate, "reason": reason, "token": self.token})
-        for number in range(len(self.routers)):
-            now = self.dials[number]
-            manifest = self._manifest(now.manifest.slots, now.live)
-            to = replace(now, share=self._share(weight), token=self.token, manifest=manifest)
-            yield from self._turn_one(number, to, self.spec.dead_man)
-        yield from self._note_dial(weight, reason)
-
-    def _turn_one(self, number: int, to: Dial, lease: float = 0.0) -> Asked[None]:
-        """One router. What moved but was not kept on its disk is said, and is no reason to stop."""
-        try:
-            self.dials[number] = yield from self.routers[number].turn(to, self.dials[number].token, lease)
-        except NotKept as kept:
-            self.dials[number] = kept.dial
-            yield Note("warning", {"message": kept.message, "help": kept.help})
-
-    def _renew(self) -> Asked[None]:
-        for number, router in enumerate(self.routers):
-            guard = yield from router.guard(self.token, self.spec.dead_man, renew=True)
-            if guard.fired:
-                self.dials[number] = yield from router.read()
-                raise TurnBack(f"the dead-man on {router.host} has given the traffic back")
-
-    def _sample(self) -> Asked[list[Mapping[str, Any]] | None]:
-        """What happened since the last sample, one mapping a router; None when it can't be told (a restart)."""
-        deltas: list[Mapping[str, Any] | None] = []
-        for number, router in enumerate(self.routers):
-            before = self.samples[number]
-            after = yield from router.counts(before)
-            deltas.append(interval(before, after) if before is not None else None)
-            self.samples[number] = after
-        known = [delta for delta in deltas if delta is not None]
-        self.tally = self.tally.add(known, self.candidate)
-        return known if len(known) == len(deltas) else None
+    def _again(self, weight: int) -> Asked[None]:
+        yield from self.dials.again(weight if weight < WHOLE else 0, self.now)
+        if weight:
+            yield from self._note_dial(weight, "resumed")
+        yield from self._count()
 
     # --- the end of the way ------------------------------------------------------------------------------
 
+    def _turn(self, weight: int, reason: str) -> Asked[None]:
+        yield Note("dial_wanted", self._dial_data(weight, reason))
+        yield from self.dials.turn(weight, self.now)
+        yield from self._note_dial(weight, reason)
+
     def _promote(self) -> Asked[None]:
-        """Share, live slot and the dead-man's end in one fenced write on each router."""
-        yield from self._enter("promoting", "")
-        yield from self._commit_live(self.candidate, WHOLE, "promoted")
+        yield from self._enter("promoting")
+        yield Note("dial_wanted", self._dial_data(WHOLE, "promoted"))
+        yield from self.dials.promote(self.now)
+        yield from self._note_dial(WHOLE, "promoted")
 
-    def _commit_live(self, slot: str, weight: int, reason: str, *, quiet: bool = False) -> Asked[None]:
-        yield Note("dial_wanted", {"weight": weight, "slot": self.candidate, "reason": reason, "token": self.token})
-        share = WHOLE if slot == "b" else 0
-        for number, router in enumerate(self.routers):
-            now = self.dials[number]
-            manifest = self._manifest(now.manifest.slots, slot)
-            to = replace(now, share=share, live=slot, token=self.token, manifest=manifest, expires=0.0)
-            yield from self._turn_one(number, to)
-            yield from router.guard(self.token, 0)
-        if not quiet:
-            yield from self._note_dial(weight, reason)
-
-    def _bake(self, first: bool) -> Asked[None]:
-        """After the promotion there is no stable traffic left: one-sample gates against stable's recorded rate."""
-        yield from self._enter("baking", "")
-        self.panel = self.panel.baking()
-        yield from self._sample()
+    def _bake(self) -> Asked[None]:
+        """After the promotion there is no stable traffic left: one-sample gates against stable's recorded rate.
+        A first release has no record to be held to."""
+        yield from self._enter("baking")
+        self._judge(self.panel.baking())
+        self.step, self.elapsed = len(self.spec.climb), 0.0
+        yield from self._count()
         baked = 0.0
-        while baked < self.spec.bake:
-            reply = yield Hold(min(self.spec.interval, self.spec.bake), why="baking")
-            self._tick(reply)
+        while baked < self.spec.bake or self._waits_for_evidence(baked):
+            reply, said = yield from self._wait("baking", WHOLE)
+            yield from self.dials.still_ours()
             baked += reply.duration
-            if reply.data.get("command") == "abort":
-                raise TurnBack(f"aborted by {reply.data.get('by', 'somebody')}")
-            if reply.data.get("resumed"):
-                yield from self._still_ours()
-            deltas = yield from self._sample()
-            if deltas is None or first:
+            deltas = yield from self._count()
+            if said == "promote":
+                return
+            if deltas is None or reply.data.get("resumed") or not self.dials.live:
                 continue
-            yield Note("interval", interval_data(deltas, self.candidate, self._live, len(self.spec.climb), WHOLE))
-            self.panel = self.panel.observe(
-                observed(deltas, self.candidate, self._live, len(self.spec.climb), WHOLE, reply.duration)
-            )
-            verdict = self.panel.verdict(baked >= self.spec.bake)
-            if verdict.outcome == "bad":
-                yield from self._note_gates(verdict, CanaryStep(WHOLE, self.spec.bake))
-                raise TurnBack(verdict.why)
+            yield Note("interval", interval_data(deltas, self.dials.candidate, self.dials.live, self.step, WHOLE))
+            self.panel = self.panel.observe(self._interval(deltas, self.step, WHOLE, reply.duration))
+            verdict = self.panel.verdict(baked >= self.spec.bake, expired=self._expired)
+            yield from self._note_gates(verdict, WHOLE)
+            if (yield from self._decided(verdict, WHOLE)):
+                return
 
-    def _still_ours(self) -> Asked[None]:
-        for number, router in enumerate(self.routers):
-            self.dials[number] = dial = yield from router.read()
-            if dial.token != self.token:
-                raise Fenced(self.spec.service, router.host, self.token, dial)
+    def _waits_for_evidence(self, baked: float) -> bool:
+        """Past its time the bake goes on while the gates have too little to say good by, up to the deadline."""
+        return bool(self.spec.bake and self.dials.live) and self.panel.verdict(baked > 0).outcome != "good"
 
     def _observed_good(self) -> Asked[None]:
-        for number, now in enumerate(self.dials):
-            manifest = _marked_good(now.manifest, self.candidate)
-            yield from self._turn_one(number, replace(now, manifest=manifest))
+        yield from self.dials.observed_good()
         yield Note("users", self.tally.to_data())
         yield from self._enter("good", "observed good")
 
-    def _turn_back(self, reason: str, *, promoted: bool) -> Asked[Ended]:
+    def turn_back(self, reason: str) -> Asked[Ended]:
         """All traffic to the slot that was live before: never waits for anything but the routers."""
+        if not self.dials.live:
+            return (yield from self._end("failed", f"{reason}; there is no former version to go back to"))
         yield from self._enter("rolling_back", reason)
-        if promoted and not self._live:
-            yield Note("users", self.tally.to_data())
-            return (yield from self._failed(f"{reason}; there is no former version to go back to"))
-        yield from self._commit_live(self._live, 0, reason)
-        reply = yield Hold(min(self.spec.interval, 0.5), why="looking whether the traffic is back")
-        self._tick(reply)
-        yield from self._sample()
-        yield Note("users", self.tally.to_data())
-        yield from self._enter("rolled_back", reason)
-        return Ended("rolled_back", reason)
+        yield Note("dial_wanted", self._dial_data(0, reason))
+        for left in reversed(range(RETRIES)):
+            try:
+                yield from self.dials.back(self.now)
+                break
+            except Fenced as fence:
+                return (yield from self._end("fenced", fence.message))
+            except (RouterError, TargetError) as error:
+                if not left:
+                    return (yield from self._end("lost", self._left_to_guard(error)))
+                self._tick((yield Hold(RETRY, why="trying to turn back again")))
+        yield from self._note_dial(0, reason, (yield from self._seen_back()))
+        return (yield from self._end("rolled_back", reason))
 
-    def _router_lost(self, error: CiflowError) -> Asked[Ended]:
-        """A router failed in mid-rollout: try to turn back; where that fails too, its own dead-man does."""
-        try:
-            return (yield from self._turn_back(error.message, promoted=self.state == "baking"))
-        except (RouterError, TargetError) as again:
-            guard = f"the dead-man there gives the traffic back to slot {self._live} within {self.spec.dead_man:.0f} s"
-            return (yield from self._failed(f"{again.message}; {guard}"))
-
-    def _failed(self, reason: str) -> Asked[Ended]:
-        yield from self._enter("failed", reason)
-        return Ended("failed", reason)
-
-    # --- what is written down ----------------------------------------------------------------------------
-
-    def _tick(self, reply: Reply) -> None:
-        self.elapsed += reply.duration
-        self.now = reply.started or self.now
-
-    def _enter(self, state: str, reason: str, step: CanaryStep | None = None) -> Asked[None]:
-        self.state = state
-        weight = step.weight if step is not None else None
-        yield Note(
-            "canary_state", {**self._names(), "state": state, "step": self.step, "weight": weight, "reason": reason}
+    def _left_to_guard(self, error: CiflowError) -> str:
+        return (
+            f"{error.message}; the dead-man there gives the traffic back to slot {self.dials.live} "
+            f"within {self.spec.dead_man:.0f} s, and so does a restart of the router"
         )
 
-    def _note_dial(self, weight: int, reason: str) -> Asked[None]:
-        data = {"share": self.dials[0].share, "slot": self.candidate, "weight": weight, "verified": True}
-        yield Note("dial", {**self._names(), **data, "token": self.token, "reason": reason})
+    def _seen_back(self) -> Asked[bool | None]:
+        """Whether the routers' own counters agree that the candidate gets nothing any more. None: no request came,
+        or they can't be read. Requests that were under way may still end, so it looks again."""
+        seen: bool | None = None
+        try:
+            yield from self._count()
+            for _ in range(LOOKS):
+                self._tick((yield Hold(LOOK, why="looking whether the traffic is back")))
+                deltas = yield from self._count()
+                if deltas and any(counts.requests for delta in deltas for counts in delta.values()):
+                    seen = not any(delta[self.dials.candidate].requests for delta in deltas)
+                if seen:
+                    return True
+        except (RouterError, TargetError) as error:
+            yield Note("warning", {"message": f"the counters can't be read after turning back: {error.message}"})
+            return None
+        return seen
 
-    def _note_gates(self, verdict: Verdict, step: CanaryStep) -> Asked[None]:
-        for gate in verdict.gates:
-            facts = gate.to_dict()
-            yield Note(
-                "gate",
-                {
-                    **self._names(),
-                    "name": gate.gate,
-                    "verdict": gate.outcome,
-                    "evidence": facts["e"],
-                    "threshold": facts["threshold"],
-                    "sentence": gate.why,
-                    "counts": facts["counts"],
-                    "step": self.step,
-                    "weight": step.weight,
-                },
-            )
+    def _end(self, result: str, reason: str) -> Asked[Ended]:
+        if self.tally.served:
+            yield Note("users", self.tally.to_data())
+        yield from self._enter("failed" if result == "lost" else result, reason)
+        return Ended(result, reason)
+
+    # --- what is counted and written down ----------------------------------------------------------------
+
+    def _tick(self, reply: Reply) -> None:
+        self.now = reply.started or self.now
+
+    def _count(self) -> Asked[list[Deltas] | None]:
+        deltas = yield from self.dials.sample()
+        self.tally = self.tally.add(deltas or (), self.dials.candidate)
+        return deltas
+
+    def _interval(self, deltas: Sequence[Deltas], step: int, weight: int, seconds: float) -> Interval:
+        return observed(deltas, self.dials.candidate, self.dials.live, step, weight, seconds)
 
     def _names(self) -> dict[str, str]:
         return {"service": self.spec.service, "version": self.spec.version}
 
-    def _manifest(self, known: tuple[Slot, ...], live: str) -> Manifest:
-        """What a rollback needs. The candidate's slot is no place to go back to before it is promoted."""
-        slots = []
-        for name, slot in sorted(self.spec.slots.items()):
-            had = next((s for s in known if s.name == name), slot)
-            at = replace(had, address=slot.address, port=slot.port)
-            if name == self.candidate:
-                promoted = live == self.candidate
-                slots.append(replace(slot, version=self.spec.version, usable=promoted))
-            elif live == self.candidate and had.version:
-                slots.append(replace(at, warm_until=self.now + self.spec.bake + self.spec.keep_warm))
-            else:
-                slots.append(replace(at, warm_until=0.0))
-        hosts = tuple(router.host for router in self.routers)
-        why = f"release of {self.spec.version}"
-        spec = self.spec
-        return Manifest(
-            spec.service, spec.router, spec.settings, hosts, tuple(slots), spec.release, spec.who, why, self.now
-        )
+    def _enter(self, state: str, reason: str = "", weight: int | None = None) -> Asked[None]:
+        self.state = state
+        data = {"state": state, "step": self.step, "weight": weight, "reason": reason}
+        yield Note("canary_state", {**self._names(), **data})
 
+    def _dial_data(self, weight: int, reason: str) -> dict[str, Any]:
+        return {"weight": weight, "slot": self.dials.candidate, "reason": reason, "token": self.dials.token}
 
-def _marked_good(manifest: Manifest, slot: str) -> Manifest:
-    slots = tuple(replace(s, observed_good=True) if s.name == slot else s for s in manifest.slots)
-    return replace(manifest, slots=slots)
+    def _note_dial(self, weight: int, reason: str, verified: bool | None = None) -> Asked[None]:
+        data = {**self._dial_data(weight, reason), "share": self.dials.share, "verified": verified}
+        yield Note("dial", {**self._names(), **data})
+
+    def _note_gates(self, verdict: Verdict, weight: int) -> Asked[None]:
+        for gate in verdict.gates:
+            yield Note("gate", {**self._names(), **gate_data(gate, self.step, weight)})
+
+    def _note_start(self) -> Asked[None]:
+        spec, dials = self.spec, self.dials
+        data = {
+            "slot": dials.candidate,
+            "live": dials.live,
+            "from": dials.before.version,
+            "token": dials.token,
+            "first": not dials.live,
+            "router": spec.router,
+            "settings": dict(spec.settings),
+            "slots": {name: {"address": s.address, "port": s.port} for name, s in spec.slots.items()},
+            "edges": list(spec.edges),
+            "by": spec.by,
+            "hosts": [router.host for router in dials.routers],
+            "steps": [step.weight for step in spec.climb],
+        }
+        yield Note("canary_started", {**self._names(), **data})

@@ -8,20 +8,34 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from ciflow.model import Hold, Note
-from ciflow.rollout.routers.dial import WHOLE, Asked, Dial, Fenced, NotKept, Router, RouterError, Slot, interval
+from ciflow.rollout.routers.dial import (
+    WHOLE,
+    Asked,
+    Dial,
+    Fenced,
+    NotKept,
+    Router,
+    RouterError,
+    Sample,
+    Slot,
+    interval,
+)
 from ciflow.rollout.spec import keep_manifest
 
 NOWHERE = Slot("")
 TRIES = 5  # against writers that race with us
 LOOK = 0.15  # seconds between two looks at a router's counters
+LOOKS = 3  # until nothing ends elsewhere any more
 
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """Who asks for a rollback, why, and when (Unix seconds). `contested`: a rollout may be under way right now.
+    """Who asks for a rollback, why, and when (Unix seconds).
 
+    `contested`: a rollout is under way right now; None when nobody can say, and the manifest must.
     `floor` is the greatest token the store knows, 0 when it is lost. `break_glass` overrides what holds it back.
     """
 
@@ -29,7 +43,7 @@ class Order:
     who: str
     reason: str
     now: float
-    contested: bool = False
+    contested: bool | None = False
     floor: int = 0
     rehearse: bool = False
     break_glass: bool = False
@@ -65,19 +79,24 @@ def decide(dial: Dial, order: Order) -> Decision:
     """
     manifest = dial.manifest
     live, other = manifest.slot(dial.live), manifest.slot(dial.candidate)
-    if not dial.live:
-        return Decision("nothing", f"{order.service} was never released: there is nothing to go back to")
     if not dial.at_rest:
-        share = abs(dial.share - dial.safe)
-        return Decision("abort", "a rollout is under way", other, live, share)
-    if other.version and other.usable and (other.observed_good or order.break_glass):
+        return Decision("abort", "a rollout is under way", other, live, abs(dial.share - dial.safe))
+    if dial.live and _good_enough(live, other, order):
         if not other.warm_until or order.now <= other.warm_until or order.break_glass:
             return Decision("back", "the former version is warm", live, other, WHOLE)
         why = f"{other.version} is no longer kept warm in slot {other.name}"
         return Decision("cold", why, live, other, WHOLE)
-    if order.contested:
+    if order.contested or (order.contested is None and other.version and not other.usable):
         return Decision("fence", "the rollout under way has no traffic yet; it is stopped", other, live, 0)
+    if not dial.live:
+        return Decision("nothing", f"{order.service} was never released: there is nothing to go back to")
     return Decision("nothing", f"{order.service} {live.version} has all traffic and no version before it is warm")
+
+
+def _good_enough(live: Slot, other: Slot, order: Order) -> bool:
+    """To go back to: observed good, or at least no less so than what is live now."""
+    seen = other.observed_good or not live.observed_good or order.break_glass
+    return bool(other.version) and other.usable and seen
 
 
 def choose(decisions: Sequence[Decision]) -> Decision:
@@ -121,20 +140,31 @@ def roll_back(routers: Sequence[Router], order: Order) -> Asked[RolledBack]:
 
 
 def _verify(routers: Sequence[Router], decision: Decision) -> Asked[bool | None]:
-    """Whether the routers' own counters agree: what comes in now goes to the target."""
-    seen, elsewhere = 0, 0
+    """Whether the routers' own counters agree: what comes in now goes to the target. Requests that were under way
+    at the turn may still end elsewhere, so it looks again."""
+    seen: bool | None = None
     try:
-        before = []
+        before: list[Sample] = []
         for router in routers:
             before.append((yield from router.counts()))
-        yield Hold(LOOK)
-        for router, sample in zip(routers, before, strict=True):
-            for slot, counts in (interval(sample, (yield from router.counts(sample))) or {}).items():
-                seen += counts.requests
-                elsewhere += counts.requests if slot != decision.target.name else 0
+        for _ in range(LOOKS):
+            yield Hold(LOOK)
+            after: list[Sample] = []
+            for router, sample in zip(routers, before, strict=True):
+                after.append((yield from router.counts(sample)))
+            seen = _agree(before, after, decision.target.name, seen)
+            if seen is not False:
+                return seen
+            before = after
     except RouterError:
         return None
-    return elsewhere == 0 if seen else None
+    return seen
+
+
+def _agree(before: Sequence[Sample], after: Sequence[Sample], target: str, known: bool | None) -> bool | None:
+    deltas = [interval(earlier, later) or {} for earlier, later in zip(before, after, strict=True)]
+    came = {slot for delta in deltas for slot, counts in delta.items() if counts.requests}
+    return came == {target} if came else known
 
 
 def _turn(router: Router, dial: Dial, decision: Decision, order: Order, token: int) -> Asked[None]:
@@ -156,12 +186,14 @@ def _turn(router: Router, dial: Dial, decision: Decision, order: Order, token: i
 
 
 def _target(dial: Dial, decision: Decision, order: Order, token: int) -> Dial:
+    """All traffic on the target's slot. A slot that held half a release holds nothing any more."""
     live = decision.target.name
+    left: dict[str, Any] = {"usable": False, "observed_good": False, "warm_until": 0.0}
+    if decision.kind in ("abort", "fence"):
+        left["version"] = ""
     slots = tuple(
-        slot if slot.name == live else replace(slot, usable=False, observed_good=False, warm_until=0.0)
-        for slot in dial.manifest.slots
+        replace(slot, warm_until=0.0) if slot.name == live else replace(slot, **left) for slot in dial.manifest.slots
     )
-    slots = tuple(replace(slot, warm_until=0.0) if slot.name == live else slot for slot in slots)
     manifest = replace(dial.manifest, slots=slots, who=order.who, why=order.reason or "rollback", when=order.now)
     share = WHOLE if live == "b" else 0
     return replace(dial, share=share, live=live, token=token, manifest=manifest, expires=0.0)

@@ -11,6 +11,10 @@ from ciflow.rollout.gates import Gate
 from ciflow.rollout.routers.dial import WHOLE, Asked, Manifest, Router, Slot, done
 
 
+class TurnBack(Exception):
+    """Something decided against the candidate; the dial goes back to the live slot."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Spec:
     """One release of one service. Durations in seconds, weights in hundredths of a percent.
@@ -41,6 +45,8 @@ class Spec:
     warm_up: float = 30.0
     bake: float = 600.0
     keep_warm: float = 1800.0
+    sick_for: float = 60.0
+    early: bool = False
     on_failure: str = "rollback"
     on_inconclusive: str = "pause"
     replace_warm: bool = False
@@ -54,7 +60,8 @@ class Spec:
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """`result`: promoted, rolled_back, failed (nothing was turned, or a task failed), fenced, planned (check mode)."""
+    """`result`: promoted, rolled_back, failed (nothing was turned, or a task failed), fenced, planned (check mode),
+    lost (a router went away, and its dead-man has the rest to do)."""
 
     result: str
     reason: str

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ciflow.rollout import counting
-from ciflow.rollout.judge import Interval
+from ciflow.rollout.judge import Interval, Judgement
 from ciflow.rollout.routers.dial import Counts
 
 Deltas = Mapping[str, Counts]
@@ -85,3 +85,18 @@ def split_is_off(deltas: Sequence[Deltas], candidate: str, weight: int) -> bool:
 def _sums(deltas: Sequence[Deltas], slot: str) -> dict[str, int]:
     counts = [delta[slot] for delta in deltas if slot in delta]
     return {"requests": sum(c.requests for c in counts), "bad": sum(c.bad for c in counts)}
+
+
+def gate_data(gate: Judgement, step: int, weight: int) -> dict[str, Any]:
+    """A gate's judgement for the journal."""
+    facts = gate.to_dict()
+    return {
+        "name": gate.gate,
+        "verdict": gate.outcome,
+        "evidence": facts["e"],
+        "threshold": facts["threshold"],
+        "sentence": gate.why,
+        "counts": facts["counts"],
+        "step": step,
+        "weight": weight,
+    }

@@ -1,0 +1,270 @@
+"""All routers of a release as one dial.
+
+They move together: what one of them can't do is an error of all, except on the way back, where one that fails holds
+up no other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from ciflow.diagnostics import CiflowError, Locked, TargetError
+from ciflow.model import Note
+from ciflow.rollout.routers.dial import (
+    WHOLE,
+    Asked,
+    Dial,
+    Fenced,
+    Manifest,
+    NotKept,
+    Router,
+    RouterError,
+    Sample,
+    Slot,
+    interval,
+)
+from ciflow.rollout.spec import Spec, TurnBack, keep_manifest
+from ciflow.rollout.tally import Deltas
+
+RESTARTS = 3  # times that a router may lose the dial by starting anew before that counts against the release
+WATCHED_ERRORS = 50  # that the candidate may add while a paused rollout is guarded by the routers' hosts alone
+
+
+class Dials:
+    """The dials as this writer knows them. `live` is the slot that people trusted when the rollout began, "" before
+    the first release; `token` this writer's own, greater than any router knew."""
+
+    def __init__(self, spec: Spec, routers: Sequence[Router]) -> None:
+        self.spec = spec
+        self.routers = tuple(routers)
+        self.dials: list[Dial] = []
+        self.samples: list[Sample | None] = [None] * len(self.routers)
+        self.token = spec.token
+        self.live = ""
+        self._restarts = 0
+
+    @property
+    def candidate(self) -> str:
+        """The slot that the release goes into."""
+        return "b" if self.live == "a" else "a"
+
+    @property
+    def share(self) -> int:
+        """The share of slot b at the first router, in hundredths of a percent."""
+        return self.dials[0].share
+
+    @property
+    def before(self) -> Slot:
+        """What the live slot held when the rollout began."""
+        return self.dials[0].manifest.slot(self.live)
+
+    # --- before the first turn ---------------------------------------------------------------------------
+
+    def look(self) -> Asked[None]:
+        """Start the routers where they don't run, read their dials, and take a token greater than all of them."""
+        for router in self.routers:
+            self.dials.append((yield from self._prepared(router)))
+        self.live = self.dials[0].live
+        if any(dial.live != self.live for dial in self.dials):
+            raise RouterError(
+                f"the routers of {self.spec.service} don't agree on the live slot",
+                help=f"`ciflow rollback {self.spec.service}` puts all of them on one slot",
+            )
+        self.token = max(self.token, 1 + max(dial.token for dial in self.dials))
+
+    def _prepared(self, router: Router) -> Asked[Dial]:
+        if not self.spec.check:
+            yield from router.prepare(Dial(manifest=Manifest(self.spec.service)))
+            return (yield from router.read())
+        try:
+            return (yield from router.read())
+        except RouterError:
+            return Dial()  # a check starts nothing: the first release would
+
+    def refuse_to_destroy(self) -> None:
+        """Raise Locked where the release would take away what a rollback goes back to, or cross another one."""
+        if not self.live or self.spec.replace_warm:
+            return
+        service, manifest = self.spec.service, self.dials[0].manifest
+        old, live = manifest.slot(self.candidate), manifest.slot(self.live)
+        moving = next((dial for dial in self.dials if not dial.at_rest), None)
+        if moving is not None:
+            raise Locked(
+                f"a rollout of {service} {old.version} by {manifest.who} is under way "
+                f"({abs(moving.share - moving.safe) / 100:g} %, release {manifest.release})",
+                help=f"`ciflow resume` goes on with it, `ciflow rollback {service}` ends it, and so does its dead-man",
+            )
+        help = "wait, or let `--replace-warm` give up what a rollback would go back to"
+        if old.version and old.usable and old.warm_until > self.spec.now:
+            left = old.warm_until - self.spec.now
+            raise Locked(f"slot {old.name} still keeps {service} {old.version} warm for {left:.0f} s", help=help)
+        if old.version and old.usable and not live.observed_good:
+            raise Locked(f"{service} {live.version} is live but not yet observed good", help=help)
+
+    def claim(self, now: float) -> Asked[None]:
+        """Take the routers before the slot is touched: from here on an older writer is refused, and a rollback
+        knows that the candidate's slot holds nothing to go back to. Beside the router lies the manifest."""
+        yield from self._all(lambda dial: self._resting(dial, self.live, now))
+        for router, dial in zip(self.routers, self.dials, strict=True):
+            yield from keep_manifest(router, dial.manifest)
+
+    # --- the dial ----------------------------------------------------------------------------------------
+
+    def turn(self, weight: int, now: float) -> Asked[None]:
+        """The candidate's share on every router. Each arms its dead-man before traffic may leave the live slot."""
+        share = weight if self.candidate == "b" else WHOLE - weight
+
+        def moved(dial: Dial) -> Dial:
+            manifest = self._manifest(dial.manifest.slots, dial.live, now)
+            return replace(dial, share=share, token=self.token, manifest=manifest)
+
+        yield from self._all(moved, self.spec.dead_man)
+
+    def promote(self, now: float) -> Asked[None]:
+        """Share, live slot and the dead-man's end in one fenced write on each router."""
+        yield from self._all(lambda dial: self._resting(dial, self.candidate, now))
+        for router in self.routers:
+            yield from router.guard(self.token, 0)
+
+    def back(self, now: float) -> Asked[None]:
+        """All traffic to the slot that was live before. One that fails holds up no other; its error comes after."""
+        failures: list[CiflowError] = []
+        for number, router in enumerate(self.routers):
+            try:
+                yield from self._turn(number, lambda dial: self._resting(dial, self.live, now, ended=True))
+                yield from router.guard(self.token, 0)
+            except (RouterError, TargetError, Fenced) as error:
+                failures.append(error)
+        if failures:
+            raise next((error for error in failures if isinstance(error, Fenced)), failures[0])
+
+    def observed_good(self) -> Asked[None]:
+        """From now on a rollback may come back to this version."""
+
+        def marked(dial: Dial) -> Dial:
+            slots = tuple(replace(s, observed_good=s.observed_good or s.name == dial.live) for s in dial.manifest.slots)
+            return replace(dial, manifest=replace(dial.manifest, slots=slots))
+
+        yield from self._all(marked)
+        for router, dial in zip(self.routers, self.dials, strict=True):
+            yield from keep_manifest(router, dial.manifest)
+
+    # --- while it is held --------------------------------------------------------------------------------
+
+    def renew(self, weight: int, now: float) -> Asked[None]:
+        """Prolong the dead-man, and see that each router still has the share. One that started anew has the safe
+        share again: it is turned again. Raises TurnBack when the dead-man has fired, Fenced when we lost the dial."""
+        lost = ""
+        for number, router in enumerate(self.routers):
+            guard = yield from router.guard(self.token, self.spec.dead_man, renew=True)
+            if guard.fired:
+                self.dials[number] = yield from router.read()
+                raise TurnBack(f"the dead-man on {router.host} has given the traffic back")
+            wanted = self.dials[number].share
+            yield from self._ours(number)
+            if self.dials[number].share != wanted:
+                lost = router.host
+        if not lost:
+            return
+        self._restarts += 1
+        if self._restarts > RESTARTS:
+            raise TurnBack(f"the router on {lost} keeps losing the dial")
+        yield Note("warning", {"message": f"the router on {lost} is back on the safe share (a restart?); turned again"})
+        yield from self.turn(weight, now)
+
+    def again(self, weight: int, now: float) -> Asked[None]:
+        """After a kill: are the dials still ours? Then they go where they were left. `weight` 0: they rest."""
+        yield from self.still_ours()
+        if weight:
+            yield from self.turn(weight, now)
+
+    def still_ours(self) -> Asked[None]:
+        for number in range(len(self.routers)):
+            yield from self._ours(number)
+
+    def leave(self, seconds: float) -> Asked[None]:
+        """Let the dials stand without a controller, as long as the candidate adds few errors."""
+        for number, (router, sample) in enumerate(zip(self.routers, self.samples, strict=True)):
+            bad = sample.slots[self.candidate].bad if sample is not None else 0
+            yield from self._turn(number, lambda dial: dial, seconds)
+            yield from router.guard(self.token, seconds, (router.errors(self.candidate, bad + WATCHED_ERRORS),))
+
+    def come_back(self, weight: int, now: float) -> Asked[None]:
+        """After a pause that nobody watched. Raises TurnBack when a router has given the traffic back meanwhile."""
+        wanted = [dial.share for dial in self.dials]
+        yield from self.still_ours()
+        for router, dial, share in zip(self.routers, self.dials, wanted, strict=True):
+            if dial.share != share:
+                raise TurnBack(f"while the rollout was paused, {router.host} gave the traffic back to slot {self.live}")
+        yield from self.turn(weight, now)
+
+    def sample(self) -> Asked[list[Deltas] | None]:
+        """What happened since the last sample, one mapping a router; None when one can't tell (it restarted)."""
+        deltas: list[Mapping[str, Any] | None] = []
+        for number, router in enumerate(self.routers):
+            before = self.samples[number]
+            after = yield from router.counts(before)
+            deltas.append(interval(before, after) if before is not None else None)
+            self.samples[number] = after
+        known = [delta for delta in deltas if delta is not None]
+        return known if len(known) == len(deltas) else None
+
+    # --- private -----------------------------------------------------------------------------------------
+
+    def _ours(self, number: int) -> Asked[None]:
+        router = self.routers[number]
+        self.dials[number] = dial = yield from router.read()
+        if dial.token != self.token:
+            raise Fenced(self.spec.service, router.host, self.token, dial)
+
+    def _all(self, to: Callable[[Dial], Dial], lease: float = 0.0) -> Asked[None]:
+        for number in range(len(self.routers)):
+            yield from self._turn(number, to, lease)
+
+    def _turn(self, number: int, to: Callable[[Dial], Dial], lease: float = 0.0) -> Asked[None]:
+        """One router, once more when it failed but answers: its own dead-man or a restart may have come between.
+
+        What moved but was not kept on its disk is said, and is no reason to stop.
+        """
+        router = self.routers[number]
+        for last in (False, True):
+            now = self.dials[number]
+            try:
+                self.dials[number] = yield from router.turn(to(now), now.token, lease)
+                return
+            except NotKept as kept:
+                self.dials[number] = kept.dial
+                yield Note("warning", {"message": kept.message, "help": kept.help})
+                return
+            except (RouterError, Fenced):
+                if last:
+                    raise
+                self.dials[number] = found = yield from router.read()
+                if found.token not in (now.token, self.token):
+                    raise Fenced(self.spec.service, router.host, now.token, found) from None
+
+    def _resting(self, dial: Dial, live: str, now: float, *, ended: bool = False) -> Dial:
+        """All traffic on `live`. `ended`: the release is over, and its slot holds nothing any more."""
+        manifest = self._manifest(dial.manifest.slots, live, now, ended=ended)
+        share = WHOLE if live == "b" else 0
+        return replace(dial, share=share, live=live, token=self.token, manifest=manifest, expires=0.0)
+
+    def _manifest(self, known: tuple[Slot, ...], live: str, now: float, *, ended: bool = False) -> Manifest:
+        """What a rollback needs. The candidate's slot is no place to go back to before it is promoted: a version in
+        a slot that is not usable says that its release is under way."""
+        spec = self.spec
+        slots = []
+        for name, slot in sorted(spec.slots.items()):
+            had = replace(next((s for s in known if s.name == name), slot), address=slot.address, port=slot.port)
+            if name == self.candidate:
+                version = "" if ended else spec.version
+                slots.append(replace(slot, version=version, usable=live == self.candidate))
+            elif live == self.candidate and had.version:
+                slots.append(replace(had, warm_until=now + spec.bake + spec.keep_warm))
+            else:
+                slots.append(replace(had, warm_until=0.0))
+        hosts = tuple(router.host for router in self.routers)
+        why = f"release of {spec.version}"
+        return Manifest(spec.service, spec.router, spec.settings, hosts, tuple(slots), spec.release, spec.who, why, now)
