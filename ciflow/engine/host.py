@@ -121,8 +121,7 @@ class HostStage:
     def _at_home(self) -> bool:
         """Whether the host is the controller itself."""
         if self._local is None:
-            scope = self.lane.scope()
-            self._local = "local" in (scope.get("ansible_connection"), self.lane.host.connection)
+            self._local = self.lane.connection().kind == "local"
         return self._local
 
     def rescued(self, failure: HostFailed) -> None:

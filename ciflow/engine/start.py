@@ -136,7 +136,7 @@ def resume(run: str, store: Store, sinks: Sequence[Sink], *, who: str) -> ExitCo
             for event in filter(told, past):
                 sink.past(event)
             sink.event(again)
-        return _Process(request, store, sinks, run, lease, loaded, plan, files, past[0].at, past).run()
+        return _Process(request, store, sinks, run, lease, loaded, plan, files.thawed(), past[0].at, past).run()
     finally:
         _release(store, lease)
 
