@@ -443,7 +443,10 @@ class Journal:
             except BlockingIOError:
                 return "running", None, read_record(fd)[0], fd
             digest, reply = read_record(fd)
+            withdrawn = not os.fstat(fd).st_nlink
             os.close(fd)
+            if withdrawn:
+                return "absent", None, "", -1
             return ("done" if reply is not None else "unknown"), reply, digest, -1
 
     def wait(self, fd: int) -> Reply | None:
@@ -2511,17 +2514,20 @@ class Agent:
             threading.Thread(target=self._await, args=(job, fd), daemon=True).start()
 
     def _await(self, job: Job, fd: int) -> None:
-        self.jobs[job.id] = job
+        with self.mutex:
+            self.jobs[job.id] = job
         try:
             self._deliver(job, self.journal.wait(fd) or dict(UNKNOWN))
         except Withdrawn:
             self.tell(job, "absent", None)
+            self.release(job)
 
     def tell(self, job: Job, state: str, reply: Reply | None) -> None:
         """The answer about an operation that is not under way. A long reply needs credit, so not in this thread."""
         self.pipe.message({"t": "asked", "id": job.id, "key": job.key, "state": state})
         if state == "done":
-            self.jobs[job.id] = job
+            with self.mutex:
+                self.jobs[job.id] = job
             threading.Thread(target=self._deliver, args=(job, reply or dict(UNKNOWN)), daemon=True).start()
 
     def _deliver(self, job: Job, reply: Reply) -> None:

@@ -2,6 +2,7 @@
 
 import itertools
 import queue
+import secrets
 import time
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,6 +12,8 @@ from ciflow.targets import Connection
 from ciflow.targets.session import Answer, Asked, Ended, Output, Ready, Session, SessionEvent
 
 PATIENCE = 60.0  # seconds; the machine may be busy
+# Hosts of several test runs at once may be one machine, where the greater token would shut the others out.
+PROJECT = f"shop-{secrets.token_hex(4)}"
 _TOKENS = itertools.count(time.time_ns())
 
 
@@ -24,7 +27,7 @@ class Parley:
     """One session. Events that nobody has asked for yet are kept."""
 
     connection: Connection
-    project: str = "shop"
+    project: str = PROJECT
     run: str = ""
     token: int = 0
     inbox: "queue.Queue[SessionEvent]" = field(default_factory=queue.Queue)

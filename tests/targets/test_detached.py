@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from ciflow.model import Detached, Exec, Operation, Talk, Watch
+from ciflow.targets.session import Ended
 from tests.targets.parley import Parley
 
 
@@ -121,8 +122,8 @@ def test_a_dead_man_that_is_renewed_holds_still(host: Parley, key: str, tmp_path
 
 def test_a_dead_man_fires_though_the_agent_was_killed(host: Parley, key: str, tmp_path: Path) -> None:
     host(dead_man(key, tmp_path / "back", 2.0))
-    host.session.close()
     os.kill(host.hello["pid"], signal.SIGKILL)
+    host.next(Ended)
     until((tmp_path / "back").exists, "the dead-man")
     host.ended = None
     revived = Parley(host.connection, run=host.run, token=host.token).ready()
@@ -198,8 +199,8 @@ def test_a_supervised_process_outlives_everybody_and_is_started_again(host: Parl
     log = tmp_path / "server.log"
     host(Detached(key=key, operations=(server,), restart=True, log=str(log)))
     first = until(lambda: ask(host, key).get("pid"), "the process")
-    host.session.close()
     os.kill(host.hello["pid"], signal.SIGKILL)
+    host.next(Ended)
     assert Path(f"/proc/{first}").exists()
     os.kill(first, signal.SIGKILL)
     host.ended = None

@@ -18,7 +18,6 @@ from ciflow.targets import Connection
 from tests.parts.process import free_port
 from tests.targets.parley import Parley
 
-
 PYENV = Path.home() / ".pyenv/versions"
 
 
