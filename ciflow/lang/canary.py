@@ -14,7 +14,8 @@ from ciflow.lang.schema import Schema, check_part, part_schema
 from ciflow.lang.tasks import TaskReader
 from ciflow.model import Canary, CanaryStep, Template
 
-ROUTERS = ("haproxy", "envoy", "nginx", "traefik", "gateway-api", "ingress-nginx", "istio", "replicas")
+ROUTERS = ("haproxy", "envoy")
+ROUTERS_TO_COME = ("nginx", "traefik", "gateway-api", "ingress-nginx", "istio", "replicas")
 GATES = ("errors", "latency", "slo", "query")
 # Known before the run: what the plan shows, and the time that steps and gates take.
 SETTLED = ("steps", "hold", "gates", "alpha", "interval", "on_failure", "on_inconclusive", "deadline", "dead_man",
@@ -51,6 +52,8 @@ def read_canary(play: Place, reader: TaskReader, above: Inherited, findings: Fin
     words = {name: str(value[name]) for name in _WORDS if value.get(name) is not None}
     if value.get("alpha") is not None:
         plain["alpha"] = float(value["alpha"])
+    if value.get("early") is not None:
+        plain["early"] = bool(value["early"])
     return Canary(
         value["service"], value["version"], router, slots, steps, gates, verify=verify, retire=retire,
         span=place.span, **plain, **words,  # type: ignore[arg-type]
@@ -66,6 +69,10 @@ def _router(place: Place, findings: Findings) -> tuple[str, Mapping[str, Any]] |
                        help="router: {haproxy: {socket: .., backend: ..}}")  # fmt: skip
         return None
     kind, settings = next(iter(below.value.items()))
+    if kind in ROUTERS_TO_COME:
+        findings.error("CF0123", f"router `{kind}` is not built yet", below.key_span(kind),
+                       label=f"there are {', '.join(ROUTERS)}")  # fmt: skip
+        return None
     if kind not in ROUTERS:
         near = get_close_matches(str(kind), ROUTERS, n=1)
         label = f"did you mean `{near[0]}`?" if near else f"there are {', '.join(ROUTERS)}"
@@ -160,6 +167,10 @@ def _gate(item: Place, findings: Findings) -> Mapping[str, Any] | None:
         near = get_close_matches(str(kind), GATES, n=1)
         label = f"did you mean `{near[0]}`?" if near else f"there are {', '.join(GATES)}"
         findings.error("CF0130", f"unknown gate `{kind}`", item.key_span(kind), label=label)
+        return None
+    if kind == "query":
+        findings.error("CF0123", "a `query` gate is not built yet: nothing would ask its provider",
+                       item.key_span(kind), label="there are errors, latency and slo")  # fmt: skip
         return None
     if below.value is None or (kind == "slo" and not isinstance(below.value, dict)):
         return {kind: {"objective": below.value} if kind == "slo" else {}}
