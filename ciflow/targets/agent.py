@@ -2407,7 +2407,7 @@ class Agent:
     def __init__(self, mark: str) -> None:
         self.pipe = Pipe()
         self.journal = Journal()
-        self.lost = False
+        self.lost = self.tidied = False
         self.lanes: dict[str, Lane] = {}
         self.jobs: dict[int, Job] = {}
         self.running: dict[int, Job] = {}
@@ -2434,11 +2434,10 @@ class Agent:
         poll.register(self.pipe.source, select.POLLIN)
         poll.register(self.pipe.wake_read, select.POLLIN)
         heard = beaten = time.monotonic()
-        swept = False
         while True:
             if self.pipe.backlog():
                 poll.register(self.pipe.sink, select.POLLOUT)
-            wait = 0.5 if not swept else max(0.0, beaten + HEARTBEAT - time.monotonic())
+            wait = 0.5 if not self.tidied else max(0.0, beaten + HEARTBEAT - time.monotonic())
             events = poll.poll(int(wait * 1000) + 1)
             now = time.monotonic()
             for fd, _ in events:
@@ -2459,12 +2458,12 @@ class Agent:
                 self.pipe.send(frame(BEAT, 0), urgent=True)
             if now - heard > MISSED * HEARTBEAT or self.pipe.broken:
                 return
-            if not events and not swept:
-                swept = True
+            if not events and not self.tidied:
                 self.tidy()
 
     def tidy(self) -> None:
         """What can wait until nothing else is to be done."""
+        self.tidied = True
         if self.journal.base:
             keep_compiled(self.journal.base)
             self.journal.sweep()
@@ -2581,6 +2580,8 @@ class Agent:
                 job.wake()
             while self.running:
                 self.mutex.wait(1.0)
+        if not self.tidied:
+            self.tidy()
 
 
 def keep_compiled(base: str) -> None:
