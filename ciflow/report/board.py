@@ -86,12 +86,20 @@ class PlayLine:
     did: str = ""
     duration: float = 0.0
     tasks: dict[str, TaskLine] = field(default_factory=dict)
+    open: dict[str, TaskLine] = field(default_factory=dict)  # those whose line is not written: few, in a play of many
     out: set[str] = field(default_factory=set)  # hosts that failed and take part no more
     dial: Dial | None = None
 
     @property
     def running(self) -> list[TaskLine]:
-        return [t for t in self.tasks.values() if not t.ended]
+        return [t for t in self.open.values() if not t.ended]
+
+    def begin(self, path: str, task: TaskLine) -> None:
+        self.tasks[path] = self.open[path] = task
+
+    def written(self, path: str) -> None:
+        """The task's line stands."""
+        self.open.pop(path).written()
 
     def passed(self, host: str, task: TaskLine, status: str, at: float) -> None:
         """A host that ended a task is past all that began before; one that failed won't come to those that follow."""
@@ -100,7 +108,7 @@ class PlayLine:
         elif host in self.out:  # rescued
             self.out.discard(host)
         earlier = True
-        for other in self.tasks.values():
+        for other in self.open.values():
             earlier = earlier and other is not task
             if other is not task and not other.ended and (earlier or status in BAD):
                 other.accounted.add(host)
@@ -131,7 +139,7 @@ class Board:
         if event.task not in tasks:
             named = str(event.data.get("name") or event.task)  # a resumed run's task may have begun before
             began = event.at - float(event.data.get("duration") or 0.0)
-            tasks[event.task] = TaskLine(named, str(event.data.get("module", "")), 0, began)
+            self.play(event).begin(event.task, TaskLine(named, str(event.data.get("module", "")), 0, began))
         return tasks[event.task]
 
     @property
@@ -166,14 +174,16 @@ def _task_started(board: Board, event: Event) -> None:
     tasks = board.play(event).tasks
     if event.task not in tasks:
         total = int(data.get("hosts_total", 1))
-        tasks[event.task] = TaskLine(str(data.get("name") or event.task), str(data.get("module", "")), total, event.at)
-        tasks[event.task].accounted |= board.plays[event.play].out
+        task = TaskLine(str(data.get("name") or event.task), str(data.get("module", "")), total, event.at)
+        task.accounted |= board.plays[event.play].out
+        board.play(event).begin(event.task, task)
 
 
 def _task_ended(board: Board, event: Event) -> None:
     task, status = board.task(event), str(event.data["status"])
     if task.printed and status != "rescued":
         task.again(event.at - float(event.data.get("duration", 0.0)))
+        board.play(event).open[event.task] = task
     task.end(event.host, status, str(event.data.get("msg") or ""))
     task.note, task.progress = "", {}
     if task.complete:

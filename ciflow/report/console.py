@@ -10,7 +10,7 @@ from typing import TextIO
 
 from ciflow.model import Event
 from ciflow.report import lines
-from ciflow.report.board import BAD, Board, PlayLine, TaskLine
+from ciflow.report.board import BAD, Board, PlayLine
 from ciflow.report.dial import Stand
 from ciflow.report.live import Region, now_lines
 from ciflow.report.stream import Out
@@ -124,27 +124,28 @@ class Console:
         if _failed(event) and task.shown < FULL_FAILURES:
             task.shown += 1
             found += lines.failure(event, task, self._width, event.run)
-        for over in self._board.plays[event.play].tasks.values():
-            if over.complete and not over.printed:
-                found += self._task_line(over)
+        play = self._board.plays[event.play]
+        for path in [path for path, over in play.open.items() if over.complete]:
+            found += self._task_line(play, path)
         return self._under(event.play, found)
 
-    def _task_line(self, task: TaskLine) -> list[Line]:
+    def _task_line(self, play: PlayLine, path: str) -> list[Line]:
+        task = play.tasks[path]
         single = task.hosts_total == 1 and task.shown
         worth = (self._verbosity >= 1 or lines.matters(task)) and not single
         found = [lines.task_row(task, self._width, self._board.now)] if worth else []
-        task.written()
+        play.written(path)
         return found
 
     def _play_ended(self, play: PlayLine) -> list[Line]:
         found: list[Line] = []
-        for task in play.tasks.values():
-            if not task.printed and task.counts:
-                found += self._task_line(task)
+        for path in [path for path, task in play.open.items() if task.counts]:
+            found += self._task_line(play, path)
         stands = play.dial is not None or self._open == play.id or bool(found)
         found = self._under(play.id, found) if stands else []
         self._open = "" if self._open == play.id else self._open
         play.tasks.clear()
+        play.open.clear()
         return [*found, lines.play_end(play, self._width)]
 
     def _canary(self, event: Event, ended: Stand | None) -> list[Line]:
