@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Generator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 from ciflow.diagnostics import CiflowError, Refused
@@ -72,6 +72,8 @@ class Driver:
         self.number += 1
         if isinstance(step, Probe | Change):
             return await self._perform(step, self.connection, key)
+        if isinstance(step, At) and step.place == "controller" and isinstance(step.step, Probe):
+            return await self._look_here(step.step)
         if isinstance(step, At):
             place = self.controller if step.place == "controller" else self.place_of(step.place)
             return await self._perform(step.step, place, key)
@@ -116,6 +118,14 @@ class Driver:
         if before is not None and reply.status == "skipped" and not went_well(before.answer):
             raise NotReached
         return reply
+
+    async def _look_here(self, step: Probe) -> Reply:
+        """What a task reads on the controller is the same for all its hosts: asked once, under a key of no host."""
+        key = replace(self.key, host="").below("here", self.wire.recorder.digest(step.operation))
+        call = self.wire.call(
+            self.controller, f"{key.play}|", str(key), step.operation, probe=True, secret=self.secret, shared=True
+        )
+        return await asyncio.shield(call.answer)
 
     async def _after_before(self) -> None:
         """A change elsewhere can't be guarded by this host: wait for the task before."""

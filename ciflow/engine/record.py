@@ -168,7 +168,7 @@ class Recorder:
 
     def sent(self, key: str, operation: Operation) -> None:
         """Record that `operation` is about to leave. Refused when the key was sent with another content."""
-        digest = self._digest(operation)
+        digest = self.digest(operation)
         before = self._sent.get(key)
         if before is not None and before != digest:
             raise Refused(
@@ -199,7 +199,8 @@ class Recorder:
 
     # --- private ---------------------------------------------------------------------------------------
 
-    def _digest(self, operation: Operation) -> str:
+    def digest(self, operation: Operation) -> str:
+        """Tells operations of this run apart without telling their content."""
         text = json.dumps(encode_operation(operation), sort_keys=True)
         return hmac.new(self._secret, text.encode("ascii"), hashlib.sha256).hexdigest()[:32]
 

@@ -196,6 +196,7 @@ class Wire:
         self._cap = cap
         self._links: dict[Connection, HostLink] = {}
         self._dirty: dict[HostLink, None] = {}
+        self._shared: dict[str, Call] = {}
         self._scheduled = False
         self._later: asyncio.TimerHandle | None = None
         self.failure: CiflowError | None = None
@@ -212,10 +213,16 @@ class Wire:
         probe: bool = False,
         before: Call | None = None,
         secret: bool = False,
+        shared: bool = False,
     ) -> Call:
-        """Send `operation`, or answer from the record. `before`: only if that call goes well."""
+        """Send `operation`, or answer from the record. `before`: only if that call goes well. `shared`: whoever asks
+        under the same key gets the same call."""
+        if shared and key in self._shared:
+            return self._shared[key]
         loop = asyncio.get_running_loop()
         call = Call(lane, key, operation, probe, loop.create_future(), before, secret=secret)
+        if shared:
+            self._shared[key] = call
         if self.failure is not None:
             call.answer.set_exception(self.failure)
             return call
@@ -235,6 +242,13 @@ class Wire:
     def abort_call(self, connection: Connection, call: Call) -> None:
         """End one operation on its host, deliberately."""
         self._link(connection).abort((call.key,))
+
+    def abort_stage(self, stage: str) -> None:
+        """End what a stage has under way on its hosts, in whichever attempt."""
+        for link in self._links.values():
+            keys = [call.key for call in link.calls.values() if call.lane.startswith((f"{stage}|", f"{stage}~"))]
+            if keys:
+                link.abort(keys)
 
     def open(self, link: HostLink) -> Session:
         loop = asyncio.get_running_loop()
