@@ -30,4 +30,5 @@ async def await_approval(run: RunContext, people: People, play: str, approval: A
 
 
 def _may(who: str, approval: Approval) -> bool:
-    return not approval.approvers or who in approval.approvers
+    """Approvers are named by account, on whichever machine they are, or by account and machine."""
+    return not approval.approvers or bool({who, who.partition("@")[0]} & set(approval.approvers))

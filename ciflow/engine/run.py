@@ -7,6 +7,7 @@ ask that what they need ended well.
 from __future__ import annotations
 
 import asyncio
+import random
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -50,6 +51,7 @@ class Engine:
         self._left: dict[str, dict[str, HostValues]] = {}  # by stage: hosts' values as it left them
         self._jobs: dict[str, asyncio.Task[StageEnd]] = {}
         self._groups: dict[str, asyncio.Lock] = {}
+        self._cells: dict[str, asyncio.Semaphore] = {}
 
     async def execute(self) -> ExitCode:
         """All stages. Raises Paused when the run waits for somebody and the process is not to stay."""
@@ -116,7 +118,10 @@ class Engine:
                 return StageEnd("skipped", "`when` is false", gone)
             if stage.play.approval is not None and not await self._approved(stage, hosts, values):
                 return StageEnd("failed", "not approved", exit=ExitCode.TASK_FAILED)
-            async with self._groups.setdefault(stage.play.concurrency or stage.id, asyncio.Lock()):
+            async with (
+                self._groups.setdefault(stage.play.concurrency or stage.id, asyncio.Lock()),
+                self._cells_of(stage),
+            ):
                 end = await self._within_deadline(stage, hosts, values)
             return replace(end, gone=end.gone | gone)
         except StoreError:
@@ -127,10 +132,16 @@ class Engine:
             everyone = gone | {host.name for host in hosts}
             return StageEnd("failed", error.message, everyone, emptied=True, exit=code)
 
+    def _cells_of(self, stage: Stage) -> asyncio.Semaphore:
+        """Room for as many cells of a matrix at once as its `max_parallel` says."""
+        most = int(stage.play.matrix.get("max_parallel") or len(self.run.plan.stages))
+        return self._cells.setdefault(stage.play.id, asyncio.Semaphore(max(1, most)))
+
     async def _within_deadline(self, stage: Stage, hosts: tuple[Host, ...], values: dict[str, HostValues]) -> StageEnd:
         try:
             return await asyncio.wait_for(self._attempts(stage, hosts, values), stage.play.deadline or None)
         except TimeoutError:
+            self.run.wire.abort_stage(stage.id)
             reason = f"the play's deadline of {stage.play.deadline:g} s is over"
             return StageEnd("failed", reason, exit=ExitCode.TASK_FAILED)
 
@@ -145,7 +156,8 @@ class Engine:
                 break
             data = {"attempt": attempt, "of": retry.attempts, "why": end.reason}
             self.run.recorder.emit("retry", data, play=stage.id, key=str(attempt))
-            await asyncio.sleep(min(wait, retry.max_delay))
+            share = self.run.recorder.rendered(f"{stage.id}|jitter{attempt}", random.random)
+            await asyncio.sleep(min(wait, retry.max_delay) * (1 + retry.jitter * share))
             wait = wait * 2 if retry.backoff == "exponential" else wait
         values.clear()
         values.update(trial)

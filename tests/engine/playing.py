@@ -54,8 +54,8 @@ class Played:
         return [name for name, _ in self.ends(host)]
 
     def outcome(self, task: str, host: str = "") -> dict[str, Any]:
-        return [e.data["outcome"] for e in self.of("task_ended")
-                if e.data["name"] == task and (not host or e.host == host)][-1]  # fmt: skip
+        ends = [event.data for event in self.of("task_ended") if not host or event.host == host]
+        return [data["outcome"] for data in ends if data["name"] == task and data["status"] != "rescued"][-1]
 
     def msg(self, task: str, host: str = "") -> Any:
         return self.outcome(task, host)["msg"]

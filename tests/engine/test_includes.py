@@ -1,0 +1,219 @@
+"""Imports are read before the run and are part of the play; includes are read when the run gets there."""
+
+import pytest
+
+from ciflow.diagnostics import Invalid
+from tests.engine.playing import Bench
+
+
+def test_when_on_an_import_is_asked_before_each_of_its_tasks_and_on_an_include_once(bench: Bench) -> None:
+    bench.file("more.yml", "- {name: sets, set_fact: {done: true}}\n- {name: after, debug: {msg: x}}\n")
+    text = """
+        - hosts: localhost
+          tasks:
+            - {how}: more.yml
+              when: done is not defined
+        """
+    assert bench.play(text.replace("{how}", "import_tasks")).ends() == [("sets", "ok"), ("after", "skipped")]
+    included = bench.play(text.replace("{how}", "include_tasks"))
+    assert included.ends() == [("include_tasks", "ok"), ("sets", "ok"), ("after", "ok")]
+
+
+def test_tags_on_an_import_reach_its_tasks_and_on_an_include_only_itself(bench: Bench) -> None:
+    bench.file("more.yml", "- {name: plain, debug: {msg: x}}\n- {name: tagged, debug: {msg: x}, tags: t}\n")
+    text = """
+        - hosts: localhost
+          tasks:
+            - name: more
+              {how}: {what}
+              tags: t
+        """
+    imported = text.replace("{how}", "import_tasks").replace("{what}", "more.yml")
+    assert bench.play(imported, tags=["t"]).names() == ["plain", "tagged"]
+    included = text.replace("{how}", "include_tasks")
+    assert bench.play(included.replace("{what}", "more.yml"), tags=["t"]).names() == ["more", "tagged"]
+    applied = included.replace("{what}", "{file: more.yml, apply: {tags: t}}")
+    assert bench.play(applied, tags=["t"]).names() == ["more", "plain", "tagged"]
+
+
+def test_tags_choose_tasks_always_and_never_included(bench: Bench) -> None:
+    bench.file("more.yml", "- {name: inc-never, debug: {msg: x}, tags: [never, n]}\n- {name: inc, debug: {msg: x}}\n")
+    text = """
+        - hosts: localhost
+          tasks:
+            - {name: a, debug: {msg: x}, tags: [a]}
+            - {name: b, debug: {msg: x}, tags: [a, b]}
+            - {name: plain, debug: {msg: x}}
+            - {name: always, debug: {msg: x}, tags: always}
+            - {name: never, debug: {msg: x}, tags: [never, n]}
+            - {name: more, include_tasks: more.yml, tags: [a, n, always]}
+        """
+    assert bench.play(text).names() == ["a", "b", "plain", "always", "more", "inc"]
+    assert bench.play(text, tags=["b"]).names() == ["b", "always", "more"]
+    assert bench.play(text, tags=["n"]).names() == ["always", "never", "more", "inc-never"]
+    assert bench.play(text, skip=["b"]).names() == ["a", "plain", "always", "more", "inc"]
+    assert bench.play(text, tags=["untagged"]).names() == ["plain", "always", "more", "inc"]
+
+
+def test_an_include_in_a_loop_runs_its_file_for_each_item(bench: Bench) -> None:
+    bench.file("one.yml", "- {name: 'in {{ part }}', debug: {msg: '{{ part }} {{ n }} {{ extra }}'}}\n")
+    bench.file("two.yml", "- {name: two, debug: {msg: '{{ part }}'}}\n")
+    played = bench.play(
+        """
+        - hosts: localhost
+          tasks:
+            - include_tasks: "{{ part }}.yml"
+              loop: [one, two, three, one]
+              loop_control: {loop_var: part, index_var: n}
+              vars: {extra: "<{{ part }}>"}
+              when: part != 'three'
+        """
+    )
+    assert played.names() == ["include_tasks", "in one", "two", "in one"]
+    assert [e.data["msg"] for e in played.of("task_ended")][1:] == ["one 0 <one>", "two", "one 3 <one>"]
+
+
+def test_hosts_that_include_different_files_meet_again_after_them(bench: Bench) -> None:
+    bench.hosts()
+    bench.file("web1.yml", "".join(f"- shell: echo web1-{n} >> {{here}}/out/log\n" for n in range(3)))
+    bench.file("web2.yml", "- shell: echo web2 >> {here}/out/log\n")
+    bench.play(
+        """
+        - hosts: web1,web2
+          tasks:
+            - include_tasks: "{{ inventory_hostname }}.yml"
+            - shell: echo after >> {here}/out/log
+        """
+    )
+    assert bench.wrote()[-2:] == ["after", "after"]
+
+
+def test_a_file_to_include_that_is_missing_fails_the_host_which_can_be_rescued(bench: Bench) -> None:
+    played = bench.play(
+        """
+        - hosts: localhost
+          vars: {which: none}
+          tasks:
+            - block: [include_tasks: "{{ which }}.yml"]
+              rescue: [{name: mended, debug: {msg: "{{ ansible_failed_result.msg }}"}}]
+            - {name: bad, include_tasks: "{{ which }}.yml"}
+            - {name: never, debug: {msg: x}}
+        """
+    )
+    assert "none.yml is not found" in played.msg("mended")
+    assert played.names()[-1] == "bad"
+    assert played.exit == 4
+
+
+def test_a_failure_inside_an_include_is_rescued_by_the_block_around_it(bench: Bench) -> None:
+    bench.file("more.yml", "- {name: bad, command: 'false'}\n- {name: never, debug: {msg: x}}\n")
+    played = bench.play(
+        """
+        - hosts: localhost
+          tasks:
+            - block: [include_tasks: more.yml]
+              rescue: [{name: mended, debug: {msg: x}}]
+        """
+    )
+    assert played.ends() == [("include_tasks", "ok"), ("bad", "failed"), ("bad", "rescued"), ("mended", "ok")]
+    bad = [event.task for event in played.of("task_ended") if event.data["name"] == "bad"]
+    assert bad[0] == bad[1]
+
+
+def test_include_vars_are_seen_from_then_on_and_beat_vars_files(bench: Bench) -> None:
+    bench.file("vars/more.yml", "a: included\nb: '{{ a }}!'\n")
+    bench.file("first.yml", "a: file\n")
+    played = bench.play(
+        """
+        - hosts: localhost
+          vars: {a: play}
+          vars_files: [first.yml]
+          tasks:
+            - {name: before, debug: {msg: "{{ a }}"}}
+            - include_vars: more.yml
+            - {name: after, debug: {msg: "{{ a }} {{ b }}"}}
+            - include_vars: {file: more.yml, name: under}
+            - {name: named, debug: {msg: "{{ under.a }}"}}
+        """
+    )
+    assert (played.msg("before"), played.msg("after")) == ("file", "included included!")
+    assert played.msg("named") == "included"
+
+
+ROLE = {
+    "roles/web/tasks/main.yml": "- {name: web, debug: {msg: '{{ door }} {{ title }} {{ role_name }}'},"
+    " changed_when: true, notify: restart web}\n",
+    "roles/web/defaults/main.yml": "door: 80\ntitle: default\n",
+    "roles/web/handlers/main.yml": "- {name: restart web, debug: {msg: '{{ title }}'}}\n",
+    "roles/web/meta/main.yml": "dependencies: [{role: base, title: from web}]\n",
+    "roles/base/tasks/main.yml": "- {name: base, debug: {msg: '{{ door | default(0) }} {{ title }} {{ level }}'}}\n",
+    "roles/base/defaults/main.yml": "title: base default\nlevel: 1\n",
+    "roles/base/vars/main.yml": "level: 2\n",
+}
+
+
+def roles(bench: Bench) -> None:
+    for name, text in ROLE.items():
+        bench.file(name, text)
+
+
+def test_a_role_runs_what_it_depends_on_first_and_its_defaults_lose_to_everything(bench: Bench) -> None:
+    roles(bench)
+    played = bench.play(
+        """
+        - hosts: localhost
+          vars: {title: play}
+          roles: [web]
+          tasks: [{name: task, debug: {msg: x}}]
+        """
+    )
+    assert played.names() == ["base", "web", "task", "restart web"]
+    assert played.msg("web") == "80 play web"
+    assert played.msg("base") == "80 from web 2"
+
+
+def test_role_parameters_beat_play_vars_and_a_role_runs_once_for_the_same_parameters(bench: Bench) -> None:
+    roles(bench)
+    played = bench.play(
+        """
+        - hosts: localhost
+          vars: {title: play}
+          roles: [{role: web, door: 1}, {role: web, door: 1}, {role: web, door: 2}]
+        """
+    )
+    assert [e.data["msg"] for e in played.of("task_ended") if e.data["name"] == "web"] == ["1 play web", "2 play web"]
+
+
+@pytest.mark.parametrize("how", ["include_role", "import_role"])
+def test_handlers_of_a_role_brought_in_by_a_task_run_at_the_end(bench: Bench, how: str) -> None:
+    roles(bench)
+    played = bench.play(
+        "- hosts: localhost\n  vars: {title: play}\n  tasks:\n"
+        f"    - {how}: {{name: web}}\n      vars: {{door: 9}}\n    - {{name: task, debug: {{msg: x}}}}\n"
+    )
+    assert [name for name in played.names() if name != "include_role"] == ["base", "web", "task", "restart web"]
+    assert played.msg("web") == "9 play web"
+    assert played.exit == 0
+
+
+def test_tags_and_conditions_of_a_role_reach_its_tasks(bench: Bench) -> None:
+    roles(bench)
+    text = """
+        - hosts: localhost
+          vars: {title: play, wanted: {wanted}}
+          roles: [{role: web, when: wanted, tags: w}]
+          tasks: [{name: task, debug: {msg: x}}]
+        """
+    assert bench.play(text.replace("{wanted}", "true"), tags=["w"]).names() == ["base", "web", "restart web"]
+    assert bench.play(text.replace("{wanted}", "false")).ends() == [
+        ("base", "skipped"),
+        ("web", "skipped"),
+        ("task", "ok"),
+    ]
+
+
+def test_a_role_that_is_missing_is_refused_before_anything_runs(bench: Bench) -> None:
+    with pytest.raises(Invalid) as refused:
+        bench.play("- hosts: localhost\n  roles: [nothere]\n")
+    assert refused.value.diagnostics[0].span is not None
+    assert refused.value.diagnostics[0].span.line == 2
