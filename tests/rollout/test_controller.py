@@ -1,0 +1,319 @@
+"""The rollout's state machine in a world in memory: one story each."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from ciflow.diagnostics import Locked
+from ciflow.rollout.routers.dial import WHOLE, RouterError
+from ciflow.rollout.spec import Ended
+from tests.rollout.world import Release, World, spec_of, take_back, world_of
+
+
+def to_the_end(release: Release, holds: int = 200) -> Ended:
+    for _ in range(holds):
+        if not release.go(10_000):
+            break
+        release.hold()
+    assert isinstance(release.ended, Ended), release.ended
+    return release.ended
+
+
+def until(release: Release, state: str, holds: int = 200) -> None:
+    """Up to the first hold in that state."""
+    for _ in range(holds):
+        assert release.go(10_000), release.ended
+        if release.controller.state == state:
+            return
+        release.hold()
+    raise AssertionError(f"never came to {state}: {release.states}")
+
+
+def shares(world: World) -> set[int]:
+    return {machine.dial.share for machine in world.machines.values()}
+
+
+def dials(release: Release) -> list[Any]:
+    return [(note.data["weight"], note.data["verified"]) for note in release.told if note.kind == "dial"]
+
+
+def test_a_good_release_climbs_its_steps_and_is_observed_good() -> None:
+    release = Release(world_of("web1", "web2"), spec_of())
+    assert to_the_end(release).result == "promoted"
+    assert release.states == ["deploying", "verifying", "holding", "holding", "promoting", "baking", "good"]
+    assert [weight for weight, _ in dials(release)] == [500, 5000, WHOLE]
+    for machine in release.world.machines.values():
+        assert (machine.dial.share, machine.dial.live, machine.armed) == (WHOLE, "b", 0.0)
+        b = machine.dial.manifest.slot("b")
+        assert (b.version, b.observed_good, b.usable) == ("2.0", True, True)
+        assert machine.dial.manifest.slot("a").warm_until > release.world.now, "the former version stays warm"
+        assert '"observed_good":true' in machine.kept
+
+
+def test_a_faulty_release_is_turned_back_and_the_counters_say_so() -> None:
+    world = world_of("web1", "web2")
+    world.rates["b"] = 0.3
+    release = Release(world, spec_of())
+    assert to_the_end(release).result == "rolled_back"
+    assert shares(world) == {0}
+    assert dials(release)[-1] == (0, True)
+    assert take_back(world, contested=False).decision.kind == "nothing"
+
+
+def test_no_request_after_the_way_back_is_not_called_verified() -> None:
+    release = Release(world_of("web1"), spec_of())
+    until(release, "holding")
+    release.world.traffic = 0.0
+    release.word = {"command": "abort", "by": "ann"}
+    assert to_the_end(release) == Ended("rolled_back", "aborted by ann")
+    assert dials(release)[-1] == (0, None)
+
+
+def test_stable_alone_is_measured_for_up_to_ten_intervals_of_fifteen_seconds() -> None:
+    for interval, holds in ((0.5, 10), (1.0, 10), (3.0, 5), (5.0, 3), (60.0, 3)):
+        release = Release(world_of("web1"), spec_of(interval=interval, deadline=9999.0))
+        seen = 0
+        while release.go(10_000) and release.controller.state == "verifying":
+            release.hold()
+            seen += 1
+        assert seen == holds, interval
+
+
+def test_without_traffic_nothing_is_good_and_the_deadline_decides() -> None:
+    for choice, result in (("rollback", "rolled_back"), ("promote", "promoted")):
+        world = world_of("web1")
+        world.traffic = 0.0
+        release = Release(world, spec_of(on_inconclusive=choice))
+        assert to_the_end(release).result == result
+    world = world_of("web1")
+    world.traffic = 0.0
+    release = Release(world, spec_of(on_inconclusive="pause"))
+    while release.go(10_000):
+        release.hold()
+    assert release.left and shares(world) == {500}
+
+
+def test_a_pause_that_nobody_watches_gives_back_when_the_candidate_errs() -> None:
+    world = world_of("web1", "web2")
+    world.traffic = 0.0
+    release = Release(world, spec_of())
+    while release.go(10_000):
+        release.hold()
+    world.traffic, world.rates["b"] = 400.0, 0.5
+    world.pass_time(9.0)
+    assert shares(world) == {0}, "50 errors are passed after 5 s at 20 requests a second, half of them bad"
+    release.kill()
+    assert "gave the traffic back" in to_the_end(release).reason
+
+
+def test_a_pause_that_nobody_watches_goes_on_when_resumed() -> None:
+    world = world_of("web1", "web2")
+    world.traffic = 0.0
+    release = Release(world, spec_of())
+    while release.go(10_000):
+        release.hold()
+    world.traffic = 400.0
+    world.pass_time(8.0)
+    release.kill()
+    assert to_the_end(release).result == "promoted"
+
+
+def test_on_failure_pause_waits_for_a_person_who_may_overrule_the_gates() -> None:
+    world = world_of("web1")
+    world.rates["b"] = 0.3
+    release = Release(world, spec_of(on_failure="pause"))
+    while release.go(10_000):
+        release.hold()
+    assert release.left and release.controller.state == "paused"
+    world.rates["b"] = 0.0
+    release.kill()
+    assert to_the_end(release).result == "promoted"
+
+
+def test_pause_resume_promote_and_promote_full() -> None:
+    release = Release(world_of("web1"), spec_of())
+    until(release, "holding")
+    release.word = {"command": "pause", "by": "ann"}
+    release.hold()
+    until(release, "paused")
+    for _ in range(60):  # longer than the deadline: a pause by a person does not use it up
+        release.hold()
+        release.go(10_000)
+    assert release.controller.state == "paused" and shares(release.world) == {500}
+    release.word = {"command": "promote", "by": "ann"}
+    release.hold()
+    release.go(10_000)
+    assert (release.controller.state, shares(release.world)) == ("holding", {5000})
+    release.word = {"command": "promote", "by": "ann", "full": True}
+    release.hold()
+    release.go(10_000)
+    assert (release.controller.state, shares(release.world)) == ("baking", {WHOLE})
+    release.word = {"command": "promote", "by": "ann"}
+    assert to_the_end(release).result == "promoted"
+
+
+def test_a_rollback_from_another_shell_wins_in_every_state() -> None:
+    for state in ("verifying", "holding", "baking"):
+        release = Release(world_of("web1", "web2"), spec_of())
+        until(release, state)
+        done = take_back(release.world, contested=True)
+        assert done.decision.kind == {"verifying": "fence", "holding": "abort", "baking": "back"}[state]
+        assert shares(release.world) == {0}
+        assert to_the_end(release).result == "fenced"
+        assert shares(release.world) == {0} and {m.dial.live for m in release.world.machines.values()} == {"a"}
+        assert take_back(release.world, contested=False).decision.kind == "nothing"
+
+
+def test_a_rollback_without_the_store_knows_from_the_manifest_that_a_release_is_under_way() -> None:
+    release = Release(world_of("web1"), spec_of())
+    until(release, "verifying")
+    assert take_back(release.world, contested=None).decision.kind == "fence"
+    assert take_back(release.world, contested=None).decision.kind == "nothing"
+    assert to_the_end(release).result == "fenced"
+
+
+def test_a_rollback_goes_back_to_what_was_live_even_if_it_never_was_observed_good() -> None:
+    world = world_of("web1")
+    for machine in world.machines.values():
+        known = tuple(replace(slot, observed_good=False) for slot in machine.dial.manifest.slots)
+        machine.dial = replace(machine.dial, manifest=replace(machine.dial.manifest, slots=known))
+    release = Release(world, spec_of())
+    until(release, "baking")
+    done = take_back(world, contested=True)
+    assert (done.decision.kind, done.decision.target.version) == ("back", "1.0")
+
+
+def test_a_router_that_starts_anew_in_a_hold_gets_its_share_again() -> None:
+    release = Release(world_of("web1", "web2"), spec_of())
+    until(release, "holding")
+    release.world.restart("web2")
+    release.hold()
+    release.go(10_000)
+    assert shares(release.world) == {500}
+    assert any("back on the safe share" in note.data["message"] for note in release.told if note.kind == "warning")
+    assert to_the_end(release).result == "promoted"
+
+
+def test_a_router_that_keeps_starting_anew_ends_the_release() -> None:
+    release = Release(world_of("web1"), spec_of())
+    until(release, "holding")
+    for _ in range(6):
+        release.world.restart("web1")
+        if not release.go(10_000):
+            break
+        release.hold()
+    assert "keeps losing the dial" in to_the_end(release).reason
+
+
+def test_a_router_that_is_gone_holds_up_no_other() -> None:
+    release = Release(world_of("web1", "web2"), spec_of())
+    until(release, "holding")
+    release.world.machines["web1"].down = 10_000
+    ended = to_the_end(release)
+    assert ended.result == "lost" and "dead-man" in ended.reason
+    assert release.world.machines["web2"].dial.at_rest
+    release.world.pass_time(6.0)
+    assert shares(release.world) == {0}
+
+
+def test_the_first_release_has_nothing_to_go_back_to() -> None:
+    release = Release(world_of("web1", live=""), spec_of())
+    assert to_the_end(release).result == "promoted"
+    assert {m.dial.live for m in release.world.machines.values()} == {"a"}
+    release = Release(world_of("web1", live=""), spec_of())
+    until(release, "baking")
+    release.word = {"command": "abort", "by": "ann"}
+    assert "no former version" in to_the_end(release).reason
+
+
+def test_a_failed_deployment_turns_nothing_and_leaves_its_slot_unusable() -> None:
+    for label, state in (("deploy", "deploying"), ("verify", "verifying")):
+        release = Release(world_of("web1", other="0.9"), spec_of(), fail_run=label)
+        assert to_the_end(release) == Ended("failed", f"{label} failed: exit code 1")
+        assert release.states[-2] == state and shares(release.world) == {0}
+        assert not release.world.machines["web1"].dial.manifest.slot("b").usable
+        assert take_back(release.world, contested=False).decision.kind == "nothing"
+
+
+@pytest.mark.parametrize(
+    ("warm", "good", "said"), [(60.0, True, "keeps shield 0.9 warm"), (0.0, False, "observed good")]
+)
+def test_a_release_does_not_destroy_what_a_rollback_goes_back_to(warm: float, good: bool, said: str) -> None:
+    world = world_of("web1", other="0.9")
+    for machine in world.machines.values():
+        a, b = machine.dial.manifest.slots
+        known = (replace(a, observed_good=good), replace(b, warm_until=world.now + warm if warm else 0.0))
+        machine.dial = replace(machine.dial, manifest=replace(machine.dial.manifest, slots=known))
+    release = Release(world, spec_of())
+    release.go(10_000)
+    assert isinstance(release.ended, Locked) and said in release.ended.message
+    assert to_the_end(Release(world, spec_of(replace_warm=True))).result == "promoted"
+
+
+def test_another_rollout_under_way_is_not_crossed() -> None:
+    first = Release(world_of("web1"), spec_of())
+    until(first, "holding")
+    second = Release(first.world, spec_of(version="3.0", release="R-2/roll"))
+    second.go(10_000)
+    assert isinstance(second.ended, Locked) and "2.0 by tester is under way (5 %" in second.ended.message
+    assert to_the_end(first).result == "promoted"
+
+
+def test_routers_that_disagree_are_not_touched() -> None:
+    world = world_of("web1", "web2")
+    world.machines["web2"].dial = replace(world.machines["web2"].dial, live="b", share=WHOLE)
+    release = Release(world, spec_of())
+    release.go(10_000)
+    assert isinstance(release.ended, RouterError) and "don't agree" in release.ended.message
+    assert all(not machine.writes for machine in world.machines.values())
+
+
+def test_check_mode_asks_and_changes_nothing() -> None:
+    release = Release(world_of("web1"), spec_of(check=True))
+    ended = to_the_end(release)
+    assert ended == Ended("planned", "the dial would go 5 % -> 50 % -> 100 % on slot b")
+    assert not release.world.machines["web1"].writes
+
+
+def test_a_full_disk_at_the_router_holds_up_no_way_back() -> None:
+    release = Release(world_of("web1"), spec_of())
+    until(release, "holding")
+    release.world.machines["web1"].disk_full = True
+    release.word = {"command": "abort", "by": "ann"}
+    assert to_the_end(release).result == "rolled_back"
+    assert any("disk is full" in note.data["message"] for note in release.told if note.kind == "warning")
+
+
+def test_rollback_after_promotion_while_the_former_version_is_warm_and_not_after() -> None:
+    release = Release(world_of("web1"), spec_of())
+    to_the_end(release)
+    cold = take_back(release.world.copy(), contested=False, now=release.world.now + 10_000)
+    assert (cold.decision.kind, cold.done) == ("cold", ())
+    back = take_back(release.world, contested=False)
+    assert (back.decision.kind, back.verified, shares(release.world)) == ("back", True, {0})
+    assert take_back(release.world, contested=False).decision.kind == "nothing"
+
+
+def test_stable_that_falls_sick_turns_the_release_back() -> None:
+    release = Release(world_of("web1"), spec_of())
+    until(release, "holding")
+    release.world.rates.update(a=0.5, b=0.5)
+    ended = to_the_end(release)
+    assert ended.result == "rolled_back" and "stable itself" in ended.reason
+
+
+def test_early_ends_a_hold_on_evidence_for_the_candidate() -> None:
+    slow = (spec_of().steps[1],)
+    held = {}
+    for early in (False, True):
+        world = world_of("web1")
+        world.rates.update(a=0.2, b=0.0)
+        release = Release(world, spec_of(early=early, steps=(replace(slow[0], hold=15.0),), deadline=99.0))
+        until(release, "holding")
+        began = world.now
+        until(release, "baking")
+        held[early] = world.now - began
+    assert held[True] < held[False] / 2

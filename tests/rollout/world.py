@@ -1,0 +1,361 @@
+"""A world in memory for the rollout: routers that are honest about tokens, shares, expiry and counters, and time.
+
+A router's methods yield steps as real ones do, and the world answers them: so a controller can be killed between any
+two steps, and replayed from the replies that were recorded.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, TypeVar
+
+from ciflow.diagnostics import CiflowError, TargetError, Unreachable
+from ciflow.model import At, CanaryStep, Change, Hold, Note, Probe, Reply, Run, Step, Talk, Watch, Write
+from ciflow.rollout.controller import Controller
+from ciflow.rollout.gates import gates_from
+from ciflow.rollout.rollback import Order, RolledBack, roll_back
+from ciflow.rollout.routers.dial import (
+    WHOLE,
+    Asked,
+    Counts,
+    Dial,
+    Fenced,
+    Guard,
+    Manifest,
+    NotKept,
+    RouterError,
+    Sample,
+    Slot,
+    check_turn,
+)
+from ciflow.rollout.spec import Ended, Spec
+
+T = TypeVar("T")
+SERVICE = "shield"
+
+
+@dataclass
+class Machine:
+    """One router's process and its host, as the world knows them."""
+
+    dial: Dial
+    holds_expiry: bool
+    identity: int = 1
+    armed: float = 0.0  # when the agent's dead-man fires; 0: not armed
+    fired: bool = False
+    limit: float = 0.0  # of the candidate's errors, while a pause is guarded; 0: none
+    down: int = 0  # operations that will fail from now on
+    disk_full: bool = False
+    requests: dict[str, float] = field(default_factory=lambda: {"a": 0.0, "b": 0.0})
+    bad: dict[str, float] = field(default_factory=lambda: {"a": 0.0, "b": 0.0})
+    writes: list[tuple[str, int]] = field(default_factory=list)  # (who, token) in order
+    kept: str = ""  # the manifest's file beside the router
+
+    def give_back(self) -> None:
+        self.dial = self.dial.settled()
+        self.armed, self.fired, self.limit = 0.0, True, 0.0
+
+
+@dataclass
+class World:
+    """`rates` maps a slot to its share of bad answers; `traffic` is requests a second at each router."""
+
+    machines: dict[str, Machine]
+    now: float = 1000.0
+    traffic: float = 400.0
+    rates: dict[str, float] = field(default_factory=lambda: {"a": 0.0, "b": 0.0})
+
+    def pass_time(self, seconds: float) -> None:
+        while seconds > 1e-9:
+            part = min(0.5, seconds)
+            for machine in self.machines.values():
+                self._serve(machine, part)
+            self.now += part
+            seconds -= part
+            for machine in self.machines.values():
+                self._guard(machine)
+
+    def _serve(self, machine: Machine, seconds: float) -> None:
+        share_b = machine.dial.share / WHOLE
+        for slot, share in (("a", 1 - share_b), ("b", share_b)):
+            machine.requests[slot] += self.traffic * seconds * share
+            machine.bad[slot] += self.traffic * seconds * share * self.rates[slot]
+
+    def _guard(self, machine: Machine) -> None:
+        dial = machine.dial
+        if machine.holds_expiry and dial.expires and self.now >= dial.expires:
+            machine.dial = dial.settled()
+        broken = machine.limit and machine.bad[dial.candidate] > machine.limit
+        if machine.armed and (self.now >= machine.armed or broken):
+            machine.give_back()
+
+    def restart(self, name: str) -> None:
+        """The router's process begins anew: on the safe share, with new counters."""
+        machine = self.machines[name]
+        machine.dial, machine.identity = machine.dial.settled(), machine.identity + 1
+        machine.requests, machine.bad = {"a": 0.0, "b": 0.0}, {"a": 0.0, "b": 0.0}
+
+    def answer(self, step: At, who: str) -> Reply:
+        """What the host of a router says to one operation."""
+        machine = self.machines[step.place]
+        operation = step.step.operation
+        if machine.down:
+            machine.down -= 1
+            return Reply(ok=False, error="connection refused")
+        if not isinstance(operation, Talk):
+            if isinstance(operation, Write):
+                machine.kept = operation.content.decode()
+            return Reply()
+        asked = json.loads(operation.payload)
+        return getattr(self, f"_{asked.pop('verb')}")(machine, who=who, **asked)  # type: ignore[no-any-return]
+
+    def _read(self, machine: Machine, who: str) -> Reply:  # noqa: ARG002
+        return _dial_reply(machine.dial)
+
+    def _turn(self, machine: Machine, who: str, to: str, expect: int, expires: float) -> Reply:
+        dial = replace(Dial.from_json(to), expires=expires)
+        if machine.dial.token != expect or (dial.token == expect and dial.revision != machine.dial.revision + 1):
+            return replace(_dial_reply(machine.dial), status="refused", ok=False)
+        assert dial.token >= machine.dial.token, "a smaller token was written"
+        machine.writes.append((who, dial.token))
+        machine.dial = dial if machine.holds_expiry else replace(dial, expires=0.0)
+        kept = not machine.disk_full or not dial.at_rest
+        return replace(_dial_reply(machine.dial), errno="" if kept else "ENOSPC")
+
+    def _arm(self, machine: Machine, who: str, after: float, limit: float, renew: bool) -> Reply:  # noqa: ARG002
+        if after <= 0:
+            machine.armed, machine.limit = 0.0, 0.0
+        elif not renew or machine.armed:
+            machine.armed = self.now + after
+            machine.fired = False
+            machine.limit = machine.limit if renew else limit
+        if renew and machine.armed and machine.holds_expiry and not machine.dial.at_rest:
+            machine.dial = replace(machine.dial, expires=machine.armed, revision=machine.dial.revision + 1)
+        return Reply(data={"armed": bool(machine.armed), "fired": machine.fired})
+
+    def _counts(self, machine: Machine, who: str) -> Reply:  # noqa: ARG002
+        slots = {slot: [int(machine.requests[slot]), int(machine.bad[slot])] for slot in ("a", "b")}
+        return Reply(data={"identity": str(machine.identity), "slots": slots}, started=self.now)
+
+    def copy(self) -> World:
+        return copy.deepcopy(self)
+
+
+def _dial_reply(dial: Dial) -> Reply:
+    return Reply(data={"dial": dial.to_json(), "expires": dial.expires})
+
+
+def _dial_of(reply: Reply) -> Dial:
+    return replace(Dial.from_json(reply.data["dial"]), expires=reply.data["expires"])
+
+
+@dataclass(frozen=True)
+class FakeRouter:
+    """See `dial.Router`: read, arm, compare-and-set and read back are steps of their own, as with real ones."""
+
+    host: str
+    kind: str = "fake"
+    service: str = SERVICE
+    holds_expiry: bool = False
+
+    def _ask(self, verb: str, **values: Any) -> Asked[Reply]:
+        talk = Talk(address="router", payload=json.dumps({"verb": verb, **values}).encode())
+        reply = yield At(self.host, Change(talk) if verb in ("turn", "arm") else Probe(talk))
+        if not reply.ok and reply.status != "refused":
+            raise RouterError(f"{verb} on {self.host}: {reply.error}")
+        return reply
+
+    def prepare(self, first: Dial) -> Asked[Dial]:  # noqa: ARG002
+        return (yield from self.read())
+
+    def read(self) -> Asked[Dial]:
+        return _dial_of((yield from self._ask("read")))
+
+    def turn(self, to: Dial, expect: int, lease: float = 0.0) -> Asked[Dial]:
+        now = yield from self.read()
+        check_turn(self, now, to, expect, lease)
+        to = replace(to, revision=now.revision + 1 if to.token == now.token else 1)
+        if not to.at_rest:
+            yield from self._arm(lease, 0.0, renew=False)
+        expires = 0.0
+        if not to.at_rest:
+            expires = (yield from self._ask("counts")).started + lease
+        done = yield from self._ask("turn", to=to.to_json(), expect=expect, expires=expires)
+        if done.status == "refused":
+            raise Fenced(self.service, self.host, expect, _dial_of(done))
+        found = yield from self.read()
+        if found.order() > to.order():
+            raise Fenced(self.service, self.host, expect, found)
+        if found.share != to.share:
+            raise RouterError(f"{self.host} did not take the share")
+        if not to.at_rest and not (yield from self._arm(lease, 0.0, renew=True)).armed:
+            yield from self._arm(lease, 0.0, renew=False)
+        if done.errno:
+            raise NotKept(f"{self.host}'s disk is full", found)
+        return found
+
+    def counts(self, before: Sample | None = None) -> Asked[Sample]:  # noqa: ARG002
+        reply = yield from self._ask("counts")
+        slots = {slot: Counts(*numbers) for slot, numbers in reply.data["slots"].items()}
+        return Sample(self.host, reply.data["identity"], reply.started, slots)
+
+    def guard(self, expect: int, after: float, watch: tuple[Watch, ...] = (), *, renew: bool = False) -> Asked[Guard]:
+        now = yield from self.read()
+        if now.token != expect:
+            raise Fenced(self.service, self.host, expect, now)
+        return (yield from self._arm(after, watch[0].limit if watch else 0.0, renew=renew))
+
+    def _arm(self, after: float, limit: float, *, renew: bool) -> Asked[Guard]:
+        reply = yield from self._ask("arm", after=after, limit=limit, renew=renew)
+        return Guard(bool(reply.data["armed"]), bool(reply.data["fired"]))
+
+    def errors(self, slot: str, limit: float) -> Watch:
+        return Watch(read=Talk(address="router", payload=slot.encode()), pattern="", limit=limit)
+
+
+def slots() -> Mapping[str, Slot]:
+    return {name: Slot(name, "127.0.0.1", 8000 + number) for number, name in enumerate("ab")}
+
+
+@dataclass
+class Release:
+    """A controller's generator in the world, killed and replayed as the engine does it.
+
+    Each answer is recorded before the next step: a replay gets the same, and where the record ends the first hold
+    says `resumed`. `told` are the notes.
+    """
+
+    world: World
+    spec: Spec
+    record: list[Reply | TargetError] = field(default_factory=list)
+    told: list[Note] = field(default_factory=list)
+    ended: Ended | CiflowError | None = None
+    resumed: bool = False
+    word: dict[str, Any] = field(default_factory=dict)  # what somebody says in the next hold
+    fail_run: str = ""  # label of a task list that fails
+    unreachable: int = 0  # steps at hosts whose connection breaks
+    left: bool = False  # the process has ended paused (exit 8)
+
+    def __post_init__(self) -> None:
+        self._begin()
+
+    def _begin(self) -> None:
+        self.controller = Controller(self.spec, [FakeRouter(name) for name in self.world.machines])
+        self.steps = self.controller.run()
+        self.number = 0
+        self.step: Step | None = None
+        self._send(None)
+
+    def kill(self) -> None:
+        """The process is gone, and another takes the run up: all that was recorded is replayed."""
+        self.told.clear()
+        self._begin()
+        for answer in list(self.record):
+            self._note()
+            self._send(answer)
+        self.resumed, self.left = True, False
+
+    def go(self, most: int) -> bool:
+        """Answer so many steps, up to and without the next hold. False when the rollout has ended or left."""
+        for _ in range(most):
+            if self.ended is not None or self.left or isinstance(self.step, Hold):
+                break
+            self._answer(self._reply())
+        return self.ended is None and not self.left
+
+    def hold(self) -> None:
+        """Let the hold pass, with what somebody said; a guarded pause ends the process instead."""
+        assert isinstance(self.step, Hold)
+        if self.step.why == "paused" and not self.resumed:
+            self.left = True
+            return
+        if self.resumed:
+            self.resumed = False
+            self._answer(Reply(data={"resumed": True}, started=self.world.now))
+            return
+        self.world.pass_time(self.step.seconds)
+        word, self.word = self.word, {}
+        self._answer(Reply(data=word, duration=self.step.seconds, started=self.world.now))
+
+    def _reply(self) -> Reply | TargetError:
+        step = self.step
+        self._note()
+        if isinstance(step, At):
+            if self.unreachable:
+                self.unreachable -= 1
+                return Unreachable(f"no connection to {step.place}")
+            return self.world.answer(step, "controller")
+        if isinstance(step, Run) and step.label == self.fail_run:
+            return Reply(ok=False, error="exit code 1")
+        return Reply()
+
+    def _note(self) -> None:
+        if isinstance(self.step, Note):
+            self.told.append(self.step)
+
+    def _answer(self, answer: Reply | TargetError) -> None:
+        self.record.append(answer)
+        self._send(answer)
+
+    def _send(self, answer: Reply | TargetError | None) -> None:
+        try:
+            if isinstance(answer, TargetError):
+                self.step = self.steps.throw(answer)
+            else:
+                self.step = self.steps.send(answer)  # type: ignore[arg-type]
+        except StopIteration as stop:
+            self.ended, self.step = stop.value, None
+        except CiflowError as error:
+            self.ended, self.step = error, None
+
+    @property
+    def states(self) -> list[str]:
+        return [note.data["state"] for note in self.told if note.kind == "canary_state"]
+
+
+def drive(world: World, steps: Asked[T], who: str) -> T:
+    """A whole generator at once, as another process would run it."""
+    reply: Reply = None  # type: ignore[assignment]
+    while True:
+        try:
+            step = steps.send(reply)
+        except StopIteration as stop:
+            return stop.value  # type: ignore[no-any-return]
+        if isinstance(step, Hold):
+            world.pass_time(step.seconds)
+        reply = world.answer(step, who) if isinstance(step, At) else Reply(started=world.now)
+
+
+def take_back(world: World, *, contested: bool | None, now: float | None = None) -> RolledBack:
+    """`ciflow rollback` from another shell."""
+    order = Order(SERVICE, "somebody", "because", world.now if now is None else now, contested)
+    return drive(world, roll_back([FakeRouter(name) for name in world.machines], order), "rollback")
+
+
+def world_of(*hosts: str, live: str = "a", other: str = "") -> World:
+    """`live` holds 1.0, observed good; the other slot holds the version `other`, cold and usable."""
+    known = []
+    for name, slot in slots().items():
+        if name == live:
+            known.append(replace(slot, version="1.0", observed_good=True))
+        else:
+            known.append(replace(slot, version=other, observed_good=bool(other), warm_until=1.0 if other else 0.0))
+    manifest = Manifest(SERVICE, "fake", {}, hosts, tuple(known) if live else ())
+    dial = Dial(WHOLE if live == "b" else 0, 3 if live else 0, live, manifest if live else Manifest(SERVICE))
+    return World({host: Machine(dial, holds_expiry=number % 2 == 1) for number, host in enumerate(hosts)})
+
+
+def spec_of(**changes: Any) -> Spec:
+    """Two steps, short times; gates that an honest candidate passes in seconds."""
+    gates = gates_from([{"errors": {"tolerate": 1.25, "floor": 0.1}}])
+    usual: dict[str, Any] = {
+        "service": SERVICE, "version": "2.0", "release": "R-1/roll", "who": "tester", "router": "fake",
+        "settings": {}, "slots": slots(), "slot_vars": {"a": {}, "b": {}},
+        "steps": (CanaryStep(500, 3.0), CanaryStep(5000, 3.0)), "deploy": (), "verify": (), "gates": gates,
+        "token": 2, "now": 1000.0, "interval": 1.0, "deadline": 20.0, "dead_man": 5.0, "warm_up": 1.0, "bake": 3.0,
+        "keep_warm": 600.0, "sick_for": 5.0,
+    }  # fmt: skip
+    return Spec(**{**usual, **changes})
