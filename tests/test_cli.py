@@ -338,7 +338,7 @@ def test_the_words_are_the_same_without_colour(ciflow: Shell) -> None:
     ciflow.write(say=SAY)
     escape = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\r")
     terminal = escape.sub("", on_a_terminal(ciflow, "apply", "say.yml", COLUMNS="101"))
-    for word in ("Say it", "changed", "ok  R-"):
+    for word in ("Say it", "changed", "Done.  R-"):
         assert word in terminal
         assert word in ciflow("apply", "say.yml").stderr
 
@@ -430,3 +430,21 @@ def test_the_help_loads_no_command() -> None:
 def test_exit_codes_are_those_of_the_manual() -> None:
     rows = re.findall(r"^\| (\d+) \| (\w+) \|", (ROOT / "docs" / "exit-codes.md").read_text(), re.MULTILINE)
     assert {int(number): name for number, name in rows} == {int(code): code.name.lower() for code in ExitCode}
+
+
+def test_roles_are_also_looked_for_where_the_environment_says(ciflow: Shell) -> None:
+    role = ciflow.folder / "shared" / "greet" / "tasks"
+    role.mkdir(parents=True)
+    (role / "main.yml").write_text("- name: Greet\n  debug: {msg: hello}\n")
+    ciflow.write(use="- hosts: localhost\n  roles: [greet]\n")
+    assert ciflow("apply", "use.yml").returncode == ExitCode.INVALID
+    path = f"nowhere:{ciflow.folder / 'shared'}"
+    assert "Greet" in ciflow("plan", "use.yml", ANSIBLE_ROLES_PATH=path).stdout
+    assert ciflow("apply", "use.yml", ANSIBLE_ROLES_PATH=path).returncode == ExitCode.OK
+
+
+def test_an_inventory_of_the_environment_is_used_when_none_is_given(ciflow: Shell) -> None:
+    (ciflow.folder / "hosts").write_text("web1 ansible_connection=local\n")
+    ciflow.write(say=SAY.replace("localhost", "all"))
+    assert "on web1" in ciflow("plan", "say.yml", ANSIBLE_INVENTORY="hosts").stdout
+    assert "on other" in ciflow("plan", "say.yml", "-i", "other,", ANSIBLE_INVENTORY="hosts").stdout

@@ -6,7 +6,15 @@ from pathlib import Path
 
 import click
 
-from ciflow.cli.options import inventory_of, json_option, options_of, playbook_options, selection_of, state_option
+from ciflow.cli.options import (
+    inventory_of,
+    json_option,
+    options_of,
+    playbook_options,
+    roles_path,
+    selection_of,
+    state_option,
+)
 from ciflow.cli.screen import told
 
 
@@ -38,7 +46,7 @@ def command(
         replace_warm=replace_warm, break_glass=break_glass,
     )  # fmt: skip
     chosen = selection_of(limit, tags, skip_tags, start_at_task)
-    request = Request(playbook, inventory_of(inventory), extra_vars, chosen, options)
+    request = Request(playbook, inventory_of(inventory), extra_vars, chosen, options, roles_path())
     screen = told(as_json=as_json, quiet=quiet, verbose=verbose, junit=junit)
     with Store.open(state or default_state()) as store, screen as sinks:
         return apply(request, store, sinks)

@@ -52,6 +52,12 @@ def inventory_of(given: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(part for part in named.split(",") if part)
 
 
+def roles_path() -> tuple[str, ...]:
+    """$ANSIBLE_ROLES_PATH: folders of roles, looked in after `roles/` beside the playbook."""
+    named = os.environ.get("ANSIBLE_ROLES_PATH", "")
+    return tuple(str(Path(part).expanduser()) for part in named.split(os.pathsep) if part)
+
+
 def selection_of(limit: str, tags: tuple[str, ...], skip_tags: tuple[str, ...], start_at: str) -> Selection:
     return Selection(_words(tags), _words(skip_tags), limit, start_at)
 

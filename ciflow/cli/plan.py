@@ -6,7 +6,7 @@ import json
 
 import click
 
-from ciflow.cli.options import inventory_of, json_option, playbook_options, selection_of
+from ciflow.cli.options import inventory_of, json_option, playbook_options, roles_path, selection_of
 from ciflow.diagnostics import ExitCode
 from ciflow.plan import Stage
 from ciflow.plan.compile import tasks_of, text_of
@@ -25,7 +25,9 @@ def command(
     from ciflow.lang.files import Files
 
     chosen = selection_of(limit, tags, skip_tags, start_at_task)
-    _, plan = prepare(Request(playbook, inventory_of(inventory), extra_vars, chosen), Files.live())
+    _, plan = prepare(
+        Request(playbook, inventory_of(inventory), extra_vars, chosen, roles_path=roles_path()), Files.live()
+    )
     for stage in plan.stages:
         click.echo(json.dumps(_data(stage)) if as_json else _text(stage))
     return ExitCode.OK

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import click
 
-from ciflow.cli.options import inventory_of, json_option, playbook_options, selection_of
+from ciflow.cli.options import inventory_of, json_option, playbook_options, roles_path, selection_of
 from ciflow.diagnostics import Diagnostic, ExitCode, Invalid
 
 
@@ -30,7 +30,9 @@ def command(
     for playbook in playbooks:
         files = Files.live()
         try:
-            loaded, plan = prepare(Request(playbook, inventory_of(inventory), extra_vars, chosen), files)
+            loaded, plan = prepare(
+                Request(playbook, inventory_of(inventory), extra_vars, chosen, roles_path=roles_path()), files
+            )
         except Invalid as error:
             code = ExitCode.INVALID
             findings: Sequence[Diagnostic] = error.diagnostics

@@ -49,6 +49,7 @@ class Request:
     extra: tuple[str, ...] = ()
     selection: Selection = field(default_factory=Selection)
     options: Options = field(default_factory=Options)
+    roles_path: tuple[str, ...] = ()
 
     def to_data(self) -> dict[str, Any]:
         selection = asdict(self.selection)
@@ -65,12 +66,14 @@ class Request:
             tuple(data["extra"]),
             Selection(**{**chosen, **sets}),
             Options(**data["options"]),
+            tuple(data.get("roles_path", ())),
         )
 
 
 def prepare(request: Request, files: Files) -> tuple[Loaded, Plan]:
     """Read, check and plan: everything that can be refused before anything runs. Raises Invalid."""
-    loaded = load(request.playbook, request.inventory, extra_vars(request.extra, files), files)
+    extra = extra_vars(request.extra, files)
+    loaded = load(request.playbook, request.inventory, extra, files, roles_path=request.roles_path)
 
     def hosts_of(play: Play, cell: Mapping[str, Any], limit: str) -> tuple[Host, ...]:
         layers = (Layer(Level.EXTRA_VARS, loaded.extra), Layer(Level.PLAY_VARS, {**play.vars, "matrix": cell}))

@@ -1,0 +1,53 @@
+"""Every command and every option of the command line is in the manual, and the manual names no other."""
+
+from __future__ import annotations
+
+import re
+
+import click
+import pytest
+
+from ciflow.cli.app import COMMANDS
+from tests.docs.pages import ROOT
+
+PAGE = (ROOT / "docs" / "commands.md").read_text()
+HEAD, *SECTIONS = re.split(r"^## ", PAGE, flags=re.MULTILINE)
+TEXTS = {name: text for text in SECTIONS for name in text.split("\n", 1)[0].split(", ")}
+
+
+def options(name: str) -> set[str]:
+    command = COMMANDS[name][0]()
+    return {word for one in command.params if isinstance(one, click.Option) for word in one.opts}
+
+
+def shared() -> set[str]:
+    return set(re.findall(r"`(--?[\w-]+)", HEAD))
+
+
+def test_every_command_has_a_section_and_no_other() -> None:
+    assert set(TEXTS) == set(COMMANDS)
+
+
+@pytest.mark.parametrize("name", sorted(COMMANDS))
+def test_every_option_is_named(name: str) -> None:
+    of_playbooks = shared() if name in ("apply", "plan", "validate") else {"--state", "--json"}
+    told = set(re.findall(r"`(--?[\w-]+)", TEXTS[name])) | of_playbooks
+    assert options(name) <= told
+
+
+@pytest.mark.parametrize("name", sorted(COMMANDS))
+def test_no_option_is_named_that_is_not_there(name: str) -> None:
+    siblings = set().union(*(options(other) for other in COMMANDS if TEXTS[other] == TEXTS[name])) | {"-vv"}
+    assert set(re.findall(r"`(--?[\w-]+)", TEXTS[name])) <= siblings
+
+
+def test_the_options_said_to_be_of_all_playbook_commands_are() -> None:
+    rows = set(re.findall(r"`(--?[\w-]+)", HEAD.partition("| option |")[2]))
+    assert rows <= options("apply") & options("plan") & options("validate")
+
+
+@pytest.mark.parametrize("name", sorted(COMMANDS))
+def test_a_command_says_in_help_what_the_list_says(name: str) -> None:
+    command, short = COMMANDS[name]
+    assert command().help
+    assert short.endswith(".")
