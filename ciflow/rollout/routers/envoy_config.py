@@ -17,6 +17,8 @@ from ciflow.rollout.routers.dial import WHOLE, Counts, Dial, RouterError, Slot
 
 JSON = dict[str, Any]
 ROUTE = "type.googleapis.com/envoy.config.route.v3.RouteConfiguration"
+BUCKETS = (5, 10, 20, 25, 30, 40, 50, 60, 75, 80, 100, 120, 125, 150, 200, 250, 300, 400, 500, 600, 750, 800,
+           1000, 1200, 1500, 2000, 2500, 3000, 4000, 5000, 7500, 10_000, 15_000, 30_000)  # fmt: skip
 RETRIES = 2  # another connection, then the other slot
 
 
@@ -135,7 +137,8 @@ def _listener(service: str, settings: EnvoySettings) -> JSON:
 
 
 def bootstrap(service: str, slots: Mapping[str, Slot], settings: EnvoySettings) -> str:
-    """Envoy's whole start-up file. Histogram buckets are the gates' latency edges, so that counts are exact there."""
+    """Envoy's whole start-up file. The gates' latency edges are among the histogram buckets, so counts are exact
+    there; the usual ones always are, so that a release with other gates needs no other start-up file."""
     a, b = slots["a"], slots["b"]
     document: JSON = {
         "admin": {"address": _admin(settings.admin_address)},
@@ -145,11 +148,10 @@ def bootstrap(service: str, slots: Mapping[str, Slot], settings: EnvoySettings) 
             "clusters": [_cluster(service, a, b, settings), _cluster(service, b, a, settings)],
         },
     }
-    if settings.edges:
-        edges = [round(edge * 1000) for edge in settings.edges]
-        document["stats_config"] = {
-            "histogram_bucket_settings": [{"match": {"prefix": "cluster."}, "buckets": edges}],
-        }
+    buckets = sorted({*BUCKETS, *(round(edge * 1000) for edge in settings.edges)})
+    document["stats_config"] = {
+        "histogram_bucket_settings": [{"match": {"prefix": "cluster."}, "buckets": buckets}],
+    }
     return json.dumps(document, indent=1, sort_keys=True)
 
 
