@@ -1,0 +1,56 @@
+"""What the page for people who come from Ansible says is true."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from ciflow.diagnostics import Invalid, Refused
+from ciflow.lang.files import Files
+from ciflow.lang.load import load
+from ciflow.targets import TARGETS, Connection
+from tests.docs.pages import ROOT
+
+PAGE = (ROOT / "docs" / "ansible.md").read_text()
+VARIABLE = re.compile(r"\bANSIBLE_[A-Z_]+\b")
+
+
+def test_the_environment_variables_are_those_that_the_code_reads() -> None:
+    read = {
+        name
+        for path in (ROOT / "ciflow").rglob("*.py")
+        for line in path.read_text().splitlines()
+        if "environ" in line
+        for name in VARIABLE.findall(line)
+    }
+    assert set(VARIABLE.findall(PAGE)) == read
+
+
+@pytest.mark.parametrize(
+    ("text", "code"),
+    [
+        ("- hosts: all\n  vars_prompt: [{name: x}]\n", "CF0123"),
+        ("- hosts: all\n  debugger: always\n", "CF0123"),
+        ("- hosts: all\n  become_exe: /usr/bin/sudo\n", "CF0123"),
+        ("- hosts: all\n  fact_path: /etc/facts\n", "CF0123"),
+        ("- hosts: all\n  tasks:\n    - systemd: {name: x}\n", "CF0106"),
+        ("- hosts: all\n  vars:\n    x: !vault |\n      $ANSIBLE_VAULT;1.1;AES256\n      3132\n", "CF0017"),
+        ("- hosts: all\n  tasks:\n    - file: {path: /x, mode: 644}\n", "CF0105"),
+        ("- hosts: all\n  hosts: web\n", "CF0012"),
+        ("- hosts: all\n  tasks:\n    - command: x\n      notify: Nobody\n", "CF0501"),
+        ("- hosts: all\n  tasks:\n    - debug: {msg: '{{ nothing }}'}\n", "CF0210"),
+    ],
+)
+def test_what_is_said_to_be_refused_is(text: str, code: str, tmp_path: Path) -> None:
+    (tmp_path / "playbook.yml").write_text(text)
+    with pytest.raises(Invalid) as fault:
+        load(str(tmp_path / "playbook.yml"), files=Files.live())
+    assert code in {one.code for one in fault.value.diagnostics}
+
+
+@pytest.mark.parametrize("kind", ["docker", "kubernetes"])
+def test_connections_said_to_be_refused_are(kind: str) -> None:
+    with pytest.raises(Refused, match="not built"):
+        TARGETS[kind](Connection(kind=kind, name="web"), "true")
