@@ -70,7 +70,8 @@ class Stand:
         if self.verdict == "holding":
             near = self.gate
             return "   ".join(filter(None, (self._requests(), _evidence("evidence", near))))
-        others = [f"{name} {gate.get('verdict', '')}" for name, gate in self.gates.items() if name != "errors"]
+        decided = {name: gate.get("verdict") for name, gate in self.gates.items() if gate.get("verdict") != "hold"}
+        others = [f"{name} {verdict}" for name, verdict in decided.items() if name != "errors"]
         return "   ".join(filter(None, (self._requests(), self._errors(), *others)))
 
     def _requests(self) -> str:
