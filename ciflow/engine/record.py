@@ -98,11 +98,19 @@ class Recorder:
             if event.kind == "task_ended":
                 self._count_failure(event)
             if event.kind == "op_reply":
-                self._replies[event.key] = self._open(event.data["reply"], event.key)
+                self._answered(event.key, self._open(event.data["reply"], event.key))
             elif event.kind == "op_sent":
                 self._sent[event.key] = event.data["digest"]
             elif event.kind == "rendered":
                 self._rendered[event.key] = self._open(event.data["args"], event.key)
+
+    def _answered(self, key: str, reply: Mapping[str, Any]) -> None:
+        """A reply is the answer for good, unless it says that the guard did not hold: then nothing was begun."""
+        if reply.get("status") == "skipped" and not reply.get("ok", True):
+            self._replies.pop(key, None)
+            self._sent.pop(key, None)
+        else:
+            self._replies[key] = reply
 
     def _count_failure(self, event: Event) -> None:
         where = (event.play, event.host, event.task)

@@ -198,14 +198,14 @@ class TaskRun:
             return
         guard, self._guard = self._guard, None
         call = await asyncio.shield(guard.chain.sent)
-        if call is None:
+        if call is None or call.connection != driver.connection:
             await self._reached()
         else:
             driver.before = call
 
     async def _driver(self, extra: Mapping[str, Any], key: Key) -> Driver:
         rendering = self.rendering
-        single = self.task.loop is None and not retried(self.task)
+        single = self.task.loop is None and not retried(self.task) and not self._failures
 
         async def render_file(step: Render, at: Key) -> str:
             return await rendering.recorded(str(at), lambda: self.lane.render_file(step, rendering.scope(extra)))

@@ -47,6 +47,7 @@ class Call:
     before: Call | None = None
     ask: bool = False
     secret: bool = False
+    connection: Connection = None
 
 
 class HostLink:
@@ -220,7 +221,7 @@ class Wire:
         if shared and key in self._shared:
             return self._shared[key]
         loop = asyncio.get_running_loop()
-        call = Call(lane, key, operation, probe, loop.create_future(), before, secret=secret)
+        call = Call(lane, key, operation, probe, loop.create_future(), before, secret=secret, connection=connection)
         if shared:
             self._shared[key] = call
         if self.failure is not None:
@@ -339,7 +340,7 @@ class Wire:
 
 def went_well(answer: asyncio.Future[Reply]) -> bool:
     """Whether the operation is known to have gone well, as its host judged it."""
-    return not answer.cancelled() and answer.exception() is None and answer.result().ok
+    return answer.done() and not answer.cancelled() and answer.exception() is None and answer.result().ok
 
 
 def predicted(operation: Operation) -> Operation | None:

@@ -85,7 +85,7 @@ def extend(above: Inherited, place: Place, sources: Sources, *, level: Level = L
     if nearest := {key: fields[key].value for key in NEAREST if key in fields and fields[key].value is not None}:
         changes["nearest"] = {**above.nearest, **nearest}
     if connection := keywords(place):
-        changes["vars"] = (connection, *changes.get("vars", above.vars))
+        changes["vars"] = (*changes.get("vars", above.vars), connection)
     if "module_defaults" in fields:
         changes["module_defaults"] = _defaults(above.module_defaults, fields["module_defaults"])
     return replace(above, **changes) if changes else above

@@ -66,7 +66,7 @@ class Schema:
     example: str = ""
     validators: Mapping[bool, Any] = field(default_factory=dict)  # by `literal`
     required: tuple[str, ...] = ()
-    unbuilt: frozenset[str] = frozenset()  # known, and refused instead of silently not done
+    unbuilt: tuple[tuple[str, ...], ...] = ()  # known, and refused instead of silently not done; () is all of it
     flat: bool = False  # nothing below the top level is required
 
     @property
@@ -98,8 +98,10 @@ class Schema:
             for name in self.required:
                 if name not in document:
                     yield _Fault((), "CF0103", f"{self.what} needs `{name}`")
-        for name in self.unbuilt & document.keys():
-            yield _Fault((name,), "CF0123", f"`{name}` is not built yet", "ciflow would not do it", key=True)
+        for path in self.unbuilt:
+            if _stands(document, path):
+                what = f"`{path[-1]}`" if path else self.what
+                yield _Fault(path, "CF0123", f"{what} is not built yet", "ciflow would not do it", key=bool(path))
         for group in self.one_of:
             if not any(name in document for name in group):
                 yield _Fault((), "CF0110", f"{self.what} needs {_either(group)}")
@@ -230,9 +232,28 @@ def _compiled(what: str, whole: Mapping[str, Any]) -> Schema:
         example=str(whole.get("example", "")),
         validators=validators,
         required=tuple(name for name, below in fields.items() if below.get("required") is True),
-        unbuilt=frozenset(name for name, below in fields.items() if (below.get("meta") or {}).get("unbuilt")),
+        unbuilt=(*(((),) if whole.get("unbuilt") else ()), *_unbuilt(fields)),
         flat=not any(_requires_below(below) for below in fields.values()),
     )
+
+
+def _unbuilt(fields: Mapping[str, Any], above: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    """Paths of the keywords that are marked as not built."""
+    for name, rules in fields.items():
+        if (rules.get("meta") or {}).get("unbuilt"):
+            yield (*above, name)
+        below = rules.get("schema")
+        if isinstance(below, Mapping) and "type" not in below:
+            yield from _unbuilt(below, (*above, name))
+
+
+def _stands(document: Any, path: tuple[str, ...]) -> bool:
+    """Whether something stands at a path of a document."""
+    for step in path:
+        if not isinstance(document, Mapping) or step not in document:
+            return False
+        document = document[step]
+    return True
 
 
 def _requires_below(rules: Any) -> bool:

@@ -55,6 +55,7 @@ def layers_for(
         Layer(Level.FACTS, known.facts or EMPTY, data=True),
         *_of_inventory(inventory, host),
         *_defaults(task, play),
+        *_keywords(task, play),
     ]
     return Scope(tuple(layers), render, answers, facts_known=known.facts is not None)
 
@@ -66,10 +67,18 @@ def _params(task: Task | None) -> Iterator[Layer]:
 
 
 def _of_task(task: Task | None) -> Iterator[Layer]:
-    """Task, block and role variables; keywords (`connection: ..` of a task) last."""
+    """Task, block and role variables."""
     if task is not None:
         for values in reversed(task.vars):
-            yield Layer(_level(values, Level.TASK_VARS), values)
+            if _level(values, Level.TASK_VARS) is not Level.KEYWORDS:
+                yield Layer(_level(values, Level.TASK_VARS), values)
+
+
+def _keywords(task: Task | None, play: Play) -> Iterator[Layer]:
+    """`connection: ..` and its like, of the task and its blocks before those of the play: least of all."""
+    for values in (*reversed(task.vars if task is not None else ()), *reversed(play.role_defaults)):
+        if _level(values, Level.TASK_VARS) is Level.KEYWORDS:
+            yield Layer(Level.KEYWORDS, values)
 
 
 def _of_inventory(inventory: Inventory | None, host: Host) -> tuple[Layer, ...]:
@@ -82,7 +91,8 @@ def _defaults(task: Task | None, play: Play) -> Iterator[Layer]:
     for values in reversed(task.defaults if task is not None else ()):
         yield Layer(Level.ROLE_DEFAULTS, values)
     for values in reversed(play.role_defaults):
-        yield Layer(_level(values, Level.ROLE_DEFAULTS), values)
+        if _level(values, Level.ROLE_DEFAULTS) is not Level.KEYWORDS:
+            yield Layer(_level(values, Level.ROLE_DEFAULTS), values)
 
 
 def _level(values: Mapping[str, Any], usual: Level) -> Level:

@@ -26,6 +26,9 @@ class Seen:
     def event(self, event: Event) -> None:
         self.events.append(event)
 
+    def past(self, event: Event) -> None:
+        """Of an earlier process: not this one's doing."""
+
     def close(self) -> None:
         return
 

@@ -1,8 +1,11 @@
 """`when`, `changed_when`, `failed_when`, registers, environment, secrets, facts: what decides and what is kept."""
 
+import shutil
+
 import pytest
 
 from tests.engine.playing import Bench
+from tests.parts.sshd import Sshd
 
 
 def test_a_skipped_task_sets_its_register(bench: Bench) -> None:
@@ -61,9 +64,7 @@ def test_a_condition_that_is_text_is_an_error_that_says_so(bench: Bench) -> None
 )
 def test_changed_when_and_failed_when_have_the_last_word(bench: Bench, keywords: str, status: str) -> None:
     more = f", {keywords}" if keywords else ""
-    played = bench.play(
-        "- hosts: localhost\n  tasks:\n    - {name: t, command: echo out, register: it" + more + "}\n"
-    )
+    played = bench.play("- hosts: localhost\n  tasks:\n    - {name: t, command: echo out, register: it" + more + "}\n")
     assert played.status("t") == status
 
 
@@ -240,3 +241,100 @@ def test_module_defaults_and_the_nearest_keyword_win(bench: Bench) -> None:
     )
     assert (played.outcome("t")["stdout"], played.outcome("u")["stdout"]) == ("/", "/tmp")
     assert played.ends()[-2:] == [("bad", "ignored"), ("worse", "failed")]
+
+
+def test_check_mode_predicts_and_check_mode_false_runs_all_the_same(bench: Bench) -> None:
+    text = """
+        - hosts: localhost
+          {play}
+          tasks:
+            - {name: file, copy: {content: "x\\n", dest: "{here}/out/made"}, diff: true}
+            - {name: command, command: touch {here}/out/ran}
+            - {name: anyway, command: touch {here}/out/anyway, check_mode: false}
+            - {name: mode, debug: {msg: "{{ ansible_check_mode }}"}}
+        """
+    played = bench.play(text.replace("{play}", ""), options={"check": True})
+    assert [status for _, status in played.ends()] == ["changed", "skipped", "changed", "ok"]
+    assert [path.name for path in bench.out.iterdir()] == ["anyway"]
+    assert [e.data["after"] for e in played.of("diff")] == ["x\n"]
+    assert played.msg("mode") is True
+    (bench.out / "anyway").unlink()
+    quiet = bench.play(text.replace("{play}", "check_mode: true\n          diff: false"))
+    assert [path.name for path in bench.out.iterdir()] == ["anyway"]
+    assert quiet.exit == 0
+
+
+def test_play_wide_no_log_timeout_and_ignore_unreachable_reach_every_task(bench: Bench) -> None:
+    bench.hosts("here ansible_connection=local\ngone ansible_host=127.0.0.1 ansible_port=1\n")
+    played = bench.play(
+        """
+        - hosts: all
+          no_log: true
+          timeout: 1
+          ignore_unreachable: true
+          ignore_errors: true
+          tasks:
+            - {name: slow, shell: echo hush; sleep 3}
+            - {name: quick, command: echo hush}
+        """
+    )
+    assert "hush" not in repr([e for e in played.events if e.kind != "run_started"])
+    assert played.ends("here") == [("slow", "ignored"), ("quick", "changed")]
+    assert played.ends("gone") == [("slow", "ignored"), ("quick", "ignored")]
+    assert played.exit == 0
+
+
+def test_how_a_host_is_reached_may_be_said_by_play_and_task(bench: Bench, ssh_hosts: list[Sshd]) -> None:
+    host = ssh_hosts[1]
+    bench.hosts(
+        f"far ansible_host={host.address} ansible_ssh_private_key_file={host.key} "
+        f'ansible_ssh_common_args="-o UserKnownHostsFile={host.known_hosts}"\n'
+    )
+    played = bench.play(
+        f"""
+        - hosts: far
+          connection: ssh
+          remote_user: root
+          port: {host.port}
+          tasks:
+            - {{name: there, shell: "echo $SSH_CONNECTION | cut -d' ' -f3"}}
+            - {{name: here, shell: "echo ${{SSH_CONNECTION:-none}}", connection: local}}
+        """
+    )
+    assert played.outcome("there")["stdout"] == host.address
+    assert played.outcome("here")["stdout"] == "none"
+
+
+def test_become_runs_a_task_as_another_user(bench: Bench) -> None:
+    if shutil.which("sudo") is None:
+        pytest.skip("sudo is not installed")
+    played = bench.play(
+        """
+        - hosts: localhost
+          become: true
+          become_user: nobody
+          become_method: sudo
+          become_flags: -H -n
+          tasks:
+            - {name: other, command: id -un}
+            - {name: own, command: id -un, become: false}
+            - {name: block, command: id -un, become_user: daemon}
+        """
+    )
+    assert [played.outcome(name)["stdout"] for name in ("other", "own", "block")] == ["nobody", "root", "daemon"]
+
+
+def test_gather_subset_limits_what_is_read(bench: Bench) -> None:
+    played = bench.play(
+        """
+        - hosts: localhost
+          gather_facts: true
+          gather_subset: [min]
+          gather_timeout: 5
+          tasks:
+            - {name: t, debug: {msg: "{{ ansible_system }} {{ ansible_memtotal_mb is defined }}"}}
+            - {name: action, action: command echo ok}
+        """
+    )
+    assert played.msg("t") == "Linux False"
+    assert played.outcome("action")["stdout"] == "ok"

@@ -192,7 +192,7 @@ def test_the_old_forms_of_loops(bench: Bench) -> None:
         "with_first_found: ['{here}/none', '{here}/files/two.txt']": [f"{bench.folder}/files/two.txt"],
     }
     tasks = "".join(
-        f"    - name: t{n}\n      debug: {{msg: \"{{{{ item }}}}\"}}\n      {form}\n" for n, form in enumerate(forms)
+        f'    - name: t{n}\n      debug: {{msg: "{{{{ item }}}}"}}\n      {form}\n' for n, form in enumerate(forms)
     )
     played = bench.play("- hosts: localhost\n  tasks:\n" + tasks)
     assert played.exit == 0, played.ends()

@@ -99,6 +99,23 @@ def test_facts_are_seen_only_by_plays_that_need_the_one_that_set_them(bench: Ben
     assert (played.msg("in b"), played.msg("in c")) == (False, True)
 
 
+def test_plays_of_one_concurrency_group_take_turns(bench: Bench) -> None:
+    bench.play(
+        "".join(
+            f"""
+        - name: deploy {n}
+          id: d{n}
+          hosts: localhost
+          needs: []
+          concurrency: {{group: deploy}}
+          tasks: [{{shell: "echo in >> {{here}}/out/log; sleep 0.1; echo out >> {{here}}/out/log"}}]
+        """
+            for n in (1, 2)
+        )
+    )
+    assert bench.wrote() == ["in", "out"] * 2
+
+
 def test_max_parallel_limits_how_many_cells_run_at_once(bench: Bench) -> None:
     bench.play(
         """

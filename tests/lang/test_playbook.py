@@ -94,8 +94,6 @@ def test_keywords_become_numbers_and_names(tmp_path: Path) -> None:
       timeout: 30
       until: r.rc == 0
       register: r
-      async: 1h
-      poll: 0
 """)  # fmt: skip
     assert (found.id, found.needs, found.deadline, found.concurrency) == ("ship_it_now", (), 7200.0, "prod")
     assert found.retry == Retry(3, "exponential", 0.5, 60.0, 0.1)
@@ -104,7 +102,7 @@ def test_keywords_become_numbers_and_names(tmp_path: Path) -> None:
     assert found.artifacts == (Artifact("a", "target/a"),)
     task = found.tasks[0]
     assert isinstance(task, Task)
-    assert (task.retries, task.delay, task.timeout, task.background, task.poll) == (5, 60.0, 30.0, 3600.0, 0)
+    assert (task.retries, task.delay, task.timeout) == (5, 60.0, 30.0)
 
 
 def test_settings_that_a_plan_is_made_of_may_hold_templates_of_what_is_known_by_then(tmp_path: Path) -> None:

@@ -1,0 +1,106 @@
+"""Every keyword that the schemas accept is honoured, or refused at its place; none is silently ignored.
+
+`HONOURED` names the test that shows it. A new keyword in a schema fails here until it stands in one of the tables.
+"""
+
+from pathlib import Path
+
+import pytest
+
+from ciflow.diagnostics import Invalid
+from ciflow.lang.schema import part_schema
+from tests.engine.playing import Bench
+
+HERE = Path(__file__).parent
+HONOURED = {
+    "task": {
+        "test_includes": "tags vars",
+        "test_handlers": "notify listen",
+        "test_conditions": "name when environment register changed_when failed_when no_log timeout args action "
+        "local_action delegate_to delegate_facts module_defaults connection remote_user port become become_user "
+        "become_method become_flags check_mode diff",
+        "test_loops": "loop loop_control until retries delay",
+        "test_blocks": "ignore_errors ignore_unreachable",
+        "test_order": "run_once any_errors_fatal throttle",
+        "test_keywords": "collections irreversible",
+    },
+    "play": {
+        "test_stages": "name id hosts tasks needs matrix when retry deadline approval concurrency outputs always "
+        "artifacts",
+        "test_order": "serial strategy max_fail_percentage any_errors_fatal order run_once throttle",
+        "test_handlers": "handlers force_handlers pre_tasks post_tasks",
+        "test_includes": "roles vars tags",
+        "test_conditions": "vars_files gather_facts gather_subset gather_timeout environment become become_user "
+        "become_method become_flags port remote_user connection module_defaults ignore_errors ignore_unreachable "
+        "timeout check_mode diff no_log",
+        "test_keywords": "collections canary verify",
+    },
+}
+REFUSED = {
+    "task": {"async": "10", "poll": "0", "debugger": "on_failed", "become_exe": "/bin/sudo"},
+    "play": {
+        "vars_prompt": "[{name: x}]",
+        "fact_path": "/etc/facts",
+        "debugger": "always",
+        "become_exe": "/bin/sudo",
+        "affected": "true",
+        "retire": "[]",
+        "strategy": "debug",
+    },
+}
+
+
+@pytest.mark.parametrize("part", ["task", "play"])
+def test_every_keyword_of_the_schemas_stands_in_a_table(part: str) -> None:
+    honoured = {word for words in HONOURED[part].values() for word in words.split()}
+    assert set(part_schema(part).fields) == honoured | REFUSED[part].keys()
+
+
+@pytest.mark.parametrize(("part", "test"), [(part, test) for part in HONOURED for test in HONOURED[part]])
+def test_the_test_that_is_named_for_a_keyword_uses_it(part: str, test: str) -> None:
+    text = (HERE / f"{test}.py").read_text()
+    assert [word for word in HONOURED[part][test].split() if f"{word}:" not in text] == []
+
+
+@pytest.mark.parametrize(("word", "value"), REFUSED["task"].items())
+def test_a_keyword_of_a_task_that_is_not_built_is_refused_at_its_place(bench: Bench, word: str, value: str) -> None:
+    with pytest.raises(Invalid) as refused:
+        bench.play(f"- hosts: localhost\n  tasks:\n    - command: touch {{here}}/out/ran\n      {word}: {value}\n")
+    (fault,) = refused.value.diagnostics
+    assert fault.span is not None
+    assert (fault.span.line, fault.span.column) == (4, 7)
+    assert f"`{word}` is not built yet" in fault.message
+    assert not (bench.out / "ran").exists()
+
+
+@pytest.mark.parametrize(("word", "value"), REFUSED["play"].items())
+def test_a_keyword_of_a_play_that_is_not_built_is_refused_at_its_place(bench: Bench, word: str, value: str) -> None:
+    with pytest.raises(Invalid) as refused:
+        bench.play(f"- hosts: localhost\n  {word}: {value}\n  tasks: [command: touch {{here}}/out/ran]\n")
+    assert {d.span.line for d in refused.value.diagnostics if d.span and word in d.message} == {2}
+    assert not (bench.out / "ran").exists()
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["add_host: {name: x}", "group_by: {key: x}", "include_role: {name: r, public: true}", "meta: clear_host_errors"],
+)
+def test_a_word_of_the_engine_that_is_not_built_is_refused_before_anything_runs(bench: Bench, line: str) -> None:
+    bench.file("roles/r/tasks/main.yml", "- debug: {msg: x}\n")
+    with pytest.raises(Invalid):
+        bench.play(f"- hosts: localhost\n  tasks:\n    - command: touch {{here}}/out/ran\n    - {line}\n")
+    assert not (bench.out / "ran").exists()
+
+
+def test_keywords_that_change_nothing_here_are_taken(bench: Bench) -> None:
+    """`collections` has no meaning for builtin modules; `irreversible` is asked about by plan and rollback only.
+    `canary:` and `verify:` are tried with real routers in tests/rollout."""
+    played = bench.play(
+        """
+        - hosts: localhost
+          collections: [ansible.builtin]
+          tasks:
+            - {name: t, command: "true", collections: [ansible.builtin], irreversible: true}
+        """
+    )
+    assert played.exit == 0
