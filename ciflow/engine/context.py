@@ -89,6 +89,10 @@ class RunContext:
     git: Mapping[str, Any] = field(default_factory=dict)
     services: dict[str, Mapping[str, Any]] = field(default_factory=dict)
     values: dict[str, HostValues] = field(default_factory=dict)
+    folder: str = ""  # of the playbook, absolute
+
+    def __post_init__(self) -> None:
+        self.folder = str(Path(self.plan.path).parent.absolute())
 
     def host(self, name: str) -> Host | None:
         """A host of the inventory, or the implicit localhost."""

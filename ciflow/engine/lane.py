@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -65,21 +66,24 @@ class Lane:
         return found.child(self.extra, Level.MAGIC) if self.extra else found
 
     def _magic(self, task: Task | None) -> Mapping[str, Any]:
-        run, stage = self.run, self.stage
-        playbook = Path(run.plan.path)
         role = {"role_name": lambda: task.role, "role_path": lambda: task.role_path} if task and task.role else {}
         failure = self.last_failure
         failed = {
             "ansible_failed_task": lambda: {"name": self.called(failure.task), "action": failure.task.module},
             "ansible_failed_result": lambda: dict(failure.result.values),
         } if failure is not None else {}  # fmt: skip
+        return {**self._of_stage, "vars": lambda: View(self.scope(task)), **role, **failed}
+
+    @cached_property
+    def _of_stage(self) -> Mapping[str, Callable[[], Any]]:
+        """Magic variables that are the same for every task of the host."""
+        run, stage = self.run, self.stage
         return {
             "inventory_hostname": lambda: self.host.name,
             "inventory_hostname_short": lambda: self.host.name.split(".")[0],
             "group_names": lambda: [name for name in self.host.groups if name != "all"],
             "groups": lambda: run.inventory.group_map(),
             "hostvars": stage.hostvars,
-            "vars": lambda: View(self.scope(task)),
             "play_hosts": stage.alive_names,
             "ansible_play_hosts": stage.alive_names,
             "ansible_play_hosts_all": lambda: [host.name for host in stage.hosts],
@@ -88,15 +92,13 @@ class Lane:
             "ansible_check_mode": lambda: run.options.check,
             "ansible_diff_mode": lambda: run.options.diff,
             "ansible_verbosity": lambda: run.options.verbosity,
-            "playbook_dir": lambda: str(playbook.parent.absolute()),
+            "playbook_dir": lambda: run.folder,
             "inventory_dir": lambda: run.inventory.directory,
             "matrix": lambda: dict(stage.stage.cell),
             "git": lambda: dict(run.git),
             "run": run.of_run,
             "plays": lambda: {id: {"outputs": dict(outputs)} for id, outputs in run.outputs.items()},
             "services": lambda: {name: dict(release) for name, release in run.services.items()},
-            **role,
-            **failed,
         }
 
     def items(self, loop: Loop, scope: Scope) -> list[Any]:
@@ -153,7 +155,7 @@ class Lane:
         return bool(render(task.check_mode, self.scope(task)))
 
     def context(self, task: Task, environment: Mapping[str, str], seed: str, now: float) -> Context:
-        folders = [task.base, task.role_path, str(Path(self.run.plan.path).parent.absolute())]
+        folders = [task.base, task.role_path, self.run.folder]
         diff = self.run.options.diff if task.diff is None else bool(render(task.diff, self.scope(task)))
         return Context(
             host=self.host.name,

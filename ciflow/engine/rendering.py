@@ -31,11 +31,13 @@ class Rendering:
         self.key = key
         self.secret = task.no_log is not False  # until the template of `no_log` says otherwise
         self._answers: dict[str, Any] = {}
+        self._base: Scope | None = None  # made once: what it has rendered serves the task's next template
 
     def scope(self, extra: Mapping[str, Any] = EMPTY) -> Scope:
         """What the task's templates see; `extra` (a loop's item, its own result) on top."""
-        scope = self.lane.scope(self.task, self._answers)
-        return scope.child(extra) if extra else scope
+        if self._base is None:
+            self._base = self.lane.scope(self.task, self._answers)
+        return self._base.child(extra) if extra else self._base
 
     async def settle(self, make: Callable[[], T]) -> T:
         """What `make` renders, after fetching whatever it asks for."""
@@ -49,9 +51,11 @@ class Rendering:
                     run.controller, self.lane.name, key, need.operation, probe=True, secret=self.secret
                 )
                 self._answers[need.key] = await asyncio.shield(call.answer)
+                self._base = None
             except NeedFacts as need:
                 if not await self.lane.stage.learn_facts(self.lane):
                     raise self._foreign_fact(str(need)) from need
+                self._base = None
 
     def _foreign_fact(self, name: str) -> Invalid:
         text = f"`{name}` is a fact of a host that is not in this play, and no play before has read it"
