@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from ciflow.diagnostics import Refused
-from ciflow.lang.scope import Layer, Level, Scope
+from ciflow.diagnostics import CiflowError, Refused
+from ciflow.lang.scope import Layer, Level, Need, NeedFacts, Scope
 from ciflow.lang.template import render
 from ciflow.model import Become, Host
 from ciflow.targets import BecomeUser, Connection
 
 LOCAL = Connection(kind="local", name="localhost")
+LOGIN_PASSWORDS = ("ansible_password", "ansible_ssh_pass", "ansible_ssh_password")
+BECOME_PASSWORDS = ("ansible_become_password", "ansible_become_pass", "ansible_sudo_pass")
 
 
 def connection_for(host: Host, scope: Scope, become: Become, *, remote_user: str = "") -> Connection:
@@ -26,7 +28,7 @@ def connection_for(host: Host, scope: Scope, become: Become, *, remote_user: str
         address=str(_first(scope, "ansible_host", "ansible_ssh_host") or host.name) if kind != "local" else "",
         port=int(_first(scope, "ansible_port", "ansible_ssh_port") or 0),
         user=str(_first(scope, "ansible_user", "ansible_ssh_user") or remote_user),
-        password=str(_first(scope, "ansible_password", "ansible_ssh_pass", "ansible_ssh_password") or ""),
+        password=str(_first(scope, *LOGIN_PASSWORDS) or ""),
         private_keys=(os.path.expanduser(str(key)),) if key else (),  # noqa: PTH111
         common_args=" ".join(
             str(value)
@@ -47,8 +49,24 @@ def _identity(scope: Scope, become: Become) -> BecomeUser | None:
         user=str(_first(scope, "ansible_become_user") or render(become.user, scope)),
         method=str(_first(scope, "ansible_become_method") or render(become.method, scope)),
         flags=str(_first(scope, "ansible_become_flags") or render(become.flags, scope) or ""),
-        password=str(_first(scope, "ansible_become_password", "ansible_become_pass", "ansible_sudo_pass") or ""),
+        password=str(_first(scope, *BECOME_PASSWORDS) or ""),
     )
+
+
+def passwords_of(hosts: Iterable[tuple[Layer, ...]], extra: Mapping[str, Any]) -> Iterator[str]:
+    """The passwords that an inventory (its hosts' layers) and `-e` hold, whether or not a task will need them.
+
+    One whose template asks for a fact or a lookup is left out: it is learnt when its host is connected to.
+    """
+    given = Layer(Level.EXTRA_VARS, extra)
+    for layers in ((given,), *((given, *layers) for layers in hosts)):
+        named = {name for name in (*LOGIN_PASSWORDS, *BECOME_PASSWORDS) for layer in layers if name in layer.values}
+        scope = Scope(layers, render)
+        for name in named:
+            try:
+                yield str(scope.get(name))
+            except (CiflowError, Need, NeedFacts):
+                continue
 
 
 def _first(scope: Scope, *names: str) -> Any:

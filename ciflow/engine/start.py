@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from ciflow.diagnostics import CiflowError, ExitCode, Locked, StoreError, Superseded
-from ciflow.engine.connect import LOCAL
+from ciflow.engine.connect import LOCAL, passwords_of
 from ciflow.engine.context import Options, RunContext
 from ciflow.engine.git import read_git
 from ciflow.engine.people import People
@@ -42,7 +42,10 @@ RENEW = 4  # seconds between renewals of the run's locks
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What somebody asked for. All of it is recorded, so a resume asks for the very same."""
+    """What somebody asked for. All of it is recorded, so a resume asks for the very same.
+
+    Variables of the command line may be secrets, and nobody can tell: they are recorded sealed.
+    """
 
     playbook: str
     inventory: tuple[str, ...] = ()
@@ -51,19 +54,21 @@ class Request:
     options: Options = field(default_factory=Options)
     roles_path: tuple[str, ...] = ()
 
-    def to_data(self) -> dict[str, Any]:
+    def to_data(self, seal: Seal) -> dict[str, Any]:
+        extra = seal.seal(json.dumps(self.extra).encode("ascii"), "extra") if self.extra else ""
         selection = asdict(self.selection)
         selection |= {name: sorted(selection[name]) for name in ("tags", "skip_tags")}
-        return {**asdict(self), "selection": selection}
+        return {**asdict(self), "selection": selection, "extra": extra}
 
     @classmethod
-    def from_data(cls, data: Mapping[str, Any]) -> Request:
+    def from_data(cls, data: Mapping[str, Any], seal: Seal) -> Request:
+        extra = json.loads(seal.open(data["extra"], "extra")) if data["extra"] else ()
         chosen = data["selection"]
         sets = {name: frozenset(chosen[name]) for name in ("tags", "skip_tags")}
         return cls(
             data["playbook"],
             tuple(data["inventory"]),
-            tuple(data["extra"]),
+            tuple(extra),
             Selection(**{**chosen, **sets}),
             Options(**data["options"]),
             tuple(data.get("roles_path", ())),
@@ -103,7 +108,7 @@ def apply(request: Request, store: Store, sinks: Sequence[Sink]) -> ExitCode:
                 "who": request.options.who,
                 "version": _version(),
                 "snapshot": _keep_snapshot(store, files),
-                "request": request.to_data(),
+                "request": request.to_data(store.keys.of(run)),
                 "holder": holder.to_data(),
                 "pid": os.getpid(),
                 "check": request.options.check,
@@ -126,7 +131,7 @@ def resume(run: str, store: Store, sinks: Sequence[Sink], *, who: str) -> ExitCo
         raise CiflowError(f"{run} is {found.state}: there is nothing to resume")
     past = tuple(store.events(run=run))
     first = past[0].data
-    request = Request.from_data(first["request"])
+    request = Request.from_data(first["request"], store.keys.existing(run))
     holder = Holder.me(run, who, f"ciflow resume {run}")
     lease = store.locks.acquire(_project(request), holder)
     try:
@@ -172,6 +177,8 @@ class _Process:
         self.past = past
         self.seal: Seal = store.keys.of(run)
         self.mask = Mask()
+        for password in passwords_of(loaded.inventory.layers.values(), loaded.extra):
+            self.mask.add(password)
         self.signal: signal.Signals | None = None
         self.error: CiflowError | None = None
         self.kept = len(files.snapshot())
