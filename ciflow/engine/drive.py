@@ -48,6 +48,7 @@ class Driver:
     secret: bool = False
     before: Call | None = None
     chain: Chain | None = None
+    teller: Key | None = None  # the task, as events name it
     number: int = 0
     current: Call | None = None
 
@@ -110,6 +111,7 @@ class Driver:
             probe=isinstance(step, Probe),
             before=before,
             secret=self.secret,
+            teller=self.teller,
         )
         self.current = call
         if step.last and self.chain is not None:

@@ -18,6 +18,7 @@ from ciflow.diagnostics import CiflowError, ExitCode, Locked, StoreError, Supers
 from ciflow.engine.connect import LOCAL, passwords_of
 from ciflow.engine.context import Options, RunContext
 from ciflow.engine.git import read_git
+from ciflow.engine.live import Live
 from ciflow.engine.people import People
 from ciflow.engine.record import Recorder, Sink, told
 from ciflow.engine.result import PausedRun
@@ -199,6 +200,7 @@ class _Process:
         recorder.remember(self.past)
         wire = Wire(recorder, self._open)
         wire.take_over = self._take_over
+        wire.on_output = Live(self.id, self.mask, recorder.tell).output
         context = self._context(recorder, wire)
         people = People(self.store, self.id, resumed=bool(self.past))
         context.git = await read_git(context)

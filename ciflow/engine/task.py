@@ -222,6 +222,7 @@ class TaskRun:
             check=await rendering.settle(lambda: self.lane.checks(self.task)),
             secret=rendering.secret,
             chain=self.chain if single else None,
+            teller=self.key,
         )
 
     async def _context(self, extra: Mapping[str, Any], key: Key) -> Context:

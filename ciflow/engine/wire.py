@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from ciflow.diagnostics import CiflowError, Lost, Superseded, TargetError, Unreachable
+from ciflow.engine.keys import Key
 from ciflow.engine.record import Recorder
 from ciflow.model import Attrs, Copy, Edit, Exec, Link, Mkdir, Operation, Remove, Reply, Write
 
@@ -47,6 +48,7 @@ class Call:
     before: Call | None = None
     ask: bool = False
     secret: bool = False
+    teller: Key | None = None  # the task whose output it is
     connection: Connection = None
 
 
@@ -202,7 +204,7 @@ class Wire:
         self._later: asyncio.TimerHandle | None = None
         self.failure: CiflowError | None = None
         self.take_over: Callable[[Superseded], bool] = lambda _error: False
-        self.on_output: Callable[[str, str, bytes], None] = lambda _key, _stream, _data: None
+        self.on_output: Callable[[Call, str, bytes], None] = lambda _call, _stream, _data: None
 
     def call(
         self,
@@ -215,13 +217,15 @@ class Wire:
         before: Call | None = None,
         secret: bool = False,
         shared: bool = False,
+        teller: Key | None = None,
     ) -> Call:
         """Send `operation`, or answer from the record. `before`: only if that call goes well. `shared`: whoever asks
         under the same key gets the same call."""
         if shared and key in self._shared:
             return self._shared[key]
         loop = asyncio.get_running_loop()
-        call = Call(lane, key, operation, probe, loop.create_future(), before, secret=secret, connection=connection)
+        answer = loop.create_future()
+        call = Call(lane, key, operation, probe, answer, before, secret=secret, connection=connection, teller=teller)
         if shared:
             self._shared[key] = call
         if self.failure is not None:
@@ -329,7 +333,9 @@ class Wire:
         if name == "Answer":
             link.answered(event.key, event.reply)
         elif name == "Output":
-            self.on_output(event.key, event.stream, event.data)
+            call = link.calls.get(event.key)
+            if call is not None and call.teller is not None and not call.secret:
+                self.on_output(call, event.stream, event.data)
         elif name == "Asked":
             link.asked(event.key, event.state, event.reply)
         elif name == "Ready":
