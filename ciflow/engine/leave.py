@@ -38,7 +38,7 @@ async def keep_artifacts(work: StageRun) -> None:
 
 async def _keep(lane: Lane, name: str, path: str) -> str:
     if lane.connection().kind == "local":
-        return lane.run.blobs.put_file(Path.home() / Path(path).expanduser())  # as the agent takes a path
+        return lane.run.blobs.put_file(Path(path).expanduser())  # both begin where ciflow did
     reply = await _ask(lane, name, Read(path=path))
     if not reply.ok:
         text = f"the artifact `{name}` can't be read: {reply.error}"

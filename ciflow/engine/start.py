@@ -54,6 +54,7 @@ class Request:
     selection: Selection = field(default_factory=Selection)
     options: Options = field(default_factory=Options)
     roles_path: tuple[str, ...] = ()
+    folder: str = field(default_factory=os.getcwd)  # where it was asked: relative paths begin there
 
     def to_data(self, seal: Seal) -> dict[str, Any]:
         extra = seal.seal(json.dumps(self.extra).encode("ascii"), "extra") if self.extra else ""
@@ -73,6 +74,7 @@ class Request:
             Selection(**{**chosen, **sets}),
             Options(**data["options"]),
             tuple(data.get("roles_path", ())),
+            data["folder"],
         )
 
 
@@ -133,6 +135,7 @@ def resume(run: str, store: Store, sinks: Sequence[Sink], *, who: str) -> ExitCo
     past = tuple(store.events(run=run))
     first = past[0].data
     request = Request.from_data(first["request"], store.keys.existing(run))
+    _go_back(request)
     holder = Holder.me(run, who, f"ciflow resume {run}")
     lease = store.locks.acquire(_project(request), holder)
     try:
@@ -334,6 +337,14 @@ class _Process:
             _release(self.store, lease)
         if code in (ExitCode.OK, ExitCode.ROLLED_BACK):
             self.store.keys.forget(self.id)
+
+
+def _go_back(request: Request) -> None:
+    """To the folder of the first start, from wherever a run is resumed."""
+    try:
+        os.chdir(request.folder)
+    except OSError as error:
+        raise CiflowError(f"the run began in {request.folder}, which can't be entered: {error.strerror}") from error
 
 
 def _release(store: Store, lease: Lease) -> None:

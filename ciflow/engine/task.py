@@ -277,7 +277,8 @@ def arguments(task: Task, scope: Scope) -> dict[str, Any]:
     if task.module == "debug" and "var" in task.args:
         name = str(getattr(task.args["var"], "source", task.args["var"]))
         return {"var": name, "value": _shown(task.args["var"], scope)}
-    return dict(coerce(task.module, render(dict(task.args), scope), task.spans))
+    rendered = render(task.args, scope)
+    return dict(coerce(task.module, rendered, task.spans, checked=rendered is task.args))
 
 
 def _shown(var: Any, scope: Scope) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import posixpath
 from collections.abc import Mapping
 from typing import Any
@@ -20,7 +21,7 @@ def ended(run: str, task: Task, name: str, result: Result, duration: float, *, s
         "module": task.module,
         "status": result.status,
         "duration": round(max(0.0, duration), 3),
-        "msg": "" if secret else str(result.values.get("msg", "")),
+        "msg": "" if secret else _said(task, result.values),
         "outcome": {"censored": "hidden by no_log"} if secret else _plain(result.values),
     }
     if not result.bad:
@@ -29,6 +30,15 @@ def ended(run: str, task: Task, name: str, result: Result, duration: float, *, s
         data |= _why(result.values)
     quoted = name.replace("'", "'\\''")
     return {**data, "next": f"ciflow logs {run} '{quoted}', or once it is mended ciflow resume {run}"}
+
+
+def _said(task: Task, values: Mapping[str, Any]) -> str:
+    """What a task says for itself; `debug: var=x` says what x is."""
+    said = values.get("msg", "")
+    if task.module != "debug" or said or values.get("skipped") or "var" not in task.args:
+        return str(said)
+    name = str(getattr(task.args["var"], "source", task.args["var"]))
+    return f"{name}: {json.dumps(_plain(values.get(name)), ensure_ascii=False)}"
 
 
 def _why(values: Mapping[str, Any]) -> dict[str, Any]:
