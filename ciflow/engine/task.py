@@ -276,7 +276,8 @@ def arguments(task: Task, scope: Scope) -> dict[str, Any]:
         return {**coerce("assert", rest, task.spans), "that": decided}
     if task.module == "debug" and "var" in task.args:
         name = str(getattr(task.args["var"], "source", task.args["var"]))
-        return {"var": name, "value": _shown(task.args["var"], scope)}
+        rest = render({k: v for k, v in task.args.items() if k != "var"}, scope)
+        return {**coerce("debug", rest, task.spans), "var": name, "value": _shown(task.args["var"], scope)}
     rendered = render(task.args, scope)
     return dict(coerce(task.module, rendered, task.spans, checked=rendered is task.args))
 
