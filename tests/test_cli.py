@@ -448,3 +448,22 @@ def test_an_inventory_of_the_environment_is_used_when_none_is_given(ciflow: Shel
     ciflow.write(say=SAY.replace("localhost", "all"))
     assert "on web1" in ciflow("plan", "say.yml", ANSIBLE_INVENTORY="hosts").stdout
     assert "on other" in ciflow("plan", "say.yml", "-i", "other,", ANSIBLE_INVENTORY="hosts").stdout
+
+
+def test_a_run_can_be_resumed_from_any_folder(ciflow: Shell) -> None:
+    """Relative paths, of commands and of files alike, begin where the run was first asked for."""
+    ciflow.write(
+        two="- hosts: localhost\n  tasks:\n"
+        "    - copy: {content: x, dest: made}\n"
+        "    - command: test -f made\n"
+        "    - command: cat '{{ playbook_dir }}/wanted'\n"
+        "    - command: touch ended\n"
+    )
+    assert ciflow("apply", "two.yml").returncode == ExitCode.TASK_FAILED
+    assert (ciflow.folder / "made").exists()
+    (ciflow.folder / "wanted").touch()
+    (ciflow.folder / "elsewhere").mkdir()
+    done = ciflow.sh("cd elsewhere && ciflow resume")
+    assert done.returncode == ExitCode.OK, done.stderr
+    assert (ciflow.folder / "ended").exists()
+    assert not list((ciflow.folder / "elsewhere").iterdir())

@@ -40,12 +40,13 @@ def _lines(path: Path, service: str, as_json: bool, now: float) -> list[str]:
 
 def _run(run: RunSummary, now: float) -> str:
     check = " (check)" if run.check else ""
-    return f"{run.run:<16} {run.state:<12} {ago(now - run.started):<14} {run.playbook}{check}  by {run.who}"
+    state = run.state.replace("_", " ")
+    return f"{run.run:<16} {state:<12} {ago(now - run.started):<14} {run.playbook}{check}  by {run.who}"
 
 
 def _release(release: Release, now: float) -> str:
     good = "observed good" if release.observed_good else ""
     since = ago(now - release.since) if release.since else ""
-    return (
-        f"{release.version:<20} slot {release.slot}  {share(release.share):>6}  {release.state:<12} {since:<14} {good}"
-    )
+    state = release.state.replace("_", " ")
+    where = f"slot {release.slot}  {share(release.share):>6}"
+    return f"{release.version:<20} {where}  {state:<12} {since:<14} {good}".rstrip()

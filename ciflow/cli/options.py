@@ -18,7 +18,10 @@ F = TypeVar("F", bound=Callable[..., Any])
 def state_option(function: F) -> F:
     """Where the journal of this machine lies."""
     return click.option(
-        "--state", type=click.Path(path_type=Path), envvar="CIFLOW_STATE", help="Folder of the journal."
+        "--state",
+        type=click.Path(path_type=Path, resolve_path=True),
+        envvar="CIFLOW_STATE",
+        help="Folder of the journal.",
     )(function)
 
 

@@ -34,7 +34,7 @@ def command(as_json: bool, state: Path | None) -> int:
     for release in releases:
         good = ", observed good" if release.observed_good else ""
         where = f"slot {release.slot}, {share(release.share)} of the traffic"
-        click.echo(f"{release.service} {release.version}  {where}, {release.state}{good}")
+        click.echo(f"{release.service} {release.version}  {where}, {release.state.replace('_', ' ')}{good}")
     if not runs and not releases:
         click.echo("nothing runs, and nothing was released yet")
     return ExitCode.OK

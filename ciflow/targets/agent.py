@@ -503,9 +503,20 @@ def pick(op: Op, *names: str) -> dict[str, Any]:
     return {name: op[name] for name in names if name in op}
 
 
+def started_in() -> str:
+    """Where this login begins, as a command without a folder of its own does."""
+    try:
+        return os.getcwd()  # noqa: PTH109
+    except OSError:
+        return home() or "/"
+
+
+STARTED_IN = started_in()
+
+
 def with_path(path: str) -> str:
-    """Paths as a person writes them: ~ is the home folder, relative ones start there too."""
-    return os.path.join(home() or "/", os.path.expanduser(path))
+    """Paths as a person writes them: ~ is the home folder, relative ones start where commands do."""
+    return os.path.join(STARTED_IN, os.path.expanduser(path))
 
 
 # --- files ---------------------------------------------------------------------------------------------------
