@@ -197,9 +197,7 @@ class _Process:
         return code
 
     async def _work(self) -> ExitCode:
-        recorder = Recorder(
-            self.id, self, self.sinks, secret=self.seal.digest_key, sealer=self.seal, mask=self.mask
-        )
+        recorder = Recorder(self.id, self, self.sinks, secret=self.seal.digest_key, sealer=self.seal, mask=self.mask)
         recorder.remember(self.past)
         wire = Wire(recorder, self._open)
         wire.take_over = self._take_over
