@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ciflow.diagnostics import CiflowError, ExitCode, Locked, StoreError, Superseded
+from ciflow.diagnostics import CiflowError, ExitCode, Locked, NoSuch, StoreError, Superseded
 from ciflow.engine.connect import LOCAL, passwords_of
 from ciflow.engine.context import Options, RunContext
 from ciflow.engine.git import read_git
@@ -129,9 +129,9 @@ def resume(run: str, store: Store, sinks: Sequence[Sink], *, who: str) -> ExitCo
     """Take up a run that was killed, paused or failed: nothing that is finished is done again."""
     found = summary(store, run)
     if found is None:
-        raise CiflowError(f"no run is called {run}", help="`ciflow history` lists them")
+        raise NoSuch(f"no run is called {run}", help="`ciflow history` lists them")
     if not found.resumable:
-        raise CiflowError(f"{run} is {found.state}: there is nothing to resume")
+        raise NoSuch(f"{run} is {found.state}: there is nothing to resume")
     past = tuple(store.events(run=run))
     first = past[0].data
     request = Request.from_data(first["request"], store.keys.existing(run))
@@ -263,6 +263,8 @@ class _Process:
         lease = self.leases[0]
         try:
             self.store.locks.renew(lease)
+            if error.token <= lease.token:
+                return True  # another connection of this very run has taken the host's place since: join it
             newer = self.store.locks.acquire(lease.scope, lease.holder, token_floor=error.token, steal=True)
         except (Locked, StoreError):
             return False
