@@ -11,7 +11,7 @@ from ciflow.model import Context, Outcome, Steps
 def run(args: Mapping[str, Any], context: Context) -> Steps:
     """`msg` arrives rendered. For `var: x` the engine gives {"var": "x", "value": what x holds}."""
     yield from ()
-    if args["verbosity"] > context.verbosity:
+    if args.get("verbosity", 0) > context.verbosity:
         reason = "Verbosity threshold not met."
         return Outcome(skipped=True, msg=reason, data={"skipped_reason": reason})
     if args.get("var"):

@@ -41,7 +41,8 @@ def destination(args: Mapping[str, Any], context: Context) -> str:
     src = posixpath.normpath("/" + args["src"]).lstrip("/")  # no `..` climbs out
     root = posixpath.join(context.search[-1] if context.search else ".", args["dest"])
     if not args["flat"]:
-        return posixpath.join(root, context.host.replace("/", "_"), src)
+        host = context.host.replace("/", "_")
+        return posixpath.join(root, host if host.strip(".") else "_" * len(host), src)
     return posixpath.join(root, posixpath.basename(src)) if root.endswith("/") else root
 
 

@@ -127,13 +127,18 @@ def _unpacked(packed: Packed, args: Mapping[str, Any], context: Context) -> Step
 
 
 def _attributes(members: list[str], args: Mapping[str, Any], data: Mapping[str, Any], *, changed: bool) -> Steps:
-    """Mode and owners of all that was unpacked, a tree at a time; then what the destination is."""
+    """Mode and owners of all that was unpacked, a tree at a time; then what the destination is.
+
+    A link that the archive brought is passed over: what it leads to is not of the archive.
+    """
     mode, owner, group = (args.get(key, "") for key in ("mode", "owner", "group"))
     tops = (
         sorted({posixpath.normpath(name).split("/")[0] for name in members} - {"."}) if mode or owner or group else []
     )
     for top in tops:
         path = posixpath.join(args["dest"], top)
+        if (yield Probe(Stat(path=path))).data.get("kind") == "link":
+            continue
         reply = yield Change(Attrs(path=path, mode=mode, owner=owner, group=group, recurse=True))
         if not well(reply):
             return failure(reply, data)
