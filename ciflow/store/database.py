@@ -211,9 +211,16 @@ class Database:
 
 
 def _private_folder(path: Path) -> None:
+    """Ours and closed to others; a folder that holds anything else is somebody's, and is not closed for them."""
     path.mkdir(parents=True, exist_ok=True, mode=0o700)
     if path.stat().st_uid != os.geteuid():
         raise StoreError(f"the store {path} belongs to another account (uid {path.stat().st_uid})")
+    open_to_others = path.stat().st_mode & 0o077
+    if open_to_others and not (path / NAME).exists() and any(path.iterdir()):
+        raise StoreError(
+            f"{path} is open to others and holds other files: no place for a journal",
+            help="name a folder of its own, with --state or CIFLOW_STATE",
+        )
     path.chmod(0o700)
 
 
