@@ -7,7 +7,7 @@ import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from ciflow.diagnostics import Diagnostic, Invalid, StoreError
+from ciflow.diagnostics import Diagnostic, Invalid, Locked, StoreError
 from ciflow.engine.drive import Driver, refuse_render
 from ciflow.engine.keys import Key
 from ciflow.engine.people import Commands, People
@@ -34,6 +34,8 @@ async def roll_out(work: StageRun, people: People) -> Ended:
         raise await _turned_back_unrecorded(work, commands, controller, error) from error
     if ended.result == "lost":
         raise RouterError(ended.reason, help=f"`ciflow rollback {controller.spec.service}` tries again")
+    if ended.result == "fenced":
+        raise Locked(ended.reason, help="a rollback or another release has taken over; this one has stopped")
     work.run.services[controller.spec.service] = {"version": controller.spec.version, "result": ended.result}
     return ended
 

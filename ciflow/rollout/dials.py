@@ -28,7 +28,7 @@ from ciflow.rollout.routers.dial import (
 from ciflow.rollout.spec import Spec, TurnBack, keep_manifest
 from ciflow.rollout.tally import Deltas
 
-RESTARTS = 3  # times that a router may lose the dial by starting anew before that counts against the release
+LOSSES = 3  # times that a router may be found on the safe share before that counts against the release
 WATCHED_ERRORS = 50  # that the candidate may add while a paused rollout is guarded by the routers' hosts alone
 
 
@@ -43,7 +43,7 @@ class Dials:
         self.samples: list[Sample | None] = [None] * len(self.routers)
         self.token = spec.token
         self.live = ""
-        self._restarts = 0
+        self._losses = 0
 
     @property
     def candidate(self) -> str:
@@ -154,24 +154,23 @@ class Dials:
     # --- while it is held --------------------------------------------------------------------------------
 
     def renew(self, weight: int, now: float) -> Asked[None]:
-        """Prolong the dead-man, and see that each router still has the share. One that started anew has the safe
-        share again: it is turned again. Raises TurnBack when the dead-man has fired, Fenced when we lost the dial."""
+        """Prolong the dead-man, and see that each router still has the share. One that is back on the safe share,
+        for it started anew or nobody renewed in time, is turned again. Raises TurnBack when that comes again and
+        again, Fenced when somebody else has the dial."""
         lost = ""
         for number, router in enumerate(self.routers):
             guard = yield from router.guard(self.token, self.spec.dead_man, renew=True)
-            if guard.fired:
-                self.dials[number] = yield from router.read()
-                raise TurnBack(f"the dead-man on {router.host} has given the traffic back")
             wanted = self.dials[number].share
             yield from self._ours(number)
-            if self.dials[number].share != wanted:
+            if guard.fired or self.dials[number].share != wanted:
                 lost = router.host
         if not lost:
             return
-        self._restarts += 1
-        if self._restarts > RESTARTS:
+        self._losses += 1
+        if self._losses > LOSSES:
             raise TurnBack(f"the router on {lost} keeps losing the dial")
-        yield Note("warning", {"message": f"the router on {lost} is back on the safe share (a restart?); turned again"})
+        why = "it started anew, or nobody renewed in time"
+        yield Note("warning", {"message": f"the router on {lost} was back on the safe share ({why}); turned again"})
         yield from self.turn(weight, now)
 
     def again(self, weight: int, now: float) -> Asked[None]:

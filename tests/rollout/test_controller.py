@@ -193,7 +193,7 @@ def test_a_router_that_starts_anew_in_a_hold_gets_its_share_again() -> None:
     release.hold()
     release.go(10_000)
     assert shares(release.world) == {500}
-    assert any("back on the safe share" in note.data["message"] for note in release.told if note.kind == "warning")
+    assert any("was back on the safe share" in note.data["message"] for note in release.told if note.kind == "warning")
     assert to_the_end(release).result == "promoted"
 
 

@@ -145,11 +145,12 @@ class World:
 
 
 def _dial_reply(dial: Dial) -> Reply:
-    return Reply(data={"dial": dial.to_json(), "expires": dial.expires})
+    return Reply(data={"dial": dial})
 
 
 def _dial_of(reply: Reply) -> Dial:
-    return replace(Dial.from_json(reply.data["dial"]), expires=reply.data["expires"])
+    found: Dial = reply.data["dial"]
+    return found
 
 
 @dataclass(frozen=True)
