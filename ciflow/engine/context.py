@@ -56,6 +56,13 @@ class HostValues:
     included: dict[str, Any] = field(default_factory=dict)
     facts_known: bool = False
 
+    def learn(self, facts: Mapping[str, Any]) -> None:
+        """Take in what `setup` found: each fact under its own name, all of them as `ansible_facts` without prefix."""
+        known = {**self.facts, **facts}
+        short = {name.removeprefix("ansible_"): value for name, value in known.items() if name != "ansible_facts"}
+        self.facts = {**known, "ansible_facts": short}
+        self.facts_known = True
+
     def copy(self) -> HostValues:
         return HostValues(dict(self.facts), dict(self.set_facts), dict(self.included), self.facts_known)
 

@@ -190,8 +190,7 @@ class Lane:
             return
         owner = self._delegate(task) or self
         if task.module == "setup":
-            owner.values.facts.update(result.facts)
-            owner.values.facts_known = True
+            owner.values.learn(result.facts)
         else:
             owner.values.set_facts.update(result.facts)
 

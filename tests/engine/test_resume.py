@@ -129,6 +129,21 @@ def test_the_other_hosts_of_a_play_are_left_alone_when_one_is_tried_again(bench:
     assert sorted(bench.wrote()) == ["after-web1", "after-web2", "after-web3", "web1", "web2", "web2", "web3"]
 
 
+def test_a_run_with_a_lost_store_takes_over_hosts_that_share_a_machine_without_fencing_itself(bench: Bench) -> None:
+    bench.hosts()
+    text = """
+        - hosts: all
+          strategy: free
+          tasks:
+            - {name: one, shell: "sleep 0.{{ 3 if inventory_hostname == 'web1' else 0 }}"}
+            - {name: two, command: "true"}
+        """
+    for _ in range(3):
+        assert bench.play(text).exit == 0
+    bench.store = bench.folder / "another"
+    assert bench.play(text).exit == 0
+
+
 def test_an_unreachable_host_is_tried_again(bench: Bench) -> None:
     bench.file("roles/r/tasks/main.yml", "")
     text = "- hosts: localhost\n  tasks: [{name: t, command: 'true', delegate_to: far}]\n"
