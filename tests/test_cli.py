@@ -216,6 +216,7 @@ def test_an_unknown_host_key_is_refused_with_its_fingerprint_and_the_way_to_acce
     assert "ssh-keyscan" in done.stderr
 
 
+@pytest.mark.slow
 def test_a_router_whose_port_is_taken_says_so_and_deploys_nothing(ciflow: Shell) -> None:
     pytest.importorskip("envoy", reason="Envoy's wheel is not installed")
     with socket.create_server(("127.0.0.1", 0)) as taken:
@@ -240,6 +241,7 @@ def test_a_router_whose_port_is_taken_says_so_and_deploys_nothing(ciflow: Shell)
     assert not (ciflow.folder / "deployed").exists()
 
 
+@pytest.mark.slow
 def test_a_second_run_of_a_playbook_is_told_who_holds_it(ciflow: Shell) -> None:
     ciflow.write(sleep=SLEEP)
     first = ciflow.start("apply", "sleep.yml")
@@ -253,6 +255,7 @@ def test_a_second_run_of_a_playbook_is_told_who_holds_it(ciflow: Shell) -> None:
     assert re.search(r"R-1-\w+", second.stderr)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_an_interrupted_run_ends_at_once_and_says_how_to_go_on(
     ciflow: Shell, number: signal.Signals, code: int
@@ -326,6 +329,7 @@ def on_a_terminal(ciflow: Shell, *words: str, **env: str) -> str:
     return seen.decode()
 
 
+@pytest.mark.slow
 def test_a_terminal_gets_colours_unless_it_does_not_want_them(ciflow: Shell) -> None:
     ciflow.write(say=SAY)
     colour = re.compile(r"\x1b\[[0-9;]*[0-9]m")
@@ -334,6 +338,7 @@ def test_a_terminal_gets_colours_unless_it_does_not_want_them(ciflow: Shell) -> 
     assert "\x1b" not in on_a_terminal(ciflow, "apply", "say.yml", TERM="dumb")
 
 
+@pytest.mark.slow
 def test_the_words_are_the_same_without_colour(ciflow: Shell) -> None:
     ciflow.write(say=SAY)
     escape = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\r")
@@ -367,6 +372,7 @@ def test_a_plan_shows_plays_hosts_tasks_and_the_way_of_the_dial(ciflow: Shell) -
     assert "Run the tests  (nextest)" in done.stdout
 
 
+@pytest.mark.slow
 def test_what_was_run_can_be_looked_up(ciflow: Shell) -> None:
     ciflow.write(say=SAY, fail=FAIL)
     assert ciflow("status").stdout == "nothing runs, and nothing was released yet\n"
@@ -450,6 +456,7 @@ def test_an_inventory_of_the_environment_is_used_when_none_is_given(ciflow: Shel
     assert "on other" in ciflow("plan", "say.yml", "-i", "other,", ANSIBLE_INVENTORY="hosts").stdout
 
 
+@pytest.mark.slow
 def test_a_run_can_be_resumed_from_any_folder(ciflow: Shell) -> None:
     """Relative paths, of commands and of files alike, begin where the run was first asked for."""
     ciflow.write(
