@@ -22,6 +22,7 @@ from ciflow.rollout.routers import Manifest, Router, build
 from ciflow.rollout.routers.dial import Asked
 from ciflow.rollout.spec import manifest_path
 from ciflow.store.store import Store
+from ciflow.targets.connection import connection_cap
 from ciflow.targets.session import Session
 
 
@@ -104,7 +105,7 @@ class _Rollback:
         self.recorder = Recorder(run, journal)
 
     async def go(self) -> RolledBack:
-        wire = Wire(self.recorder, self._open)
+        wire = Wire(self.recorder, self._open, cap=connection_cap())
         driver = Driver(
             wire=wire,
             key=Key(self.run, "rollback", "", ()),

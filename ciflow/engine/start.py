@@ -36,6 +36,7 @@ from ciflow.store.locks import Holder, Lease
 from ciflow.store.mask import Mask
 from ciflow.store.seal import Seal
 from ciflow.store.store import Store
+from ciflow.targets.connection import connection_cap
 from ciflow.targets.session import Session
 
 RENEW = 4  # seconds between renewals of the run's locks
@@ -199,7 +200,7 @@ class _Process:
     async def _work(self) -> ExitCode:
         recorder = Recorder(self.id, self, self.sinks, secret=self.seal.digest_key, sealer=self.seal, mask=self.mask)
         recorder.remember(self.past)
-        wire = Wire(recorder, self._open)
+        wire = Wire(recorder, self._open, cap=connection_cap())
         wire.take_over = self._take_over
         wire.on_output = Live(self.id, self.mask, recorder.tell).output
         context = self._context(recorder, wire)

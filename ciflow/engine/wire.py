@@ -193,7 +193,7 @@ class HostLink:
 class Wire:
     """All links of a run. Operations asked for in one turn of the loop are recorded once and leave together."""
 
-    def __init__(self, recorder: Recorder, opener: Opener, *, cap: int = 1000) -> None:
+    def __init__(self, recorder: Recorder, opener: Opener, *, cap: int) -> None:
         self.recorder = recorder
         self._opener = opener
         self._cap = cap

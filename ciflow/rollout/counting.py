@@ -45,8 +45,10 @@ class Counts:
 
     def __post_init__(self) -> None:
         if not (0 <= self.e_c <= self.n_c and 0 <= self.e_s <= self.n_s):
-            raise ValueError(f"counts that can't be: {self.e_c} of {self.n_c} bad on the candidate, "
-                             f"{self.e_s} of {self.n_s} on stable")
+            raise ValueError(
+                f"counts that can't be: {self.e_c} of {self.n_c} bad on the candidate, "
+                f"{self.e_s} of {self.n_s} on stable"
+            )
 
     def __add__(self, other: Counts) -> Counts:
         return Counts(self.n_c + other.n_c, self.e_c + other.e_c, self.n_s + other.n_s, self.e_s + other.e_s)
@@ -158,7 +160,7 @@ def trim(low: int, mass: Floats) -> tuple[int, Floats]:
 
     kept = np.flatnonzero(mass > NEGLIGIBLE)
     first, last = int(kept[0]), int(kept[-1])
-    return low + first, mass[first:last + 1]
+    return low + first, mass[first : last + 1]
 
 
 def _log_sum(terms: Floats) -> float:

@@ -102,13 +102,18 @@ class Evidence:
         return tuple((d - null) * bad - (z_d - z[0]) for d, z_d in zip(others, z[1:], strict=True))
 
     def to_dict(self) -> dict[str, Any]:
-        return {"null": self.null, "sign": self.sign, "paired": self.paired, "late": self.late,
-                "intervals": self.intervals, "log_mass": list(self.log_mass)}
+        return {
+            "null": self.null,
+            "sign": self.sign,
+            "paired": self.paired,
+            "late": self.late,
+            "intervals": self.intervals,
+            "log_mass": list(self.log_mass),
+        }
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Evidence:
-        return cls(data["null"], data["sign"], data["paired"], data["late"], data["intervals"],
-                   tuple(data["log_mass"]))
+        return cls(data["null"], data["sign"], data["paired"], data["late"], data["intervals"], tuple(data["log_mass"]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,13 +162,25 @@ class Power:
         return replace(self, cost=tuple(cost.tolist()), first=first, pmf=kept, chance=chance)
 
     def to_dict(self) -> dict[str, Any]:
-        return {"odds": self.odds, "log_mass": list(self.log_mass), "cost": list(self.cost), "first": self.first,
-                "pmf": list(self.pmf), "chance": self.chance}
+        return {
+            "odds": self.odds,
+            "log_mass": list(self.log_mass),
+            "cost": list(self.cost),
+            "first": self.first,
+            "pmf": list(self.pmf),
+            "chance": self.chance,
+        }
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Power:
-        return cls(data["odds"], tuple(data["log_mass"]), tuple(data["cost"]), data["first"], tuple(data["pmf"]),
-                   data["chance"])
+        return cls(
+            data["odds"],
+            tuple(data["log_mass"]),
+            tuple(data["cost"]),
+            data["first"],
+            tuple(data["pmf"]),
+            data["chance"],
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -60,8 +60,9 @@ class Gate:
             raise ValueError(f"gate {self.name}: the objective is a share such as 99.9%, not {self.objective}")
 
 
-def gates_from(config: Sequence[Mapping[str, Any]], alpha: float = DEFAULT_ALPHA, *, services: int = 1,
-               independent: bool = False) -> tuple[Gate, ...]:
+def gates_from(
+    config: Sequence[Mapping[str, Any]], alpha: float = DEFAULT_ALPHA, *, services: int = 1, independent: bool = False
+) -> tuple[Gate, ...]:
     """The gates of a canary's `gates:` list, in order.
 
     `alpha` is the whole release's; it is split evenly over the statistical gates of all its `services` (Bonferroni).
@@ -86,7 +87,7 @@ def share(value: object) -> float:
 def _entry(item: Mapping[str, Any]) -> tuple[Kind, Mapping[str, Any]]:
     if len(item) != 1:
         raise ValueError(f"a gate is one of {', '.join(OWN_KEYS)} with its options, not {sorted(item)}")
-    (name, options), = item.items()
+    ((name, options),) = item.items()
     kind = next((known for known in OWN_KEYS if known == name), None)
     if kind is None:
         raise ValueError(f"unknown gate {name}; there are {', '.join(OWN_KEYS)}")
@@ -107,11 +108,29 @@ def _gate(name: str, kind: Kind, options: Mapping[str, Any], alpha: float, indep
         return Gate(name, kind, threshold=rule, source=source)
     if kind == "slo":
         queries = {key: options[key] for key in ("bad", "total") if key in options}
-        return Gate(name, kind, alpha, tolerate=1.0, detect=detect, floor=0.0, objective=share(options["objective"]),
-                    of=name if queries else "", independent=independent, source=queries)
-    return Gate(name, kind, alpha, float(options.get("tolerate", 1.25)), detect, share(options.get("floor", 0.005)),
-                edges=tuple(sorted(float(edge) for edge in cast("Sequence[Any]", options.get("slower_than", ())))),
-                of=str(options.get("of", "")), independent=independent)
+        return Gate(
+            name,
+            kind,
+            alpha,
+            tolerate=1.0,
+            detect=detect,
+            floor=0.0,
+            objective=share(options["objective"]),
+            of=name if queries else "",
+            independent=independent,
+            source=queries,
+        )
+    return Gate(
+        name,
+        kind,
+        alpha,
+        float(options.get("tolerate", 1.25)),
+        detect,
+        share(options.get("floor", 0.005)),
+        edges=tuple(sorted(float(edge) for edge in cast("Sequence[Any]", options.get("slower_than", ())))),
+        of=str(options.get("of", "")),
+        independent=independent,
+    )
 
 
 def _unused(name: str, taken: Sequence[str]) -> str:

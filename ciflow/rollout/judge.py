@@ -65,9 +65,18 @@ class Judgement:
     def to_dict(self) -> dict[str, Any]:
         """For the journal and for screens; the threshold of a gate without alpha is None."""
         limit = self.threshold if math.isfinite(self.threshold) else None
-        return {"gate": self.gate, "outcome": self.outcome, "why": self.why, "counts": self.counts.to_dict(),
-                "candidate_rate": self.counts.candidate_rate, "stable_rate": self.counts.stable_rate, "e": self.e,
-                "threshold": limit, "shown": self.shown, "approximate": self.approximate}
+        return {
+            "gate": self.gate,
+            "outcome": self.outcome,
+            "why": self.why,
+            "counts": self.counts.to_dict(),
+            "candidate_rate": self.counts.candidate_rate,
+            "stable_rate": self.counts.stable_rate,
+            "e": self.e,
+            "threshold": limit,
+            "shown": self.shown,
+            "approximate": self.approximate,
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,8 +109,9 @@ def judge(gate: Gate, state: State) -> Judgement:
         outcome, why = ("hold", silent.doubt(gate)) if silent else ("good", worst.acquittal(gate, limit))
     e = math.exp(min(log_e, 700.0))
     numbers = f" (E = {e:.3g}, 1/alpha = {1 / gate.alpha:.4g}{', approximate' if worst.phi > 1 else ''})"
-    return Judgement(gate.name, outcome, f"{gate.name}: {why}{numbers}", worst.total, e, 1 / gate.alpha, shown,
-                     worst.phi > 1)
+    return Judgement(
+        gate.name, outcome, f"{gate.name}: {why}{numbers}", worst.total, e, 1 / gate.alpha, shown, worst.phi > 1
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,8 +131,9 @@ class Panel:
     sick_seconds: float = 0.0
 
     @classmethod
-    def begin(cls, gates: Sequence[Gate], *, before: Sequence[Interval] = (), early: bool = False,
-              sick_for: float = 60.0) -> Panel:
+    def begin(
+        cls, gates: Sequence[Gate], *, before: Sequence[Interval] = (), early: bool = False, sick_for: float = 60.0
+    ) -> Panel:
         """Before the first turn of the dial. `before`: intervals of stable alone, from which come the rate that
         "stable is sick" is measured against and the first estimate of dependence; without them the rule rests."""
         return cls(tuple(gates), tuple(_state(gate, before) for gate in gates), early, sick_for)
@@ -133,8 +144,13 @@ class Panel:
         at = panel.elapsed + interval.seconds
         states = tuple(_observed(gate, state, interval, at) for gate, state in panel._pairs())
         sick = _sick(panel.gates, states) is not None
-        return replace(panel, states=states, elapsed=at, requests=panel.requests + interval.candidate_requests,
-                       sick_seconds=panel.sick_seconds + interval.seconds if sick else 0.0)
+        return replace(
+            panel,
+            states=states,
+            elapsed=at,
+            requests=panel.requests + interval.candidate_requests,
+            sick_seconds=panel.sick_seconds + interval.seconds if sick else 0.0,
+        )
 
     def verdict(self, step_ended: bool, *, min_requests: int = 0, expired: bool = False) -> Verdict:
         """What to do now. `step_ended`: the hold's time is over. `expired`: so is the release's deadline."""
@@ -156,39 +172,65 @@ class Panel:
     @property
     def due(self) -> tuple[str, ...]:
         """Names of the query gates whose next sample counts if it is taken now."""
-        return tuple(gate.name for gate, state in self._pairs() if isinstance(state, Samples)
-                     and state.due(gate.threshold or Threshold(), self.elapsed))
+        return tuple(
+            gate.name
+            for gate, state in self._pairs()
+            if isinstance(state, Samples) and state.due(gate.threshold or Threshold(), self.elapsed)
+        )
 
     def baking(self) -> Panel:
         """The panel for the time after promotion, when no stable traffic is left: comparisons become one-sample
         gates against the rate that stable had during the release. Evidence starts anew."""
-        states = tuple(tuple(track.against_record(gate) for track in state) if isinstance(state, tuple) else Samples()
-                       for gate, state in self._pairs())
+        states = tuple(
+            tuple(track.against_record(gate) for track in state) if isinstance(state, tuple) else Samples()
+            for gate, state in self._pairs()
+        )
         return Panel(self.gates, states, early=False, sick_for=self.sick_for)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON; the gates themselves come from the playbook again."""
-        states = [[track.to_dict() for track in state] if isinstance(state, tuple) else state.to_dict()
-                  for state in self.states]
-        return {"states": states, "early": self.early, "sick_for": self.sick_for, "step": self.step,
-                "elapsed": self.elapsed, "requests": self.requests, "sick_seconds": self.sick_seconds}
+        states = [
+            [track.to_dict() for track in state] if isinstance(state, tuple) else state.to_dict()
+            for state in self.states
+        ]
+        return {
+            "states": states,
+            "early": self.early,
+            "sick_for": self.sick_for,
+            "step": self.step,
+            "elapsed": self.elapsed,
+            "requests": self.requests,
+            "sick_seconds": self.sick_seconds,
+        }
 
     @classmethod
     def from_dict(cls, gates: Sequence[Gate], data: Mapping[str, Any]) -> Panel:
         """The panel that `to_dict` wrote, for the same gates; ValueError if their number differs."""
         if len(gates) != len(data["states"]):
             raise ValueError(f"the journal holds {len(data['states'])} gates, the playbook {len(gates)}")
-        states = tuple(tuple(map(Track.from_dict, state)) if isinstance(state, list) else Samples.from_dict(state)
-                       for state in data["states"])
-        return cls(tuple(gates), states, data["early"], data["sick_for"], data["step"], data["elapsed"],
-                   data["requests"], data["sick_seconds"])
+        states = tuple(
+            tuple(map(Track.from_dict, state)) if isinstance(state, list) else Samples.from_dict(state)
+            for state in data["states"]
+        )
+        return cls(
+            tuple(gates),
+            states,
+            data["early"],
+            data["sick_for"],
+            data["step"],
+            data["elapsed"],
+            data["requests"],
+            data["sick_seconds"],
+        )
 
     def _pairs(self) -> Iterator[tuple[Gate, State]]:
         return zip(self.gates, self.states, strict=True)
 
     def _next_step(self, step: int) -> Panel:
-        states = tuple(tuple(track.next_step() for track in state) if isinstance(state, tuple) else Samples()
-                       for state in self.states)
+        states = tuple(
+            tuple(track.next_step() for track in state) if isinstance(state, tuple) else Samples()
+            for state in self.states
+        )
         return replace(self, states=states, step=step, elapsed=0.0, requests=0)
 
     def _waiting_for(self, binding: Sequence[Judgement], step_ended: bool, min_requests: int) -> str | None:
@@ -213,8 +255,9 @@ class Panel:
 def _state(gate: Gate, before: Sequence[Interval]) -> State:
     if gate.kind == "query":
         return Samples()
-    return tuple(Track.begin(gate, edge, [interval.strata(gate, edge) for interval in before])
-                 for edge in gate.edges or (None,))
+    return tuple(
+        Track.begin(gate, edge, [interval.strata(gate, edge) for interval in before]) for edge in gate.edges or (None,)
+    )
 
 
 def _observed(gate: Gate, state: State, interval: Interval, at: float) -> State:

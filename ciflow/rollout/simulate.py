@@ -78,8 +78,15 @@ class Report:
     hurt_p95: float
 
 
-def simulate(steps: Sequence[Step], gates: Sequence[Gate], traffic: Traffic, *, runs: int = 200, seed: int = 1,
-             early: bool = False) -> Report:
+def simulate(
+    steps: Sequence[Step],
+    gates: Sequence[Gate],
+    traffic: Traffic,
+    *,
+    runs: int = 200,
+    seed: int = 1,
+    early: bool = False,
+) -> Report:
     """`runs` releases under the same assumptions. Query gates are left out: their samples can't be assumed."""
     import numpy as np
 
@@ -88,12 +95,23 @@ def simulate(steps: Sequence[Step], gates: Sequence[Gate], traffic: Traffic, *, 
     return _report([_release(steps, judged, traffic, generator, early) for _ in range(runs)], traffic.fault_after)
 
 
-def forecast(steps: Sequence[Step], gates: Sequence[Gate], traffic: Traffic, *, faults: Sequence[float] = (2, 3, 5, 10),
-             runs: int = 200, seed: int = 1) -> dict[float, Report]:
+def forecast(
+    steps: Sequence[Step],
+    gates: Sequence[Gate],
+    traffic: Traffic,
+    *,
+    faults: Sequence[float] = (2, 3, 5, 10),
+    runs: int = 200,
+    seed: int = 1,
+) -> dict[float, Report]:
     """A report for a good release (key 1.0: `rolled_back` is the chance of a false rollback) and for faults that
     multiply the odds of errors and of slowness by each of `faults`."""
-    return {float(odds): simulate(steps, gates, replace(traffic, odds_ratio=odds, slow_odds_ratio=odds), runs=runs,
-                                  seed=seed) for odds in (1.0, *faults)}
+    return {
+        float(odds): simulate(
+            steps, gates, replace(traffic, odds_ratio=odds, slow_odds_ratio=odds), runs=runs, seed=seed
+        )
+        for odds in (1.0, *faults)
+    }
 
 
 def worsened(rate: float, odds_ratio: float) -> float:
@@ -103,8 +121,9 @@ def worsened(rate: float, odds_ratio: float) -> float:
     return 1 / (1 + math.exp(-log_odds(rate)) / odds_ratio)
 
 
-def _release(steps: Sequence[Step], gates: Sequence[Gate], traffic: Traffic, generator: np.random.Generator,
-             early: bool) -> Run:
+def _release(
+    steps: Sequence[Step], gates: Sequence[Gate], traffic: Traffic, generator: np.random.Generator, early: bool
+) -> Run:
     alone = [_interval(-1, 0.0, traffic, 0.0, generator) for _ in range(BEFORE)]
     panel, now, hurt = Panel.begin(gates, before=alone, early=early), 0.0, 0.0
     for number, step in enumerate(steps):
@@ -116,8 +135,9 @@ def _release(steps: Sequence[Step], gates: Sequence[Gate], traffic: Traffic, gen
             if now - turned <= traffic.warm_up:
                 continue
             panel = panel.observe(interval)
-            verdict = panel.verdict(now - turned >= step.hold, min_requests=step.min_requests,
-                                    expired=now >= traffic.deadline)
+            verdict = panel.verdict(
+                now - turned >= step.hold, min_requests=step.min_requests, expired=now >= traffic.deadline
+            )
             if verdict.outcome == "bad":
                 return Run("rolled_back", now, number, hurt)
             if verdict.outcome == "inconclusive":
@@ -133,8 +153,10 @@ def _interval(step: int, weight: float, traffic: Traffic, now: float, generator:
 
     def strata(rate: float, odds_ratio: float) -> tuple[Counts, ...]:
         ours = worsened(rate, odds_ratio if faulty else 1.0)
-        return tuple(Counts(n_c, int(generator.binomial(n_c, ours)), n_s, int(generator.binomial(n_s, rate)))
-                     for n_c, n_s in served)
+        return tuple(
+            Counts(n_c, int(generator.binomial(n_c, ours)), n_s, int(generator.binomial(n_s, rate)))
+            for n_c, n_s in served
+        )
 
     slow = {edge: strata(rate, traffic.slow_odds_ratio) for edge, rate in traffic.slow.items()}
     return Interval(step, weight, strata(traffic.error_rate, traffic.odds_ratio), slow, seconds=traffic.interval)
@@ -154,8 +176,10 @@ def _too_many(interval: Interval, traffic: Traffic, now: float) -> float:
     request can be both an error and slow)."""
     if now < traffic.fault_after:
         return 0.0
-    kinds = [(interval.errors, traffic.error_rate, traffic.odds_ratio),
-             *((interval.slow[b], rate, traffic.slow_odds_ratio) for b, rate in traffic.slow.items())]
+    kinds = [
+        (interval.errors, traffic.error_rate, traffic.odds_ratio),
+        *((interval.slow[b], rate, traffic.slow_odds_ratio) for b, rate in traffic.slow.items()),
+    ]
     return max(sum(c.n_c for c in strata) * (worsened(rate, odds) - rate) for strata, rate, odds in kinds)
 
 
@@ -166,7 +190,13 @@ def _report(runs: Sequence[Run], fault_after: float) -> Report:
     promoted = [run.seconds for run in runs if run.ending == "promoted"]
     hurt = [run.hurt for run in runs]
     return Report(
-        len(runs), len(back) / len(runs), len(promoted) / len(runs),
+        len(runs),
+        len(back) / len(runs),
+        len(promoted) / len(runs),
         sum(run.ending == "inconclusive" for run in runs) / len(runs),
-        float(np.median(back)) if back else None, float(np.quantile(back, 0.9)) if back else None,
-        float(np.median(promoted)) if promoted else None, float(np.mean(hurt)), float(np.quantile(hurt, 0.95)))
+        float(np.median(back)) if back else None,
+        float(np.quantile(back, 0.9)) if back else None,
+        float(np.median(promoted)) if promoted else None,
+        float(np.mean(hurt)),
+        float(np.quantile(hurt, 0.95)),
+    )

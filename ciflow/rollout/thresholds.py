@@ -100,8 +100,14 @@ class Samples:
         return "good", f"{self.good} good samples: {self.last}"
 
     def to_dict(self) -> dict[str, Any]:
-        return {"good": self.good, "bad": self.bad, "inconclusive": self.inconclusive, "run": self.run,
-                "last_at": self.last_at, "last": self.last}
+        return {
+            "good": self.good,
+            "bad": self.bad,
+            "inconclusive": self.inconclusive,
+            "run": self.run,
+            "last_at": self.last_at,
+            "last": self.last,
+        }
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Samples:

@@ -47,8 +47,9 @@ class Track:
         return replace(paired, sick=_sick_watch(alone))
 
     @classmethod
-    def _against(cls, gate: Gate, edge: float | None, odds: float, detect: float | None,
-                 dispersion: Dispersion | None) -> Track:
+    def _against(
+        cls, gate: Gate, edge: float | None, odds: float, detect: float | None, dispersion: Dispersion | None
+    ) -> Track:
         """A track whose null is the odds ratio `odds` to stable, or without `detect` the candidate's own odds."""
         paired = detect is not None
         worse, better = Evidence.above(odds, paired=paired), Evidence.below(odds, paired=paired)
@@ -71,10 +72,17 @@ class Track:
         worse, summed = self.worse.add(*strata), reduce(add, strata, NOTHING)
         stable = [c.stable_alone() for c in strata]
         return replace(
-            self, worse=worse, better=self.better.add(*strata), low=self.low.add(*strata) if self.low else None,
-            power=self.power.add(worse, strata, limit), dispersion=dispersion, read=bool(strata),
+            self,
+            worse=worse,
+            better=self.better.add(*strata),
+            low=self.low.add(*strata) if self.low else None,
+            power=self.power.add(worse, strata, limit),
+            dispersion=dispersion,
+            read=bool(strata),
             sick=self.sick.add(*stable, cap=limit + math.log(10)) if self.sick else None,
-            total=self.total + summed, step=self.step + summed)
+            total=self.total + summed,
+            step=self.step + summed,
+        )
 
     def next_step(self) -> Track:
         """At the start of the next step: what is asked of a step alone begins anew."""
@@ -106,8 +114,9 @@ class Track:
 
     def accusation(self, gate: Gate) -> str:
         if self.worse.paired:
-            return (f"{self._rates()}: more than {gate.tolerate:g} times stable's odds is shown, "
-                    "so the traffic goes back")
+            return (
+                f"{self._rates()}: more than {gate.tolerate:g} times stable's odds is shown, so the traffic goes back"
+            )
         return f"{self._rates()}: more than the {self._allowed():.3g} % allowed is shown, so the traffic goes back"
 
     def acquittal(self, gate: Gate, limit: float) -> str:
@@ -126,8 +135,10 @@ class Track:
             return f"the candidate served no request{self._of()} in this step"
         if self.total.e_c + self.total.e_s == self.total.n_c + self.total.n_s:
             return f"every request is {self._event()}, so nothing can be told"
-        return (f"{self._rates()}: a fault of {gate.detect:g} times the odds would have shown with a chance of "
-                f"{self.power.chance:.2f}, {ENOUGH:g} needed")
+        return (
+            f"{self._rates()}: a fault of {gate.detect:g} times the odds would have shown with a chance of "
+            f"{self.power.chance:.2f}, {ENOUGH:g} needed"
+        )
 
     def _event(self) -> str:
         return "bad" if self.edge is None else f"slower than {self.edge:g} s"
@@ -148,19 +159,33 @@ class Track:
         return 100 * odds / (1 + odds)
 
     def to_dict(self) -> dict[str, Any]:
-        return {"edge": self.edge, "worse": self.worse.to_dict(), "better": self.better.to_dict(),
-                "low": self.low and self.low.to_dict(), "power": self.power.to_dict(),
-                "sick": self.sick and self.sick.to_dict(),
-                "dispersion": self.dispersion and self.dispersion.to_dict(),
-                "total": self.total.to_dict(), "step": self.step.to_dict(), "read": self.read}
+        return {
+            "edge": self.edge,
+            "worse": self.worse.to_dict(),
+            "better": self.better.to_dict(),
+            "low": self.low and self.low.to_dict(),
+            "power": self.power.to_dict(),
+            "sick": self.sick and self.sick.to_dict(),
+            "dispersion": self.dispersion and self.dispersion.to_dict(),
+            "total": self.total.to_dict(),
+            "step": self.step.to_dict(),
+            "read": self.read,
+        }
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Track:
-        return cls(data["edge"], Evidence.from_dict(data["worse"]), Evidence.from_dict(data["better"]),
-                   data["low"] and Evidence.from_dict(data["low"]), Power.from_dict(data["power"]),
-                   data["sick"] and Evidence.from_dict(data["sick"]),
-                   data["dispersion"] and Dispersion.from_dict(data["dispersion"]),
-                   Counts.from_dict(data["total"]), Counts.from_dict(data["step"]), data["read"])
+        return cls(
+            data["edge"],
+            Evidence.from_dict(data["worse"]),
+            Evidence.from_dict(data["better"]),
+            data["low"] and Evidence.from_dict(data["low"]),
+            Power.from_dict(data["power"]),
+            data["sick"] and Evidence.from_dict(data["sick"]),
+            data["dispersion"] and Dispersion.from_dict(data["dispersion"]),
+            Counts.from_dict(data["total"]),
+            Counts.from_dict(data["step"]),
+            data["read"],
+        )
 
 
 def pooled(tracks: Sequence[Track]) -> float:

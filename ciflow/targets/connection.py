@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -49,3 +50,8 @@ class Pipe(Protocol):
 
     def close(self) -> None:
         """Let go of both directions at once."""
+
+
+def connection_cap() -> int:
+    """How many connections to hold at most: the lesser of 1,000 and half of this process's descriptors."""
+    return min(1000, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 2)

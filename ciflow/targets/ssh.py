@@ -7,7 +7,6 @@ paramiko's exceptions become ours here.
 from __future__ import annotations
 
 import os
-import resource
 import shlex
 import socket
 import subprocess
@@ -33,11 +32,6 @@ DEFAULT_KEYS = ("id_ed25519", "id_ecdsa", "id_rsa")
 # The fastest first, measured on loopback; everything else that paramiko knows stays on offer behind them.
 KEX = ("curve25519-sha256@libssh.org", "ecdh-sha2-nistp256", "mlkem768x25519-sha256")
 CIPHERS = ("aes128-gcm@openssh.com", "aes256-gcm@openssh.com", "aes128-ctr")
-
-
-def connection_cap() -> int:
-    """How many connections to hold at most: the lesser of 1,000 and half of this process's descriptors."""
-    return min(1000, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 2)
 
 
 @dataclass(slots=True)

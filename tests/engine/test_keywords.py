@@ -22,7 +22,7 @@ HONOURED = {
         "test_loops": "loop loop_control until retries delay",
         "test_blocks": "ignore_errors ignore_unreachable",
         "test_order": "run_once any_errors_fatal throttle",
-        "test_keywords": "collections irreversible",
+        "test_keywords": "collections",
     },
     "play": {
         "test_stages": "name id hosts tasks needs matrix when retry deadline approval concurrency outputs always "
@@ -93,14 +93,13 @@ def test_a_word_of_the_engine_that_is_not_built_is_refused_before_anything_runs(
 
 
 def test_keywords_that_change_nothing_here_are_taken(bench: Bench) -> None:
-    """`collections` has no meaning for builtin modules; `irreversible` is asked about by plan and rollback only.
-    `canary:` and `verify:` are tried with real routers in tests/rollout."""
+    """`collections` has no meaning for builtin modules. `canary:` and `verify:` are tried with real routers in tests/rollout."""
     played = bench.play(
         """
         - hosts: localhost
           collections: [ansible.builtin]
           tasks:
-            - {name: t, command: "true", collections: [ansible.builtin], irreversible: true}
+            - {name: t, command: "true", collections: [ansible.builtin]}
         """
     )
     assert played.exit == 0
