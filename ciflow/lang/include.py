@@ -85,9 +85,11 @@ def load_vars_files(names: tuple[Any, ...], scope: Scope, files: Files, folder: 
 
 
 def _reader(files: Files, task: Task, extra: Mapping[str, Any]) -> tuple[TaskReader, Inherited]:
-    own = replace(_inherited(task), vars=task.vars)
-    if extra:
-        own = replace(own, params=(*own.params, Vars(extra, {}, "include", Level.INCLUDE_PARAMS)))
+    above = _inherited(task)
+    given = [Vars(values, getattr(values, "spans", None), "include", Level.INCLUDE_PARAMS)
+             for values in task.vars[len(above.vars):] if getattr(values, "level", None) is not Level.KEYWORDS]  # fmt: skip
+    given += [Vars(extra, {}, "include", Level.INCLUDE_PARAMS)] if extra else []
+    own = replace(above, params=(*above.params, *given))
     sources = Sources(files, own.folder, dynamic=True)
     reader = TaskReader(sources)
     reader.roles = Roles(sources, reader)

@@ -61,9 +61,9 @@ def layers_for(
 
 
 def _params(task: Task | None) -> Iterator[Layer]:
-    if task is not None:
-        for values in reversed(task.params):
-            yield Layer(_level(values, Level.ROLE_PARAMS), values)
+    """What includes were given, then what roles were: of each the innermost first."""
+    found = [Layer(_level(values, Level.ROLE_PARAMS), values) for values in reversed(task.params if task else ())]
+    yield from sorted(found, key=lambda layer: -layer.level)
 
 
 def _of_task(task: Task | None) -> Iterator[Layer]:

@@ -26,7 +26,13 @@ PLAYBOOKS = sorted(path.stem for path in PEER.glob("*.yml"))
 FLAGS: dict[str, tuple[str, ...]] = {"tags": ("--tags", "chosen", "--skip-tags", "skipped"), "check": ("--check",)}
 NOT_TASKS = {"include_tasks", "include_role", "include_vars", "meta", "gather_facts", "setup"}
 # (playbook, task, host) -> (ansible's, ciflow's)
-DEVIATIONS: dict[tuple[str, str, str], tuple[str, str]] = {}
+DEVIATIONS: dict[tuple[str, str, str], tuple[str, str]] = {
+    # A role that is listed twice, the second time with a condition: Ansible keeps only the second one's handlers,
+    # so a host that notified and for which the condition does not hold never restarts. Here a handler has no
+    # conditions but its own.
+    ("roles", "restart web", "h2"): ("skipped", "changed"),
+}
+LEFT_BY_DEVIATIONS = {("roles", "handler-h2")}
 Ends = dict[str, list[tuple[str, str]]]
 
 
@@ -112,5 +118,6 @@ def test_a_playbook_does_what_it_does_under_ansible(
     their_end, theirs = by_ansible(ansible, name, theirs_out)
     our_end, ours = by_ciflow(name, ours_out, monkeypatch)
     assert ours == as_ciflow_does(name, theirs)
-    assert files(ours_out) == files(theirs_out)
+    left = {path: what for path, what in files(ours_out).items() if (name, path) not in LEFT_BY_DEVIATIONS}
+    assert left == files(theirs_out)
     assert our_end == their_end

@@ -37,7 +37,7 @@ HONOURED = {
     },
 }
 REFUSED = {
-    "task": {"async": "10", "poll": "0", "debugger": "on_failed", "become_exe": "/bin/sudo"},
+    "task": {"async": "10", "poll": "0", "debugger": "on_failed", "become_exe": "/bin/sudo", "irreversible": "true"},
     "play": {
         "vars_prompt": "[{name: x}]",
         "fact_path": "/etc/facts",
