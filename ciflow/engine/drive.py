@@ -8,10 +8,11 @@ from collections.abc import Awaitable, Callable, Generator
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
-from ciflow.diagnostics import CiflowError, Refused
+from ciflow.diagnostics import CiflowError, Refused, TargetError, Unreachable
 from ciflow.engine.keys import Key
 from ciflow.engine.result import NotReached
 from ciflow.engine.wire import Call, Connection, Wire, predicted, went_well
+from ciflow.lang.scope import MISSING
 from ciflow.model import At, Change, Hold, Note, Probe, Render, Reply, Run, Step
 
 T = TypeVar("T")
@@ -56,21 +57,31 @@ class Driver:
         """Run the generator to its end. A target's failure is thrown into it, where it may be handled."""
         reply: Reply | None = None
         error: CiflowError | None = None
+        key = self.key
         while True:
             try:
                 step = steps.throw(error) if error else steps.send(reply)  # type: ignore[arg-type]
             except StopIteration as stop:
                 result: T = stop.value
                 return result
+            if error is not None:
+                self._survived(error, key)
             reply, error = None, None
+            key = self.key.below(self.number)
+            self.number += 1
             try:
-                reply = await self._answer(step)
+                reply = await self._answer(step, key)
             except CiflowError as caught:
                 error = caught
 
-    async def _answer(self, step: Step) -> Reply:
-        key = self.key.below(self.number)
-        self.number += 1
+    def _survived(self, error: CiflowError, key: Key) -> None:
+        """A rollout that goes on after a lost connection is to meet the same loss when it is replayed."""
+        if self.run is not None and isinstance(error, TargetError):
+            self.wire.recorder.rendered(f"{key}|lost", lambda: error.message)
+
+    async def _answer(self, step: Step, key: Key) -> Reply:
+        if self.run is not None and (lost := self.wire.recorder.known(f"{key}|lost")) is not MISSING:
+            raise Unreachable(str(lost))
         if isinstance(step, Probe | Change):
             return await self._perform(step, self.connection, key)
         if isinstance(step, At) and step.place == "controller" and isinstance(step.step, Probe):

@@ -207,7 +207,7 @@ class _Process:
         people = People(self.store, self.id, resumed=bool(self.past))
         context.git = await read_git(context)
         work = asyncio.get_running_loop().create_task(Engine(context, people).execute())
-        beat = asyncio.get_running_loop().create_task(self._renew(work))
+        beat = asyncio.get_running_loop().create_task(self._renew(work, wire))
         self._listen(work, wire)
         code = ExitCode.INTERNAL
         try:
@@ -281,7 +281,7 @@ class _Process:
         self.leases.append(lease)
         return lease.token
 
-    async def _renew(self, work: asyncio.Task[ExitCode]) -> None:
+    async def _renew(self, work: asyncio.Task[ExitCode], wire: Wire) -> None:
         """Show that this process lives; stop it when somebody has taken its run."""
         beats = 0
         while True:
@@ -294,10 +294,12 @@ class _Process:
             try:
                 for lease in self.leases:
                     self.store.locks.renew(lease)
-            except (Locked, StoreError) as error:
+            except StoreError as error:
+                return wire.stop(error)  # a rollout still has to turn back
+            except Locked as error:
                 self.error = error
                 work.cancel()
-                return
+                return None
 
     def _listen(self, work: asyncio.Task[ExitCode], wire: Wire) -> None:
         loop = asyncio.get_running_loop()

@@ -286,6 +286,12 @@ class Wire:
         for link in self._links.values():
             link.abort()
 
+    def stop(self, error: CiflowError) -> None:
+        """What happens can't be written down any more: nothing is sent after this, and all that waits is told."""
+        self.failure = error
+        for link in self._links.values():
+            link.fail(error)
+
     def close(self, *, ended: bool) -> None:
         """`ended`: the run is over and recorded, so hosts may forget it."""
         for link in self._links.values():
@@ -320,9 +326,7 @@ class Wire:
         try:
             self.recorder.commit()
         except CiflowError as error:
-            self.failure = error
-            for link in self._links.values():
-                link.fail(error)
+            self.stop(error)
             return
         dirty, self._dirty = list(self._dirty), {}
         for link in dirty:

@@ -215,7 +215,8 @@ class Controller:
 
     def _leave(self, why: str, weight: int) -> Asked[None]:
         """Leave the dial where it is, under the watch of the routers' hosts, and let the controller end."""
-        before, pause_for = self.state, max(self.spec.deadline - self.elapsed, self.spec.deadline / 2)
+        left = self.spec.deadline - self.elapsed
+        before, pause_for = self.state, left if left > self.spec.dead_man else self.spec.deadline
         yield from self._count()
         yield from self._enter("paused", f"{why}; {self._until(pause_for, weight)}", weight)
         if weight < WHOLE:
