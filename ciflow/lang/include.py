@@ -86,10 +86,10 @@ def load_vars_files(names: tuple[Any, ...], scope: Scope, files: Files, folder: 
 
 def _reader(files: Files, task: Task, extra: Mapping[str, Any]) -> tuple[TaskReader, Inherited]:
     above = _inherited(task)
-    given = [Vars(values, getattr(values, "spans", None), "include", Level.INCLUDE_PARAMS)
-             for values in task.vars[len(above.vars):] if getattr(values, "level", None) is not Level.KEYWORDS]  # fmt: skip
-    given += [Vars(extra, {}, "include", Level.INCLUDE_PARAMS)] if extra else []
-    own = replace(above, params=(*above.params, *given))
+    given = [values for values in task.vars[len(above.vars) :] if getattr(values, "level", None) is not Level.KEYWORDS]
+    found = (*given, extra) if extra else given
+    params = (Vars(one, getattr(one, "spans", None), "include", Level.INCLUDE_PARAMS) for one in found)
+    own = replace(above, params=(*above.params, *params))
     sources = Sources(files, own.folder, dynamic=True)
     reader = TaskReader(sources)
     reader.roles = Roles(sources, reader)

@@ -11,6 +11,7 @@ from ciflow.engine.host import HostStage
 from ciflow.engine.wire import HostLink
 from tests.engine.playing import Bench, Played
 from tests.parts.sshd import Sshd
+from tests.parts.wire import wire
 
 
 @pytest.fixture
@@ -257,3 +258,19 @@ def test_sending_ahead_never_changes_an_outcome(bench: Bench, monkeypatch: pytes
             alone = bench.play(text)
         assert told(ahead) == told(alone), f"seed {seed}:\n{text}"
         assert files == left(bench), f"seed {seed}:\n{text}"
+
+
+def test_a_straight_play_over_a_slow_line_takes_at_most_six_round_trips(bench: Bench, ssh_hosts: list[Sshd]) -> None:
+    host = ssh_hosts[0]
+    with wire((host.address, host.port), round_trip_s=0.1) as line:
+        known = bench.file("known_hosts", host.known_hosts.read_text().replace(str(host.port), str(line.port)))
+        far = {**host.variables, "ansible_port": str(line.port), "ansible_host": line.address}
+        far["ansible_ssh_common_args"] = f"-o UserKnownHostsFile={known}"
+        bench.hosts("far " + " ".join(f'{name}="{value}"' for name, value in far.items()) + "\n")
+        straight = "".join(f"    - {{name: '{n}', command: echo {n}}}\n" for n in range(20))
+        played = bench.play(
+            "- {name: connect, hosts: far, tasks: [ping: {}]}\n- name: straight\n  hosts: far\n  tasks:\n" + straight
+        )
+    assert played.exit == 0, played.ends()
+    (end,) = [e for e in played.of("play_ended") if e.data["name"] == "straight"]
+    assert end.data["duration"] <= 6 * 0.1
