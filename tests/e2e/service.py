@@ -1,0 +1,259 @@
+"""A service in production on this machine: a router, two slots, users, and `ciflow` as people start it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ciflow.diagnostics import StoreError
+from ciflow.model import Event
+from ciflow.store.store import Store
+from tests.parts import process
+from tests.rollout.host import AgentHost
+from tests.rollout.rig import Users, settings_of
+
+NAME = "shield"
+
+PROGRAM = """
+import asyncio, pathlib, random, sys
+slot, port, fault = sys.argv[1].encode(), int(sys.argv[2]), pathlib.Path(sys.argv[3])
+if sys.argv[4] == "dies":
+    sys.exit("no configuration")
+bad = 0.0
+async def learn():
+    global bad
+    while True:
+        bad = float(fault.read_text() or 0) if fault.exists() else 0.0
+        await asyncio.sleep(0.05)
+async def serve(reader, writer):
+    try:
+        while True:
+            await reader.readuntil(b"\\r\\n\\r\\n")
+            status = b"500 Bad" if random.random() < bad else b"200 OK"
+            writer.write(b"HTTP/1.1 %s\\r\\nX-Slot: %s\\r\\nContent-Length: 2\\r\\n\\r\\nok" % (status, slot))
+    except (asyncio.IncompleteReadError, ConnectionError):
+        pass
+    finally:
+        writer.close()
+async def main():
+    learning = asyncio.create_task(learn())
+    async with await asyncio.start_server(serve, "127.0.0.1", port, backlog=512) as server:
+        await server.serve_forever()
+asyncio.run(main())
+"""
+
+PLAYBOOK = """
+name: Release shield
+vars: {{fault: "{home}/fault-{{{{ version }}}}", slow: 0, kind: works, bake: 0.4s, hold: 0.4s, deadline: 30s}}
+plays:
+  - name: Roll out
+    hosts: localhost
+    canary:
+      service: shield
+      version: "{{{{ version }}}}"
+      router: {{{router}: {settings}}}
+      slots: {{a: {{port: {a}}}, b: {{port: {b}}}}}
+      steps: [{{weight: 25%, hold: "{{{{ hold }}}}"}}, {{weight: 50%, hold: "{{{{ hold }}}}"}}]
+      gates: [errors: {{tolerate: 1.25, floor: 20%}}]
+      interval: 0.2s
+      warm_up: 0.2s
+      dead_man: 3s
+      deadline: "{{{{ deadline }}}}"
+      bake: "{{{{ bake }}}}"
+      keep_warm: 10m
+    tasks:
+      - name: Deploy
+        shell: echo deploy {{{{ version }}}} >> {home}/ran
+      - name: Start
+        process:
+          name: "shield-{{{{ slot.name }}}}"
+          cmd: "{python} {home}/program.py {{{{ slot.name }}}} {{{{ slot.port }}}} {{{{ fault }}}} {{{{ kind }}}}"
+          state: restarted
+          health: {{port: "{{{{ slot.port }}}}", timeout: 10}}
+      - name: Take a while
+        shell: sleep {{{{ slow }}}}; echo after {{{{ version }}}} >> {home}/ran
+    verify:
+      - name: Look at it
+        shell: sleep {{{{ slow }}}}; echo verify {{{{ version }}}} >> {home}/ran
+"""
+
+
+class PatientUsers(Users):
+    """Users who come back when nobody answers at all."""
+
+    async def _one(self, number: int) -> None:
+        while not self._stop.is_set():
+            try:
+                await super()._one(number)
+            except OSError as error:
+                self.failures.append(repr(error))
+                await asyncio.sleep(0.1)
+
+
+@dataclass
+class Service:
+    """`ciflow` is run with a home and a journal of its own, so that nothing here meets anything else."""
+
+    kind: str
+    home: Path
+    port: int
+    slots: dict[str, int]
+    users: Users
+    settings: dict[str, Any]
+    versions: int = 1
+    running: list[subprocess.Popen[str]] = field(default_factory=list)
+
+    @property
+    def state(self) -> Path:
+        return self.home / "state"
+
+    def write(self, name: str = "release.yml", **changes: Any) -> Path:
+        """The playbook, perhaps with other settings of the router."""
+        path = self.home / name
+        text = PLAYBOOK.format(
+            router=self.kind, settings=json.dumps({**self.settings, **changes}), a=self.slots["a"],
+            b=self.slots["b"], home=self.home, python=sys.executable,
+        )  # fmt: skip
+        path.write_text(text)
+        return path
+
+    # --- ciflow ------------------------------------------------------------------------------------------
+
+    def start(self, *words: str, state: Path | None = None) -> subprocess.Popen[str]:
+        env = {**os.environ, "HOME": str(self.home), "CIFLOW_STATE": str(state or self.state), "COLUMNS": "160"}
+        argv = [sys.executable, "-m", "ciflow", *words]
+        pipe = subprocess.PIPE
+        started = subprocess.Popen(argv, stdout=pipe, stderr=subprocess.STDOUT, text=True, env=env, cwd=Path.cwd())
+        self.running.append(started)
+        return started
+
+    def ciflow(self, *words: str, state: Path | None = None, timeout: float = 60.0) -> tuple[int, str]:
+        """One command to its end: exit code, and what it said."""
+        return finish(self.start(*words, state=state), timeout)
+
+    def next(self, fault: float = 0.0) -> str:
+        """The next version's name; `fault` is its share of bad answers."""
+        self.versions += 1
+        version = f"{self.versions}.0"
+        self.break_version(version, fault)
+        return version
+
+    def break_version(self, version: str, fault: float) -> None:
+        (self.home / f"fault-{version}").write_text(str(fault))
+
+    def apply(
+        self, version: str, *words: str, playbook: str = "release.yml", state: Path | None = None, **variables: Any
+    ) -> subprocess.Popen[str]:
+        extra = [part for name, value in variables.items() for part in ("-e", f"{name}={value}")]
+        path = str(self.home / playbook)
+        return self.start("apply", path, "--replace-warm", "-e", f"version={version}", *extra, *words, state=state)
+
+    # --- what is seen ------------------------------------------------------------------------------------
+
+    def events(self, *kinds: str, state: Path | None = None) -> list[Event]:
+        try:
+            with Store.open(state or self.state, read_only=True) as store:
+                return list(store.events(kinds=kinds))
+        except StoreError:
+            return []
+
+    def until(self, version: str, state: str, weight: int | None = None, timeout: float = 30.0) -> Event:
+        """Wait for a state of that version's rollout."""
+
+        def found() -> Event | None:
+            told = (e for e in self.events("canary_state") if e.data["version"] == version)
+            return next((e for e in told if e.data["state"] == state and weight in (None, e.data["weight"])), None)
+
+        event: Event = wait_for(found, f"{version} {state} {weight}", timeout, self.told)
+        return event
+
+    def told(self) -> str:
+        return "\n".join(f"{e.kind} {dict(e.data)}" for e in self.events("canary_state", "error", "warning")[-12:])
+
+    def ran(self, version: str) -> list[str]:
+        """Which tasks have run for that version, in order."""
+        path = self.home / "ran"
+        return [line.split()[0] for line in path.read_text().splitlines() if line.split()[1] == version]
+
+    def live(self) -> str:
+        """Which slot answers, once the answers agree."""
+        slot: str = wait_for(self.only_slot, "all traffic on one slot", 5.0)
+        return slot
+
+    def only_slot(self) -> str:
+        self.users.seen.clear()
+        time.sleep(0.3)
+        slots = {slot for _, slot in self.users.seen}
+        return slots.pop() if len(slots) == 1 else ""
+
+    @contextlib.contextmanager
+    def no_request_fails(self, *, by_router: bool = True) -> Iterator[None]:
+        """All users get an answer, and (unless their version is faulty) a good one."""
+        self.users.seen.clear()
+        self.users.failures.clear()
+        yield
+        bad = {answer: count for answer, count in self.users.seen.items() if answer[0] != 200}
+        assert not self.users.failures, self.users.failures[:3]
+        assert not (by_router and bad), bad
+        assert self.users.answers > 0
+
+
+def finish(started: subprocess.Popen[str], timeout: float = 60.0) -> tuple[int, str]:
+    """Its exit code, and its words without the breaks and columns that the screen gives them."""
+    try:
+        said, _ = started.communicate(timeout=timeout)
+    except subprocess.TimeoutExpired:
+        started.kill()
+        said, _ = started.communicate()
+        raise AssertionError(f"{started.args!r} did not end within {timeout} s:\n{said[-3000:]}") from None
+    return started.returncode, " ".join(said.split())
+
+
+def wait_for(found: Callable[[], Any], what: str, timeout: float, told: Callable[[], str] = str) -> Any:
+    end = time.monotonic() + timeout
+    while time.monotonic() < end:
+        if value := found():
+            return value
+        time.sleep(0.03)
+    raise AssertionError(f"not within {timeout:g} s: {what}\n{told()}")
+
+
+@contextlib.contextmanager
+def service(kind: str) -> Iterator[Service]:
+    """Version 1.0 in production, with users. Raises MissingPart where the router's program is missing."""
+    with process.short_folder("e2e") as home, ExitStack() as stack:
+        port, slots = process.free_port(), {"a": process.free_port(), "b": process.free_port()}
+        settings = {k: v for k, v in settings_of(kind, port, home).items() if k != "overdue"}
+        (home / "program.py").write_text(PROGRAM)
+        found = Service(kind, home, port, slots, PatientUsers(port, rate=160, clients=6), settings)
+        stack.callback(_stop, found)
+        found.write()
+        code, said = finish(found.apply("1.0", bake="0s"))
+        assert code == 0, said
+        stack.enter_context(found.users)
+        yield found
+
+
+def _stop(found: Service) -> None:
+    for started in found.running:
+        if started.poll() is None:
+            started.send_signal(signal.SIGKILL)
+            started.wait()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HOME", str(found.home))
+        with AgentHost() as host:
+            host.kept |= {f"guard-{NAME}", f"{found.kind}-{NAME}", *(f"process/{NAME}-{slot}" for slot in "ab")}
+            host.kept |= {f"process/{found.kind}-{NAME}"}

@@ -1,0 +1,85 @@
+"""What people say to a rollout from another terminal, and a rollout that waits for them."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from tests.e2e.service import Service, finish, wait_for
+
+
+def test_pause_resume_promote_and_abort(production: Service) -> None:
+    version, before = production.next(), production.live()
+    with production.no_request_fails():
+        release = production.apply(version, hold="30s", deadline="60s")
+        production.until(version, "holding", 2500)
+        assert production.ciflow("pause", "shield")[0] == 0
+        production.until(version, "paused", 2500)
+        time.sleep(3.5)  # longer than the dead-man: a paused controller goes on renewing
+        assert len({slot for _, slot in production.users.seen}) == 2
+        assert production.ciflow("resume")[0] == 0
+        assert production.ciflow("promote", "shield")[0] == 0
+        production.until(version, "holding", 5000)
+        assert production.ciflow("abort", "shield")[0] == 0
+        code, said = finish(release)
+    assert code == 7 and "aborted by" in said, said
+    assert production.live() == before
+
+
+def test_abort_while_it_deploys_starts_no_further_task(production: Service) -> None:
+    version, before = production.next(), production.live()
+    release = production.apply(version, slow=2)
+    production.until(version, "deploying")
+    wait_for(lambda: "deploy" in production.ran(version), "the first task", 10.0)
+    assert production.ciflow("abort", "shield")[0] == 0
+    code, said = finish(release)
+    assert code == 4 and "aborted by" in said, said
+    assert "verify" not in production.ran(version) and production.live() == before
+
+
+def test_promote_full_skips_the_steps_that_are_left(production: Service) -> None:
+    version, before = production.next(), production.live()
+    release = production.apply(version, hold="30s", bake="0s")
+    production.until(version, "holding", 2500)
+    assert production.ciflow("promote", "shield", "--full")[0] == 0
+    code, said = finish(release)
+    assert code == 0, said
+    assert production.live() != before
+    weights = [e.data["weight"] for e in production.events("dial") if e.data["version"] == version]
+    assert weights == [2500, 10000]
+
+
+def test_nothing_to_speak_to_is_said(production: Service) -> None:
+    code, said = production.ciflow("pause", "shield")
+    assert code == 1 and "no rollout of shield is under way" in said, said
+
+
+def test_a_rollout_that_can_not_tell_waits_guarded_and_goes_on_when_resumed(production: Service) -> None:
+    """No deadline is long enough for a hold whose requests never come: exit 8, and the routers' hosts watch."""
+    version, before = production.next(), production.live()
+    with production.no_request_fails():
+        code, said = finish(production.apply(version, hold="5s", deadline="3s"))
+        assert code == 8, said
+        time.sleep(0.5)
+        assert len({slot for _, slot in production.users.seen}) == 2
+        code, said = production.ciflow("abort", "shield")
+        assert code == 1 and "ciflow resume" in said and "ciflow rollback shield" in said, said
+        for _ in range(8):
+            code, said = production.ciflow("resume")
+            if code != 8:
+                break
+    assert code == 0, said
+    assert production.live() != before
+
+
+@pytest.mark.slow
+def test_a_guarded_pause_gives_back_when_the_candidate_errs(production: Service) -> None:
+    version, before = production.next(), production.live()
+    code, said = finish(production.apply(version, hold="6s", deadline="4s"))
+    assert code == 8, said
+    production.break_version(version, 0.9)
+    wait_for(lambda: production.only_slot() == before, "the traffic is given back", 10.0)
+    code, said = production.ciflow("resume")
+    assert code == 7 and "gave the traffic back" in said, said
+    assert production.live() == before
