@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ciflow.diagnostics import CiflowError, Refused
+from ciflow.diagnostics import CiflowError, Diagnostic, Invalid
 from ciflow.engine.connect import connection_for
 from ciflow.engine.context import HostValues, RunContext
 from ciflow.engine.keys import Key
@@ -133,7 +133,8 @@ class Lane:
         name = str(render(task.delegate_to, scope))
         other = self.run.host(name)
         if other is None:
-            raise Refused(f"`delegate_to` names a host that the inventory doesn't have: {name}")
+            text = f"`delegate_to` names a host that the inventory doesn't have: {name}"
+            raise Invalid([Diagnostic("error", "CF0602", text, task.spans.get("delegate_to") or task.span)])
         own = self.stage.scope_of(other)
         return self._guarded(connection_for(other, own, task.become, remote_user=self.stage.remote_user))
 
@@ -176,11 +177,11 @@ class Lane:
     def finished(self, task: Task, key: Key, result: Result, duration: float, *, secret: bool = False) -> None:
         """Take in a result: register, facts, notifications; and write it down."""
         self.take_in(task, result)
+        self.stage.report(self, task, key, result, duration, secret=secret)
         if result.values.get("changed") and result.status == "changed":
             self.changed = True
             for name in task.notify:
                 self.stage.notify(self, name, task)
-        self.stage.report(self, task, key, result, duration, secret=secret)
 
     def take_in(self, task: Task, result: Result) -> None:
         """What the host knows from now on. Facts about the host that a task was delegated to may be that host's."""

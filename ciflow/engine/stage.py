@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ciflow.diagnostics import Refused
+from ciflow.diagnostics import Diagnostic, Invalid, Refused
 from ciflow.engine.connect import connection_for
 from ciflow.engine.context import HostValues, RunContext
 from ciflow.engine.drive import Chain
@@ -200,7 +200,8 @@ class StageRun:
         named = [h for h in self.play.handlers if wanted in (name_of(h), lane.called(h))]
         matching = [*named[-1:], *(h for h in self.play.handlers if wanted in h.listen)]
         if not matching:
-            raise Refused(f"`notify` names a handler that is not there: {wanted}")
+            text = f"`notify` names a handler that is not there: {wanted}"
+            raise Invalid([Diagnostic("error", "CF0501", text, task.spans.get("notify") or task.span)])
         for handler in matching:
             lane.notified["/".join(handler.path)] = None
         data = {"handler": wanted}

@@ -205,6 +205,20 @@ def test_delegate_to_runs_elsewhere_with_the_hosts_own_variables(bench: Bench) -
     assert played.msg("said") == "one - one -"
 
 
+def test_delegating_to_a_host_that_is_not_there_fails_the_task_at_its_place(bench: Bench) -> None:
+    played = bench.play(
+        """
+        - hosts: localhost
+          tasks:
+            - {name: t, command: "true", delegate_to: "{{ 'no' ~ 'where' }}", ignore_errors: true}
+            - {name: after, debug: {msg: x}}
+        """
+    )
+    assert played.ends() == [("t", "ignored"), ("after", "ok")]
+    assert played.msg("t") == "`delegate_to` names a host that the inventory doesn't have: nowhere"
+    assert played.outcome("t")["places"] == [f"{bench.folder}/play.yml:4:47"]
+
+
 def test_local_action_runs_on_the_controller(bench: Bench) -> None:
     bench.hosts("far ansible_host=127.0.0.1 ansible_port=1\n")
     played = bench.play("- hosts: far\n  tasks: [{name: t, local_action: command echo here}]\n")

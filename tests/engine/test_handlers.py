@@ -135,6 +135,22 @@ def test_a_handler_runs_only_on_the_hosts_that_notified_it(bench: Bench) -> None
     assert [e.host for e in played.of("task_ended") if e.data["name"] == "h"] == ["web3"]
 
 
+def test_a_handler_whose_name_comes_to_nothing_known_ends_the_play_at_its_place(bench: Bench) -> None:
+    text = """
+        - hosts: localhost
+          vars: {service: web}
+          tasks:
+            - {name: good, command: "true", notify: "restart {{ service }}"}
+            - {name: bad, command: "true", notify: "{{ 'no' ~ 'thing' }}"}
+          handlers: [{name: "restart {{ service }}", debug: {msg: x}}]
+        """
+    played = bench.play(text)
+    assert played.ends() == [("good", "changed"), ("bad", "changed")]
+    assert "not there: nothing" in played.errors()
+    assert played.of("error")[0].data["places"] == [f"{bench.folder}/play.yml:6:44"]
+    assert played.exit == 4
+
+
 def test_a_loop_notifies_when_any_item_changed(bench: Bench) -> None:
     played = bench.play(
         """
