@@ -44,6 +44,12 @@ def _rollback() -> click.Command:
     return command
 
 
+def _rollout() -> click.Command:
+    from ciflow.cli.rollout import command
+
+    return command
+
+
 def _pause() -> click.Command:
     from ciflow.cli.control import pause
 
@@ -99,6 +105,7 @@ COMMANDS: dict[str, tuple[Callable[[], click.Command], str]] = {
     "validate": (_validate, "Check playbooks without running anything."),
     "resume": (_resume, "Take up a run that was killed, paused or failed."),
     "rollback": (_rollback, "Bring the former version of a service back, now."),
+    "rollout": (_rollout, "Simulate a rollout's steps and gates."),
     "pause": (_pause, "Hold a rollout where it is."),
     "abort": (_abort, "Turn a rollout back."),
     "promote": (_promote, "End the hold that a rollout is in and take the next step."),
