@@ -31,9 +31,11 @@ def command(
     as_json: bool, state: Path | None,
 ) -> int:  # fmt: skip
     """Bring the former version of SERVICE back, now. A second call finds nothing to do."""
+    from ciflow.engine.connect import LOCAL, connection_by_name
     from ciflow.engine.who import who
 
-    asking = Asking(service, who(), reason, rehearse, break_glass, *(_host(host, inventory) if host else ()))
+    at = connection_by_name(host, inventory) if host else LOCAL
+    asking = Asking(service, who(), reason, rehearse, break_glass, at, inventory)
     done = rollback(asking, lambda: Store.open(state or default_state()))
     for warning in done.warnings:
         click.echo(f"warning: {warning}", err=True)
@@ -44,12 +46,6 @@ def command(
     if done.result.failed:
         return ExitCode.UNREACHABLE
     return ExitCode.TASK_FAILED if done.result.decision.kind == "cold" else ExitCode.OK
-
-
-def _host(name: str, inventory: tuple[str, ...]) -> tuple[object, ...]:
-    from ciflow.engine.connect import connection_by_name
-
-    return (connection_by_name(name, inventory),)
 
 
 def _lines(service: str, done: Done, rehearse: bool) -> list[str]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ciflow.diagnostics import CiflowError, StoreError
-from ciflow.engine.connect import LOCAL, connection_data, connection_from
+from ciflow.engine.connect import LOCAL, connection_by_name, connection_data, connection_from
 from ciflow.engine.drive import Driver, refuse_render, sleep_only
 from ciflow.engine.keys import Key
 from ciflow.engine.record import Recorder
@@ -28,7 +28,8 @@ from ciflow.targets.session import Session
 
 @dataclass(frozen=True, slots=True)
 class Asking:
-    """What somebody asked for. `host` is where to look for the manifest when the store does not know the service."""
+    """What somebody asked for. `host` is where to look for the manifest when the store does not know the service;
+    `inventory` says how to reach the other routers that the manifest names."""
 
     service: str
     who: str
@@ -36,6 +37,7 @@ class Asking:
     rehearse: bool = False
     break_glass: bool = False
     host: Connection = LOCAL
+    inventory: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +61,7 @@ def rollback(asking: Asking, open_store: Callable[[], Store]) -> Done:
         journal.append([_event(run, "run_started", _told(asking))])
         if asking.break_glass:
             journal.write()
-        result = asyncio.run(_Rollback(asking, store, journal, run).go())
+        result = asyncio.run(_Rollback(asking, store, journal, run, warnings).go())
         took = time.monotonic() - began
         journal.append(_ending(run, asking, result, took))
         journal.write()
@@ -97,10 +99,11 @@ class _Later:
 class _Rollback:
     """One process that rolls back."""
 
-    def __init__(self, asking: Asking, store: Store | None, journal: _Later, run: str) -> None:
+    def __init__(self, asking: Asking, store: Store | None, journal: _Later, run: str, warnings: list[str]) -> None:
         self.asking = asking
         self.store = store
         self.run = run
+        self.warnings = warnings
         self.connections: dict[str, Connection] = {}
         self.recorder = Recorder(run, journal)
 
@@ -153,17 +156,30 @@ class _Rollback:
             )
         manifest = Manifest.from_json(reply.stdout.decode())
         slots = {slot.name: {"address": slot.address, "port": slot.port} for slot in manifest.slots}
-        return build(manifest.router, manifest.settings, manifest.service, slots, [name])
+        return build(manifest.router, manifest.settings, manifest.service, slots, [name, *self._others(manifest, name)])
+
+    def _others(self, manifest: Manifest, name: str) -> list[str]:
+        """The service's other routers, as far as the inventory knows the way to them; the rest is said."""
+        if len(manifest.hosts) < 2:
+            return []
+        for host in manifest.hosts:
+            if host == name:
+                continue
+            try:
+                self.connections[host] = connection_by_name(host, self.asking.inventory)
+            except CiflowError as error:
+                self.warnings.append(f"{host} has a router of {manifest.service} too, not turned: {error.message}")
+        return [host for host in manifest.hosts if host != name and host in self.connections]
 
     def _order(self) -> Order:
-        held = self.store.locks.holder_of(f"service:{self.asking.service}") if self.store else None
-        contested = held is not None and held.holder is not None and not held.holder.gone()
+        held = self.store.locks.held(f"service:{self.asking.service}") if self.store else None
+        contested = None if held is None else held.holder is not None and not held.holder.gone()
         return Order(
             service=self.asking.service,
             who=self.asking.who,
             reason=self.asking.reason,
             now=time.time(),
-            contested=contested if self.store else None,
+            contested=contested,
             floor=self.store.locks.greatest_token() if self.store else 0,
             rehearse=self.asking.rehearse,
             break_glass=self.asking.break_glass,

@@ -330,9 +330,9 @@ def drive(world: World, steps: Asked[T], who: str) -> T:
         reply = world.answer(step, who) if isinstance(step, At) else Reply(started=world.now)
 
 
-def take_back(world: World, *, contested: bool | None, now: float | None = None) -> RolledBack:
+def take_back(world: World, *, contested: bool | None, now: float | None = None, **more: Any) -> RolledBack:
     """`ciflow rollback` from another shell."""
-    order = Order(SERVICE, "somebody", "because", world.now if now is None else now, contested)
+    order = Order(SERVICE, "somebody", "because", world.now if now is None else now, contested, **more)
     return drive(world, roll_back([FakeRouter(name) for name in world.machines], order), "rollback")
 
 

@@ -1,0 +1,107 @@
+"""What a rollback decides from one dial, and what it does to several."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from ciflow.rollout.rollback import Order, choose, decide
+from ciflow.rollout.routers.dial import WHOLE, Dial, Manifest, RouterError, Slot
+from tests.rollout.world import SERVICE, World, take_back, world_of
+
+NOW = 1000.0
+
+
+def dial(share: int = 0, live: str = "a", b: dict[str, Any] | None = None, **a: Any) -> Dial:
+    slots = (Slot("a", version="1.0", **{"observed_good": True, **a}), Slot("b", **(b or {})))
+    return Dial(share, 3, live, Manifest(SERVICE, slots=slots))
+
+
+def order(contested: bool | None = False, **more: Any) -> Order:
+    return Order(SERVICE, "ann", "because", NOW, contested, **more)
+
+
+WARM = {"version": "0.9", "observed_good": True, "warm_until": NOW + 60}
+HALF = {"version": "2.0", "usable": False}
+
+
+@pytest.mark.parametrize(
+    ("at", "asked", "kind"),
+    [
+        (dial(500, b=HALF), order(), "abort"),
+        (dial(500, b=HALF), order(contested=None), "abort"),
+        (dial(b=WARM), order(), "back"),
+        (dial(b={**WARM, "warm_until": NOW - 1}), order(), "cold"),
+        (dial(b={**WARM, "warm_until": NOW - 1}), order(break_glass=True), "back"),
+        (dial(b={**WARM, "observed_good": False}), order(), "nothing"),
+        (dial(b={**WARM, "observed_good": False}), order(break_glass=True), "back"),
+        (dial(b={**WARM, "observed_good": False}, observed_good=False), order(), "back"),
+        (dial(b={**WARM, "usable": False}), order(break_glass=True), "nothing"),
+        (dial(b=HALF), order(), "nothing"),
+        (dial(b=HALF), order(contested=True), "fence"),
+        (dial(b=HALF), order(contested=None), "fence"),
+        (dial(), order(contested=None), "nothing"),
+        (dial(), order(contested=True), "fence"),
+        (dial(live=""), order(), "nothing"),
+        (dial(live=""), order(contested=True), "fence"),
+    ],
+)
+def test_the_decision(at: Dial, asked: Order, kind: str) -> None:
+    assert decide(at, asked).kind == kind
+
+
+def test_what_any_router_needs_all_do() -> None:
+    turned, resting = decide(dial(500, b=HALF), order(contested=True)), decide(dial(b=HALF), order(contested=True))
+    assert choose([resting, turned]) == turned
+
+
+def test_a_rehearsal_writes_nothing_and_says_what_it_would_do() -> None:
+    world = half_way()
+    before = {name: machine.dial for name, machine in world.machines.items()}
+    found = take_back(world, contested=True, rehearse=True)
+    assert (found.decision.kind, found.done) == ("abort", ())
+    assert {name: machine.dial for name, machine in world.machines.items()} == before
+
+
+def test_one_router_that_is_gone_holds_up_no_other_and_is_named() -> None:
+    world = half_way()
+    world.machines["web1"].down = 100
+    found = take_back(world, contested=True)
+    assert found.done == ("web2",) and [host for host, _ in found.failed] == ["web1"]
+    assert world.machines["web2"].dial.at_rest
+    world.machines["web1"].down = 0
+    assert take_back(world, contested=True).done == ("web1", "web2")
+    assert world.machines["web1"].dial.at_rest
+
+
+def test_no_router_at_all_is_an_error_that_names_the_dead_man() -> None:
+    world = half_way()
+    for machine in world.machines.values():
+        machine.down = 100
+    with pytest.raises(RouterError, match="no router of shield answers") as caught:
+        take_back(world, contested=True)
+    assert "dead-man" in caught.value.help
+
+
+def test_the_dead_man_is_disarmed_and_the_token_greater_than_all() -> None:
+    world = half_way()
+    found = take_back(world, contested=True, floor=40)
+    assert found.token == 41
+    assert {(m.dial.token, m.armed, m.dial.live) for m in world.machines.values()} == {(41, 0.0, "a")}
+    for machine in world.machines.values():
+        assert (machine.dial.manifest.who, machine.dial.manifest.why) == ("somebody", "because")
+        assert machine.dial.manifest.slot("b") == replace(machine.dial.manifest.slot("b"), version="", usable=False)
+
+
+def half_way() -> World:
+    world = world_of("web1", "web2")
+    for machine in world.machines.values():
+        slots = tuple(
+            replace(s, version="2.0", usable=False) if s.name == "b" else s for s in machine.dial.manifest.slots
+        )
+        manifest = replace(machine.dial.manifest, slots=slots)
+        machine.dial = replace(machine.dial, share=WHOLE // 2, manifest=manifest)
+        machine.armed = world.now + 5
+    return world
