@@ -93,7 +93,7 @@ def test_a_word_of_the_engine_that_is_not_built_is_refused_before_anything_runs(
 
 
 def test_keywords_that_change_nothing_here_are_taken(bench: Bench) -> None:
-    """`collections` has no meaning for builtin modules. `canary:` is tried with real routers in tests/rollout."""
+    """`collections:` has no meaning for builtin modules. `canary:` and `verify:` are tried with real routers."""
     played = bench.play(
         """
         - hosts: localhost
