@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import re
-from typing import Any
+from pathlib import Path
+from typing import Any, ClassVar
 
+import cerberus
 import pytest
 
 from ciflow.diagnostics import Findings, Invalid, Span
+from ciflow.lang import schema
 from ciflow.lang.kinds import fit
 from ciflow.lang.schema import check_module, coerce, module_schema, part_schema, verbs
 from ciflow.lang.shipped import shipped
@@ -151,3 +154,19 @@ def test_a_fault_in_a_nested_mapping_names_the_keyword_it_stands_in() -> None:
         ("`attempts` must be at least 1", 2, ""),
         ("unknown keyword `backof` in `retry`", 2, "did you mean `backoff`?"),
     }
+
+
+class _Checked(schema._Validator):
+    _valid_schemas: ClassVar[set[Any]] = set()
+
+
+@pytest.mark.parametrize("path", sorted(shipped("schemas").rglob("*.yml")), ids=lambda path: path.stem)
+def test_every_schema_that_ships_is_one_for_cerberus(path: Path) -> None:
+    fields = schema._read(path).get("arguments") or {}
+    rules = {name: schema._without_default(below) for name, below in fields.items()}
+    assert _Checked(rules, literal=True) is not None
+
+
+def test_a_schema_that_is_none_is_found_by_that_check() -> None:
+    with pytest.raises(cerberus.SchemaError):
+        _Checked({"name": {"type": "text", "alowed": ["a"]}}, literal=True)
