@@ -151,6 +151,7 @@ def _driver(work: StageRun, commands: Commands, part: str) -> Driver:
         if step.why != "paused":
             return await commands.hold(step.seconds)
         if not commands.take_resumed():
+            work.run.wire.warn(f"paused: {step.prompt}; `ciflow resume {work.run.id}` goes on")
             raise PausedRun
         return Reply(data={"resumed": True}, started=time.time())
 

@@ -218,10 +218,10 @@ class Controller:
         left = self.spec.deadline - self.elapsed
         before, pause_for = self.state, left if left > self.spec.dead_man else self.spec.deadline
         yield from self._count()
-        yield from self._enter("paused", f"{why}; {self._until(pause_for, weight)}", weight)
+        yield from self._enter("paused", why, weight)
         if weight < WHOLE:
             yield from self.dials.leave(pause_for)
-        reply = yield Hold(pause_for, why="paused")
+        reply = yield Hold(pause_for, why="paused", prompt=self._until(pause_for, weight))
         self._tick(reply)
         self._said(reply)
         yield from (self.dials.come_back(weight, self.now) if weight < WHOLE else self.dials.still_ours())
@@ -231,8 +231,8 @@ class Controller:
 
     def _until(self, pause_for: float, weight: int) -> str:
         if weight == WHOLE:
-            return "`ciflow resume` goes on"
-        return f"it stays at {weight / 100:g} % for {pause_for:.0f} s, watched by the routers' hosts"
+            return "the candidate keeps all traffic"
+        return f"it stays at {weight / 100:g} % for up to {pause_for:.0f} s, watched by the routers' hosts"
 
     def _again(self, weight: int) -> Asked[None]:
         yield from self.dials.again(weight if weight < WHOLE else 0, self.now)

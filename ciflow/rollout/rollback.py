@@ -186,11 +186,9 @@ def _turn(router: Router, dial: Dial, decision: Decision, order: Order, token: i
 
 
 def _target(dial: Dial, decision: Decision, order: Order, token: int) -> Dial:
-    """All traffic on the target's slot. A slot that held half a release holds nothing any more."""
+    """All traffic on the target's slot. The slot that is left holds nothing to go back to, and no release under way."""
     live = decision.target.name
-    left: dict[str, Any] = {"usable": False, "observed_good": False, "warm_until": 0.0}
-    if decision.kind in ("abort", "fence"):
-        left["version"] = ""
+    left: dict[str, Any] = {"version": "", "usable": False, "observed_good": False, "warm_until": 0.0}
     slots = tuple(
         replace(slot, warm_until=0.0) if slot.name == live else replace(slot, **left) for slot in dial.manifest.slots
     )

@@ -57,7 +57,14 @@ asyncio.run(main())
 
 PLAYBOOK = """
 name: Release shield
-vars: {{fault: "{home}/fault-{{{{ version }}}}", slow: 0, kind: works, bake: 0.4s, hold: 0.4s, deadline: 30s}}
+vars:
+  fault: "{home}/fault-{{{{ version }}}}"
+  slow: 0
+  kind: works
+  bake: 0.4s
+  hold: 0.4s
+  deadline: 30s
+  on_failure: rollback
 plays:
   - name: Roll out
     hosts: localhost
@@ -74,6 +81,7 @@ plays:
       deadline: "{{{{ deadline }}}}"
       bake: "{{{{ bake }}}}"
       keep_warm: 10m
+      on_failure: "{{{{ on_failure }}}}"
     tasks:
       - name: Deploy
         shell: echo deploy {{{{ version }}}} >> {home}/ran

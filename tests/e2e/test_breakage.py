@@ -13,7 +13,7 @@ import pytest
 
 from ciflow.store.store import Store
 from tests.conftest import Start
-from tests.e2e.service import Service, finish
+from tests.e2e.service import Service, finish, wait_for
 from tests.parts.process import free_port
 from tests.parts.tinyfs import tinyfs
 from tests.rollout.host import AgentHost
@@ -60,7 +60,8 @@ def test_a_router_killed_in_a_hold_is_started_again_and_turned_again(
     """Its supervisor starts it on the safe share; who was connected must connect again."""
     version, before = production.next(), production.live()
     release = production.apply(version, hold="2s")
-    production.until(version, "holding", 2500)
+    wait_for(lambda: any(e.data["version"] == version for e in production.events("dial")), "a turned dial", 20.0)
+    time.sleep(0.3)
     monkeypatch.setenv("HOME", str(production.home))
     with AgentHost() as host:
         os.kill(int(host.state("process/envoy-shield")["pid"]), signal.SIGKILL)
