@@ -19,6 +19,7 @@ import pytest
 
 from ciflow.rollout.routers import Dial, Manifest, Router, build, slots_of
 from ciflow.rollout.routers.dial import Asked
+from ciflow.rollout.routers.guard import process_key
 from tests.parts import process
 from tests.rollout.host import AgentHost
 
@@ -183,7 +184,7 @@ class Rig:
     @property
     def pid(self) -> int:
         """The router's own process."""
-        return int(self.host.state(f"{self.kind}-{SERVICE}").get("pid") or 0)
+        return int(self.host.state(process_key(self.kind, SERVICE)).get("pid") or 0)
 
 
 def settings_of(kind: str, port: int, folder: Path) -> dict[str, Any]:

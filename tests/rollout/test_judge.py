@@ -32,7 +32,7 @@ def slow_e(history: list[Counts], tolerate: float) -> float:
         started = 0.0
         for step in GRID:
             product = 1.0
-            for c in history[s - 1:]:
+            for c in history[s - 1 :]:
                 margins = (c.n_c, c.n_s, c.e_c + c.e_s)
                 product *= fisher(*margins, tolerate * step, c.e_c) / fisher(*margins, tolerate, c.e_c)
             started += product / len(GRID)
@@ -40,8 +40,15 @@ def slow_e(history: list[Counts], tolerate: float) -> float:
     return total
 
 
-HISTORY = [Counts(50, 0, 950, 8), Counts(50, 2, 950, 11), Counts(0, 0, 1000, 9), Counts(250, 5, 750, 3),
-           Counts(250, 0, 750, 0), Counts(250, 7, 750, 6), Counts(500, 11, 500, 4)]
+HISTORY = [
+    Counts(50, 0, 950, 8),
+    Counts(50, 2, 950, 11),
+    Counts(0, 0, 1000, 9),
+    Counts(250, 5, 750, 3),
+    Counts(250, 0, 750, 0),
+    Counts(250, 7, 750, 6),
+    Counts(500, 11, 500, 4),
+]
 
 
 @pytest.mark.parametrize("tolerate", [1.0, 1.25, 2.0])
@@ -49,7 +56,7 @@ def test_evidence_is_the_formula_computed_the_slow_way(tolerate: float) -> None:
     evidence = Evidence.above(tolerate)
     for k, counts in enumerate(HISTORY):
         evidence = evidence.add(counts)
-        assert evidence.e == pytest.approx(slow_e(HISTORY[:k + 1], tolerate), rel=1e-7)
+        assert evidence.e == pytest.approx(slow_e(HISTORY[: k + 1], tolerate), rel=1e-7)
 
 
 def test_evidence_for_a_promotion_is_the_mirrored_formula_without_late_starts() -> None:
@@ -57,8 +64,10 @@ def test_evidence_for_a_promotion_is_the_mirrored_formula_without_late_starts() 
     for counts in HISTORY:
         evidence = evidence.add(counts)
     for step in GRID:
-        expected += math.prod(fisher(c.n_c, c.n_s, c.e_c + c.e_s, 1.25 / step, c.e_c)
-                              / fisher(c.n_c, c.n_s, c.e_c + c.e_s, 1.25, c.e_c) for c in HISTORY) / len(GRID)
+        expected += math.prod(
+            fisher(c.n_c, c.n_s, c.e_c + c.e_s, 1.25 / step, c.e_c) / fisher(c.n_c, c.n_s, c.e_c + c.e_s, 1.25, c.e_c)
+            for c in HISTORY
+        ) / len(GRID)
     assert evidence.e == pytest.approx(expected, rel=1e-7)
 
 
@@ -73,9 +82,18 @@ def test_an_absolute_gate_is_a_product_of_binomials() -> None:
 
 def test_two_routers_in_one_interval_multiply() -> None:
     one, two = Counts(50, 3, 950, 9), Counts(20, 1, 80, 2)
-    expected = 0.5 + sum(
-        math.prod(fisher(c.n_c, c.n_s, c.e_c + c.e_s, 1.25 * s, c.e_c)
-                  / fisher(c.n_c, c.n_s, c.e_c + c.e_s, 1.25, c.e_c) for c in (one, two)) for s in GRID) / len(GRID) / 2
+    expected = (
+        0.5
+        + sum(
+            math.prod(
+                fisher(c.n_c, c.n_s, c.e_c + c.e_s, 1.25 * s, c.e_c) / fisher(c.n_c, c.n_s, c.e_c + c.e_s, 1.25, c.e_c)
+                for c in (one, two)
+            )
+            for s in GRID
+        )
+        / len(GRID)
+        / 2
+    )
     assert Evidence.above(1.25).add(one, two).e == pytest.approx(expected, rel=1e-7)
 
 
@@ -91,7 +109,8 @@ def test_a_stratum_of_many_millions_costs_no_more_than_a_moment_and_stays_a_numb
 @pytest.mark.parametrize("true_odds_ratio", [0.2, 0.7, 1.0, 1.1, 1.25])
 @pytest.mark.parametrize("margins", [(3, 4, 2), (5, 95, 4), (50, 50, 7), (20, 5, 21), (40, 160, 30)])
 def test_no_truth_within_what_is_tolerated_lets_evidence_grow_in_expectation(
-        margins: tuple[int, int, int], true_odds_ratio: float) -> None:
+    margins: tuple[int, int, int], true_odds_ratio: float
+) -> None:
     """Enumerated exactly over every outcome the margins allow: E[ratio] <= 1 for every d <= d0, = 1 at d0."""
     n_c, n_s, e = margins
     outcomes = range(max(0, e - n_s), min(n_c, e) + 1)
@@ -114,8 +133,13 @@ def test_a_service_within_its_slo_lets_evidence_grow_neither(rate: float) -> Non
         assert expectation <= 1 + 1e-9
 
 
-strata = st.builds(lambda n_c, n_s, c, s: Counts(n_c, round(n_c * c), n_s, round(n_s * s)),
-                   st.integers(0, 200), st.integers(0, 200), st.floats(0, 1), st.floats(0, 1))
+strata = st.builds(
+    lambda n_c, n_s, c, s: Counts(n_c, round(n_c * c), n_s, round(n_s * s)),
+    st.integers(0, 200),
+    st.integers(0, 200),
+    st.floats(0, 1),
+    st.floats(0, 1),
+)
 
 
 @given(st.lists(strata, max_size=8), strata)
@@ -146,7 +170,8 @@ QUIET = [(), (Counts(0, 0, 1000, 10),), (Counts(50, 0, 950, 0),), (Counts(0, 0),
 @given(st.lists(st.sampled_from(QUIET), max_size=12))
 @settings(max_examples=40, deadline=None)
 def test_a_candidate_without_bad_answers_or_data_is_never_turned_back_nor_found_good_on_nothing(
-        intervals: list[tuple[Counts, ...]]) -> None:
+    intervals: list[tuple[Counts, ...]],
+) -> None:
     panel = Panel.begin(gates_from([{"errors": {}}], ALPHA), early=True)
     for strata_of_interval in intervals:
         panel = panel.observe(Interval(1, 0.05, strata_of_interval))
@@ -169,8 +194,11 @@ def test_a_restarted_controller_reads_back_what_the_journal_holds(history: list[
 def test_power_is_the_chance_that_scipy_gives_for_reaching_the_threshold() -> None:
     """One stratum, first interval: enumerate x, ask the slow formula whether E would have reached 1/alpha."""
     n_c, n_s, e = 500, 500, 24
-    reached = sum(fisher(n_c, n_s, e, 5.0, x) for x in range(e + 1)
-                  if slow_e([Counts(n_c, x, n_s, e - x)], 1.25) - 1 / 2 >= 1 / ALPHA)
+    reached = sum(
+        fisher(n_c, n_s, e, 5.0, x)
+        for x in range(e + 1)
+        if slow_e([Counts(n_c, x, n_s, e - x)], 1.25) - 1 / 2 >= 1 / ALPHA
+    )
     evidence = Evidence.above(1.25)
     power = Power.begin(math.log(5), evidence).add(evidence, [Counts(n_c, 10, n_s, e - 10)], math.log(1 / ALPHA))
     # The start yet to come adds 1/2 to E; the bound leaves it out.
@@ -184,8 +212,14 @@ def test_power_of_several_intervals_is_that_of_their_convolution() -> None:
     m1, m2 = (100, 100, 12), (200, 100, 10)
 
     def mass(x: int, y: int) -> float:
-        return sum(fisher(*m1, 1.25 * s, x) / fisher(*m1, 1.25, x) * fisher(*m2, 1.25 * s, y) / fisher(*m2, 1.25, y)
-                   for s in GRID) / len(GRID) / 2
+        return (
+            sum(
+                fisher(*m1, 1.25 * s, x) / fisher(*m1, 1.25, x) * fisher(*m2, 1.25 * s, y) / fisher(*m2, 1.25, y)
+                for s in GRID
+            )
+            / len(GRID)
+            / 2
+        )
 
     expected = sum(fisher(*m1, 5, x) * fisher(*m2, 5, y) for x in range(13) for y in range(11) if mass(x, y) >= 5)
     evidence = Evidence.above(1.25)
@@ -269,8 +303,9 @@ def test_no_counts_in_the_last_interval_hold_a_release_that_was_good_before() ->
 def test_a_slow_candidate_is_found_by_its_latency_edges() -> None:
     gates = gates_from([{"errors": {}}, {"latency": {"slower_than": [0.25, 0.05]}}], ALPHA)
     assert gates[1].edges == (0.05, 0.25)
-    slow = Interval(1, 0.5, (Counts(500, 5, 500, 5),),
-                    {0.05: (Counts(500, 300, 500, 50),), 0.25: (Counts(500, 5, 500, 5),)})
+    slow = Interval(
+        1, 0.5, (Counts(500, 5, 500, 5),), {0.05: (Counts(500, 300, 500, 50),), 0.25: (Counts(500, 5, 500, 5),)}
+    )
     verdict = run(Panel.begin(gates), slow).verdict(False)
     assert verdict.outcome == "bad" and "slower than 0.05 s" in verdict.why and verdict.gates[0].outcome != "bad"
     two = [Evidence.above(1.25).add(*slow.slow[edge]).e for edge in gates[1].edges]
@@ -332,10 +367,19 @@ def test_after_promotion_the_candidate_is_held_to_the_rate_that_stable_had() -> 
     assert run(baking, errors(2, 1000, 10, 0, 0)).verdict(True).outcome == "good"
 
 
-@pytest.mark.parametrize(("sample", "outcome"), [
-    ((), "hold"), ((Sample(()),), "inconclusive"), ((Sample((math.nan,)),), "inconclusive"),
-    ((Sample((0.1, 0.2)),), "inconclusive"), ((Sample((0.1,), age=900),), "inconclusive"),
-    ((Sample((0.1,)),), "good"), ((Sample((0.9,)),), "bad"), ((Sample((math.inf,)),), "bad")])
+@pytest.mark.parametrize(
+    ("sample", "outcome"),
+    [
+        ((), "hold"),
+        ((Sample(()),), "inconclusive"),
+        ((Sample((math.nan,)),), "inconclusive"),
+        ((Sample((0.1, 0.2)),), "inconclusive"),
+        ((Sample((0.1,), age=900),), "inconclusive"),
+        ((Sample((0.1,)),), "good"),
+        ((Sample((0.9,)),), "bad"),
+        ((Sample((math.inf,)),), "bad"),
+    ],
+)
 def test_a_query_without_one_fresh_number_is_never_good(sample: tuple[Sample, ...], outcome: str) -> None:
     panel = Panel.begin(gates_from([{"query": {"max": 0.5}}], ALPHA))
     assert run(panel, Interval(1, 0.5, samples={"query": sample})).verdict(True).outcome == outcome
@@ -375,10 +419,16 @@ def test_a_dry_run_query_is_recorded_and_decides_nothing() -> None:
     assert [j.outcome for j in panel.verdict(True).gates] == ["good", "bad"]
 
 
-@pytest.mark.parametrize(("config", "said"), [
-    ({"error": {}}, "unknown gate error"), ({"errors": {"tolerated": 1}}, "unknown option tolerated"),
-    ({"errors": {"tolerate": 5}}, "detect 5.0 must be greater"), ({"latency": {}}, "slower_than"),
-    ({"slo": "100%"}, "99.9%")])
+@pytest.mark.parametrize(
+    ("config", "said"),
+    [
+        ({"error": {}}, "unknown gate error"),
+        ({"errors": {"tolerated": 1}}, "unknown option tolerated"),
+        ({"errors": {"tolerate": 5}}, "detect 5.0 must be greater"),
+        ({"latency": {}}, "slower_than"),
+        ({"slo": "100%"}, "99.9%"),
+    ],
+)
 def test_a_gate_that_makes_no_sense_is_refused_in_words(config: dict[str, object], said: str) -> None:
     with pytest.raises(ValueError, match=said):
         gates_from([config], ALPHA)  # type: ignore[list-item]

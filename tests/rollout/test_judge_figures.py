@@ -28,8 +28,14 @@ def at_odds(rate: float, odds_ratio: float) -> float:
     return odds / (1 + odds)
 
 
-def intervals(rng: Generator, odds_ratio: float, share: float = 0.05, *, good: int = 0, cluster: int = 1,
-              ) -> Iterator[Counts]:
+def intervals(
+    rng: Generator,
+    odds_ratio: float,
+    share: float = 0.05,
+    *,
+    good: int = 0,
+    cluster: int = 1,
+) -> Iterator[Counts]:
     """Endless intervals; the candidate's odds are `odds_ratio` times stable's after `good` of them."""
     n_c = round(REQUESTS * share)
     n_s = REQUESTS - n_c
@@ -49,8 +55,14 @@ def looks_until(evidence: Evidence, stream: Iterator[Counts], limit: int, *, tem
     return None
 
 
-def times_to_detect(tolerate: float, odds_ratio: float, *, share: float = 0.05, good: int = 0,
-                    begin: Callable[[float], Evidence] = Evidence.above) -> list[float]:
+def times_to_detect(
+    tolerate: float,
+    odds_ratio: float,
+    *,
+    share: float = 0.05,
+    good: int = 0,
+    begin: Callable[[float], Evidence] = Evidence.above,
+) -> list[float]:
     rng = np.random.default_rng(20240301)
     found = [looks_until(begin(tolerate), intervals(rng, odds_ratio, share, good=good), 1000) for _ in range(300)]
     return [math.inf if looks is None else looks - good for looks in found]
@@ -67,10 +79,13 @@ def without_late_starts(tolerate: float) -> Evidence:
     return replace(Evidence.above(tolerate), late=False, log_mass=(-math.log(len(GRID)),) * len(GRID))
 
 
-@pytest.mark.parametrize(("tolerate", "odds_ratio", "published"), [
-    (1.0, 2, 31), (1.0, 3, 10), (1.0, 10, 2), (1.25, 2, 64), (1.25, 3, 16), (1.25, 10, 2)])
-def test_a_fault_is_found_in_the_published_number_of_intervals(tolerate: float, odds_ratio: float,
-                                                               published: int) -> None:
+@pytest.mark.parametrize(
+    ("tolerate", "odds_ratio", "published"),
+    [(1.0, 2, 31), (1.0, 3, 10), (1.0, 10, 2), (1.25, 2, 64), (1.25, 3, 16), (1.25, 10, 2)],
+)
+def test_a_fault_is_found_in_the_published_number_of_intervals(
+    tolerate: float, odds_ratio: float, published: int
+) -> None:
     times = times_to_detect(tolerate, odds_ratio)
     median, error = float(np.median(times)), sampling_error(times)
     print(f"tolerate {tolerate}, odds ratio {odds_ratio}: median {median:.0f}, published {published}, +-{error:.1f}")
@@ -106,8 +121,15 @@ def test_a_fault_that_begins_late_is_found_in_9_intervals_instead_of_23() -> Non
     assert abs(float(np.median(plain)) - 23) <= sampling_error(plain)
 
 
-def rolled_back(runs: int, begin: Callable[[float], Evidence], odds_ratio: float, *, cluster: int = 1,
-                tempered: bool = False, seed: int = 11) -> float:
+def rolled_back(
+    runs: int,
+    begin: Callable[[float], Evidence],
+    odds_ratio: float,
+    *,
+    cluster: int = 1,
+    tempered: bool = False,
+    seed: int = 11,
+) -> float:
     rng = np.random.default_rng(seed)
     streams = (intervals(rng, odds_ratio, cluster=cluster) for _ in range(runs))
     return sum(looks_until(begin(1.25), stream, 60, tempered=tempered) is not None for stream in streams) / runs
@@ -127,9 +149,11 @@ def test_a_release_just_within_what_is_tolerated_is_rolled_back_in_less_than_one
 def test_drifting_base_rates_and_turns_of_the_dial_do_not_spoil_the_promise() -> None:
     rng, runs, hits = np.random.default_rng(13), 1500, 0
     for _ in range(runs):
-        stream = (Counts(n_c, int(rng.binomial(n_c, at_odds(p, 1.25))), 1000 - n_c, int(rng.binomial(1000 - n_c, p)))
-                  for k in range(60)
-                  for n_c, p in [((10, 50, 250, 500)[k // 15], 0.01 * math.exp(math.sin(k / 6)))])
+        stream = (
+            Counts(n_c, int(rng.binomial(n_c, at_odds(p, 1.25))), 1000 - n_c, int(rng.binomial(1000 - n_c, p)))
+            for k in range(60)
+            for n_c, p in [((10, 50, 250, 500)[k // 15], 0.01 * math.exp(math.sin(k / 6)))]
+        )
         hits += looks_until(Evidence.above(1.25), stream, 60) is not None
     print(f"the same, base rate drifting by a factor e, dial at 1 5 25 50 %: {hits / runs:.2%}, published 0.2 to 0.3 %")
     assert hits / runs <= above_by_chance(0.003, runs)
@@ -142,8 +166,10 @@ def test_errors_in_clusters_break_the_promise_unless_the_evidence_is_tempered(cl
     plain = rolled_back(runs, without_late_starts, 1.0, cluster=cluster)
     late = rolled_back(runs, Evidence.above, 1.0, cluster=cluster)
     tempered = rolled_back(runs, Evidence.above, 1.0, cluster=cluster, tempered=True)
-    print(f"clusters of {cluster}: {plain:.1%} (published {published:.1%}), with late starts {late:.1%}, "
-          f"with E^(1/phi) {tempered:.1%}")
+    print(
+        f"clusters of {cluster}: {plain:.1%} (published {published:.1%}), with late starts {late:.1%}, "
+        f"with E^(1/phi) {tempered:.1%}"
+    )
     assert abs(plain - published) <= 3 * math.sqrt(2 * published * (1 - published) / runs)
     assert tempered < late and tempered <= 0.12
 

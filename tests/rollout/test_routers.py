@@ -221,6 +221,7 @@ def test_a_killed_router_comes_back_with_the_safe_share_and_the_newest_token(rou
 def kill(routed: Rig) -> None:
     """kill -9 of the router; returns when its supervisor has started another and its port answers."""
     pid = routed.pid
+    assert pid > 1  # 0 would be our own process group
     os.kill(pid, signal.SIGKILL)
     eventually(lambda: routed.pid not in (0, pid) and process.answers("127.0.0.1", routed.port), 10)
 

@@ -46,7 +46,7 @@ from ciflow.rollout.routers.dial import (
     done,
     newest,
 )
-from ciflow.rollout.routers.guard import agent_guard, ask, opened, reachable, vacant
+from ciflow.rollout.routers.guard import agent_guard, ask, opened, process_key, reachable, vacant
 from ciflow.rollout.routers.settings import absolute, only, tester
 
 SETTINGS = ("port", "dir", "bind", "admin", "binary", "concurrency", "timeout", "connect_timeout", "header")
@@ -244,8 +244,7 @@ class EnvoyRouter:
 
     @property
     def _process(self) -> str:
-        """As the module `process` names it, so that a playbook can look at it and stop it."""
-        return f"process/envoy-{self.service}"
+        return process_key("envoy", self.service)
 
     def _key(self, what: str) -> str:
         return f"{what}-{self.service}"

@@ -80,3 +80,8 @@ def ask(host: str, talk: Talk, port: int = 0) -> Asked[Reply]:
             return reply
         yield At(host, Probe(Wait(path="" if port else talk.address, port=port, delay=PAUSE, timeout=PAUSE)))
     return replace(reply, ok=False, error=reply.error or "it closed the connection without an answer")
+
+
+def process_key(kind: str, service: str) -> str:
+    """An embedded router's process, named as the module `process` names its own: a playbook can look at and stop it."""
+    return f"process/{kind}-{service}"

@@ -30,7 +30,7 @@ from ciflow.rollout.routers.dial import (
     done,
     newest,
 )
-from ciflow.rollout.routers.guard import agent_guard, ask, opened, reachable, vacant
+from ciflow.rollout.routers.guard import agent_guard, ask, opened, process_key, reachable, vacant
 from ciflow.rollout.routers.settings import absolute, only, tester
 
 SETTINGS = (
@@ -293,7 +293,7 @@ class HaproxyRouter:
 
     @property
     def _process(self) -> str:
-        return f"haproxy-{self.service}"
+        return process_key("haproxy", self.service)
 
     @property
     def _guard(self) -> str:
