@@ -114,11 +114,12 @@ class Locked(CiflowError):
 
 
 class Superseded(Locked):
-    """A host has given the project to a run with a greater `token`."""
+    """A host has given the project to another `run`, with a `token` not smaller than ours."""
 
-    def __init__(self, message: str, token: int, *, help: str = "") -> None:
+    def __init__(self, message: str, token: int, run: str = "", *, help: str = "") -> None:
         super().__init__(message, help=help)
         self.token = token
+        self.run = run
 
 
 class StoreError(CiflowError):

@@ -264,7 +264,7 @@ class _Process:
         lease = self.leases[0]
         try:
             self.store.locks.renew(lease)
-            if error.token <= lease.token:
+            if error.token < lease.token or error.run == self.id:
                 return True  # another connection of this very run has taken the host's place since: join it
             newer = self.store.locks.acquire(lease.scope, lease.holder, token_floor=error.token, steal=True)
         except (Locked, StoreError):

@@ -115,6 +115,9 @@ class HostLink:
         call = self.calls.pop(key, None)
         if call is None:
             return
+        if _overtaken(call, reply):
+            call.answer.set_exception(Superseded(f"{self.connection.name}: {reply.error}", 0))
+            return
         self._answered.append(key)
         self._wire.recorder.replied(key, reply, secret=call.secret)
         if not call.answer.done():
@@ -346,6 +349,12 @@ class Wire:
             link.ready(event.hello)
         elif name == "Ended":
             link.ended(event.error)
+
+
+def _overtaken(call: Call, reply: Reply) -> bool:
+    """Whether the host refused because a newer run has the project: nothing began, and there is nothing to record."""
+    compared = getattr(call.operation, "expect", "")  # a file that is not as expected is refused in the same words
+    return reply.status == "refused" and reply.errno == "ESTALE" and not compared and not call.answer.done()
 
 
 def went_well(answer: asyncio.Future[Reply]) -> bool:

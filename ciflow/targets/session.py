@@ -320,6 +320,7 @@ class Session:
             raise Superseded(
                 f"{self.connection.name}: run {message['run']} has taken this project there (token {message['token']})",
                 int(message["token"]),
+                str(message["run"]),
                 help="wait for it, or take the project with a greater token",
             )
         elif kind == "fault":

@@ -15,8 +15,21 @@ HEAD, *SECTIONS = re.split(r"^## ", PAGE, flags=re.MULTILINE)
 TEXTS = {name: text for text in SECTIONS for name in text.split("\n", 1)[0].split(", ")}
 
 
+def commands() -> dict[str, click.Command]:
+    """Every command by its words: those of a group as `rollout simulate`."""
+    found: dict[str, click.Command] = {}
+    for name, (load, _) in COMMANDS.items():
+        command = load()
+        below = command.commands.items() if isinstance(command, click.Group) else ()
+        found |= {f"{name} {word}": one for word, one in below} or {name: command}
+    return found
+
+
+NAMES = sorted(commands())
+
+
 def options(name: str) -> set[str]:
-    command = COMMANDS[name][0]()
+    command = commands()[name]
     return {word for one in command.params if isinstance(one, click.Option) for word in one.opts}
 
 
@@ -25,19 +38,19 @@ def shared() -> set[str]:
 
 
 def test_every_command_has_a_section_and_no_other() -> None:
-    assert set(TEXTS) == set(COMMANDS)
+    assert sorted(TEXTS) == NAMES
 
 
-@pytest.mark.parametrize("name", sorted(COMMANDS))
+@pytest.mark.parametrize("name", NAMES)
 def test_every_option_is_named(name: str) -> None:
-    of_playbooks = shared() if name in ("apply", "plan", "validate") else {"--state", "--json"}
+    of_playbooks = shared() if name in ("apply", "plan", "validate", "rollout simulate") else {"--state", "--json"}
     told = set(re.findall(r"`(--?[\w-]+)", TEXTS[name])) | of_playbooks
     assert options(name) <= told
 
 
-@pytest.mark.parametrize("name", sorted(COMMANDS))
+@pytest.mark.parametrize("name", NAMES)
 def test_no_option_is_named_that_is_not_there(name: str) -> None:
-    siblings = set().union(*(options(other) for other in COMMANDS if TEXTS[other] == TEXTS[name])) | {"-vv"}
+    siblings = set().union(*(options(other) for other in NAMES if TEXTS[other] == TEXTS[name])) | {"-vv"}
     assert set(re.findall(r"`(--?[\w-]+)", TEXTS[name])) <= siblings
 
 

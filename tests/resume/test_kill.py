@@ -114,7 +114,8 @@ def test_what_was_random_stays_as_it_was_after_a_kill(tmp_path: Path) -> None:
 def test_sigterm_ends_within_five_seconds_and_the_run_can_be_resumed(tmp_path: Path) -> None:
     runs = Runs(tmp_path)
     (tmp_path / "play.yml").write_text(
-        f"- hosts: localhost\n  tasks:\n    - shell: echo begun >> {tmp_path}/log; sleep 2; echo ended >> {tmp_path}/log\n"
+        f"- hosts: localhost\n  tasks:\n"
+        f"    - shell: echo begun >> {tmp_path}/log; sleep 2; echo ended >> {tmp_path}/log\n"
         f"    - shell: echo after >> {tmp_path}/log\n"
     )
     process = runs.start("apply", "play.yml")

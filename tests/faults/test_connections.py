@@ -1,0 +1,183 @@
+# ruff: noqa: E501
+"""Connections that reset, stall or restart in the middle of a task: its result is taken, and it runs once."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import Start
+from tests.engine.playing import Bench, Played
+from tests.parts.process import descendants, kill
+from tests.parts.sshd import Sshd, host_key
+from tests.parts.wire import wire
+from tests.security.tool import Tool
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Bench:
+    return Bench(tmp_path)
+
+
+PLAY = """
+- hosts: h
+  gather_facts: false
+  tasks:
+    - {name: Before, shell: echo before >> {here}/out/log}
+    - {name: Long, shell: "echo begun >> {here}/out/log; sleep 1.5; echo ended >> {here}/out/log; echo said"}
+    - {name: After, shell: echo after >> {here}/out/log}
+"""
+
+
+def _through(bench: Bench, host: Sshd, port: int) -> None:
+    text = host.inventory_line("h").replace(f'ansible_port="{host.port}"', f'ansible_port="{port}"')
+    known = bench.folder / "known_hosts"
+    known.write_text(host.known_hosts.read_text().replace(f":{host.port} ", f":{port} "))
+    bench.hosts(text.replace(str(host.known_hosts), str(known)) + "\n")
+
+
+def _when_begun(bench: Bench, act: Callable[[], None]) -> threading.Thread:
+    def wait() -> None:
+        until = time.monotonic() + 20
+        while "begun" not in bench.wrote() and time.monotonic() < until:
+            time.sleep(0.02)
+        act()
+
+    thread = threading.Thread(target=wait)
+    thread.start()
+    return thread
+
+
+def _whole(bench: Bench, played: Played) -> None:
+    assert played.exit == 0, (played.errors(), played.ends())
+    assert bench.wrote() == ["before", "begun", "ended", "after"]
+    assert played.outcome("Long")["stdout"] == "said"
+
+
+def _end_servers(host: Sshd) -> None:
+    """The server and its sessions' processes, and not what they have started: the agent goes on."""
+    assert host.running is not None
+    family = [host.running.pid, *descendants(host.running.pid)]
+    kill([pid for pid in family if Path(f"/proc/{pid}/comm").read_text().startswith("sshd")])
+    host.running.process.wait()
+    host.running = None
+
+
+@pytest.mark.parametrize("kind", ["reset", "cut"])
+def test_a_connection_that_breaks_in_the_middle_of_a_command_loses_nothing(
+    bench: Bench, start: Start, ssh_hosts: list[Sshd], kind: str
+) -> None:
+    host = ssh_hosts[0]
+    proxy = start(wire((host.address, host.port), address=host.address))
+    _through(bench, host, proxy.port)
+    thread = _when_begun(bench, lambda: proxy.end_all(kind))  # type: ignore[arg-type]
+    played = bench.play(PLAY)
+    thread.join()
+    assert proxy.connections >= 2
+    _whole(bench, played)
+
+
+def test_an_sshd_that_restarts_in_the_middle_of_a_task_is_reconnected_to(bench: Bench, sshd: Sshd) -> None:
+    bench.hosts(sshd.inventory_line("h") + "\n")
+
+    def restart() -> None:
+        _end_servers(sshd)
+        sshd.start()
+
+    thread = _when_begun(bench, restart)
+    played = bench.play(PLAY)
+    thread.join()
+    _whole(bench, played)
+
+
+def test_a_half_open_connection_is_found_within_three_heartbeats_and_the_result_is_taken(
+    bench: Bench, start: Start, ssh_hosts: list[Sshd], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The controller's heartbeat is made short; the host's agent goes on with the task in hand."""
+    monkeypatch.setattr("ciflow.targets.wire.HEARTBEAT", 0.7)
+    host = ssh_hosts[1]
+    proxy = start(wire((host.address, host.port), address=host.address))
+    _through(bench, host, proxy.port)
+    stalled: list[float] = []
+
+    def stall() -> None:
+        proxy.end_all("stall")
+        stalled.append(time.monotonic())
+
+    thread = _when_begun(bench, stall)
+    played = bench.play(PLAY.replace("sleep 1.5", "sleep 12"))
+    thread.join()
+    _whole(bench, played)
+    warnings = [event for event in played.of("warning") if "connecting again" in str(event.data["message"])]
+    assert warnings, played.events
+
+
+def test_a_host_that_stays_away_ends_with_5_and_says_so(bench: Bench, sshd: Sshd) -> None:
+    bench.hosts(sshd.inventory_line("h") + "\n")
+    thread = _when_begun(bench, lambda: _end_servers(sshd))
+    played = bench.play(PLAY)
+    thread.join()
+    assert played.exit == 5, played.ends()
+    assert played.status("Long") == "unreachable"
+    sshd.start()
+    again = bench.resume(played.run)
+    assert again.exit == 0
+    assert bench.wrote() == ["before", "begun", "ended", "after"]
+
+
+@pytest.mark.xfail(strict=True, reason="task.py `_tried`: an unknown task counts as failed before, and runs again unasked")
+def test_a_task_that_nobody_knows_the_end_of_is_not_run_again_unasked(bench: Bench, sshd: Sshd) -> None:
+    """The host lost its agent with the connection, and stayed away: whether the task did its work is unknown."""
+    bench.hosts(sshd.inventory_line("h") + "\n")
+    thread = _when_begun(bench, sshd.stop)  # with all that its sessions have started
+    played = bench.play(PLAY)
+    thread.join()
+    assert played.exit == 5, played.ends()
+    sshd.start()
+    again = bench.resume(played.run)
+    assert bench.wrote() == ["before", "begun"]
+    assert again.exit == 4 and again.status("Long") == "unknown"
+
+
+def test_a_host_key_that_changed_ends_with_5_and_the_command_that_accepts_it(tool: Tool, sshd: Sshd) -> None:
+    tool.write("hosts", sshd.inventory_line("h") + "\n")
+    tool.write("play.yml", f"- hosts: h\n  gather_facts: false\n  tasks:\n    - shell: touch {tool.folder}/ran\n")
+    sshd.stop()
+    (sshd.folder / "host_key").unlink()
+    (sshd.folder / "host_key.pub").unlink()
+    host_key(sshd.folder / "host_key")
+    sshd.start()
+    said = tool.run("apply", "play.yml", "-i", "hosts")
+    words = " ".join(said.text.split())
+    assert said.code == 5, said.text
+    assert "changed" in words and "SHA256:" in words and "ssh-keygen -R" in words and "ssh-keyscan" in words, said.text
+    assert not (tool.folder / "ran").exists()
+
+
+@pytest.fixture
+def tool(tmp_path: Path) -> Tool:
+    return Tool(tmp_path)
+
+
+def test_of_two_applies_with_different_stores_the_newer_wins(tool: Tool) -> None:
+    """Two workspaces have two stores: the host itself refuses the older one at its next word."""
+    log = tool.folder / "log"
+    tool.write("play.yml", f"- hosts: localhost\n  gather_facts: false\n  tasks:\n    - shell: echo $PPID >> {log}; sleep 2.5\n"
+               f"    - shell: echo older >> {log}.after\n      when: who == 'older'\n"
+               f"    - shell: echo newer >> {log}.after\n      when: who == 'newer'\n")  # fmt: skip
+    older = tool.start("apply", "play.yml", "-e", "who=older")
+    until = time.monotonic() + 20
+    while not log.exists() and time.monotonic() < until:
+        time.sleep(0.02)
+    tool.state = tool.folder / "other-state"
+    newer = tool.run("apply", "play.yml", "-e", "who=newer")
+    _, said = older.communicate(timeout=60)
+
+    assert newer.code == 0, newer.text
+    assert older.returncode == 6, said.decode()
+    assert b"Traceback" not in said
+    assert Path(f"{log}.after").read_text() == "newer\n"

@@ -1,0 +1,198 @@
+# ruff: noqa: E501
+"""Texts made to eat memory or time are refused at once, by the command that people run on what others sent them."""
+
+from __future__ import annotations
+
+import json
+import resource
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from tests.security.tool import Tool, limit_memory, peak_of
+
+SECONDS = 1.0  # of processor time, without what the tool needs to start
+MEGABYTES = 100  # beyond what the tool needs to start
+LIMIT = 400  # megabytes of address space: the tool needs 250 to start
+
+
+def laughs(levels: int, wide: int) -> str:
+    lines = [f"a0: &a0 [{', '.join(['x'] * wide)}]"]
+    lines += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * wide)}]" for n in range(1, levels)]
+    return "\n".join(lines) + f"\nz: *a{levels - 1}\n"
+
+
+def merges(levels: int, wide: int) -> str:
+    lines = ["m0: &m0 {k: v}"]
+    lines += [f"m{n}: &m{n} {{<<: [{', '.join([f'*m{n - 1}'] * wide)}], k{n}: v}}" for n in range(1, levels)]
+    return "\n".join(lines) + "\n"
+
+
+def keyed(levels: int) -> str:
+    """Mappings nested by aliases in both values of a pair."""
+    lines = ["b0: &b0 {l: x, r: x}"]
+    return "\n".join(lines + [f"b{n}: &b{n} {{l: *b{n - 1}, r: *b{n - 1}}}" for n in range(1, levels)]) + "\n"
+
+
+YAML = {
+    **{f"laughs {levels}x{wide}": laughs(levels, wide) for levels, wide in ((9, 10), (40, 10), (30, 2), (6, 100), (4, 400), (60, 3))},
+    **{f"merges {levels}x{wide}": merges(levels, wide) for levels, wide in ((9, 10), (30, 2), (12, 8), (40, 4))},
+    **{f"keyed {levels}": keyed(levels) for levels in (22, 30, 60, 200)},
+    **{f"nested {what[0]} {count}": what * count for what in ("[", "{a: ", "- ", "? ", "!!seq [", "&a [") for count in (1000, 5000)},
+    "itself": "a: &a [*a]\n",
+    "itself by a mapping": "a: &a {b: *a}\n",
+    "itself by a key": "a: &a {*a : 1}\n",
+    "two in a ring": "a: &a {b: &b {a: *a}}\nc: *b\n",
+    "a long plain scalar": "a: " + "x " * 200_000,
+    "a long quoted scalar": 'a: "' + "\\x41" * 100_000,
+    "a long key": "x" * 200_000 + ": 1",
+    "a long comment": "#" + "x" * 2_000_000,
+    "blanks": " " * 1_000_000 + "[",
+    "many documents": "---\n" * 50_000,
+    "a large number": "a: " + "9" * 1_000_000,
+    "a large octal": "a: 0o" + "7" * 100_000,
+    "a small float": "a: 1e-" + "9" * 100_000,
+    "deep block": "".join(" " * n + "a:\n" for n in range(3000)),
+}  # fmt: skip
+TAGS = [
+    "!!python/object:os.system", "!!python/object/apply:os.system [id]", "!!python/name:os.system", "!!python/module:os",
+    "!!python/object/new:subprocess.Popen [[id]]", "!!python/tuple [1]", "!!python/bytes aa", "!!python/str a", "!!python/int 1",
+    "!!python/object:__main__.X {}", "!<tag:yaml.org,2002:python/object/apply:os.system> [id]", "!<!x> 1", "!ruby/object:X {}",
+    "!!java.lang.Runtime []", "!!javax.script.ScriptEngineManager []", "!x 1", "!!x 1", "!env HOME", "!include /etc/passwd",
+    "!ENV ${HOME}", "!Ref x", "!Sub x", "!reference [a]", "!!binary aGk=", "!!set {a}", "!!omap [a: 1]", "!!pairs [a: 1]",
+    "!!timestamp 2026-11-25", "!!merge a", "!!value =", "!file /etc/passwd", "!command id", "!join [a, b]", "!vault-encrypted x",
+    "!lambda x", "!code x", "!!python/dict {}", "!!python/list []", "!!python/complex 1j", "!!python/none ''",
+]  # fmt: skip
+
+
+def _validate(tool: Tool, *paths: str) -> tuple[int, bytes, float, int]:
+    """(exit code, what was said, seconds of processor time, peak in KiB)."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    process = subprocess.Popen([sys.executable, "-m", "ciflow", "validate", *paths], cwd=tool.folder, env=tool.env,
+                               stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, preexec_fn=lambda: limit_memory(LIMIT))  # fmt: skip
+    assert process.stderr is not None
+    watchdog = threading.Timer(10, process.kill)
+    watchdog.start()
+    said = process.stderr.read()
+    peak = peak_of(process)
+    watchdog.cancel()
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    spent = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return process.returncode, said, spent, peak
+
+
+@pytest.fixture
+def idle(tool: Tool) -> tuple[float, int]:
+    """What it costs to find a small fault."""
+    tool.write("small.yml", "- hosts: localhost\n  task: []\n")
+    code, _, spent, peak = _validate(tool, "small.yml")
+    assert code == 3
+    return spent, peak
+
+
+@pytest.mark.parametrize("name", YAML)
+def test_a_yaml_bomb_is_refused_in_a_second_and_a_hundred_megabytes(
+    tool: Tool, idle: tuple[float, int], name: str
+) -> None:
+    tool.write("bomb.yml", YAML[name])
+    code, said, spent, peak = _validate(tool, "bomb.yml")
+    print(f"{name}: {spent - idle[0]:.2f} s, {(peak - idle[1]) / 1024:.0f} MB")
+    assert code == 3 and b"Traceback" not in said, said[-2000:]
+    assert spent - idle[0] < SECONDS
+    assert (peak - idle[1]) / 1024 < MEGABYTES
+    assert len(said) < 100_000
+
+
+def test_tags_that_make_objects_are_refused(tool: Tool) -> None:
+    files = []
+    for number, tag in enumerate(TAGS):
+        files.append(f"t{number}.yml")
+        tool.write(files[-1], f"- hosts: localhost\n  vars:\n    x: {tag}\n  tasks: []\n")
+    code, said, _, _ = _validate(tool, *files)
+    accepted = [tag for tag, path in zip(TAGS, files, strict=True) if f"--> {path}:3:".encode() not in said]
+    print(f"{len(TAGS)} tags, {len(accepted)} of them harmless: {accepted}")
+    assert code == 3 and b"Traceback" not in said, said[-2000:]
+    assert not [tag for tag in accepted if "python" in tag or "java" in tag or "ruby" in tag], accepted
+
+
+JINJA = [
+    "{{ 9 ** 9 ** 9 }}", "{{ 'x' * 10 ** 10 }}", "{{ [0] * 10 ** 9 }}", "{{ (0,) * 10 ** 9 }}", "{{ range(10 ** 9) | list }}",
+    "{% for i in range(10 ** 9) %}x{% endfor %}", "{{ 'x'.ljust(10 ** 10) }}", "{{ 'x'.center(10 ** 10) }}", "{{ 'x'.zfill(10 ** 10) }}",
+    "{{ '%9999999999d' % 1 }}", "{{ '{:9999999999}'.format(1) }}", "{{ 'x' | center(10 ** 10) }}", "{{ 'a' | indent(10 ** 10) }}",
+    "{{ '%s' | format('x' * 10 ** 9) }}", "{{ ('x' * 10 ** 5).replace('x', 'x' * 10 ** 5) }}",
+    "{{ 'x' * 10 ** 5 * 10 ** 5 }}", "{% macro a() %}{{ a() }}{% endmacro %}{{ a() }}",
+    "{{ lookup('sequence', 'start=1 end=9999999999') }}", "{{ query('sequence', 'count=1000000000') }}", "{{ [1] | product(range(10**5), range(10**5)) | list }}",
+    "{{ 'x' | wordwrap(0) }}", "{{ ['x' * 1000] * 10 ** 8 | join }}", "{{ lipsum(n=10**9) }}", "{{ ('x' * 10000) | batch(1) | list | product | list }}",
+    "{{ 10 ** 100000 ** 2 }}", "{{ 'a' | password_hash(rounds=999999999) }}", "{{ ('[' * 100000) | from_json }}", "{{ ('[' * 100000) | from_yaml }}",
+]  # fmt: skip
+
+
+@pytest.mark.xfail(strict=True, reason="the nearest known word is looked for at each of thousands of faults, and 20 are shown")
+def test_thousands_of_faults_are_said_in_a_second(tool: Tool, idle: tuple[float, int]) -> None:
+    tool.write("faults.yml", "- hosts: localhost\n" + "".join(f"  tsks{n}: 1\n" for n in range(5000)))
+    code, said, spent, _ = _validate(tool, "faults.yml")
+    assert code == 3 and b"more" in said
+    assert spent - idle[0] < SECONDS
+
+
+DEEP = [
+    "{{ " + "(" * 5000 + " }}", "{{ " + "[" * 5000 + " }}", "{{ " + "not " * 5000 + "x }}", "{{ " + "-" * 5000 + "1 }}",
+    "{{ 1" + "|upper" * 5000 + " }}", "{{ 1" + ".a" * 5000 + " }}", "{{ 1" + " + 1" * 5000 + " }}",
+    "{% if 1 %}" * 500 + "{% endif %}" * 500,
+]  # fmt: skip
+
+
+@pytest.mark.xfail(strict=True, reason="lang/template.py and check.py let Python's RecursionError through")
+def test_a_template_nested_too_deep_is_a_placed_error(tool: Tool) -> None:
+    wrong = []
+    for number, text in enumerate(DEEP):
+        tool.write(f"d{number}.yml", f"- hosts: localhost\n  tasks:\n    - debug: {{msg: '{text}'}}\n")
+        code, said, _, _ = _validate(tool, f"d{number}.yml")
+        wrong += [text[:20]] if code not in (0, 3) or b"Traceback" in said else []
+    print(f"{len(DEEP)} deep templates")
+    assert not wrong
+
+
+def test_templates_made_to_eat_time_or_memory_are_valid_or_not_but_never_run_by_validate(
+    tool: Tool, idle: tuple[float, int]
+) -> None:
+    """All of them in one playbook: looking at templates costs no more than reading them."""
+    tasks = [{"name": str(number), "debug": {"msg": text}} for number, text in enumerate(JINJA)]
+    tool.write("bomb.yml", json.dumps([{"hosts": "localhost", "gather_facts": False, "tasks": tasks}]))
+    code, said, spent, peak = _validate(tool, "bomb.yml")
+    print(f"{len(JINJA)} templates: {spent - idle[0]:.2f} s, {(peak - idle[1]) / 1024:.0f} MB")
+    assert code in (0, 3) and b"Traceback" not in said, said[-3000:]
+    assert spent - idle[0] < 3 * SECONDS
+    assert (peak - idle[1]) / 1024 < MEGABYTES
+
+
+def test_template_bombs_in_tasks_end_their_tasks_and_nothing_else(tool: Tool) -> None:
+    for number, text in enumerate(JINJA):
+        tool.write(f"t{number}.j2", text)
+    tasks: list[dict[str, object]] = [
+        {"name": str(n), "template": {"src": f"t{n}.j2", "dest": f"{tool.folder}/x"}, "ignore_errors": True}
+        for n in range(len(JINJA))
+    ]
+    tool.write("play.yml", json.dumps([{"hosts": "localhost", "gather_facts": False, "tasks": tasks}]))
+    process = subprocess.Popen([sys.executable, "-m", "ciflow", "apply", "play.yml", "--json"], cwd=tool.folder,
+                               env=tool.env, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                               preexec_fn=lambda: limit_memory(1500))  # fmt: skip
+    try:
+        out, err = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    ends = {e["data"]["name"]: e["data"] for line in out.splitlines() if (e := json.loads(line))["kind"] == "task_ended"}
+    slow = [JINJA[int(name)][:60] for name, data in ends.items() if data["duration"] > 2 * SECONDS]
+    print(f"{len(ends)} templates, slower than {2 * SECONDS:g} s: {slow}")
+    assert process.returncode == 0 and len(ends) == len(JINJA), err[-2000:]
+    assert not slow
+
+
+@pytest.mark.xfail(strict=True, reason="lang/files.py reads devices, and files of any size, whole")
+def test_dev_zero_is_no_playbook(tool: Tool) -> None:
+    Path(tool.folder, "zero.yml").symlink_to("/dev/zero")
+    code, said, _, _ = _validate(tool, "zero.yml")
+    assert code == 3 and b"Traceback" not in said, said[-500:]
