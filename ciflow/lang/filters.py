@@ -296,8 +296,14 @@ def rekey_on_member(value: Any, key: str, duplicates: str = "error") -> dict[Any
     return found
 
 
+MOST_PAIRS = 1_000_000  # that a product may have
+
+
 def product(*values: Iterable[Any], repeat: int = 1) -> list[Any]:
-    return list(itertools.product(*values, repeat=repeat))
+    lists = [list(value) for value in values]
+    if math.prod(len(one) for one in lists) ** repeat > MOST_PAIRS:
+        raise ValueError(f"a product has at most {MOST_PAIRS:,} items")
+    return list(itertools.product(*lists, repeat=repeat))
 
 
 def zipped(*values: Iterable[Any]) -> list[Any]:

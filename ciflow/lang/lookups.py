@@ -185,6 +185,9 @@ def _inventory_hostnames(scope: Scope, *patterns: str) -> list[Any]:
     return [host for pattern in patterns for host in groups.get(pattern, [])]
 
 
+MOST_ITEMS = 1_000_000  # that a sequence may have
+
+
 def _sequence(_scope: Scope, *terms: Any, start: Any = 1, end: Any = None, stride: Any = None, count: Any = None,
               format: str = "%d") -> list[Any]:  # fmt: skip
     """Numbers as text: `start=1 end=5 stride=2 format=web%02d`, `count=4`, or the short `1-5/2:web%02d`."""
@@ -209,6 +212,8 @@ def _sequence(_scope: Scope, *terms: Any, start: Any = 1, end: Any = None, strid
         return []
     if (last - first) * step < 0:
         raise ValueError("a sequence that counts down needs a negative stride")
+    if abs(last - first) // abs(step) >= MOST_ITEMS:
+        raise ValueError(f"a sequence has at most {MOST_ITEMS:,} numbers")
     return [format % number for number in range(first, last + (1 if step > 0 else -1), step)]
 
 

@@ -59,17 +59,16 @@ def _line(source: str, number: int) -> str | None:
 
 def _window(text: str, span: Span) -> tuple[str, int, int]:
     """The line to show, and the caret's start and width in columns of the screen."""
-    before, rest = text[: span.column - 1], text[span.column - 1 :]
-    length = span.end_column - span.column if span.end_line in (0, span.line) and span.end_column else len(rest)
-    marked = rest[:length].rstrip() if length > 0 else ""
-    start, width = columns(before), columns(marked)
-    shown = printable(text)
-    if columns(shown) <= _WIDTH:
-        return shown, start, width
-    cut = max(span.column - 1 - 30, 0)
+    column = span.column - 1
+    length = span.end_column - span.column if span.end_line in (0, span.line) and span.end_column else len(text)
+    marked = text[column : column + min(max(length, 0), 2 * _WIDTH)].rstrip()
+    width = columns(marked)
+    if len(text) <= 2 * _WIDTH and columns(shown := printable(text)) <= _WIDTH:
+        return shown, columns(text[:column]), width
+    cut = max(column - 30, 0)
     lead = "..." if cut else ""
     shown = lead + printable(text[cut : cut + _WIDTH - 6]) + "..."
-    return shown, len(lead) + columns(text[cut : span.column - 1]), min(width, _WIDTH - 40)
+    return shown, len(lead) + columns(text[cut:column]), min(width, _WIDTH - 40)
 
 
 def printable(text: str) -> str:

@@ -141,6 +141,7 @@ def environment() -> _Environment:
     made.tests |= TESTS | {name: _scoped(function) for name, function in SCOPED_TESTS.items()}
     for table in (made.filters, made.tests):
         table |= {f"ansible.builtin.{name}": function for name, function in table.items()}
+    made.globals.pop("lipsum", None)  # nothing of Ansible's, and any amount of text for the asking
     made.globals |= {name: _scoped(function) for name, function in GLOBALS.items()}
     made.globals |= {"lookup": _scoped(lookup), "query": _scoped(query), "q": _scoped(query), "undef": _undef}
     return made
