@@ -130,4 +130,4 @@ def test_a_gigabyte_on_each_stream_leaves_memory_bounded_and_the_exit_code_right
             process.stdout.read()
     assert process.returncode == 4
     print(f"{peak / 1024:.0f} MB at the most, {time.monotonic() - began:.0f} s")
-    assert peak / 1024 < 200
+    assert peak / 1024 < 300
