@@ -208,14 +208,18 @@ def tell(error: CiflowError) -> None:
 
         click.echo(render_diagnostics(error.diagnostics, error.sources), err=True)
         return
-    click.echo(f"error: {error.message}", err=True)
+    from ciflow.report.text import safe
+
+    click.echo(f"error: {safe(error.message)}", err=True)
     if error.help:
-        click.echo(f"  = {error.help}", err=True)
+        click.echo(f"  = {safe(error.help)}", err=True)
 
 
 def _tell_usage(error: click.ClickException) -> None:
     """In the same form as all other errors."""
-    click.echo(f"error: {error.format_message()}", err=True)
+    from ciflow.report.text import safe
+
+    click.echo(f"error: {safe(error.format_message())}", err=True)
     context = error.ctx if isinstance(error, click.UsageError) else None
     if context is not None:
         click.echo(f"  = `{context.command_path} --help` says what it takes", err=True)

@@ -48,7 +48,7 @@ def _line(event: Event, *, full: bool) -> str:
     from ciflow.report.humane import clock
     from ciflow.report.text import safe
 
-    where = "  ".join(part for part in (event.play, event.host) if part)
+    where = safe("  ".join(part for part in (event.play, event.host) if part))
     head = f"{clock(event.at, event.at)}  {event.kind:<16} {where}"
     said = _said(event)
     text = f"{head}  {safe(said)}" if said else head

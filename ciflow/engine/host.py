@@ -126,7 +126,8 @@ class HostStage:
 
     def rescued(self, failure: HostFailed) -> None:
         self.lane.last_failure = failure
-        data = {"status": "rescued", "duration": 0.0, "msg": str(failure), "module": failure.task.module}
+        said = "" if failure.task.no_log is not False else str(failure)
+        data = {"status": "rescued", "duration": 0.0, "msg": said, "module": failure.task.module}
         data |= {"name": self.lane.called(failure.task), "outcome": {}}
         key = failure.key.task
         recorder = self.lane.run.recorder

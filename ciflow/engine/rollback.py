@@ -154,7 +154,7 @@ class _Rollback:
                 f"nothing is known of a service {self.asking.service}: neither here nor in {where} on {name}",
                 help="name the host that its router runs on: `ciflow rollback SERVICE --host HOST -i INVENTORY`",
             )
-        manifest = Manifest.from_json(reply.stdout.decode())
+        manifest = Manifest.from_json(reply.stdout.decode("utf-8", "replace"))
         slots = {slot.name: {"address": slot.address, "port": slot.port} for slot in manifest.slots}
         return build(manifest.router, manifest.settings, manifest.service, slots, [name, *self._others(manifest, name)])
 

@@ -129,8 +129,8 @@ class TaskRun:
                 result = await self._once(extra, attempt)
             except (Invalid, TargetError, HostFailed) as error:
                 result = broken(error)
-            if not (result.bad and recorded):
-                break
+            if result.status == "unknown" or not (result.bad and recorded):
+                break  # what nobody knows the end of is never run again unasked
         return result
 
     def _known(self, key: Key) -> bool:
@@ -169,10 +169,17 @@ class TaskRun:
     async def _arguments(self, extra: Mapping[str, Any], key: Key) -> dict[str, Any]:
         """The arguments as the module takes them: rendered, typed, and conditions already decided."""
         task = self.task
-        found = await self.rendering.recorded(f"{key}|args", lambda: arguments(task, self.rendering.scope(extra)))
-        for secret in secrets_in(task.module, found):
+
+        def make() -> dict[str, Any]:
+            """Its secrets are known as such before the arguments are recorded."""
+            return self._masked(arguments(task, self.rendering.scope(extra)))
+
+        return self._masked(await self.rendering.recorded(f"{key}|args", make))
+
+    def _masked(self, args: dict[str, Any]) -> dict[str, Any]:
+        for secret in secrets_in(self.task.module, args):
             self.lane.run.mask.add(secret)
-        return found
+        return args
 
     async def _attempt(self, args: Mapping[str, Any], extra: Mapping[str, Any], key: Key, number: int) -> Result:
         began = time.time()

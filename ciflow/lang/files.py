@@ -7,11 +7,14 @@ exactly the bytes that were planned, whatever the disk holds by then.
 from __future__ import annotations
 
 import os
+import stat
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 
 from ciflow.diagnostics import Diagnostic, Invalid
+
+LARGEST = 64 * 2**20  # bytes of one source
 
 
 class Files:
@@ -46,7 +49,7 @@ class Files:
         if self._frozen is not None:
             raise _unreadable(path, "it is not in the snapshot of this run")
         try:
-            content = Path(path).read_bytes()
+            content = _whole(Path(path))
         except OSError as error:
             raise _unreadable(path, (error.strerror or str(error)).lower()) from error
         self._read[path] = content
@@ -101,6 +104,18 @@ class Files:
         """Texts of the files read, for the snippets of diagnostics."""
         files = ((path, content) for path, content in self._read.items() if not path.endswith("/"))
         return {path: content.decode("utf-8", "replace") for path, content in files}
+
+
+def _whole(path: Path) -> bytes:
+    """The file's bytes. A device has no end, and what is larger than LARGEST is no source."""
+    mode = path.stat().st_mode
+    if stat.S_ISCHR(mode) or stat.S_ISBLK(mode):
+        raise OSError(0, "it is a device")
+    with path.open("rb") as file:
+        content = file.read(LARGEST + 1)
+    if len(content) > LARGEST:
+        raise OSError(0, f"it is larger than {LARGEST // 2**20} MiB")
+    return content
 
 
 def _unreadable(path: str, why: str) -> Invalid:

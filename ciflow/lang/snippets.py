@@ -22,27 +22,28 @@ def render_diagnostics(diagnostics: Iterable[Diagnostic], sources: Mapping[str, 
 
 
 def _one(diagnostic: Diagnostic, sources: Mapping[str, str]) -> str:
-    lines = [f"{diagnostic.severity}[{diagnostic.code}]: {diagnostic.message}"]
+    lines = [f"{diagnostic.severity}[{diagnostic.code}]: {printable(diagnostic.message)}"]
     if diagnostic.span is not None and diagnostic.span.file:
         lines += _place(diagnostic, diagnostic.span, sources)
     elif diagnostic.label:
-        lines.append(f"  = {diagnostic.label}")
-    lines += [f"  = {why}: {span}" if span else f"  = {why}" for why, span in diagnostic.related]
+        lines.append(f"  = {printable(diagnostic.label)}")
+    lines += [printable(f"  = {why}: {span}" if span else f"  = {why}") for why, span in diagnostic.related]
     if diagnostic.help:
-        lines.append(f"  = {diagnostic.help}")
+        lines.append(f"  = {printable(diagnostic.help)}")
     return "\n".join(lines) + "\n"
 
 
 def _place(diagnostic: Diagnostic, span: Span, sources: Mapping[str, str]) -> list[str]:
     text = _line(sources.get(span.file, ""), span.line)
     margin = " " * len(str(span.line))
+    place = printable(str(span))
     if text is None:
-        return [f"{margin}--> {span}", *([f"  = {diagnostic.label}"] if diagnostic.label else [])]
+        return [f"{margin}--> {place}", *([f"  = {printable(diagnostic.label)}"] if diagnostic.label else [])]
     shown, start, width = _window(text, span)
     caret = " " * start + "^" * max(width, 1)
-    label = f" {diagnostic.label}" if diagnostic.label else ""
+    label = f" {printable(diagnostic.label)}" if diagnostic.label else ""
     return [
-        f"{margin}--> {span}",
+        f"{margin}--> {place}",
         f"{margin} |",
         f"{span.line} | {shown}",
         f"{margin} | {caret}{label}",

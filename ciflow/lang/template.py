@@ -31,6 +31,7 @@ from ciflow.lang.tests import SCOPED_TESTS, TESTS
 from ciflow.model import Template
 
 _RESULT = "_ciflow_value"
+DEEPEST = 100  # levels of a template's syntax tree
 MOST_CHARACTERS = 50_000_000  # that `*` and `**` may make
 
 
@@ -168,6 +169,26 @@ def _lone(tree: nodes.Template) -> nodes.Expr | None:
 @functools.lru_cache(maxsize=16_384)
 def _parse(source: str, expression: bool) -> tuple[nodes.Template, nodes.Expr | None]:
     """The syntax tree, and its expression where that is all there is. Raises TemplateSyntaxError."""
+    try:
+        tree, lone = _parse_any(source, expression)
+    except RecursionError as error:
+        raise jinja2.TemplateSyntaxError("it is nested too deep", 1) from error
+    if _deeper_than(tree, DEEPEST):
+        raise jinja2.TemplateSyntaxError("it is nested too deep", 1)
+    return tree, lone
+
+
+def _deeper_than(tree: nodes.Node, depth: int) -> bool:
+    """Whether the tree has more levels than what walks it has stack for. Walks without a stack of its own."""
+    level: list[nodes.Node] = [tree]
+    for _ in range(depth):
+        level = [below for node in level for below in node.iter_child_nodes()]
+        if not level:
+            return False
+    return True
+
+
+def _parse_any(source: str, expression: bool) -> tuple[nodes.Template, nodes.Expr | None]:
     if not expression:
         tree = environment().parse(source)
         return tree, _lone(tree)

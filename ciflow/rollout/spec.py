@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from ciflow.diagnostics import Refused
 from ciflow.model import At, CanaryStep, Change, Mkdir, Node, Write
 from ciflow.rollout.gates import Gate
 from ciflow.rollout.routers.dial import WHOLE, Asked, Manifest, Router, Slot, done
@@ -72,6 +74,8 @@ MANIFESTS = "~/.local/state/ciflow/services"
 
 def manifest_path(service: str) -> str:
     """Where the manifest of a service lies on its router's host: all that a rollback needs when the store is lost."""
+    if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9._-]*", service):
+        raise Refused(f"`{service}` is no name of a service", help="letters, digits, `.`, `-` and `_`")
     return f"{MANIFESTS}/{service}.json"
 
 

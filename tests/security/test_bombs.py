@@ -130,9 +130,11 @@ JINJA = [
 ]  # fmt: skip
 
 
-@pytest.mark.xfail(strict=True, reason="the nearest known word is looked for at each of thousands of faults, and 20 are shown")
-def test_thousands_of_faults_are_said_in_a_second(tool: Tool, idle: tuple[float, int]) -> None:
-    tool.write("faults.yml", "- hosts: localhost\n" + "".join(f"  tsks{n}: 1\n" for n in range(5000)))
+@pytest.mark.xfail(
+    strict=True, reason="the nearest known word is looked for at each of thousands of faults, and 20 are shown"
+)
+def test_two_thousand_faults_are_said_in_a_second(tool: Tool, idle: tuple[float, int]) -> None:
+    tool.write("faults.yml", "- hosts: localhost\n" + "".join(f"  tsks{n}: 1\n" for n in range(2000)))
     code, said, spent, _ = _validate(tool, "faults.yml")
     assert code == 3 and b"more" in said
     assert spent - idle[0] < SECONDS
@@ -145,7 +147,6 @@ DEEP = [
 ]  # fmt: skip
 
 
-@pytest.mark.xfail(strict=True, reason="lang/template.py and check.py let Python's RecursionError through")
 def test_a_template_nested_too_deep_is_a_placed_error(tool: Tool) -> None:
     wrong = []
     for number, text in enumerate(DEEP):
@@ -184,14 +185,15 @@ def test_template_bombs_in_tasks_end_their_tasks_and_nothing_else(tool: Tool) ->
         out, err = process.communicate(timeout=60)
     finally:
         process.kill()
-    ends = {e["data"]["name"]: e["data"] for line in out.splitlines() if (e := json.loads(line))["kind"] == "task_ended"}
+    ends = {
+        e["data"]["name"]: e["data"] for line in out.splitlines() if (e := json.loads(line))["kind"] == "task_ended"
+    }
     slow = [JINJA[int(name)][:60] for name, data in ends.items() if data["duration"] > 2 * SECONDS]
     print(f"{len(ends)} templates, slower than {2 * SECONDS:g} s: {slow}")
     assert process.returncode == 0 and len(ends) == len(JINJA), err[-2000:]
     assert not slow
 
 
-@pytest.mark.xfail(strict=True, reason="lang/files.py reads devices, and files of any size, whole")
 def test_dev_zero_is_no_playbook(tool: Tool) -> None:
     Path(tool.folder, "zero.yml").symlink_to("/dev/zero")
     code, said, _, _ = _validate(tool, "zero.yml")

@@ -28,7 +28,12 @@ def test_what_is_fetched_stays_below_its_destination(tool: Tool) -> None:
     tool.write("source", "content")
     hosts = {name: {"ansible_connection": "local"} for name in HOSTS}
     tool.write("hosts.yml", json.dumps({"all": {"hosts": hosts}}))
-    sources = [f"{tool.folder}/source", f"{tool.folder}/home/../source", f"/../../{tool.folder}/source", f"//{tool.folder}/./source"]
+    sources = [
+        f"{tool.folder}/source",
+        f"{tool.folder}/home/../source",
+        f"/../../{tool.folder}/source",
+        f"//{tool.folder}/./source",
+    ]
     (tool.folder / "a" / "b" / "dest").mkdir(parents=True)
     tasks = [{"fetch": {"src": source, "dest": f"{tool.folder}/a/b/dest"}} for source in sources]
     tool.write("play.yml", json.dumps([{"hosts": "all", "gather_facts": False, "tasks": tasks}]))
@@ -91,7 +96,10 @@ def _attacks(victim: str) -> list[list[tuple[str, str, str]]]:
             [("link", "l", target), ("dir", "l", ""), ("file", "l/evil", "evil")],
             [("link", "l", target), ("file", "l/precious", "evil")],
         ]
-    found += [[("hard", "h", f"{victim}/precious"), ("file", "h", "evil")], [("hard", "h", "../victim/precious"), ("file", "h", "evil")]]
+    found += [
+        [("hard", "h", f"{victim}/precious"), ("file", "h", "evil")],
+        [("hard", "h", "../victim/precious"), ("file", "h", "evil")],
+    ]
     return found
 
 
@@ -134,17 +142,35 @@ def _looks(folder: Path) -> dict[str, tuple[int, int, bytes]]:
 
 # --- names in a playbook -------------------------------------------------------------------------------
 
-ROLES = ["../../x", "../victim", "/etc", "a/../../victim", "..", ".", "x\ny", "{{ 'x' }}", " ", "~/x", "a/b/../../..", "-x"]
+ROLES = [
+    "../../x",
+    "../victim",
+    "/etc",
+    "a/../../victim",
+    "..",
+    ".",
+    "x\ny",
+    "{{ 'x' }}",
+    " ",
+    "~/x",
+    "a/b/../../..",
+    "-x",
+]
 
 
 def test_a_role_s_name_reads_no_folder_that_is_no_role(tool: Tool) -> None:
     """A strange name is an error with a place, in each of the three ways to name a role."""
     files: list[tuple[str, dict[str, Any]]] = []
     for number, name in enumerate(ROLES):
-        files += [(f"r{number}.yml", {"roles": [name]}), (f"i{number}.yml", {"tasks": [{"import_role": {"name": name}}]})]
+        files += [
+            (f"r{number}.yml", {"roles": [name]}),
+            (f"i{number}.yml", {"tasks": [{"import_role": {"name": name}}]}),
+        ]
     for path, words in files:
         tool.write(path, json.dumps([{"hosts": "localhost", "gather_facts": False, **words}]))
-    included = [{"include_role": {"name": name}, "ignore_errors": True, "register": f"r{n}"} for n, name in enumerate(ROLES)]
+    included = [
+        {"include_role": {"name": name}, "ignore_errors": True, "register": f"r{n}"} for n, name in enumerate(ROLES)
+    ]
     tool.write("play.yml", json.dumps([{"hosts": "localhost", "gather_facts": False, "tasks": included}]))
 
     said = tool.run("validate", *(path for path, _ in files))

@@ -154,7 +154,9 @@ def test_templates_find_no_way_out_of_the_sandbox(tool: Tool) -> None:
 
     said = tool.run("apply", "play.yml", "--json")
     events = [json.loads(line) for line in said.out.splitlines()]
-    ends = {e["data"]["name"]: e["data"] for e in events if e["kind"] == "task_ended" and e["data"]["module"] == "debug"}
+    ends = {
+        e["data"]["name"]: e["data"] for e in events if e["kind"] == "task_ended" and e["data"]["module"] == "debug"
+    }
     assert len(ends) == len(ESCAPES), said.text
     leaks = {ESCAPES[int(name[1:])]: data["msg"] for name, data in ends.items()
              if data["status"] == "ok" and any(word in data["msg"] for word in ("<class", "function", "module", "0x"))}  # fmt: skip

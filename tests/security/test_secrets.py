@@ -15,7 +15,7 @@ from tests.parts.sshd import second_user
 from tests.parts.sshd import sshd as sshd_part
 from tests.security.tool import Tool, forms, holding
 
-BECOME = "Bec0me/pa\"ss é+wörd"
+BECOME = 'Bec0me/pa"ss é+wörd'
 OTHER = "0ther-host's pa$$word"
 HIDDEN = "hidden by no_log <&> 'x'"
 STDOUT = "printed-0nly-by-a-no_log-task"
@@ -122,7 +122,6 @@ def test_secrets_are_not_in_the_journals(site: Tool) -> None:
     assert not list((site.state / "keys").iterdir()), "a key outlived its run"
 
 
-@pytest.mark.xfail(strict=True, reason="task.py records the rendered arguments before their secrets are masked")
 def test_secret_arguments_are_not_in_the_journals(site: Tool) -> None:
     assert site.run("apply", "play.yml", "-i", "hosts.yml").code == 0
     assert not _kept(site, {name: SECRETS[name] for name in OF_ARGUMENTS})
@@ -153,7 +152,6 @@ def test_what_a_run_keeps_of_its_sources_is_for_its_owner_only(site: Tool) -> No
         assert stat.S_IMODE(path.stat().st_mode) & 0o077 == 0, path
 
 
-@pytest.mark.xfail(strict=True, reason="host.py: the event `rescued` repeats the message of a no_log task")
 def test_a_rescued_no_log_task_keeps_its_message(site: Tool) -> None:
     said = site.run("apply", "rescue.yml", "-i", "hosts.yml", "--json")
     assert said.code == 0, said.text
@@ -200,22 +198,31 @@ def test_the_passwords_of_a_login_leave_no_trace(tool: Tool, start: Start) -> No
     found = traces(secrets, said.out + said.err, "console")
     found += [trace for entry in processes for trace in traces(secrets, entry, f"process {entry[:60]!r}")]
     homes = [tool.state, tool.home, Path(f"/home/{user.name}")]
-    found += [f"{path}: {form}" for secret in secrets.values() for path, form in holding(secret, homes) if "blobs" not in path.parts]
+    found += [
+        f"{path}: {form}"
+        for secret in secrets.values()
+        for path, form in holding(secret, homes)
+        if "blobs" not in path.parts
+    ]
     assert "changed" in said.text, said.text
     assert not found, "\n".join(found)
 
 
 def test_a_secret_cut_in_two_by_the_pipe_is_masked(tool: Tool) -> None:
     """Written in two parts with a pause between, on both streams, and across the chunks of long output."""
-    tool.write("hosts.yml", _yaml({"all": {"hosts": {"h": {"ansible_connection": "local", "ansible_become_password": BECOME}}}}))
+    tool.write(
+        "hosts.yml",
+        _yaml({"all": {"hosts": {"h": {"ansible_connection": "local", "ansible_become_password": BECOME}}}}),
+    )
     tool.write("secret", BECOME)
     first, rest = BECOME[:7], BECOME[7:]
     tool.write("cut.py", f"import sys, time\nfor stream in (sys.stdout, sys.stderr):\n    stream.write('x' * 65530 + {first!r})\n"
                f"    stream.flush()\n    time.sleep(0.2)\n    stream.write({rest!r} + 'y\\n')\n    stream.flush()\n")  # fmt: skip
-    tool.write("play.yml", f"- hosts: h\n  tasks:\n    - command: python3 -X utf8 {tool.folder}/cut.py\n    - command: cat {tool.folder}/secret\n")
+    tool.write(
+        "play.yml",
+        f"- hosts: h\n  tasks:\n    - command: python3 -X utf8 {tool.folder}/cut.py\n    - command: cat {tool.folder}/secret\n",
+    )
     for how in (("-vv",), ("--json",)):
         said = tool.run("apply", "play.yml", "-i", "hosts.yml", *how)
         assert said.code == 0, said.text
         assert not traces({"become": BECOME}, said.out + said.err, " ".join(how))
-
-

@@ -10,8 +10,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
 from tests.security.tool import Tool
 
 EVIL = [
@@ -75,14 +73,18 @@ def test_a_terminal_gets_only_the_colours_that_are_ours(tool: Tool) -> None:
     process.wait()
     os.close(ours)
     text = shown.decode("utf-8", "replace")
-    assert not [w for w in ("\x1b]", "\x1bP", "\x1b[2J", "\x1b[6n", "\x1b[?1049h", "\x9b", "\x07", "\u202e") if w in text]
+    assert not [
+        w for w in ("\x1b]", "\x1bP", "\x1b[2J", "\x1b[6n", "\x1b[?1049h", "\x9b", "\x07", "\u202e") if w in text
+    ]
 
 
-@pytest.mark.xfail(strict=True, reason="cli/logs.py, cli/app.py `tell` and lang/snippets.py print names as they are")
 def test_hosts_files_and_faults_with_such_names_are_shown_escaped(tool: Tool) -> None:
     """In diagnostics, errors and logs, which no report writes."""
     _play(tool, host="h\x1b]0;title\x07")
-    wrong = {"console": unsafe(tool.run("apply", "play.yml", "-i", "hosts.yml").text), "logs": unsafe(tool.run("logs").text)}
+    wrong = {
+        "console": unsafe(tool.run("apply", "play.yml", "-i", "hosts.yml").text),
+        "logs": unsafe(tool.run("logs").text),
+    }
     evil = "\x1b]0;title\x07.yml"
     tool.write(evil, "- hosts: localhost\n  tsaks: []\n")
     wrong["a file's name"] = unsafe(tool.run("validate", evil).text)

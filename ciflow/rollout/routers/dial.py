@@ -94,10 +94,19 @@ class Manifest:
 
     @classmethod
     def from_json(cls, text: str) -> Manifest:
-        data = json.loads(text)
-        data["slots"] = tuple(Slot(**slot) for slot in data["slots"])
-        data["hosts"] = tuple(data["hosts"])
-        return cls(**data)
+        """Raises RouterError where somebody else has written it."""
+        try:
+            data = json.loads(text)
+            slots = tuple(Slot(**slot) for slot in data["slots"])
+            made = cls(**{**data, "slots": slots, "hosts": tuple(data["hosts"])})
+        except (ValueError, TypeError, KeyError, RecursionError) as error:
+            raise RouterError(
+                f"the manifest is not one of ciflow's: {error}", help="was it changed by hand?"
+            ) from error
+        texts = (made.service, made.router, made.release, made.who, *made.hosts, *(slot.name for slot in slots))
+        if not (all(isinstance(text, str) for text in texts) and isinstance(made.settings, Mapping)):
+            raise RouterError("the manifest is not one of ciflow's: its values have other types")
+        return made
 
 
 @dataclass(frozen=True, slots=True)
