@@ -198,7 +198,7 @@ def _addresses(said: Sections) -> dict[str, Any]:
     found = re.findall(r"(?m)^\d+:\s+(\S+)\s+inet6?\s+([^\s/]+)(?:\s+peer\s+\S+?)?/(\d+)", said.get("addresses", ""))
     rows = [(name.split("@")[0], ipaddress.ip_interface(f"{address}/{bits}")) for name, address, bits in found]
     if not rows:
-        rows = [("", ipaddress.ip_interface(address)) for address in _trie(said)] + _inet6(said)
+        rows = [_placed(said, address) for address in _trie(said)] + _inet6(said)
     known = [(name, face) for name, face in rows if not face.ip.is_loopback]
     links = dict(line.split(None, 1) for line in said.get("links", "").splitlines() if len(line.split()) == 2)
     v4 = [(name, face) for name, face in known if face.version == 4]
@@ -213,11 +213,10 @@ def _addresses(said: Sections) -> dict[str, Any]:
 
 def _default_ipv4(said: Sections, v4: list[tuple[str, Any]], links: Mapping[str, str]) -> dict[str, Any]:
     """The address of the interface that the route to 0.0.0.0/0 names."""
-    rows = [line.split() for line in said.get("routes", "").splitlines()[1:]]
-    route = next((r for r in rows if len(r) > 7 and r[1] == "00000000" and r[7] == "00000000"), None)
+    route = next((r for r in _routes(said) if r[1] == "00000000" and r[7] == "00000000"), None)
     if route is None:
         return {}
-    gateway = ipaddress.IPv4Address(bytes.fromhex(route[2])[::-1])
+    gateway = _kernel_address(route[2])
     face = next((face for name, face in v4 if name in (route[0], "")), None)
     default: dict[str, Any] = {"interface": route[0], "alias": route[0], "gateway": str(gateway)}
     if route[0] in links:
@@ -226,6 +225,26 @@ def _default_ipv4(said: Sections, v4: list[tuple[str, Any]], links: Mapping[str,
         network = face.network
         default |= {"address": str(face.ip), "netmask": str(network.netmask), "network": str(network.network_address)}
     return default
+
+
+def _routes(said: Sections) -> list[list[str]]:
+    """Rows of /proc/net/route: interface, destination, gateway, .., mask (the eighth)."""
+    rows = [line.split() for line in said.get("routes", "").splitlines()[1:]]
+    return [row for row in rows if len(row) > 7]
+
+
+def _kernel_address(text: str) -> ipaddress.IPv4Address:
+    """An address as the kernel prints it there: hexadecimal, the last byte first."""
+    return ipaddress.IPv4Address(bytes.fromhex(text)[::-1])
+
+
+def _placed(said: Sections, address: str) -> tuple[str, Any]:
+    """A local address with the interface and prefix of the network that is linked there, where a route names one."""
+    for row in _routes(said):
+        network = ipaddress.IPv4Network((int(_kernel_address(row[1])), str(_kernel_address(row[7]))))
+        if row[2] == "00000000" and network.prefixlen and ipaddress.IPv4Address(address) in network:
+            return row[0], ipaddress.ip_interface(f"{address}/{network.prefixlen}")
+    return "", ipaddress.ip_interface(address)
 
 
 def _trie(said: Sections) -> list[str]:

@@ -966,7 +966,11 @@ def do_mkdir(op: Op, job: Work) -> Reply:
     if job.check and made:
         return {"changed": True}
     for folder in reversed(made):
-        os.mkdir(folder)
+        try:
+            os.mkdir(folder)
+        except FileExistsError:  # another lane has made it since
+            if not os.path.isdir(folder):
+                raise
         set_attrs(folder, op)
     changed = bool(made) or set_attrs(path, op, check=job.check)
     if op.get("recurse"):
