@@ -1,4 +1,4 @@
-"""`pause`: let time pass, or wait for somebody."""
+"""`pause`: let time pass."""
 
 from __future__ import annotations
 
@@ -8,18 +8,19 @@ from typing import Any
 from ciflow.model import Context, Hold, Outcome, Steps
 from ciflow.modules.replies import when
 
-_ASK = "Press enter to continue, Ctrl+C to interrupt"
+_ASK = "pause without a time waits for a key, which nobody may be there to press: put `approval:` on the play instead"
 
 
 def run(args: Mapping[str, Any], context: Context) -> Steps:
-    """With `seconds` or `minutes` time passes; without, somebody must answer the prompt."""
+    """With `seconds` or `minutes` time passes. Without, it is refused: an approval can be given from anywhere."""
     minutes = args.get("minutes")
     seconds = float(args["seconds"]) if args.get("seconds") is not None else float(minutes or 0) * 60
     timed = args.get("seconds") is not None or minutes is not None
     if context.check:
         return Outcome(msg="check mode does not pause")
-    prompt = args.get("prompt") or ("" if timed else _ASK)
-    reply = yield Hold(max(seconds, 0.0), prompt=prompt, why="pause")
+    if not timed:
+        return Outcome(failed=True, msg=_ASK)
+    reply = yield Hold(max(seconds, 0.0), prompt=args.get("prompt") or "", why="pause")
     said = f"{minutes:g} minutes" if minutes is not None and args.get("seconds") is None else f"{seconds:g} seconds"
     return Outcome(
         data={
@@ -28,7 +29,7 @@ def run(args: Mapping[str, Any], context: Context) -> Steps:
             "delta": int(reply.duration),
             "echo": args["echo"],
             "rc": 0,
-            "stdout": f"Paused for {said}" if timed else "",
+            "stdout": f"Paused for {said}",
             "stderr": "",
             "user_input": str(reply.data.get("command", "")),
         }
