@@ -106,7 +106,8 @@ def test_secrets_are_in_no_list_of_processes_and_in_no_report(site: Tool) -> Non
     found += traces(SECRETS, _logs(site), "ciflow logs")
     print(f"{len(processes)} argument lists and environments, {len(SECRETS)} secrets in 7 forms")
     assert not found, "\n".join(found)
-    assert len(processes) > 10
+    controllers = [entry for entry in processes if b"-m\0ciflow\0apply" in entry]
+    assert controllers and len(processes) > 3, "how many short ones are caught is chance; the long ones must be"
 
 
 def test_secrets_are_not_in_json(site: Tool) -> None:
