@@ -107,9 +107,6 @@ class Task:
     base: str = ""  # folder that relative `src` names are looked up from first
     defaults: tuple[Mapping[str, Value], ...] = ()  # of its own role and what that depends on, nearest last
     params: tuple[Mapping[str, Value], ...] = ()  # role and include parameters, innermost last
-    background: Value = 0  # `async`: seconds it may run on its own; 0: the play waits
-    poll: Value = 15
-    irreversible: bool = False  # it can't be undone: named before apply, asked about by a rollback across it
     inherit: Any = field(default=None, compare=False, repr=False)  # what tasks included here inherit (lang's own)
     spans: Mapping[str, Span] = field(default_factory=dict)  # of each keyword and argument, by name
 
@@ -186,7 +183,6 @@ class Canary:
     warm_up: float = 30.0
     bake: float = 600.0
     keep_warm: float = 1800.0
-    drain: float = 10.0
     sick_for: float = 60.0
     early: bool = False
     by: str = ""

@@ -25,8 +25,6 @@ class Options:
     verbosity: int = 0
     replace_warm: bool = False
     break_glass: str = ""
-    become: bool = False
-    become_user: str = ""
     remote_user: str = ""
     workdir: str = ""
     who: str = ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from dataclasses import dataclass, replace
 
 
@@ -24,3 +25,8 @@ class Key:
 
     def __str__(self) -> str:
         return "|".join((self.run, self.play, self.host, self.task))
+
+
+def new_run(known: int) -> str:
+    """The id of a run when the journal knows so many: a number for people, and what tells two journals' runs apart."""
+    return f"R-{known + 1}-{secrets.token_hex(3)}"

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 
+from ciflow.lang.names import templates_in
 from ciflow.lang.scope import Scope
 from ciflow.lang.template import free_names
-from ciflow.model import Node, Play, Task, Template
+from ciflow.model import Node, Play, Task
 from ciflow.plan.compile import tasks_of
 
 # Names of Ansible's that are not read from the host.
@@ -38,13 +39,7 @@ def retried(task: Task) -> bool:
 
 def names_in(value: Any) -> frozenset[str]:
     """Every variable that templates in `value` read."""
-    if isinstance(value, Template):
-        return free_names(value)
-    if isinstance(value, Mapping):
-        value = list(value.values())
-    if isinstance(value, list | tuple):
-        return frozenset().union(*map(names_in, value)) if value else frozenset()
-    return frozenset()
+    return frozenset().union(*map(free_names, templates_in(value)))
 
 
 def asked_by(task: Task) -> frozenset[str]:
@@ -96,14 +91,7 @@ def _behind(names: frozenset[str], scope: Scope) -> Iterator[tuple[str, Any]]:
 
 def _sources(value: Any) -> Iterator[str]:
     """The text of every template in a value."""
-    if isinstance(value, Template):
-        yield value.source
-    elif isinstance(value, Mapping):
-        for below in value.values():
-            yield from _sources(below)
-    elif isinstance(value, list | tuple):
-        for below in value:
-            yield from _sources(below)
+    return (template.source for template in templates_in(value))
 
 
 def asks_for_facts(play: Play, nodes: tuple[Node, ...]) -> bool:

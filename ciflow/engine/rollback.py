@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import secrets
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ from typing import Any
 from ciflow.diagnostics import CiflowError, StoreError
 from ciflow.engine.connect import LOCAL, connection_by_name, connection_data, connection_from
 from ciflow.engine.drive import Driver, refuse_render, sleep_only
-from ciflow.engine.keys import Key
+from ciflow.engine.keys import Key, new_run
 from ciflow.engine.record import Recorder
 from ciflow.engine.wire import Connection, Wire
 from ciflow.model import At, Event, Probe, Read
@@ -56,7 +55,7 @@ def rollback(asking: Asking, open_store: Callable[[], Store]) -> Done:
     warnings: list[str] = []
     store = _store(open_store, warnings)
     try:
-        run = f"R-{len(store.runs()) + 1}-{secrets.token_hex(3)}" if store else f"R-0-{secrets.token_hex(3)}"
+        run = new_run(len(store.runs()) if store else -1)
         journal = _Later(store, warnings)
         journal.append([_event(run, "run_started", _told(asking))])
         if asking.break_glass:

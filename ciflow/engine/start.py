@@ -6,7 +6,6 @@ import asyncio
 import base64
 import json
 import os
-import secrets
 import signal
 import time
 from collections.abc import Mapping, Sequence
@@ -18,6 +17,7 @@ from ciflow.diagnostics import CiflowError, ExitCode, Locked, NoSuch, StoreError
 from ciflow.engine.connect import LOCAL, passwords_of
 from ciflow.engine.context import Options, RunContext
 from ciflow.engine.git import read_git
+from ciflow.engine.keys import new_run
 from ciflow.engine.live import Live
 from ciflow.engine.people import People
 from ciflow.engine.record import Recorder, Sink, told
@@ -97,7 +97,7 @@ def apply(request: Request, store: Store, sinks: Sequence[Sink]) -> ExitCode:
     """A new run, from its first event to its last."""
     files = Files.live()
     loaded, plan = prepare(request, files)
-    run = _new_id(store)
+    run = new_run(len(store.runs()))
     holder = Holder.me(run, request.options.who, f"ciflow apply {request.playbook}")
     lease = store.locks.acquire(_project(request), holder)
     try:
@@ -186,7 +186,7 @@ class _Process:
             self.mask.add(password)
         self.signal: signal.Signals | None = None
         self.error: CiflowError | None = None
-        self.kept = len(files.snapshot())
+        self.kept = files.count
 
     def run(self) -> ExitCode:
         code = asyncio.run(self._work())
@@ -226,8 +226,8 @@ class _Process:
 
     def append(self, events: Sequence[Event]) -> int:
         """The journal of this process: refused when another has taken the run over."""
-        if len(self.files.snapshot()) > self.kept:
-            self.kept = len(self.files.snapshot())
+        if self.files.count > self.kept:
+            self.kept = self.files.count
             digest = _keep_snapshot(self.store, self.files)
             events = [Event(kind="snapshot", run=self.id, at=time.time(), data={"snapshot": digest}), *events]
         return self.store.append(events, self.leases[0])
@@ -361,10 +361,6 @@ def _project(request: Request) -> str:
     """Two applies of one playbook and inventory exclude each other, wherever they were started."""
     inventory = ",".join(str(Path(source).absolute()) for source in request.inventory)
     return f"project:{Path(request.playbook).absolute()}|{inventory}"
-
-
-def _new_id(store: Store) -> str:
-    return f"R-{len(store.runs()) + 1}-{secrets.token_hex(3)}"
 
 
 def _keep_snapshot(store: Store, files: Files) -> str:

@@ -14,6 +14,7 @@ from ciflow.diagnostics import CiflowError, Lost, Superseded, TargetError, Unrea
 from ciflow.engine.keys import Key
 from ciflow.engine.record import Recorder
 from ciflow.model import Attrs, Copy, Edit, Exec, Link, Mkdir, Operation, Remove, Reply, Write
+from ciflow.targets.session import Answer, Asked, Ended, Output, Ready, SessionEvent
 
 Connection = Any  # targets.Connection: opaque here, hashable
 _CONVERGING = (Write, Edit, Attrs, Copy, Remove, Mkdir, Link)
@@ -335,20 +336,20 @@ class Wire:
         for link in dirty:
             link.flush()
 
-    def _take(self, link: HostLink, event: Any) -> None:
-        name = type(event).__name__
-        if name == "Answer":
-            link.answered(event.key, event.reply)
-        elif name == "Output":
-            call = link.calls.get(event.key)
-            if call is not None and call.teller is not None and not call.secret:
-                self.on_output(call, event.stream, event.data)
-        elif name == "Asked":
-            link.asked(event.key, event.state, event.reply)
-        elif name == "Ready":
-            link.ready(event.hello)
-        elif name == "Ended":
-            link.ended(event.error)
+    def _take(self, link: HostLink, event: SessionEvent) -> None:
+        match event:
+            case Answer():
+                link.answered(event.key, event.reply)
+            case Output():
+                call = link.calls.get(event.key)
+                if call is not None and call.teller is not None and not call.secret:
+                    self.on_output(call, event.stream, event.data)
+            case Asked():
+                link.asked(event.key, event.state, event.reply)
+            case Ready():
+                link.ready(event.hello)
+            case Ended():
+                link.ended(event.error)
 
 
 def _overtaken(call: Call, reply: Reply) -> bool:

@@ -96,6 +96,11 @@ class Files:
         self._read[name] = run.stdout
         return run.stdout
 
+    @property
+    def count(self) -> int:
+        """How much was read so far: a snapshot is due again when it has grown."""
+        return len(self._read)
+
     def snapshot(self) -> dict[str, bytes]:
         """Every file read so far, by path."""
         return dict(self._read)

@@ -33,7 +33,6 @@ class InventoryReader:
         self.local: list[Layer] = []  # host_vars of the implicit localhost
         self._sources = Sources(files, "", findings=findings)
         self._beside: set[str] = set()
-        self._folders: list[str] = []
 
     def source(self, source: str) -> None:
         """One `-i`: a file, a folder, a script, or names with commas."""

@@ -227,9 +227,6 @@ class TaskReader:
             base=own.base,
             defaults=own.defaults,
             params=own.params,
-            background=_seconds(value.get("async"), 0.0),
-            poll=_number(value.get("poll"), 15, int),
-            irreversible=value.get("irreversible", False) is True,
             inherit=above if module in DYNAMIC else None,
             spans=spans,
         )

@@ -21,8 +21,6 @@ from ciflow.targets.connection import Connection, Pipe
 from ciflow.targets.launch import greet, plan_launch
 from ciflow.targets.upload import Upload, pack
 
-SEND_SLICE = 256 * 1024
-
 
 @dataclass(frozen=True, slots=True)
 class Ready:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
-import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -12,9 +10,8 @@ from typing import Any
 
 from ciflow.model import At, Change, Context, Hold, Operation, Outcome, Probe, Reply, Step, Steps
 from ciflow.modules import MODULES
-from ciflow.targets import Connection
-from ciflow.targets.session import Answer, Ended, Ready, Session, SessionEvent
 from tests.golden.replay import schema
+from tests.parts.session import Waiting
 
 PATIENCE = 120.0  # seconds for one operation
 
@@ -23,29 +20,8 @@ PATIENCE = 120.0  # seconds for one operation
 class Host:
     """Blocking calls for tests. `asked` holds every operation of the last task."""
 
-    session: Session | None = None
+    waiting: Waiting
     asked: list[Operation] = field(default_factory=list)
-
-    def __post_init__(self) -> None:
-        self._news = threading.Condition()
-        self._replies: dict[str, Reply] = {}
-        self._ready = False
-        self._ended: Ended | None = None
-        self._numbers = itertools.count()
-
-    def hear(self, event: SessionEvent) -> None:
-        with self._news:
-            if isinstance(event, Answer):
-                self._replies[event.key] = event.reply
-            elif isinstance(event, Ready):
-                self._ready = True
-            elif isinstance(event, Ended):
-                self._ended = event
-            self._news.notify_all()
-
-    def wait_until_ready(self) -> None:
-        with self._news:
-            assert self._news.wait_for(lambda: self._ready or self._ended, PATIENCE) and self._ready, self._ended
 
     def task(self, verb: str, args: Mapping[str, Any], **context: Any) -> Outcome:
         """Run one task to its end, with the defaults of its schema."""
@@ -70,36 +46,18 @@ class Host:
                 return self._answer(step.step)
             case Probe() | Change():
                 self.asked.append(step.operation)
-                return self._perform(step.operation)
+                return self.waiting.perform(step.operation, "lane")
             case Hold():
                 time.sleep(step.seconds)
                 return Reply(duration=step.seconds)
         raise AssertionError(f"no module yields {step} here")
 
-    def _perform(self, operation: Operation) -> Reply:
-        assert self.session is not None
-        key = f"step-{next(self._numbers)}"
-        self.session.submit("lane", key, operation)
-        self.session.flush()
-        with self._news:
-            assert self._news.wait_for(lambda: key in self._replies or self._ended, PATIENCE), f"no answer: {operation}"
-            assert key in self._replies, self._ended
-            return self._replies.pop(key)
-
 
 @contextmanager
 def this_machine() -> Iterator[Host]:
-    host = Host()
-    host.session = Session.open(
-        Connection(connect_timeout=30.0),
-        project=f"modules {time.time()}",
-        run=f"test {time.time()}",
-        token=1,
-        inbox=host.hear,
-    )
+    waiting = Waiting(f"modules {time.time()}", f"test {time.time()}", PATIENCE)
     try:
-        host.wait_until_ready()
-        yield host
+        waiting.wait_until_ready()
+        yield Host(waiting)
     finally:
-        host.session.end("test")
-        host.session.close()
+        waiting.close()

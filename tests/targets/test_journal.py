@@ -222,11 +222,15 @@ def converge(connection: Connection, run: str, token: int, folder: Path) -> list
             parley.ready()
             journal = journal or parley.hello["journal"]
             missing = [key for key in keys if key not in replies]
-            for asked in parley.ask(*missing, journal=journal):
+            said = parley.ask(*missing, journal=journal)
+            for asked in said:  # what still runs there ends before anything behind it is sent, as the engine does it
                 assert asked.state != "unknown"
                 if asked.reply is not None:
                     replies[asked.key] = asked.reply
-                elif asked.state == "absent":
+                elif asked.state == "running":
+                    replies[asked.key] = parley.answer(asked.key)
+            for asked in said:
+                if asked.state == "absent":
                     number = int(asked.key[1:])
                     command = f"echo {number} >> {folder}/log; head -c 20000 /dev/zero"
                     parley.session.submit("web1", asked.key, Exec(shell=command), "always")

