@@ -7,31 +7,33 @@ fields at their default are left out. Threads: the main one drains the pipe and 
 """
 
 # pathlib, f-strings of nested quotes, and the like: not worth their start-up time here, or not in Python 3.7.
-# ruff: noqa: ARG001, ARG002, B904, B905, F821, RUF005, SIM102, SIM105, UP022, UP031, UP041
+# ruff: noqa: ARG001, ARG002, B904, B905, F821, RUF005, SIM102, SIM105, UP031, UP041
 # ruff: noqa: PTH101, PTH102, PTH103, PTH104, PTH106, PTH108, PTH110, PTH111, PTH112, PTH113, PTH114, PTH115, PTH116
-# ruff: noqa: PTH118, PTH119, PTH120, PTH121, PTH123, PTH207
+# ruff: noqa: PTH118, PTH119, PTH120, PTH121, PTH123
 from __future__ import annotations
 
 import collections
 import errno
 import fcntl
 import grp
-import json
 import os
 import pwd
-import re
 import select
-import signal
 import stat
 import struct
-import subprocess
 import sys
 import threading
 import time
 
 TYPE_CHECKING = False  # typing's own would have to be imported, and the agent's start counts
 if TYPE_CHECKING:
+    import glob
+    import re
+    import shutil
+    import signal
+    import subprocess
     from collections.abc import Callable, Iterable, Iterator
+    from hashlib import sha256
     from re import Pattern
     from typing import Any
 
@@ -44,6 +46,35 @@ try:
     from _blake2 import blake2b  # hashlib loads OpenSSL, which takes longer than all else at start-up
 except ImportError:
     from hashlib import blake2b
+if not TYPE_CHECKING:
+    try:
+        from _sha256 import sha256
+    except ImportError:
+        try:
+            from _sha2 import sha256  # since Python 3.12
+        except ImportError:
+            from hashlib import sha256
+
+
+class Late:
+    """A module that is imported at its first use: each of these takes milliseconds that every start would pay."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __getattr__(self, attribute: str) -> Any:
+        __import__(self._name)
+        found = getattr(sys.modules[self._name], attribute)
+        setattr(self, attribute, found)
+        return found
+
+
+if not TYPE_CHECKING:
+    glob, re, shutil, subprocess = Late("glob"), Late("re"), Late("shutil"), Late("subprocess")
+    try:
+        import _signal as signal  # without enum
+    except ImportError:
+        import signal
 
 CODE: Any  # this file, compiled: given by whoever starts it
 PACKED_HASH: str
@@ -62,6 +93,8 @@ LIVE = 0.1  # seconds between two portions of live output
 GRACE = 2.0  # seconds from SIGTERM to SIGKILL when an operation is ended
 RESERVED = 4096  # bytes of a record, set aside before the operation starts
 EXPIRY = 7 * 86400
+SWEEP = 86400.0  # seconds between two looks for records that have expired
+LARGE = 1 << 20
 DIFF_LIMIT = 104448  # bytes of a file beyond which no diff is given (Ansible's max_diff_size)
 PROBES = frozenset(["stat", "read", "walk", "wait"])  # safe to run again: not journalled
 
@@ -86,14 +119,68 @@ def short_hash(value: str, key: bytes = b"") -> str:
     return blake2b(raw(value), key=key, digest_size=16).hexdigest()
 
 
-def sha256(data: bytes = b"") -> Any:
+def digester(name: str = "sha256", size: int = LARGE) -> Any:
+    """A hash to feed. For little content the interpreter's own sha256: hashlib loads OpenSSL, faster only for much."""
+    if name == "sha256" and size < LARGE:
+        return sha256()
     import hashlib
 
-    return hashlib.sha256(data)
+    return hashlib.new(name)
+
+
+def json_codec() -> tuple[Callable[[str], Any], Callable[[Any], str], Callable[[Any], str]]:
+    """(read, write, write with sorted keys), by the C parts of json alone: the package itself imports re and enum."""
+    try:
+        return fast_json_codec()
+    except (ImportError, AttributeError, TypeError):
+        import json
+
+        def write(value: Any) -> str:
+            return json.dumps(value, separators=(",", ":"))
+
+        def write_sorted(value: Any) -> str:
+            return json.dumps(value, sort_keys=True)
+
+        return json.loads, write, write_sorted
+
+
+def fast_json_codec() -> tuple[Callable[[str], Any], Callable[[Any], str], Callable[[Any], str]]:
+    import _json
+
+    class Settings:
+        strict, parse_float, parse_int, parse_constant = True, float, int, float
+        object_hook = object_pairs_hook = array_hook = None
+
+    def refuse(value: Any) -> Any:
+        raise TypeError("%r is not JSON" % (value,))
+
+    def encoder(colon: str, comma: str, ordered: bool) -> Callable[[Any], str]:
+        make = _json.make_encoder
+        encode = make(None, refuse, _json.encode_basestring_ascii, None, colon, comma, ordered, False, True)
+        return lambda value: "".join(encode(value, 0))
+
+    settings: Any = Settings
+    scan = _json.make_scanner(settings)
+
+    def read(words: str) -> Any:
+        try:
+            return scan(words, 0)[0]
+        except StopIteration:
+            raise ValueError("not JSON: %r" % words[:200])
+
+    write, write_sorted = encoder(":", ",", False), encoder(": ", ", ", True)
+    sample = {"b": [1, 1.5, "\u00e9\n", None, True], "a": {}}
+    ordered = '{"a": {}, "b": [1, 1.5, "\\u00e9\\n", null, true]}'
+    if write_sorted(sample) != ordered or read(write(sample)) != sample:
+        raise TypeError("another kind of _json")
+    return read, write, write_sorted
+
+
+from_json, json_text, sorted_json_text = json_codec()
 
 
 def to_json(value: Any) -> bytes:
-    return json.dumps(value, separators=(",", ":")).encode("ascii")
+    return json_text(value).encode("ascii")
 
 
 # --- frames and the pipe ---------------------------------------------------------------------------------
@@ -196,7 +283,7 @@ class Pipe:
         if flags & MORE:
             self.parts[stream] = whole
             return None
-        message: Message = json.loads(whole.decode("ascii"))
+        message: Message = from_json(whole.decode("ascii"))
         return message
 
 
@@ -340,8 +427,8 @@ def read_record(fd: int) -> tuple[str, Reply | None]:
         content += portion
     head, _, rest = bytes(content).partition(b"\n")
     rest = rest.rstrip(b"\0")
-    digest = json.loads(head.decode("ascii")).get("digest", "") if head.rstrip(b"\0") else ""
-    return digest, (json.loads(rest.decode("ascii")) if rest.endswith(b"\n") else None)
+    digest = from_json(head.decode("ascii")).get("digest", "") if head.rstrip(b"\0") else ""
+    return digest, (from_json(rest.decode("ascii")) if rest.endswith(b"\n") else None)
 
 
 class Journal:
@@ -391,7 +478,7 @@ class Journal:
 
     def _holder(self) -> tuple[int, str]:
         held = os.pread(self.project_fd, 4096, 0).strip(b"\0 ")
-        return tuple(json.loads(held.decode("ascii"))) if held else (0, "")
+        return tuple(from_json(held.decode("ascii"))) if held else (0, "")
 
     def _locked(self, how: int) -> _Held:
         return _Held(self.mutex, self.project_fd, how)
@@ -400,7 +487,7 @@ class Journal:
         return os.path.join(self.run_folder, short_hash(key))
 
     def digest(self, op: Op) -> str:
-        return blake2b(json.dumps(op, sort_keys=True).encode("ascii"), key=self.secret, digest_size=16).hexdigest()
+        return blake2b(sorted_json_text(op).encode("ascii"), key=self.secret, digest_size=16).hexdigest()
 
     def start(self, key: str, op: Op) -> Record | None:
         """A record to end, or None where nothing can be written. FileExistsError: it was started before."""
@@ -469,10 +556,15 @@ class Journal:
                 os.unlink(entry.path)
 
     def sweep(self) -> None:
-        """Remove runs that nobody has touched for a week, of this and of earlier lives of the machine."""
-        import glob
-        import shutil
-
+        """Once a day: remove runs that nobody has touched for a week, of this and of earlier lives of the machine."""
+        mark = os.path.join(self.base, "swept")
+        try:
+            if time.time() - os.stat(mark).st_mtime < SWEEP:
+                return
+        except OSError:
+            pass  # never swept
+        os.close(open_private(mark))
+        os.utime(mark)
         for folder in glob.glob(os.path.join(self.base, "*/runs/*")):
             try:
                 if time.time() - os.stat(folder).st_mtime > EXPIRY:
@@ -575,13 +667,11 @@ def describe(path: str, want_hash: str = "", follow: bool = False) -> dict[str, 
 
 
 def hash_file(path: str, name: str = "sha256") -> str:
-    import hashlib
-
-    digest = hashlib.new(name)
     with open(path, "rb") as f:
+        digest = digester(name, os.fstat(f.fileno()).st_size)
         for portion in iter(lambda: f.read(1 << 20), b""):
             digest.update(portion)
-    return digest.hexdigest()
+    return str(digest.hexdigest())
 
 
 def file_hash(path: str) -> str:
@@ -758,8 +848,6 @@ def do_attrs(op: Op, job: Work) -> Reply:
 
 def backup_of(path: str) -> str:
     """A copy beside the file with its attributes, named as Ansible names it."""
-    import shutil
-
     copy = "%s.%d.%s~" % (path, os.getpid(), time.strftime("%Y-%m-%d@%H:%M:%S"))
     shutil.copy2(path, copy)
     found = os.stat(path)
@@ -940,8 +1028,6 @@ def write_all(fd: int, data: bytes) -> None:
 
 
 def do_remove(op: Op, job: Work) -> Reply:
-    import shutil
-
     path = with_path(op["path"])
     if not os.path.lexists(path):
         return {"changed": False}
@@ -1480,9 +1566,12 @@ def spawn(op: Op, stdin: int, stdout: int, stderr: int) -> int:
     env = dict(os.environ, **op["env"]) if op.get("env") else None
     cwd = with_path(op["cwd"]) if op.get("cwd") else None
     try:
+        program = find_program(argv[0], env)
+        if cwd is None and SPAWNS:
+            return posix_spawn(program, argv, env, (stdin, stdout, stderr))
         process = subprocess.Popen(
             argv,
-            executable=find_program(argv[0], env),
+            executable=program,
             stdin=stdin,
             stdout=stdout,
             stderr=stderr,
@@ -1499,6 +1588,26 @@ def spawn(op: Op, stdin: int, stdout: int, stderr: int) -> int:
         raise Failure("cannot run %s: %s" % (argv[0], e), "EINVAL")
     process.returncode = 0  # reaped here, by wait4
     return process.pid
+
+
+def can_spawn() -> bool:
+    """Whether posix_spawn makes a session and tells why a program could not be run: glibc 2.26, Python 3.8."""
+    try:
+        library, version = (os.confstr("CS_GNU_LIBC_VERSION") or "").split()
+        return library == "glibc" and tuple(map(int, version.split("."))) >= (2, 26) and sys.version_info >= (3, 8)
+    except (AttributeError, ValueError, OSError):
+        return False
+
+
+SPAWNS = can_spawn()
+
+
+def posix_spawn(program: str, argv: list[str], env: dict[str, str] | None, streams: tuple[int, ...]) -> int:
+    """As Popen does it, without loading subprocess, and without copying the agent's memory map."""
+    moves = [(os.POSIX_SPAWN_DUP2, fd, number) for number, fd in enumerate(streams)]
+    ignored = [signal.SIGPIPE, signal.SIGXFSZ]  # by Python, and a child would inherit it
+    environment = os.environ if env is None else env
+    return os.posix_spawn(program, argv, environment, file_actions=moves, setsid=True, setsigdef=ignored)
 
 
 def watch_exit(pid: int) -> int:
@@ -1530,8 +1639,6 @@ def decided(op: Op) -> Reply | None:
     base = with_path(op.get("cwd", "")) if op.get("cwd") else ""
     for name, there in (("creates", True), ("removes", False)):
         if op.get(name):
-            import glob
-
             pattern = os.path.join(base, with_path(op[name]) if op[name].startswith("~") else op[name])
             if bool(glob.glob(pattern) or os.path.lexists(pattern)) is there:
                 word = "exists" if there else "does not exist"
@@ -1795,7 +1902,7 @@ class Place:
 
     def state(self) -> dict[str, Any]:
         found = read_text(self.path("state"))
-        return json.loads(found) if found else {}
+        return from_json(found) if found else {}
 
     def put(self, state: dict[str, Any]) -> None:
         temp = self.path("state.new")
@@ -1873,8 +1980,6 @@ class Place:
             os.killpg(pid, signal.SIGKILL)
 
     def cancel(self, grace: float) -> Reply:
-        import shutil
-
         changed = self.stop(grace)
         if os.path.isdir(self.folder):
             self.end_orphan()
@@ -2300,7 +2405,7 @@ class Job(Work):
             done += len(data)
             self.agent.pipe.send(frame(CREDIT, self.id, struct.pack(">I", len(data))), urgent=True)
         os.lseek(fd, 0, os.SEEK_SET)
-        digest = sha256()
+        digest = digester()
         for portion in iter(lambda: os.read(fd, 1 << 20), b""):
             digest.update(portion)
         if digest.hexdigest() != self.sha256:
@@ -2601,7 +2706,6 @@ class Agent:
 
 def keep_compiled(base: str) -> None:
     """Leave the compiled agent for the next start on this host (compiling takes longer than all else at start-up)."""
-    import glob
     import marshal
 
     path = os.path.join(base, "agent-%s-%s" % (sys.implementation.cache_tag, PACKED_HASH))
