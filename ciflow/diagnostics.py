@@ -13,7 +13,7 @@ CiflowError                  anything ciflow raises on purpose; `exit_code` says
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
 
@@ -48,6 +48,10 @@ class Span:
         return f"{self.file}:{self.line}:{self.column}" if self.line else self.file
 
 
+# Words beside a caret; a function where they take long to find: of thousands of faults twenty are shown.
+Label = str | Callable[[], str]
+
+
 @dataclass(frozen=True, slots=True)
 class Diagnostic:
     """One finding. `code` is `CF` and four digits, each documented; `related` is the chain that led here."""
@@ -56,9 +60,14 @@ class Diagnostic:
     code: str
     message: str
     span: Span | None = None
-    label: str = ""  # said beside the caret: "did you mean `tasks`?"
+    beside: Label = ""
     help: str = ""
     related: tuple[tuple[str, Span | None], ...] = ()
+
+    @property
+    def label(self) -> str:
+        """What is said beside the caret: "did you mean `tasks`?"."""
+        return self.beside if isinstance(self.beside, str) else self.beside()
 
     @property
     def is_error(self) -> bool:
@@ -138,13 +147,13 @@ class Findings:
 
     items: list[Diagnostic] = field(default_factory=list)
 
-    def error(self, code: str, message: str, span: Span | None, *, label: str = "", help: str = "") -> None:
+    def error(self, code: str, message: str, span: Span | None, *, label: Label = "", help: str = "") -> None:
         self.items.append(Diagnostic("error", code, message, span, label, help))
 
-    def warning(self, code: str, message: str, span: Span | None, *, label: str = "", help: str = "") -> None:
+    def warning(self, code: str, message: str, span: Span | None, *, label: Label = "", help: str = "") -> None:
         self.items.append(Diagnostic("warning", code, message, span, label, help))
 
-    def hint(self, code: str, message: str, span: Span | None, *, label: str = "", help: str = "") -> None:
+    def hint(self, code: str, message: str, span: Span | None, *, label: Label = "", help: str = "") -> None:
         self.items.append(Diagnostic("hint", code, message, span, label, help))
 
     @property

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from difflib import get_close_matches
 from typing import Any
 
 from ciflow.diagnostics import Findings
 from ciflow.lang.inherit import Inherited
 from ciflow.lang.kinds import duration, percent
+from ciflow.lang.near import did_you_mean
 from ciflow.lang.place import Place
 from ciflow.lang.schema import Schema, check_part, part_schema
 from ciflow.lang.tasks import TaskReader
@@ -74,8 +74,7 @@ def _router(place: Place, findings: Findings) -> tuple[str, Mapping[str, Any]] |
                        label=f"there are {', '.join(ROUTERS)}")  # fmt: skip
         return None
     if kind not in ROUTERS:
-        near = get_close_matches(str(kind), ROUTERS, n=1)
-        label = f"did you mean `{near[0]}`?" if near else f"there are {', '.join(ROUTERS)}"
+        label = did_you_mean(kind, ROUTERS, otherwise=f"there are {', '.join(ROUTERS)}")
         findings.error("CF0130", f"unknown router `{kind}`", below.key_span(kind), label=label)
         return None
     return str(kind), settings or {}
@@ -164,8 +163,7 @@ def _gate(item: Place, findings: Findings) -> Mapping[str, Any] | None:
         return None
     kind, below = next(iter(item.fields.items()))
     if kind not in GATES:
-        near = get_close_matches(str(kind), GATES, n=1)
-        label = f"did you mean `{near[0]}`?" if near else f"there are {', '.join(GATES)}"
+        label = did_you_mean(kind, GATES, otherwise=f"there are {', '.join(GATES)}")
         findings.error("CF0130", f"unknown gate `{kind}`", item.key_span(kind), label=label)
         return None
     if kind == "query":

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from difflib import get_close_matches
 from typing import Any
 
 from ciflow.lang import template
 from ciflow.lang.inventory import Inventory
 from ciflow.lang.known import Known, known_names
 from ciflow.lang.names import templates_in
+from ciflow.lang.near import did_you_mean
 from ciflow.lang.roles import flat
 from ciflow.lang.sources import Sources
 from ciflow.lang.undefined import Undefined
@@ -83,9 +83,9 @@ def _hosts(play: Play, playbook: Playbook, inventory: Inventory, sources: Source
     if not isinstance(pattern, str) or any(templates_in(play.hosts)):
         return
     for name in inventory.unknown(pattern):
-        near = get_close_matches(name, [*inventory.groups, *(host.name for host in inventory.hosts)], n=1)
+        known = [*inventory.groups, *(host.name for host in inventory.hosts)]
         sources.findings.warning("CF0602", f"`{name}` is no host and no group of the inventory", play.span,
-                                 label=f"did you mean `{near[0]}`?" if near else "the play runs nowhere")  # fmt: skip
+                                 label=did_you_mean(name, known, otherwise="the play runs nowhere"))  # fmt: skip
 
 
 def _handlers(play: Play, sources: Sources) -> None:
@@ -104,10 +104,9 @@ def _handlers(play: Play, sources: Sources) -> None:
             elif name in names:
                 notified.add(name)
             elif not unsure:
-                near = get_close_matches(str(name), names, n=1)
                 span = task.spans.get("notify") or task.span
                 sources.findings.error("CF0501", f"no handler is named `{name}`", span,
-                                       label=f"did you mean `{near[0]}`?" if near else "")  # fmt: skip
+                                       label=did_you_mean(name, names))  # fmt: skip
     if unsure:
         return
     used = {id(names[name]) for name in notified}

@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from difflib import get_close_matches
 from typing import Any
 
 from ciflow.diagnostics import Diagnostic, Span
+from ciflow.lang.near import did_you_mean
 from ciflow.lang.place import Marks, position
 from ciflow.lang.scope import Scope
 from ciflow.model import Template
@@ -112,10 +112,8 @@ def syntax(place: Within, message: str, line: int, known: Mapping[str, list[str]
     unknown = re.match(r"No (filter|test) named '(.+?)'", message)
     if unknown:
         kind, name = unknown.groups()
-        near = get_close_matches(name, known[kind], n=1)
         span = place.token(name.split(".")[0], line, after="|" if kind == "filter" else "") or place.line(line)
-        label = f"did you mean `{near[0]}`?" if near else ""
-        return Diagnostic("error", "CF0211", f"there is no {kind} `{name}`", span, label)
+        return Diagnostic("error", "CF0211", f"there is no {kind} `{name}`", span, did_you_mean(name, known[kind]))
     got = re.search(r"got '(.+?)'|unexpected '(.+?)'|unknown tag '(.+?)'", message)
     text = next(filter(None, got.groups())) if got else ""
     span = (text and (place.token(text, line) or place.unread(text))) or place.line(line)

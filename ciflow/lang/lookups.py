@@ -14,6 +14,7 @@ from typing import Any
 
 from ciflow.diagnostics import Diagnostic, Invalid
 from ciflow.lang import filters
+from ciflow.lang.near import nearest
 from ciflow.lang.scope import MISSING, Scope
 from ciflow.model import Exec, Http, Loop, Read, Reply, Stat, Template, Walk
 
@@ -287,10 +288,8 @@ def query(scope: Scope, kind: str, *terms: Any, errors: str = "strict", **option
     """`query('kind', ..)`: always a list."""
     name = kind.removeprefix("ansible.builtin.")
     if name not in LOOKUPS:
-        from difflib import get_close_matches
-
-        near = get_close_matches(name, LOOKUPS, n=1)
-        raise ValueError(f"there is no lookup {kind!r}" + (f", did you mean {near[0]!r}?" if near else ""))
+        near = nearest(name, LOOKUPS)
+        raise ValueError(f"there is no lookup {kind!r}" + (f", did you mean {near!r}?" if near else ""))
     options.pop("wantlist", None)
     try:
         return LOOKUPS[name](scope, *terms, **options)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import replace
-from difflib import get_close_matches
 from itertools import pairwise
 from typing import Any
 
@@ -14,6 +13,7 @@ from ciflow.lang.canary import SETTLED, read_canary
 from ciflow.lang.files import Files
 from ciflow.lang.inherit import Inherited, conditions, extend, keywords, names, tags
 from ciflow.lang.kinds import boolean, duration, percent
+from ciflow.lang.near import did_you_mean
 from ciflow.lang.place import Place
 from ciflow.lang.roles import Roles, flat
 from ciflow.lang.schema import check_part
@@ -149,10 +149,9 @@ class PlaybookReader:
                 if name in ids:
                     waits.setdefault(play.id, []).append(ids[name])
                     continue
-                near = get_close_matches(name, ids, n=1)
                 span = self._needs[play.id].at(number).span
                 self.findings.error("CF0301", f"`needs` names a play that is not there: `{name}`", span,
-                                    label=f"did you mean `{near[0]}`?" if near else "")  # fmt: skip
+                                    label=did_you_mean(name, ids))  # fmt: skip
         self._check_cycles(plays, waits)
 
     def _check_cycles(self, plays: list[Play], waits: dict[str, list[str]]) -> None:

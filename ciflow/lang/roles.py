@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from difflib import get_close_matches
 from typing import Any
 
 from ciflow.diagnostics import Span
 from ciflow.lang.inherit import Inherited, extend
+from ciflow.lang.near import did_you_mean
 from ciflow.lang.place import Place
 from ciflow.lang.schema import check_part
 from ciflow.lang.scope import Level, Vars
@@ -194,9 +194,8 @@ class Roles:
         folders = self.folders()
         path = next((join(base, name) for base in folders if self._is_role(join(base, name))), None)
         if path is None:
-            near = get_close_matches(name, self._names(folders), n=1)
             self.sources.findings.error(
-                "CF0401", f"the role {name} is not found", span, label=f"did you mean `{near[0]}`?" if near else "",
+                "CF0401", f"the role {name} is not found", span, label=did_you_mean(name, self._names(folders)),
                 help="looked in " + ", ".join(folders),
             )  # fmt: skip
             return None

@@ -9,15 +9,15 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 import cerberus
 from cerberus import errors
 
-from ciflow.diagnostics import Diagnostic, Findings, Invalid, Span
+from ciflow.diagnostics import Diagnostic, Findings, Invalid, Label, Span
 from ciflow.lang.kinds import KINDS, fit
+from ciflow.lang.near import did_you_mean
 from ciflow.lang.place import Place
 from ciflow.lang.shipped import shipped
 from ciflow.lang.yamltext import parse
@@ -55,6 +55,13 @@ class _Validator(cerberus.Validator):  # type: ignore[misc]
         except ValueError as error:
             self._drop_remaining_rules()
             self._error(field, str(error))
+
+    def _error(self, *args: Any) -> None:
+        """Errors are only listed: Cerberus sorts all of them and builds two trees again at each one."""
+        if len(args) == 1:
+            self._errors.extend(args[0])
+        else:
+            super()._error(*args)
 
     def _validate_meta(self, meta: Any, field: str, value: Any) -> None:
         """{'type': 'dict'}"""
@@ -126,7 +133,7 @@ class _Fault:
     path: tuple[Any, ...]
     code: str
     message: str
-    label: str = ""
+    label: Label = ""
     key: bool = False  # the key is at fault, not the value
 
 
@@ -170,6 +177,8 @@ def _fault(error: Any, schema: Schema) -> _Fault:
         message = str(error.info[0])
         code = "CF0105" if "file mode" in message else "CF0101"
         return _Fault(path, code, f"`{_step(path)}`: {message}")
+    if error.code == errors.EMPTY_NOT_ALLOWED.code:
+        return _Fault(path, "CF0104", f"`{_step(path)}` is empty")
     limits = {errors.MIN_VALUE.code: "at least", errors.MAX_VALUE.code: "at most"}
     if error.code in limits:
         return _Fault(path, "CF0104", f"`{_step(path)}` must be {limits[error.code]} {error.constraint}")
@@ -183,21 +192,16 @@ def _unknown(path: tuple[Any, ...], schema: Schema) -> _Fault:
         for step in path[:-1]:
             rules = rules.get("schema", {}) if isinstance(step, int) else rules.get(step, {}).get("schema", {})
         known = list(rules)
-    near = get_close_matches(str(path[-1]), known, n=1, cutoff=0.6)
     what = "keyword" if schema.code_of_unknown == "CF0102" else "argument"
-    label = f"did you mean `{near[0]}`?" if near else ""
     where = "of" if what == "argument" else "in"
     message = f"unknown {what} `{path[-1]}` {where} {_whose(path, schema)}"
-    return _Fault(path, schema.code_of_unknown, message, label, key=True)
+    return _Fault(path, schema.code_of_unknown, message, did_you_mean(path[-1], known), key=True)
 
 
 def _not_allowed(path: tuple[Any, ...], value: Any, allowed: Any) -> _Fault:
-    near = get_close_matches(str(value), [str(one) for one in allowed], n=1)
-    label = f"did you mean `{near[0]}`?" if near else ""
     shown = str(value).lower() if isinstance(value, bool) else value
-    return _Fault(
-        path, "CF0104", f"`{_step(path)}` can't be `{shown}`; it is one of {', '.join(map(str, allowed))}", label
-    )
+    message = f"`{_step(path)}` can't be `{shown}`; it is one of {', '.join(map(str, allowed))}"
+    return _Fault(path, "CF0104", message, did_you_mean(value, allowed))
 
 
 def _step(path: tuple[Any, ...]) -> str:

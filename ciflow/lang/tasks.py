@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
 from ciflow.diagnostics import Invalid, Span
 from ciflow.lang.args import Spans, arguments
 from ciflow.lang.inherit import Inherited, conditions, extend, names
 from ciflow.lang.kinds import duration, fit
+from ciflow.lang.near import nearest
 from ciflow.lang.place import Place
 from ciflow.lang.schema import check_module, check_part, module_schema, part_schema, verbs
 from ciflow.lang.scope import Level
@@ -185,9 +185,9 @@ class TaskReader:
         return module, self._args(inner, module)
 
     def _unknown(self, name: str, span: Span) -> None:
-        near = get_close_matches(short(name), sorted(self._verbs | self._keywords), n=1, cutoff=0.6)
-        label = f"did you mean `{near[0]}`?" if near else ""
-        what = "keyword" if near and near[0] in self._keywords else "module"
+        near = nearest(short(name), sorted(self._verbs | self._keywords))
+        label = f"did you mean `{near}`?" if near else ""
+        what = "keyword" if near in self._keywords else "module"
         code = "CF0102" if what == "keyword" else "CF0106"
         self.findings.error(code, f"unknown {what} `{name}`" + (" in a task" if what == "keyword" else ""), span,
                             label=label)  # fmt: skip

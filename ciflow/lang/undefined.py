@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from difflib import get_close_matches
+from functools import partial
 from typing import Any
 
 from ciflow.diagnostics import Diagnostic, Span
@@ -97,11 +98,11 @@ class Undefined:
         if (span, name) in self._seen:
             return
         self._seen.add((span, name))
-        label = self._nearest(name)
         related = tuple((f"used by: {who}", place) for who, place in used if place and place.file != span.file)
         message = f"`{name}` is not defined" if sure else f"`{name}` may be not defined"
+        severity = "error" if sure else "warning"
         self.sources.findings.items.append(
-            Diagnostic("error" if sure else "warning", "CF0210", message, span, label, related=related)
+            Diagnostic(severity, "CF0210", message, span, partial(self._nearest, name), related=related)
         )
 
     def _nearest(self, name: str) -> str:

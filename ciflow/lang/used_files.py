@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from difflib import get_close_matches
 
 from ciflow.diagnostics import Span
 from ciflow.lang import template
+from ciflow.lang.near import did_you_mean
 from ciflow.lang.roles import flat
 from ciflow.lang.sources import Sources, join
 from ciflow.model import Play, Playbook, Task, Template
@@ -72,10 +72,11 @@ def _candidates(name: str, task: Task, sources: Sources) -> list[str]:
 
 def _missing(name: str, task: Task, sources: Sources) -> None:
     paths = _candidates(name, task, sources)
-    near = get_close_matches(name, [one for path in paths for one in sources.files.list(path.rpartition("/")[0])], n=1)
+    there = [one for folder in dict.fromkeys(path.rpartition("/")[0] for path in paths)
+             for one in sources.files.list(folder)]  # fmt: skip
     span = task.spans.get("cmd" if task.module == "script" else "src") or task.span
     sources.findings.error(
-        "CF0403", f"the file {name} is not found", span, label=f"did you mean `{near[0]}`?" if near else "",
+        "CF0403", f"the file {name} is not found", span, label=did_you_mean(name, there),
         help="looked for " + ", ".join(paths),
     )  # fmt: skip
 

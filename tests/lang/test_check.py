@@ -138,3 +138,11 @@ def test_a_pattern_that_names_nobody_is_a_warning(tmp_path: Path) -> None:
 def test_faults_come_in_the_order_of_files_and_lines(tmp_path: Path) -> None:
     text = play('- debug: {msg: "{{ b }}"}\n- nope: {}\n- debug: {msg: "{{ a }}"}')
     assert [d.span.line for d in found(tmp_path, text) if d.span] == [3, 4, 5]
+
+
+@pytest.mark.parametrize(
+    "task",
+    ['import_role: {name: ""}', 'include_role: {name: ""}', 'import_role: {role: ""}', 'include_tasks: {file: ""}'],
+)
+def test_an_empty_name_is_refused_where_something_must_be_named(task: str, tmp_path: Path) -> None:
+    assert "CF0104" in [d.code for d in found(tmp_path, play(f"- {task}")) if d.is_error]

@@ -130,9 +130,6 @@ JINJA = [
 ]  # fmt: skip
 
 
-@pytest.mark.xfail(
-    strict=True, reason="the nearest known word is looked for at each of thousands of faults, and 20 are shown"
-)
 def test_two_thousand_faults_are_said_in_a_second(tool: Tool, idle: tuple[float, int]) -> None:
     tool.write("faults.yml", "- hosts: localhost\n" + "".join(f"  tsks{n}: 1\n" for n in range(2000)))
     code, said, spent, _ = _validate(tool, "faults.yml")
