@@ -474,3 +474,36 @@ def test_a_run_can_be_resumed_from_any_folder(ciflow: Shell) -> None:
     assert done.returncode == ExitCode.OK, done.stderr
     assert (ciflow.folder / "ended").exists()
     assert not list((ciflow.folder / "elsewhere").iterdir())
+
+
+# --- validating ----------------------------------------------------------------------------------------
+
+HINTED = "- hosts: localhost\n  vars: {x: yes}\n  tasks:\n    - {name: Say, debug: {msg: '{{ x }}'}}\n"
+
+
+def test_strict_makes_an_error_of_a_hint(ciflow: Shell) -> None:
+    ciflow.write(site=HINTED)
+    plain, strict = ciflow("validate", "site.yml"), ciflow("validate", "--strict", "site.yml")
+    assert (plain.returncode, strict.returncode) == (ExitCode.OK, ExitCode.INVALID)
+    assert "hint[CF0020]" in plain.stderr and "no errors" in plain.stderr
+    assert "error[CF0020]" in strict.stderr and "no errors" not in strict.stderr
+
+
+@pytest.mark.parametrize(
+    ("form", "shown"),
+    [("json", '"code": "CF0020"'), ("sarif", '"ruleId": "CF0020"'), ("github", "::notice file=site.yml,line=2,")],
+)
+def test_findings_of_several_playbooks_are_written_for_programs_on_stdout(form: str, shown: str, ciflow: Shell) -> None:
+    ciflow.write(site=HINTED, bad="- hosts: localhost\n  taks: []\n")
+    done = ciflow("validate", "site.yml", "bad.yml", "--format", form)
+    assert done.returncode == ExitCode.INVALID
+    assert shown in done.stdout and "bad.yml" in done.stdout
+    assert done.stderr == ""
+
+
+def test_errors_are_shown_though_hundreds_of_hints_stand_before_them(ciflow: Shell) -> None:
+    tasks = "".join("    - debug: {msg: x}\n" for _ in range(300))
+    ciflow.write(site=f"- hosts: localhost\n  tasks:\n{tasks}    - nope: 1\n")
+    done = ciflow("validate", "site.yml")
+    assert "unknown module `nope`" in done.stderr
+    assert "... and 281 more" in done.stderr

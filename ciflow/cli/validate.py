@@ -2,57 +2,70 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
+from collections.abc import Mapping
+from dataclasses import replace
 
 import click
 
+from ciflow import __version__
 from ciflow.cli.options import inventory_of, json_option, playbook_options, roles_path, selection_of
 from ciflow.diagnostics import Diagnostic, ExitCode, Invalid
+from ciflow.engine.start import Request, prepare
 
 
 @click.command("validate")
 @click.argument("playbooks", nargs=-1, required=True)
 @playbook_options
+@click.option("--strict", is_flag=True, help="Warnings and hints are errors.")
+@click.option("--format", "form", type=click.Choice(("human", "json", "sarif", "github")), default="human",
+              help="For people on stderr, or on stdout: JSON lines, SARIF 2.1.0, annotations of GitHub.")  # fmt: skip
 @json_option
 def command(
     playbooks: tuple[str, ...], inventory: tuple[str, ...], extra_vars: tuple[str, ...], limit: str,
-    tags: tuple[str, ...], skip_tags: tuple[str, ...], start_at_task: str, as_json: bool,
+    tags: tuple[str, ...], skip_tags: tuple[str, ...], start_at_task: str, strict: bool, form: str, as_json: bool,
 ) -> int:  # fmt: skip
-    """Check playbooks: syntax, names, templates, variables. Every fault is said at once; nothing is run."""
-    from ciflow.engine.start import Request, prepare
+    """Check playbooks: syntax, names, templates, variables, and the lints of the house. Every fault is said at once;
+    nothing is run."""
+    chosen = selection_of(limit, tags, skip_tags, start_at_task)
+    every: list[Diagnostic] = []
+    for playbook in playbooks:
+        request = Request(playbook, inventory_of(inventory), extra_vars, chosen, roles_path=roles_path())
+        found, sources, plays = _checked(request)
+        found = tuple(replace(one, severity="error") for one in found) if strict else found
+        every += found
+        if form == "human" and not as_json:
+            _say(playbook, found, sources, plays)
+    if form != "human" or as_json:
+        click.echo(_written("json" if as_json else form, tuple(dict.fromkeys(every))), nl=False)
+    return ExitCode.INVALID if any(one.is_error for one in every) else ExitCode.OK
+
+
+def _checked(request: Request) -> tuple[tuple[Diagnostic, ...], Mapping[str, str], int]:
+    """What is wrong with a playbook, the texts it was read from, and how many plays it would run."""
     from ciflow.lang.files import Files
+
+    files = Files.live()
+    try:
+        loaded, plan = prepare(request, files, lints=True)
+    except Invalid as error:
+        return error.diagnostics, {**files.sources(), **error.sources}, 0
+    return loaded.findings, files.sources(), len(plan.stages)
+
+
+def _say(playbook: str, found: tuple[Diagnostic, ...], sources: Mapping[str, str], plays: int) -> None:
     from ciflow.lang.snippets import render_diagnostics
     from ciflow.report.humane import counted
 
-    code = ExitCode.OK
-    chosen = selection_of(limit, tags, skip_tags, start_at_task)
-    for playbook in playbooks:
-        files = Files.live()
-        try:
-            loaded, plan = prepare(
-                Request(playbook, inventory_of(inventory), extra_vars, chosen, roles_path=roles_path()), files
-            )
-        except Invalid as error:
-            code = ExitCode.INVALID
-            findings: Sequence[Diagnostic] = error.diagnostics
-            said = ""
-            sources = {**files.sources(), **error.sources}
-        else:
-            findings, sources = loaded.findings, files.sources()
-            said = f"{playbook}: {counted(len(plan.stages), 'play')}, nothing wrong"
-        if as_json:
-            for finding in findings:
-                click.echo(json.dumps(_data(finding)))
-        elif findings:
-            click.echo(render_diagnostics(findings, sources), err=True)
-        if said and not as_json:
-            click.echo(said, err=True)
-    return code
+    if found:
+        click.echo(render_diagnostics(found, sources), err=True)
+    if not any(one.is_error for one in found):
+        click.echo(f"{playbook}: {counted(plays, 'play')}, {'no errors' if found else 'nothing wrong'}", err=True)
 
 
-def _data(finding: Diagnostic) -> dict[str, object]:
-    span = finding.span
-    place = {"file": span.file, "line": span.line, "column": span.column} if span else {}
-    words = {"severity": finding.severity, "code": finding.code, "message": finding.message}
-    return {**words, **place, "label": finding.label, "help": finding.help}
+def _written(form: str, found: tuple[Diagnostic, ...]) -> str:
+    from ciflow.lang.codes import CODES, EXPLAINED
+    from ciflow.report.findings import as_github, as_json, as_sarif
+
+    if form == "sarif":
+        return as_sarif(found, __version__, {code: (CODES[code], EXPLAINED[code]) for code in CODES})
+    return as_github(found) if form == "github" else as_json(found)

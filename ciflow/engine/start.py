@@ -79,10 +79,10 @@ class Request:
         )
 
 
-def prepare(request: Request, files: Files) -> tuple[Loaded, Plan]:
+def prepare(request: Request, files: Files, *, lints: bool = False) -> tuple[Loaded, Plan]:
     """Read, check and plan: everything that can be refused before anything runs. Raises Invalid."""
     extra = extra_vars(request.extra, files)
-    loaded = load(request.playbook, request.inventory, extra, files, roles_path=request.roles_path)
+    loaded = load(request.playbook, request.inventory, extra, files, roles_path=request.roles_path, lints=lints)
 
     def hosts_of(play: Play, cell: Mapping[str, Any], limit: str) -> tuple[Host, ...]:
         layers = (Layer(Level.EXTRA_VARS, loaded.extra), Layer(Level.PLAY_VARS, {**play.vars, "matrix": cell}))

@@ -60,8 +60,22 @@ _TABLE: tuple[tuple[str, str, str], ...] = (
     ("CF0502", "A handler that nobody notifies", "It never runs."),
     ("CF0503", "Two tasks that share a register", "A skipped task sets its register too, so the later one hides what "
      "the earlier one found. Give them names of their own."),
+    ("CF0510", "A play that never runs", "Its condition, its matrix or its hosts, as written, let it run nowhere."),
+    ("CF0511", "A task that never runs", "Its condition is false as written, or a task before it ends the play in any "
+     "case. Remove it, or give the condition that was meant."),
+    ("CF0520", "A module that its target can't run", "The hosts of the play are reached in a way that lacks what the "
+     "module needs. `delegate_to` another host, or give the task a play of its own."),
     ("CF0601", "An inventory that can't be read", "The place is the line that was not understood."),
     ("CF0602", "A pattern that names no host or group", "The play runs nowhere."),
+    ("CF0701", "A task without a name", "Its name is what people see while it runs and when it fails. Say what it is "
+     "for, not what it does: `name: Open the firewall for the site`."),
+    ("CF0702", "A command that a module does better", "A module looks first and changes only what differs, so it says "
+     "truly whether it changed anything, and check mode can predict it. `ciflow doc MODULE` says what it takes."),
+    ("CF0703", "A command that counts as changed every time", "Handlers follow it, and no second run is ever without "
+     "changes. Write `changed_when: false` where it only asks, a condition where its output tells, or `creates` and "
+     "`removes` where a file does."),
+    ("CF0704", "An image whose tag moves", "What is pulled tomorrow is another program under the same name. Name a "
+     "version that is never moved, or the digest: `name@sha256:..`."),
 )  # fmt: skip
 
 CODES: dict[str, str] = {code: title for code, title, _ in _TABLE}

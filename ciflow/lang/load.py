@@ -32,9 +32,14 @@ def load(
     files: Files | None = None,
     *,
     roles_path: tuple[str, ...] = (),
+    lints: bool = False,
 ) -> Loaded:
-    """Everything about a run that can be known before it. Raises Invalid with all errors, by file and line."""
+    """Everything about a run that can be known before it. Raises Invalid with all errors, by file and line.
+
+    `lints` adds what works and will be regretted: asked for by those who look, not by those who run.
+    """
     from ciflow.lang.check import check
+    from ciflow.lang.lint import lint
 
     files = files or Files.live()
     sources = Sources(files, path.rpartition("/")[0], roles_path)
@@ -44,6 +49,8 @@ def load(
     inventory = read_inventory(inventory_sources, files, findings, playbook_dir=sources.folder or ".")
     if playbook is not None:
         check(playbook, inventory, extra, sources)
+        if lints:
+            lint(playbook, inventory, findings)
     items = ordered(findings)
     if findings.errors or playbook is None:
         raise Invalid(items, files.sources())

@@ -84,6 +84,7 @@ class Schema:
     validators: Mapping[bool, Any] = field(default_factory=dict)  # by `literal`
     required: tuple[str, ...] = ()
     unbuilt: tuple[tuple[str, ...], ...] = ()  # known, and refused instead of silently not done; () is all of it
+    targets: tuple[str, ...] = ()  # kinds of target that have what a module needs; none named: all
     flat: bool = False  # nothing below the top level is required
 
     @property
@@ -247,6 +248,7 @@ def _compiled(what: str, whole: Mapping[str, Any]) -> Schema:
         validators=validators,
         required=tuple(name for name, below in fields.items() if below.get("required") is True),
         unbuilt=(*(((),) if whole.get("unbuilt") else ()), *_unbuilt(fields)),
+        targets=tuple(whole.get("targets") or ()),
         flat=not any(_requires_below(below) for below in fields.values()),
     )
 

@@ -15,10 +15,17 @@ _WIDTH = 100
 def render_diagnostics(diagnostics: Iterable[Diagnostic], sources: Mapping[str, str]) -> str:
     """All diagnostics with their snippets, at most 20 of them, and a line that counts them. No colour."""
     found = list(diagnostics)
-    parts = [_one(diagnostic, sources) for diagnostic in found[:MOST]]
+    parts = [_one(diagnostic, sources) for diagnostic in _shown_of(found)]
     if len(found) > MOST:
         parts.append(f"... and {len(found) - MOST} more\n")
     return "\n".join([*parts, _count(found)])
+
+
+def _shown_of(found: list[Diagnostic]) -> list[Diagnostic]:
+    """Errors before warnings before hints where there is no room for all, and still in their order."""
+    rank = {"error": 0, "warning": 1, "hint": 2}
+    first = sorted(range(len(found)), key=lambda number: rank[found[number].severity])[:MOST]
+    return [found[number] for number in sorted(first)]
 
 
 def _one(diagnostic: Diagnostic, sources: Mapping[str, str]) -> str:
