@@ -26,6 +26,12 @@ def _plan() -> click.Command:
     return command
 
 
+def _graph() -> click.Command:
+    from ciflow.cli.graph import command
+
+    return command
+
+
 def _validate() -> click.Command:
     from ciflow.cli.validate import command
 
@@ -102,6 +108,7 @@ def _doc() -> click.Command:
 COMMANDS: dict[str, tuple[Callable[[], click.Command], str]] = {
     "apply": (_apply, "Run a playbook, from its first play to the end of its rollout."),
     "plan": (_plan, "Show what a playbook would run, and where."),
+    "graph": (_graph, "Draw the plays of a playbook: what waits for what."),
     "validate": (_validate, "Check playbooks without running anything."),
     "resume": (_resume, "Take up a run that was killed, paused or failed."),
     "rollback": (_rollback, "Bring the former version of a service back, now."),

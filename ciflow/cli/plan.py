@@ -10,6 +10,7 @@ from ciflow.cli.options import inventory_of, json_option, playbook_options, role
 from ciflow.diagnostics import ExitCode
 from ciflow.plan import Stage
 from ciflow.plan.compile import tasks_of, text_of
+from ciflow.plan.graph import dial
 
 
 @click.command("plan")
@@ -46,6 +47,5 @@ def _text(stage: Stage) -> str:
     lines = [f"{stage.play.name} [{stage.id}]  on {hosts}{more}{after}"]
     lines += [f"  {text_of(task.name) or task.module}  ({task.module})" for task in tasks_of(stage.play.tasks)]
     if stage.play.canary is not None:
-        steps = " -> ".join(f"{step.weight / 100:g} %" for step in stage.play.canary.steps)
-        lines.append(f"  dial: {steps} -> 100 %")
+        lines.append(f"  dial: {dial(stage.play.canary)}")
     return "\n".join(lines)

@@ -43,7 +43,8 @@ def test_every_command_has_a_section_and_no_other() -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_option_is_named(name: str) -> None:
-    of_playbooks = shared() if name in ("apply", "plan", "validate", "rollout simulate") else {"--state", "--json"}
+    playbooks = ("apply", "plan", "validate", "graph", "rollout simulate")
+    of_playbooks = shared() if name in playbooks else {"--state", "--json"}
     told = set(re.findall(r"`(--?[\w-]+)", TEXTS[name])) | of_playbooks
     assert options(name) <= told
 
