@@ -5,6 +5,7 @@ CiflowError                  anything ciflow raises on purpose; `exit_code` says
 |- NoSuch                    a run, service or module is asked for that is not there (exit 3)
 |- TargetError               a target failed as a pipe, not as a task (exit 5)
 |  |- Unreachable            no connection, refused login, unknown or changed host key
+|  |- Denied                 the host won't let us be whom a task asks for: a wrong password (exit 4)
 |  `- Lost                   the connection ended in mid-operation; the host's journal knows the rest
 |- Locked                    somebody else holds the lock or a greater token (exit 6)
 |- StoreError                the journal on this machine can't be read or written (exit 1)
@@ -114,6 +115,12 @@ class Unreachable(TargetError):
 
 class Lost(TargetError):
     """The connection ended while operations were under way."""
+
+
+class Denied(TargetError):
+    """The host answers, and does not let us be whom a task asks for: that task fails there."""
+
+    exit_code = ExitCode.TASK_FAILED
 
 
 class Locked(CiflowError):

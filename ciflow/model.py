@@ -55,12 +55,16 @@ class Loop:
 
 @dataclass(frozen=True, slots=True)
 class Become:
-    """Who executes: `user` by `method` (sudo, su, doas). `enabled` false means the login user."""
+    """Who executes: `user` by `method` (sudo, su, doas) with its `flags`, or by `exe` in place of that program.
 
-    enabled: Value = False
-    user: Value = "root"
-    method: Value = "sudo"
-    flags: Value = ""
+    None is "not said": the command line may say it, else the login user (enabled), root, sudo.
+    """
+
+    enabled: Value = None
+    user: Value = None
+    method: Value = None
+    flags: Value = None
+    exe: Value = None
 
 
 @dataclass(frozen=True, slots=True)

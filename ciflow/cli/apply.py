@@ -15,6 +15,7 @@ from ciflow.cli.options import (
     selection_of,
     state_option,
 )
+from ciflow.cli.reaching import reach_of, reach_options
 from ciflow.cli.screen import told
 
 
@@ -24,7 +25,8 @@ from ciflow.cli.screen import told
 @click.option("-C", "--check", is_flag=True, help="Predict, change nothing.")
 @click.option("-D", "--diff", is_flag=True, help="Show how files change.")
 @click.option("-f", "--forks", type=click.IntRange(min=0), default=0, help="At most so many hosts at once; 0: all.")
-@click.option("-u", "--user", default="", help="Log in as this user.")
+@reach_options
+@click.option("--no-input", is_flag=True, help="Never ask: what only a person could answer is refused.")
 @click.option("-v", "--verbose", count=True, help="Every task; -vv their output too.")
 @click.option("-q", "--quiet", is_flag=True, help="Failures and the end only.")
 @click.option("--replace-warm", is_flag=True, help="Give up the warm version that a rollback would go back to.")
@@ -34,7 +36,8 @@ from ciflow.cli.screen import told
 @state_option
 def command(
     playbook: str, inventory: tuple[str, ...], extra_vars: tuple[str, ...], limit: str, tags: tuple[str, ...],
-    skip_tags: tuple[str, ...], start_at_task: str, check: bool, diff: bool, forks: int, user: str, verbose: int,
+    skip_tags: tuple[str, ...], start_at_task: str, check: bool, diff: bool, forks: int,
+    no_input: bool, verbose: int,
     quiet: bool, replace_warm: bool, break_glass: str, junit: Path | None, as_json: bool, state: Path | None,
 ) -> int:  # fmt: skip
     """Run a playbook, from its first play to the end of its rollout."""
@@ -42,11 +45,11 @@ def command(
     from ciflow.store.store import Store, default_state
 
     options = options_of(
-        check=check, diff=diff, forks=forks, verbose=verbose, user=user,
-        replace_warm=replace_warm, break_glass=break_glass,
+        check=check, diff=diff, forks=forks, verbose=verbose, replace_warm=replace_warm, break_glass=break_glass,
     )  # fmt: skip
+    reach = reach_of(click.get_current_context(), no_input=no_input)
     chosen = selection_of(limit, tags, skip_tags, start_at_task)
-    request = Request(playbook, inventory_of(inventory), extra_vars, chosen, options, roles_path())
+    request = Request(playbook, inventory_of(inventory), extra_vars, chosen, options, roles_path(), reach=reach)
     screen = told(as_json=as_json, quiet=quiet, verbose=verbose, junit=junit)
     with Store.open(state or default_state()) as store, screen as sinks:
         return apply(request, store, sinks)

@@ -69,7 +69,7 @@ def _words(given: tuple[str, ...]) -> frozenset[str]:
     return frozenset(word.strip() for part in given for word in part.split(",") if word.strip())
 
 
-def options_of(*, check: bool = False, diff: bool = False, forks: int = 0, verbose: int = 0, user: str = "",
+def options_of(*, check: bool = False, diff: bool = False, forks: int = 0, verbose: int = 0,
                replace_warm: bool = False, break_glass: str = "") -> Options:  # fmt: skip
     from ciflow.engine.who import who
 
@@ -80,7 +80,6 @@ def options_of(*, check: bool = False, diff: bool = False, forks: int = 0, verbo
         verbosity=verbose,
         replace_warm=replace_warm,
         break_glass=break_glass,
-        remote_user=user,
         who=who(),
         ci=next((name for name in ("GITHUB_ACTIONS", "GITLAB_CI", "CI") if os.environ.get(name)), ""),
     )

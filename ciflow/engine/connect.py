@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from ciflow.diagnostics import CiflowError, Refused
@@ -13,43 +14,78 @@ from ciflow.model import Become, Host
 from ciflow.targets import BecomeUser, Connection
 
 LOCAL = Connection(kind="local", name="localhost")
+TIMEOUT = LOCAL.connect_timeout  # seconds, unless somebody says otherwise
 LOGIN_PASSWORDS = ("ansible_password", "ansible_ssh_pass", "ansible_ssh_password")
-BECOME_PASSWORDS = ("ansible_become_password", "ansible_become_pass", "ansible_sudo_pass")
+BECOME_PASSWORDS = (
+    "ansible_sudo_pass", "ansible_su_pass", "ansible_doas_pass", "ansible_become_password", "ansible_become_pass",
+)  # fmt: skip
+LOGIN_USER = Become(enabled=False)  # nobody else, unless the host's own variables say so
 
 
-def connection_for(host: Host, scope: Scope, become: Become, *, remote_user: str = "") -> Connection:
+@dataclass(frozen=True, slots=True)
+class Reach:
+    """What the command line says of reaching hosts: the lowest word, which every keyword and variable wins over."""
+
+    connection: str = ""
+    user: str = ""
+    private_key: str = ""
+    common_args: str = ""
+    extra_args: str = ""
+    timeout: float = 0.0
+    become: bool = False
+    become_user: str = ""
+    become_method: str = ""
+    password: str = field(default="", repr=False)
+    become_password: str = field(default="", repr=False)
+
+
+NOTHING_SAID = Reach()
+
+
+def connection_for(host: Host, scope: Scope, become: Become, reach: Reach = NOTHING_SAID) -> Connection:
     """Where and as whom operations for `host` are executed."""
-    kind = _first(scope, "ansible_connection", "connection") or host.connection
-    kind = {"paramiko": "ssh", "paramiko_ssh": "ssh", "smart": "ssh"}.get(str(kind), str(kind))
-    key = _first(scope, "ansible_ssh_private_key_file", "ansible_private_key_file")
+    asked = "" if host.connection == "local" else reach.connection  # the implicit localhost stays here
+    kind = str(_first(scope, "ansible_connection", "connection") or asked or host.connection)
+    kind = {"paramiko": "ssh", "paramiko_ssh": "ssh", "smart": "ssh"}.get(kind, kind)
+    key = _first(scope, "ansible_ssh_private_key_file", "ansible_private_key_file") or reach.private_key
+    arguments = (
+        _first(scope, "ansible_ssh_common_args") or reach.common_args,
+        _first(scope, "ansible_ssh_extra_args") or reach.extra_args,
+    )
     return Connection(
         kind=kind,
         name=host.name,
         address=str(_first(scope, "ansible_host", "ansible_ssh_host") or host.name) if kind != "local" else "",
         port=int(_first(scope, "ansible_port", "ansible_ssh_port") or 0),
-        user=str(_first(scope, "ansible_user", "ansible_ssh_user") or remote_user),
-        password=str(_first(scope, *LOGIN_PASSWORDS) or ""),
+        user=str(_first(scope, "ansible_user", "ansible_ssh_user") or reach.user),
+        password=str(_first(scope, *LOGIN_PASSWORDS) or reach.password),
         private_keys=(os.path.expanduser(str(key)),) if key else (),  # noqa: PTH111
-        common_args=" ".join(
-            str(value)
-            for name in ("ansible_ssh_common_args", "ansible_ssh_extra_args")
-            if (value := _first(scope, name))
-        ),
+        common_args=" ".join(str(words) for words in arguments if words),
         python=str(_first(scope, "ansible_python_interpreter") or "auto"),
-        become=_identity(scope, become),
+        become=_identity(scope, become, reach),
+        connect_timeout=float(_first(scope, "ansible_ssh_timeout", "ansible_timeout") or reach.timeout or TIMEOUT),
     )
 
 
-def _identity(scope: Scope, become: Become) -> BecomeUser | None:
+def _identity(scope: Scope, become: Become, reach: Reach) -> BecomeUser | None:
+    """Ansible's order: a variable of the method, one of any method, the keyword, the command line."""
     asked = _first(scope, "ansible_become")
-    enabled = render(become.enabled, scope) if asked is None else asked
-    if enabled not in (True, "yes", "true", "True", 1):
+    said = asked if asked is not None else render(become.enabled, scope)
+    if (reach.become if said is None else said) not in (True, "yes", "true", "True", 1):
         return None
+    said = _first(scope, "ansible_become_method") or render(become.method, scope) or reach.become_method
+    method = str(said or "sudo")
+
+    def word(name: str, keyword: Any) -> str:
+        return str(_first(scope, f"ansible_{method}_{name}", f"ansible_become_{name}") or render(keyword, scope) or "")
+
+    passwords = (f"ansible_{method}_pass", "ansible_become_password", "ansible_become_pass")
     return BecomeUser(
-        user=str(_first(scope, "ansible_become_user") or render(become.user, scope)),
-        method=str(_first(scope, "ansible_become_method") or render(become.method, scope)),
-        flags=str(_first(scope, "ansible_become_flags") or render(become.flags, scope) or ""),
-        password=str(_first(scope, *BECOME_PASSWORDS) or ""),
+        user=word("user", become.user) or reach.become_user or "root",
+        method=method,
+        flags=word("flags", become.flags),
+        exe=word("exe", become.exe),
+        password=str(_first(scope, *passwords) or reach.become_password),
     )
 
 
@@ -81,7 +117,7 @@ def connection_data(connection: Connection) -> dict[str, Any]:
     become = connection.become
     data = {name: getattr(connection, name) for name in _KEPT}
     data["private_keys"] = list(connection.private_keys)
-    return {**data, "become": [become.user, become.method, become.flags] if become is not None else None}
+    return {**data, "become": [become.user, become.method, become.flags, become.exe] if become is not None else None}
 
 
 def connection_from(data: Mapping[str, Any]) -> Connection:
@@ -104,4 +140,4 @@ def connection_by_name(name: str, inventory: tuple[str, ...]) -> Connection:
     if host is None:
         raise Refused(f"the inventory has no host {name}", help="name the inventory with `-i`")
     layers = known.layers.get(name, (Layer(Level.INVENTORY_HOST, host.vars),))
-    return connection_for(host, Scope(tuple(layers), render), Become())
+    return connection_for(host, Scope(tuple(layers), render), LOGIN_USER)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from ciflow.engine.connect import Reach
 from ciflow.engine.record import Recorder
 from ciflow.engine.wire import Connection, Wire
 from ciflow.model import Host
@@ -25,7 +26,6 @@ class Options:
     verbosity: int = 0
     replace_warm: bool = False
     break_glass: str = ""
-    remote_user: str = ""
     workdir: str = ""
     who: str = ""
     ci: str = ""
@@ -85,6 +85,7 @@ class RunContext:
     recorder: Recorder
     wire: Wire
     controller: Connection
+    reach: Reach
     blobs: Blobs
     started: float
     mask: Secrets

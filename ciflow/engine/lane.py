@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ciflow.diagnostics import CiflowError, Diagnostic, Invalid
-from ciflow.engine.connect import connection_for
+from ciflow.engine.connect import LOGIN_USER, connection_for
 from ciflow.engine.context import HostValues, RunContext
 from ciflow.engine.keys import Key
 from ciflow.engine.result import HostFailed, Result
@@ -18,7 +18,7 @@ from ciflow.lang.lookups import expand
 from ciflow.lang.scope import Level, Need, NeedFacts, Scope, View
 from ciflow.lang.template import render, render_text
 from ciflow.lang.variables import Learnt, layers_for
-from ciflow.model import EMPTY, Become, Context, Host, Loop, Render, Task
+from ciflow.model import EMPTY, Context, Host, Loop, Render, Task
 
 if TYPE_CHECKING:
     from ciflow.engine.stage import StageRun
@@ -129,14 +129,14 @@ class Lane:
     def connection_for(self, task: Task, scope: Scope) -> Connection:
         """The host itself, or the one that the task is delegated to (with that host's own connection)."""
         if task.delegate_to is None:
-            return self._guarded(connection_for(self.host, scope, task.become, remote_user=self.stage.remote_user))
+            return self._guarded(connection_for(self.host, scope, task.become, self.run.reach))
         name = str(render(task.delegate_to, scope))
         other = self.run.host(name)
         if other is None:
             text = f"`delegate_to` names a host that the inventory doesn't have: {name}"
             raise Invalid([Diagnostic("error", "CF0602", text, task.spans.get("delegate_to") or task.span)])
         own = self.stage.scope_of(other)
-        return self._guarded(connection_for(other, own, task.become, remote_user=self.stage.remote_user))
+        return self._guarded(connection_for(other, own, task.become, self.run.reach))
 
     def _guarded(self, connection: Connection) -> Connection:
         """Its passwords are never shown from now on."""
@@ -147,7 +147,7 @@ class Lane:
 
     def connection(self) -> Connection:
         """The host under its login user, or as its variables say."""
-        return self._guarded(connection_for(self.host, self.scope(), Become(), remote_user=self.stage.remote_user))
+        return self._guarded(connection_for(self.host, self.scope(), LOGIN_USER, self.run.reach))
 
     def checks(self, task: Task) -> bool:
         """Whether the task only predicts."""

@@ -19,7 +19,7 @@ NOT_FACTS = frozenset(
     | {"ansible_loop_var", "ansible_index_var", "ansible_host", "ansible_port", "ansible_user", "ansible_connection"}
     | {"ansible_managed", "ansible_version", "ansible_ssh_private_key_file", "ansible_ssh_common_args"}
     | {"ansible_python_interpreter", "ansible_password", "ansible_become", "ansible_become_user"}
-    | {"ansible_become_password", "ansible_become_method"}
+    | {"ansible_become_password", "ansible_become_method", "ansible_become_flags", "ansible_become_exe"}
 )
 
 
@@ -47,7 +47,8 @@ def asked_by(task: Task) -> frozenset[str]:
     loop = [task.loop.items] if task.loop else []
     conditions = [*(task.changed_when or ()), *(task.failed_when or ()), *(task.until or ())]
     values: list[Any] = [task.name, task.args, *task.when, *loop, *task.vars, *task.environment, *conditions]
-    values += [*task.params, task.become.enabled, task.become.user, task.retries, task.delay, task.run_once]
+    values += [*task.params, task.retries, task.delay, task.run_once]
+    values += [task.become.enabled, task.become.user, task.become.method, task.become.flags, task.become.exe]
     values += [task.no_log, task.check_mode, task.diff, task.timeout, task.throttle, task.delegate_to]
     return names_in(values)
 

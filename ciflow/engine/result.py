@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from ciflow.diagnostics import CiflowError, Invalid, TargetError
+from ciflow.diagnostics import CiflowError, Denied, Invalid, TargetError
 from ciflow.engine.keys import Key
 from ciflow.model import EMPTY, Outcome, Task
 
@@ -94,7 +94,7 @@ def broken(error: CiflowError | HostFailed) -> Result:
     """
     if isinstance(error, HostFailed):
         return Result(error.result.status, dict(error.result.values))
-    unreachable = isinstance(error, TargetError)
+    unreachable = isinstance(error, TargetError) and not isinstance(error, Denied)
     values = {"changed": False, "failed": not unreachable, "skipped": False, "unreachable": unreachable}
     places = [str(d.span) for d in error.diagnostics if d.span] if isinstance(error, Invalid) else []
     helps = [d.help or d.label for d in error.diagnostics] if isinstance(error, Invalid) else [error.help]

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ciflow.diagnostics import Diagnostic, Invalid, Refused
-from ciflow.engine.connect import connection_for
+from ciflow.engine.connect import LOGIN_USER, connection_for
 from ciflow.engine.context import HostValues, RunContext
 from ciflow.engine.drive import Chain
 from ciflow.engine.host import HostStage
@@ -57,7 +57,6 @@ class StageRun:
         self.lanes: dict[str, Lane] = {}
         self.batch: tuple[Host, ...] = hosts
         self.vars_files: tuple[Mapping[str, Any], ...] = ()
-        self.remote_user = run.options.remote_user
         self.pace = Pace(())
         self.aborted = ""
         self._batch_ended = False
@@ -283,7 +282,7 @@ class StageRun:
         host = self.run.host(name)
         if host is None:
             raise Refused(f"the inventory has no host {name}")
-        return connection_for(host, self.scope_of(host), Become(), remote_user=self.remote_user)
+        return connection_for(host, self.scope_of(host), LOGIN_USER, self.run.reach)
 
     def hostvars(self) -> Mapping[str, Any]:
         """All hosts' variables, each made only when it is asked for."""

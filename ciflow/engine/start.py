@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ciflow.diagnostics import CiflowError, ExitCode, Locked, NoSuch, StoreError, Superseded
-from ciflow.engine.connect import LOCAL, passwords_of
+from ciflow.engine.connect import LOCAL, NOTHING_SAID, Reach, passwords_of
 from ciflow.engine.context import Options, RunContext
 from ciflow.engine.git import read_git
 from ciflow.engine.keys import new_run
@@ -46,7 +46,8 @@ RENEW = 4  # seconds between renewals of the run's locks
 class Request:
     """What somebody asked for. All of it is recorded, so a resume asks for the very same.
 
-    Variables of the command line may be secrets, and nobody can tell: they are recorded sealed.
+    Variables of the command line may be secrets, and nobody can tell: they are recorded sealed, and so is what it
+    says of reaching hosts, passwords among it.
     """
 
     playbook: str
@@ -56,12 +57,17 @@ class Request:
     options: Options = field(default_factory=Options)
     roles_path: tuple[str, ...] = ()
     folder: str = field(default_factory=os.getcwd)  # where it was asked: relative paths begin there
+    reach: Reach = NOTHING_SAID
 
     def to_data(self, seal: Seal) -> dict[str, Any]:
-        extra = seal.seal(json.dumps(self.extra).encode("ascii"), "extra") if self.extra else ""
+        def sealed(name: str, value: Any) -> str:
+            return seal.seal(json.dumps(value).encode("ascii"), name)
+
+        extra = sealed("extra", self.extra) if self.extra else ""
+        reach = sealed("reach", asdict(self.reach)) if self.reach != NOTHING_SAID else ""
         selection = asdict(self.selection)
         selection |= {name: sorted(selection[name]) for name in ("tags", "skip_tags")}
-        return {**asdict(self), "selection": selection, "extra": extra}
+        return {**asdict(self), "selection": selection, "extra": extra, "reach": reach}
 
     @classmethod
     def from_data(cls, data: Mapping[str, Any], seal: Seal) -> Request:
@@ -76,6 +82,7 @@ class Request:
             Options(**data["options"]),
             tuple(data.get("roles_path", ())),
             data["folder"],
+            Reach(**json.loads(seal.open(data["reach"], "reach"))) if data.get("reach") else NOTHING_SAID,
         )
 
 
@@ -182,7 +189,8 @@ class _Process:
         self.past = past
         self.seal: Seal = store.keys.of(run)
         self.mask = Mask()
-        for password in passwords_of(loaded.inventory.layers.values(), loaded.extra):
+        given = filter(None, (request.reach.password, request.reach.become_password))
+        for password in (*passwords_of(loaded.inventory.layers.values(), loaded.extra), *given):
             self.mask.add(password)
         self.signal: signal.Signals | None = None
         self.error: CiflowError | None = None
@@ -245,6 +253,7 @@ class _Process:
             recorder=recorder,
             wire=wire,
             controller=LOCAL,
+            reach=self.request.reach,
             blobs=self.store.blobs,
             started=self.started,
             claim=self._claim,

@@ -40,7 +40,8 @@ def values_of(task: Task) -> Iterator[Any]:
     """Everything in a task that may hold a template."""
     yield from (task.name, task.args, task.when, task.vars, task.environment, task.notify, task.params)
     yield from (task.changed_when, task.failed_when, task.until, task.retries, task.delay, task.delegate_to)
-    yield from (task.become.enabled, task.become.user, task.ignore_errors, task.run_once, task.no_log, task.timeout)
+    yield from (task.become.enabled, task.become.user, task.become.flags, task.become.exe)
+    yield from (task.ignore_errors, task.run_once, task.no_log, task.timeout)
     if task.loop is not None:
         yield from (task.loop.items, task.loop.label)
 

@@ -20,7 +20,8 @@ NEAREST = (
     "check_mode", "diff", "timeout", "throttle",
 )  # fmt: skip
 _CONNECTION = {"connection": "ansible_connection", "remote_user": "ansible_user", "port": "ansible_port"}
-_BECOME = {"become": "enabled", "become_user": "user", "become_method": "method", "become_flags": "flags"}
+_BECOME = {"become": "enabled", "become_user": "user", "become_method": "method", "become_flags": "flags",
+           "become_exe": "exe"}  # fmt: skip
 
 
 _NOBODY = Become()

@@ -17,10 +17,10 @@ from ciflow.lang.sources import RoleCall, Sources, join
 from ciflow.lang.tasks import TaskReader
 from ciflow.model import EMPTY, Block, Node, Task, Template
 
-_ENTRY = frozenset({"role", "name", "vars", "when", "tags", "become", "become_user", "become_method", "environment",
-                    "delegate_to", "delegate_facts", "ignore_errors", "no_log", "run_once", "any_errors_fatal",
-                    "check_mode", "diff", "throttle", "timeout", "connection", "port", "remote_user",
-                    "module_defaults", "notify", "collections"})  # fmt: skip
+_ENTRY = frozenset({"role", "name", "vars", "when", "tags", "become", "become_user", "become_method", "become_flags",
+                    "become_exe", "environment", "delegate_to", "delegate_facts", "ignore_errors", "no_log",
+                    "run_once", "any_errors_fatal", "check_mode", "diff", "throttle", "timeout", "connection",
+                    "port", "remote_user", "module_defaults", "notify", "collections"})  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)

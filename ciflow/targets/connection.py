@@ -9,11 +9,15 @@ from typing import Protocol
 
 @dataclass(frozen=True, slots=True)
 class BecomeUser:
-    """The identity to take on the host. `method` is sudo, su or doas; `flags` are given to it as they stand."""
+    """The identity to take on the host. `method` is sudo, su or doas; `flags` are given to it as they stand.
+
+    `exe` is the program to use instead of the method's own: a path, or words (`sudo su -`).
+    """
 
     user: str = "root"
     method: str = "sudo"
     flags: str = ""
+    exe: str = ""
     password: str = field(default="", repr=False)
 
 

@@ -14,8 +14,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from ciflow.diagnostics import Refused, Unreachable
-from ciflow.targets.connection import BecomeUser, Connection, Pipe
+from ciflow.diagnostics import Denied, Lost, Unreachable
+from ciflow.targets.become import become_command, denial, needs_terminal, terminal_arguments, wrong_password
+from ciflow.targets.connection import Connection, Pipe
 
 PYTHONS = ("python3", "python", "/usr/libexec/platform-python")
 NOISE_LIMIT = 64 * 1024
@@ -90,48 +91,31 @@ def plan_launch(connection: Connection) -> Launch:
     a, b, p, q = (secrets.token_hex(6) for _ in range(4))
     become = connection.become
     waits = bool(become and become.password)
-    command = _find_python(connection, a, b, waits)
+    arguments = [_bootstrap(), a, b, str(len(packed_agent())), _packed_hash(), "wait" if waits else "go"]
+    nowhere = f'printf "%s-%s-none\\n" {a} {b}'
+    command = _by_python(connection, "-ISX utf8 -c " + " ".join(map(shlex.quote, arguments)), nowhere)
     prompt = b""
     if become is not None:
-        command, prompt = _become(become, command, p, q)
+        words, prompt = become_command(become, command, p, q)
+        if needs_terminal(become):
+            command = _by_python(connection, f"{terminal_arguments()} {p} {q} {words}", nowhere)
+        else:
+            command = f"LC_ALL=C exec {words}"
     return Launch(command, f"{a}-{b}".encode(), prompt, become.password if become else "", waits)
 
 
-def _find_python(connection: Connection, a: str, b: str, waits: bool) -> str:
-    arguments = [_bootstrap(), a, b, str(len(packed_agent())), _packed_hash(), "wait" if waits else "go"]
-    rest = "-ISX utf8 -c " + " ".join(map(shlex.quote, arguments))
+def _by_python(connection: Connection, arguments: str, nowhere: str) -> str:
+    """Shell words that replace the shell by a Python of the host; `nowhere` when it has none."""
     if connection.python != "auto":
-        return f"exec {shlex.quote(connection.python)} {rest}"
+        return f"exec {shlex.quote(connection.python)} {arguments}"
     if connection.kind == "local" and connection.become is None:
-        return f"exec {shlex.quote(sys.executable)} {rest}"
-    return (
-        f'for p in {" ".join(PYTHONS)}; do if command -v "$p" >/dev/null 2>&1; then exec "$p" {rest}; fi; done; '
-        f'printf "%s-%s-none\\n" {a} {b}'
-    )
-
-
-def _become(become: BecomeUser, command: str, p: str, q: str) -> tuple[str, bytes]:
-    """(command, the prompt that asks for the password)."""
-    user, inner = shlex.quote(become.user), shlex.quote(command)
-    if become.method == "sudo":
-        if not become.password:
-            return f"LC_ALL=C exec sudo -H -n {become.flags} -u {user} -- /bin/sh -c {inner}", b""
-        return (
-            f"LC_ALL=C exec sudo -H -k -S -p '{p}''{q}' {become.flags} -u {user} -- /bin/sh -c {inner}",
-            (p + q).encode(),
-        )
-    if become.method == "su":
-        inner = shlex.quote("unset LC_ALL; " + command)
-        return f"LC_ALL=C exec su {become.flags} {user} -c {inner}", b"Password: " if become.password else b""
-    if become.method == "doas" and not become.password:
-        return f"exec doas -n {become.flags} -u {user} /bin/sh -c {inner}", b""
-    if become.method == "doas":
-        raise Refused("become_method doas with a password is not supported", help="permit nopass in doas.conf")
-    raise Refused(f"become_method {become.method!r} is not supported", help="use sudo, su or doas")
+        return f"exec {shlex.quote(sys.executable)} {arguments}"
+    found = f'if command -v "$p" >/dev/null 2>&1; then exec "$p" {arguments}; fi'
+    return f"for p in {' '.join(PYTHONS)}; do {found}; done; {nowhere}"
 
 
 def greet(pipe: Pipe, launch: Launch, connection: Connection, first: Callable[[], bytes]) -> bytes:
-    """Bring the agent to its hello; what followed the hello in the pipe. Unreachable says what stood in the way.
+    """Bring the agent to its hello; what followed the hello in the pipe. Unreachable or Denied: what stood in the way.
 
     `first` gives the frames that go with the agent, in the same packet.
     """
@@ -139,7 +123,7 @@ def greet(pipe: Pipe, launch: Launch, connection: Connection, first: Callable[[]
     seen = b""
     asked = sent = False
     if not launch.waits:
-        pipe.send(packed_agent() + first())
+        _send(pipe, packed_agent() + first())
     while True:
         before, found, after = seen.partition(launch.mark + b"-hello\n")
         if found:
@@ -147,18 +131,26 @@ def greet(pipe: Pipe, launch: Launch, connection: Connection, first: Callable[[]
         _refuse(seen, launch, connection)
         if launch.waits and not sent and launch.mark + b"-ready\n" in seen:
             sent = True
-            pipe.send(packed_agent() + first())
+            _send(pipe, packed_agent() + first())
         elif launch.prompt and not sent and launch.prompt in seen:
             if asked:
-                raise Unreachable(f"{connection.name}: the password for {_identity(connection)} was refused")
+                raise wrong_password(connection.name, _identity(connection))
             asked = True
             seen = before.rpartition(launch.prompt)[2]
-            pipe.send(launch.password.encode("utf-8", "surrogateescape") + b"\n")
+            _send(pipe, launch.password.encode("utf-8", "surrogateescape") + b"\n")
             continue
         data = pipe.receive(max(0.0, until - time.monotonic()))
         if data == b"" or (data is None and time.monotonic() >= until):
-            raise _no_hello(connection, seen, timed_out=data is None)
+            raise _no_hello(connection, seen, asked=asked, timed_out=data is None)
         seen = (seen + (data or b""))[-NOISE_LIMIT:]
+
+
+def _send(pipe: Pipe, data: bytes) -> None:
+    """To a program that may be gone: what it said before it went says why, and is still to be read."""
+    try:
+        pipe.send(data)
+    except Lost:
+        return
 
 
 def _refuse(seen: bytes, launch: Launch, connection: Connection) -> None:
@@ -171,15 +163,12 @@ def _refuse(seen: bytes, launch: Launch, connection: Connection) -> None:
         raise Unreachable(f"{connection.name}: its Python is {version}; the agent needs 3.7 or newer", help=hint)
 
 
-def _no_hello(connection: Connection, seen: bytes, *, timed_out: bool) -> Unreachable:
+def _no_hello(connection: Connection, seen: bytes, *, asked: bool, timed_out: bool) -> Denied | Unreachable:
+    if connection.become and (denied := denial(seen, connection.name, _identity(connection), asked=asked)):
+        return denied
     said = " ".join(seen.decode("utf-8", "replace").split())[-400:]
     why = f"did not start within {connection.connect_timeout:g} s" if timed_out else "could not be started"
-    help = ""
-    if connection.become and "password" in said.lower():
-        help = "give the password: -K, or ansible_become_password"
-    return Unreachable(
-        f"{connection.name}: the agent {why} as {_identity(connection)}" + (f": {said}" if said else ""), help=help
-    )
+    return Unreachable(f"{connection.name}: the agent {why} as {_identity(connection)}" + (f": {said}" if said else ""))
 
 
 def _identity(connection: Connection) -> str:

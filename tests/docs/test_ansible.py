@@ -33,7 +33,6 @@ def test_the_environment_variables_are_those_that_the_code_reads() -> None:
     [
         ("- hosts: all\n  vars_prompt: [{name: x}]\n", "CF0123"),
         ("- hosts: all\n  debugger: always\n", "CF0123"),
-        ("- hosts: all\n  become_exe: /usr/bin/sudo\n", "CF0123"),
         ("- hosts: all\n  fact_path: /etc/facts\n", "CF0123"),
         ("- hosts: all\n  tasks:\n    - systemd: {name: x}\n", "CF0106"),
         ("- hosts: all\n  vars:\n    x: !vault |\n      $ANSIBLE_VAULT;1.1;AES256\n      3132\n", "CF0017"),

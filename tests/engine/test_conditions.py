@@ -329,6 +329,7 @@ def test_become_runs_a_task_as_another_user(bench: Bench) -> None:
           become_user: nobody
           become_method: sudo
           become_flags: -H -n
+          become_exe: env sudo
           tasks:
             - {name: other, command: id -un}
             - {name: own, command: id -un, become: false}

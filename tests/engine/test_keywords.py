@@ -18,7 +18,7 @@ HONOURED = {
         "test_handlers": "notify listen",
         "test_conditions": "name when environment register changed_when failed_when no_log timeout args action "
         "local_action delegate_to delegate_facts module_defaults connection remote_user port become become_user "
-        "become_method become_flags check_mode diff",
+        "become_method become_flags become_exe check_mode diff",
         "test_loops": "loop loop_control until retries delay",
         "test_blocks": "ignore_errors ignore_unreachable",
         "test_order": "run_once any_errors_fatal throttle",
@@ -31,18 +31,17 @@ HONOURED = {
         "test_handlers": "handlers force_handlers pre_tasks post_tasks",
         "test_includes": "roles vars tags",
         "test_conditions": "vars_files gather_facts gather_subset gather_timeout environment become become_user "
-        "become_method become_flags port remote_user connection module_defaults ignore_errors ignore_unreachable "
-        "timeout check_mode diff no_log",
+        "become_method become_flags become_exe port remote_user connection module_defaults ignore_errors "
+        "ignore_unreachable timeout check_mode diff no_log",
         "test_keywords": "collections canary verify",
     },
 }
 REFUSED = {
-    "task": {"async": "10", "poll": "0", "debugger": "on_failed", "become_exe": "/bin/sudo", "irreversible": "true"},
+    "task": {"async": "10", "poll": "0", "debugger": "on_failed", "irreversible": "true"},
     "play": {
         "vars_prompt": "[{name: x}]",
         "fact_path": "/etc/facts",
         "debugger": "always",
-        "become_exe": "/bin/sudo",
         "affected": "true",
         "retire": "[]",
         "strategy": "debug",

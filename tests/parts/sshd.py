@@ -4,7 +4,7 @@ import contextlib
 import os
 import secrets
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -27,6 +27,7 @@ class Sshd:
     address: str
     port: int
     user: User
+    inside: Sequence[str] = ()  # what enters the namespace that it runs in (see accounts.py)
     running: process.Running | None = field(default=None, repr=False)
 
     @property
@@ -62,7 +63,7 @@ class Sshd:
 
     def start(self) -> None:
         """Start, or start again. Readiness is its own word: a connection that asks would count in MaxStartups."""
-        argv = [process.find("sshd", "sshd"), "-D", "-e", "-f", str(self.folder / "sshd_config")]
+        argv = [*self.inside, process.find("sshd", "sshd"), "-D", "-e", "-f", str(self.folder / "sshd_config")]
         starts = self._listened()
         self.running = process.start("sshd", argv, self.folder)
         process.wait_until(lambda: self._listened() > starts, self.running)
@@ -130,6 +131,7 @@ def sshd(
     password_authentication: bool = False,
     max_startups: str = "500",
     max_sessions: int = 100,
+    inside: Sequence[str] = (),
 ) -> Iterator[Sshd]:
     """A server at `address` on a free port with its files under `folder`; root may log in unless `user` is given."""
     process.find("sshd", "sshd")
@@ -137,7 +139,7 @@ def sshd(
         raise process.MissingPart("sshd can let nobody in unless the tests run as root")
     Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)
     folder.mkdir(parents=True, exist_ok=True)
-    server = Sshd(folder, address, process.free_port(address), user or User("root"))
+    server = Sshd(folder, address, process.free_port(address), user or User("root"), inside)
     public = host_key(folder / "host_key")
     host_key(server.key)
     server.known_hosts.write_text(f"[{address}]:{server.port} {public}\n")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from ciflow.diagnostics import Refused, Unreachable
+from ciflow.diagnostics import Refused, TargetError
 from ciflow.model import Exec, Stat
 from ciflow.targets import BecomeUser, Connection
 from ciflow.targets.session import Ended, Ready
@@ -23,11 +23,11 @@ from tests.targets.conftest import ssh_connection
 from tests.targets.parley import Parley
 
 
-def failure(connection: Connection) -> Unreachable | Refused:
+def failure(connection: Connection) -> TargetError | Refused:
     """What stood in the way of a session."""
     event = Parley(connection).next(Ended, Ready)
     assert isinstance(event, Ended), "it was let in"
-    assert isinstance(event.error, (Unreachable, Refused)), event.error
+    assert isinstance(event.error, (TargetError, Refused)), event.error
     return event.error
 
 
