@@ -507,3 +507,42 @@ def test_errors_are_shown_though_hundreds_of_hints_stand_before_them(ciflow: She
     done = ciflow("validate", "site.yml")
     assert "unknown module `nope`" in done.stderr
     assert "... and 281 more" in done.stderr
+
+
+# --- kept plans ----------------------------------------------------------------------------------------
+
+WRITE = """
+- hosts: localhost
+  tasks:
+    - name: Write
+      copy: {content: "{{ text }}", dest: "{{ playbook_dir }}/out"}
+"""
+
+
+def test_a_kept_plan_is_applied_with_the_variables_it_was_made_with(ciflow: Shell) -> None:
+    ciflow.write(site=WRITE)
+    assert ciflow("plan", "site.yml", "-e", "text=planned", "--out", "site.plan").returncode == ExitCode.OK
+    assert not (ciflow.folder / "out").exists()
+    assert ciflow("apply", "site.plan").returncode == ExitCode.OK
+    assert (ciflow.folder / "out").read_text() == "planned"
+    refused = ciflow("apply", "site.plan", "-l", "other")
+    assert refused.returncode == ExitCode.INVALID
+    assert "a plan says itself" in refused.stderr
+    ciflow.write(site=WRITE.replace("/out", "/elsewhere"))
+    changed = ciflow("apply", "site.plan")
+    assert changed.returncode == ExitCode.INVALID
+    assert "site.yml has changed since it was planned" in changed.stderr
+    assert not (ciflow.folder / "elsewhere").exists()
+
+
+def test_pending_changes_are_an_exit_code_of_their_own(ciflow: Shell) -> None:
+    ciflow.write(site=WRITE, fail=FAIL.replace("shell:", "fail: {msg: x} #"))
+    asked = ("plan", "site.yml", "-e", "text=x", "--detailed-exitcode")
+    pending = ciflow(*asked, "--json")
+    assert pending.returncode == ExitCode.CHANGES_PENDING
+    last = json.loads(pending.stdout.splitlines()[-1])
+    assert last == {"changes": [{"play": "localhost", "host": "localhost", "task": "Write"}]}
+    assert not (ciflow.folder / "out").exists()
+    ciflow("apply", "site.yml", "-e", "text=x")
+    assert ciflow(*asked).returncode == ExitCode.OK
+    assert ciflow("plan", "fail.yml", "--detailed-exitcode").returncode == ExitCode.TASK_FAILED

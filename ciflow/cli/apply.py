@@ -1,4 +1,4 @@
-"""`ciflow apply PLAYBOOK`."""
+"""`ciflow apply PLAYBOOK`, or a plan that `ciflow plan --out` kept."""
 
 from __future__ import annotations
 
@@ -40,7 +40,8 @@ def command(
     no_input: bool, verbose: int,
     quiet: bool, replace_warm: bool, break_glass: str, junit: Path | None, as_json: bool, state: Path | None,
 ) -> int:  # fmt: skip
-    """Run a playbook, from its first play to the end of its rollout."""
+    """Run a playbook, from its first play to the end of its rollout; or exactly what a plan file says."""
+    from ciflow.engine.saved import is_plan, read, ready, same_extra
     from ciflow.engine.start import Request, apply
     from ciflow.store.store import Store, default_state
 
@@ -49,7 +50,13 @@ def command(
     )  # fmt: skip
     reach = reach_of(click.get_current_context(), no_input=no_input)
     chosen = selection_of(limit, tags, skip_tags, start_at_task)
-    request = Request(playbook, inventory_of(inventory), extra_vars, chosen, options, roles_path(), reach=reach)
     screen = told(as_json=as_json, quiet=quiet, verbose=verbose, junit=junit)
     with Store.open(state or default_state()) as store, screen as sinks:
-        return apply(request, store, sinks)
+        if not is_plan(playbook):
+            request = Request(playbook, inventory_of(inventory), extra_vars, chosen, options, roles_path(), reach=reach)
+            return apply(request, store, sinks)
+        if inventory or limit or tags or skip_tags or start_at_task:
+            raise click.UsageError("a plan says itself which hosts and tasks are meant; plan again with these options")
+        saved = read(playbook, store)
+        same_extra(saved, extra_vars)
+        return apply(saved.asked(options, reach), store, sinks, ready(saved))

@@ -3,41 +3,103 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
 
 import click
 
-from ciflow.cli.options import inventory_of, json_option, playbook_options, roles_path, selection_of
+from ciflow.cli.options import (
+    inventory_of,
+    json_option,
+    options_of,
+    playbook_options,
+    roles_path,
+    selection_of,
+    state_option,
+)
+from ciflow.cli.reaching import reach_of, reach_options
 from ciflow.diagnostics import ExitCode
+from ciflow.engine.start import Ready, Request
+from ciflow.model import Event
 from ciflow.plan import Stage
 from ciflow.plan.compile import tasks_of, text_of
-from ciflow.plan.graph import dial
+from ciflow.plan.graph import dial, stage_data
 
 
 @click.command("plan")
 @click.argument("playbook")
 @playbook_options
+@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="Keep the plan for `ciflow apply FILE`.")
+@click.option("--detailed-exitcode", is_flag=True, help="Ask the hosts, in check mode: 2 when something would change.")
+@reach_options
+@click.option("--no-input", is_flag=True, help="Never ask: what only a person could answer is refused.")
 @json_option
+@state_option
 def command(
     playbook: str, inventory: tuple[str, ...], extra_vars: tuple[str, ...], limit: str, tags: tuple[str, ...],
-    skip_tags: tuple[str, ...], start_at_task: str, as_json: bool,
+    skip_tags: tuple[str, ...], start_at_task: str, out: Path | None, detailed_exitcode: bool, as_json: bool,
+    no_input: bool, state: Path | None,
 ) -> int:  # fmt: skip
     """Show what a playbook would run and where: plays, needs, hosts, tasks, and the way of the dial."""
-    from ciflow.engine.start import Request, prepare
-    from ciflow.lang.files import Files
+    from ciflow.engine.start import planned
 
     chosen = selection_of(limit, tags, skip_tags, start_at_task)
-    _, plan = prepare(
-        Request(playbook, inventory_of(inventory), extra_vars, chosen, roles_path=roles_path()), Files.live()
-    )
-    for stage in plan.stages:
+    options = options_of(check=detailed_exitcode)
+    reach = reach_of(click.get_current_context(), no_input=no_input)
+    request = Request(playbook, inventory_of(inventory), extra_vars, chosen, options, roles_path(), reach=reach)
+    ready = planned(request)
+    for stage in ready.plan.stages:
         click.echo(json.dumps(_data(stage)) if as_json else _text(stage))
-    return ExitCode.OK
+    if out is not None:
+        _keep(out, request, ready, state)
+    return _predicted(request, ready, state, as_json=as_json) if detailed_exitcode else ExitCode.OK
+
+
+def _keep(out: Path, request: Request, ready: Ready, state: Path | None) -> None:
+    from ciflow.engine.saved import save
+    from ciflow.store.store import Store, default_state
+
+    with Store.open(state or default_state()) as store:
+        save(out, request, ready, store)
+    click.echo(f"kept in {out}; `ciflow apply {out}` runs exactly this", err=True)
+
+
+def _predicted(request: Request, ready: Ready, state: Path | None, *, as_json: bool) -> int:
+    """Check mode's answer: 0 when nothing would change, 2 when something would; else how the check ended."""
+    from ciflow.cli.screen import told
+    from ciflow.engine.start import apply
+    from ciflow.store.store import Store, default_state
+
+    changes = Changes()
+    with Store.open(state or default_state()) as store, told(as_json=False, quiet=as_json, verbose=0) as sinks:
+        code = apply(request, store, [*sinks, changes], ready)
+    if as_json:
+        click.echo(json.dumps({"changes": changes.found}))
+    return ExitCode.CHANGES_PENDING if code == ExitCode.OK and changes.found else code
+
+
+class Changes:
+    """A sink that keeps which tasks would change something."""
+
+    def __init__(self) -> None:
+        self.found: list[Mapping[str, Any]] = []
+
+    def event(self, event: Event) -> None:
+        if event.kind == "task_ended" and event.data.get("status") == "changed":
+            self.found.append({"play": event.play, "host": event.host, "task": event.data.get("name", "")})
+
+    def past(self, event: Event) -> None:
+        self.event(event)
+
+    def tick(self, now: float) -> None: ...
+
+    def close(self) -> None: ...
 
 
 def _data(stage: Stage) -> dict[str, object]:
     tasks = [{"name": text_of(task.name), "module": task.module} for task in tasks_of(stage.play.tasks)]
-    hosts = [host.name for host in stage.hosts]
-    return {"play": stage.play.name, "id": stage.id, "needs": list(stage.needs), "hosts": hosts, "tasks": tasks}
+    return {**stage_data(stage), "tasks": tasks}
 
 
 def _text(stage: Stage) -> str:

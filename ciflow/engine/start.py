@@ -86,6 +86,15 @@ class Request:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """A playbook that was read, checked and planned, and the files it was read from."""
+
+    loaded: Loaded
+    plan: Plan
+    files: Files
+
+
 def prepare(request: Request, files: Files, *, lints: bool = False) -> tuple[Loaded, Plan]:
     """Read, check and plan: everything that can be refused before anything runs. Raises Invalid."""
     extra = extra_vars(request.extra, files)
@@ -100,10 +109,16 @@ def prepare(request: Request, files: Files, *, lints: bool = False) -> tuple[Loa
     return loaded, compile_plan(loaded.playbook, hosts_of, request.selection)
 
 
-def apply(request: Request, store: Store, sinks: Sequence[Sink]) -> ExitCode:
-    """A new run, from its first event to its last."""
+def planned(request: Request) -> Ready:
+    """`request` made ready from the files that lie here now."""
     files = Files.live()
-    loaded, plan = prepare(request, files)
+    return Ready(*prepare(request, files), files)
+
+
+def apply(request: Request, store: Store, sinks: Sequence[Sink], ready: Ready | None = None) -> ExitCode:
+    """A new run, from its first event to its last; of what is `ready`, else of what the request finds now."""
+    ready = ready or planned(request)
+    loaded, plan, files = ready.loaded, ready.plan, ready.files
     run = new_run(len(store.runs()))
     holder = Holder.me(run, request.options.who, f"ciflow apply {request.playbook}")
     lease = store.locks.acquire(_project(request), holder)
@@ -143,7 +158,7 @@ def resume(run: str, store: Store, sinks: Sequence[Sink], *, who: str) -> ExitCo
     past = tuple(store.events(run=run))
     first = past[0].data
     request = Request.from_data(first["request"], store.keys.existing(run))
-    _go_back(request)
+    go_back(request)
     holder = Holder.me(run, who, f"ciflow resume {run}")
     lease = store.locks.acquire(_project(request), holder)
     try:
@@ -351,8 +366,8 @@ class _Process:
             self.store.keys.forget(self.id)
 
 
-def _go_back(request: Request) -> None:
-    """To the folder of the first start, from wherever a run is resumed."""
+def go_back(request: Request) -> None:
+    """To the folder of the first start, from wherever a run is resumed or a plan is applied."""
     try:
         os.chdir(request.folder)
     except OSError as error:

@@ -51,6 +51,9 @@ _TABLE: tuple[tuple[str, str, str], ...] = (
     ("CF0303", "No task has that name", "`--start-at-task` takes a task's whole name."),
     ("CF0310", "An artifact that is not there", "The play ended without making the file that `artifacts` names."),
     ("CF0311", "A canary that can't be started", "Its settings, rendered, make no rollout."),
+    ("CF0320", "Something has changed since it was planned", "`apply PLANFILE` runs exactly what was planned, or "
+     "nothing. What is named here differs from what the plan was made of: plan again and look at it, or take the "
+     "change back."),
     ("CF0401", "A role that is not found", "Roles lie in `roles/` beside the playbook, in the configured path, or come "
      "with ciflow."),
     ("CF0402", "A file that is not found", "The message says where it was looked for."),

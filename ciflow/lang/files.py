@@ -77,6 +77,12 @@ class Files:
             return tuple(sorted(below - {""}))
         return tuple(sorted(one.name for one in Path(folder).iterdir())) if Path(folder).is_dir() else ()
 
+    def below(self, folder: str) -> tuple[str, ...]:
+        """Every file under `folder`, however deep, by its path. None of them is read or kept."""
+        walked = ((base, name) for base, _, names in os.walk(folder) for name in names)
+        found = (os.path.normpath(os.path.join(base, name)) for base, name in walked)  # noqa: PTH118
+        return tuple(sorted(path for path in found if Path(path).is_file()))
+
     def is_executable(self, path: str) -> bool:
         if self._frozen is not None:
             return any(name.startswith(f"{path}\0") for name in self._read)

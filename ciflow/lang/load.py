@@ -23,6 +23,7 @@ class Loaded:
     extra: Mapping[str, Any]
     findings: tuple[Diagnostic, ...]
     files: Files
+    roles: tuple[str, ...] = ()  # folders of the roles that are used
 
 
 def load(
@@ -54,7 +55,7 @@ def load(
     items = ordered(findings)
     if findings.errors or playbook is None:
         raise Invalid(items, files.sources())
-    return Loaded(playbook, inventory, extra, items, files)
+    return Loaded(playbook, inventory, extra, items, files, tuple(dict.fromkeys(sources.roles)))
 
 
 def ordered(findings: Findings) -> tuple[Diagnostic, ...]:

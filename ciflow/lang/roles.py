@@ -216,6 +216,7 @@ class Roles:
         return [name for folder in folders for name in self.sources.files.list(folder)]
 
     def _read(self, name: str, path: str) -> Role:
+        self.sources.roles.append(path)
         meta_file = self._main(path, "meta", "main")
         meta = self.sources.document(meta_file) if meta_file else None
         if meta is not None and isinstance(meta.value, dict):

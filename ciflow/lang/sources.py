@@ -36,6 +36,7 @@ class Sources:
     findings: Findings = field(default_factory=Findings)
     dynamic: bool = False  # read while the run is under way: what is unknown now stays unknown
     role_calls: list[RoleCall] = field(default_factory=list)
+    roles: list[str] = field(default_factory=list)  # folders of the roles that were read
     lost: list[Place] = field(default_factory=list)  # tasks so faulty that they are not in the model
     scope: Scope | None = None  # of what is known before the run: extra variables, those of playbook and play
     _parsed: dict[str, Place | None] = field(default_factory=dict)

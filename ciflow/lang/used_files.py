@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from fnmatch import fnmatchcase
 
 from ciflow.diagnostics import Span
 from ciflow.lang import template
+from ciflow.lang.files import Files
 from ciflow.lang.near import did_you_mean
 from ciflow.lang.roles import flat
 from ciflow.lang.sources import Sources, join
 from ciflow.model import Play, Playbook, Task, Template
 
 _FOLDERS = {"template": "templates", "copy": "files", "script": "files"}
+_TEMPLATE = re.compile(r"\{\{.*?\}\}|\{%.*?%\}")
 _OWN_SYNTAX = ("block_start_string", "variable_start_string", "comment_start_string")
 
 
@@ -27,14 +30,46 @@ def check_files(playbook: Playbook, sources: Sources) -> dict[int, Template]:
     for task, on_controller in _tasks(playbook):
         name = _source(task)
         if name is not None:
-            path = sources.first(_candidates(name, task, sources))
+            candidates = _candidates(name, task, sources.folder)
+            path = sources.first(candidates)
             if path is None:
-                if not made and not any(sources.files.is_dir(one) for one in _candidates(name, task, sources)):
-                    _missing(name, task, sources)
+                if not made and not any(sources.files.is_dir(one) for one in candidates):
+                    _missing(name, task, candidates, sources)
             elif task.module == "template" and not any(key in task.args for key in _OWN_SYNTAX):
                 found[id(task)] = _template(path, sources)
         made = made or on_controller or task.module == "fetch"
     return found
+
+
+def used_paths(playbook: Playbook, roles: tuple[str, ...], files: Files) -> tuple[str, ...]:
+    """Files that the run would read, send or include only later: those of its roles, sources of its tasks that no
+    task makes, and what its includes may name (a template in a name stands for anything)."""
+    folder = playbook.path.rpartition("/")[0] or "."
+    found = {path for role in roles for path in files.below(role)}
+    made = False
+    for task, on_controller in _tasks(playbook):
+        name = _source(task)
+        if name is not None and not made:
+            there = [path for path in _candidates(name, task, folder) if files.exists(path)]
+            found.update(there[:1])
+        found.update(_included(task, folder, files))
+        made = made or on_controller or task.module == "fetch"
+    return tuple(sorted(found))
+
+
+def _included(task: Task, folder: str, files: Files) -> Iterator[str]:
+    value = task.args.get("file") or task.args.get("dir")
+    if task.module not in ("include_tasks", "include_vars") or not isinstance(value, str | Template):
+        return
+    name = _TEMPLATE.sub("*", value.source) if isinstance(value, Template) else value
+    beside = task.span.file.rpartition("/")[0] or "."
+    for base in dict.fromkeys((beside, folder, join(folder, "vars"))):
+        path = join(base, name)
+        if files.exists(path):
+            yield path
+        elif "dir" in task.args or "*" in name:
+            inside = files.below(path if "dir" in task.args else path.partition("*")[0].rpartition("/")[0] or ".")
+            yield from (one for one in inside if "dir" in task.args or fnmatchcase(one, path))
 
 
 def _tasks(playbook: Playbook) -> Iterator[tuple[Task, bool]]:
@@ -61,17 +96,16 @@ def _source(task: Task) -> str | None:
     return source.split()[0] if task.module == "script" else source
 
 
-def _candidates(name: str, task: Task, sources: Sources) -> list[str]:
+def _candidates(name: str, task: Task, folder_of_playbook: str) -> list[str]:
     if name.startswith(("/", "~")):
         return [name]
     folder = _FOLDERS[task.module]
     beside = task.span.file.rpartition("/")[0] or "."
-    bases = [base for base in (task.role_path, task.base, beside, sources.folder or ".") if base]
+    bases = [base for base in (task.role_path, task.base, beside, folder_of_playbook or ".") if base]
     return list(dict.fromkeys(join(base, below + name) for base in bases for below in (f"{folder}/", "")))
 
 
-def _missing(name: str, task: Task, sources: Sources) -> None:
-    paths = _candidates(name, task, sources)
+def _missing(name: str, task: Task, paths: list[str], sources: Sources) -> None:
     there = [one for folder in dict.fromkeys(path.rpartition("/")[0] for path in paths)
              for one in sources.files.list(folder)]  # fmt: skip
     span = task.spans.get("cmd" if task.module == "script" else "src") or task.span

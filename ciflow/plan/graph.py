@@ -48,7 +48,7 @@ def mermaid(plan: Plan) -> str:
 
 def data(plan: Plan) -> dict[str, Any]:
     """The same for programs: every stage (one cell of one play) and what it waits for."""
-    return {"name": plan.name, "playbook": plan.path, "stages": [_stage(stage) for stage in plan.stages]}
+    return {"name": plan.name, "playbook": plan.path, "stages": [stage_data(stage) for stage in plan.stages]}
 
 
 def dial(canary: Canary) -> str:
@@ -124,7 +124,8 @@ def _entities(text: str) -> str:
     return safe.replace("\n", "<br>")
 
 
-def _stage(stage: Stage) -> dict[str, Any]:
+def stage_data(stage: Stage) -> dict[str, Any]:
+    """One stage for programs."""
     play = stage.play
     found: dict[str, Any] = {
         "id": stage.id, "play": play.name, "cell": dict(stage.cell), "needs": list(stage.needs),
