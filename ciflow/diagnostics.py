@@ -15,8 +15,9 @@ CiflowError                  anything ciflow raises on purpose; `exit_code` says
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from enum import IntEnum
+
+from ciflow.dataclass import dataclass, field
 
 
 class ExitCode(IntEnum):

@@ -7,9 +7,9 @@ wire (Operation, Reply), what a generator yields and is sent (Step, Reply, Outco
 from __future__ import annotations
 
 from collections.abc import Generator, Mapping
-from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
+from ciflow.dataclass import dataclass, field
 from ciflow.diagnostics import Span
 
 EMPTY: Mapping[str, Any] = {}

@@ -10,12 +10,12 @@ The file comes from a build, which may run code of strangers: document types and
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from enum import Enum
 from xml.etree.ElementTree import Element, ParseError, TreeBuilder
 from xml.parsers import expat
 
 from ciflow.cargo.errors import ToolOutputError
+from ciflow.dataclass import dataclass
 
 
 class Verdict(Enum):

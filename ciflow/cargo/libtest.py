@@ -7,7 +7,8 @@ stand anywhere between, so a line that only looks like a result of a test is bel
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+
+from ciflow.dataclass import dataclass
 
 _STARTED = re.compile(r"^running (\d+) tests?$", re.MULTILINE)
 _RESULT = re.compile(

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from ciflow.cargo.errors import ToolOutputError
+from ciflow.dataclass import dataclass
 
 
 @dataclass(frozen=True)

@@ -8,10 +8,10 @@ from __future__ import annotations
 import json
 import posixpath
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from ciflow.cargo.errors import ToolOutputError
+from ciflow.dataclass import dataclass
 
 
 @dataclass(frozen=True)

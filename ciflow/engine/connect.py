@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
+from ciflow.dataclass import dataclass, field
 from ciflow.diagnostics import CiflowError, Refused
 from ciflow.lang.scope import Layer, Level, Need, NeedFacts, Scope
 from ciflow.lang.template import render

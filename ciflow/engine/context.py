@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from ciflow.dataclass import dataclass, field
 from ciflow.engine.connect import Reach
 from ciflow.engine.record import Recorder
 from ciflow.engine.wire import Connection, Wire

@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Generator
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import TypeVar
 
+from ciflow.dataclass import dataclass, field
 from ciflow.diagnostics import CiflowError, Refused, TargetError, Unreachable
 from ciflow.engine.keys import Key
 from ciflow.engine.result import NotReached

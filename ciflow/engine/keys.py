@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import secrets
-from dataclasses import dataclass, replace
+from dataclasses import replace
+
+from ciflow.dataclass import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,9 +6,9 @@ import asyncio
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
+from ciflow.dataclass import dataclass
 from ciflow.diagnostics import CiflowError, StoreError
 from ciflow.engine.connect import LOCAL, connection_by_name, connection_data, connection_from
 from ciflow.engine.drive import Driver, refuse_render, sleep_only

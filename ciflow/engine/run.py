@@ -10,9 +10,10 @@ import asyncio
 import random
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
+from ciflow.dataclass import dataclass
 from ciflow.diagnostics import CiflowError, ExitCode, Invalid, StoreError
 from ciflow.engine.approve import await_approval
 from ciflow.engine.context import HostValues, RunContext

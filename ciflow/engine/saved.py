@@ -12,13 +12,14 @@ import json
 import os
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 from tempfile import NamedTemporaryFile
 from typing import Any
 
 from ciflow import __version__
+from ciflow.dataclass import dataclass
 from ciflow.diagnostics import CiflowError, Diagnostic, Invalid, NoSuch, Span, StoreError
 from ciflow.engine.connect import NOTHING_SAID, Reach
 from ciflow.engine.context import Options

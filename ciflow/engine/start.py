@@ -9,10 +9,11 @@ import os
 import signal
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from ciflow.dataclass import dataclass, field
 from ciflow.diagnostics import CiflowError, ExitCode, Locked, NoSuch, StoreError, Superseded
 from ciflow.engine.connect import LOCAL, NOTHING_SAID, Reach, passwords_of
 from ciflow.engine.context import Options, RunContext

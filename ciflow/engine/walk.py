@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from dataclasses import dataclass
 from typing import Protocol
 
+from ciflow.dataclass import dataclass
 from ciflow.engine.drive import Chain
 from ciflow.engine.keys import Key
 from ciflow.engine.pace import Position

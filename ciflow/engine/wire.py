@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, Protocol
 
+from ciflow.dataclass import dataclass
 from ciflow.diagnostics import CiflowError, Lost, Superseded, TargetError, Unreachable
 from ciflow.engine.keys import Key
 from ciflow.engine.record import Recorder

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 from typing import Any
+
+from ciflow.dataclass import dataclass
 
 # What lies deepest comes first: a full disk looks like a fault of the linker too, and text that a program prints
 # on its way (a refused connection, say) says less than an error of the compiler.

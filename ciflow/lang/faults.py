@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
+from ciflow.dataclass import dataclass
 from ciflow.diagnostics import Diagnostic, Span
 from ciflow.lang.near import did_you_mean
 from ciflow.lang.place import Marks, position

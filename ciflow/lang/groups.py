@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-
+from ciflow.dataclass import dataclass, field
 from ciflow.lang.scope import Layer
 
 

@@ -7,9 +7,10 @@ the nearest wins.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
+from ciflow.dataclass import dataclass, field
 from ciflow.lang.place import Place
 from ciflow.lang.scope import Level, Vars
 from ciflow.lang.sources import Sources

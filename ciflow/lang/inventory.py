@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
+from ciflow.dataclass import dataclass, field
 from ciflow.diagnostics import Findings, Invalid
 from ciflow.lang.files import Files
 from ciflow.lang.groups import Group, Groups, ancestors, depth_order

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
+from ciflow.dataclass import dataclass, field
 from ciflow.diagnostics import Span
 from ciflow.lang.inventory import Inventory
 from ciflow.lang.roles import flat

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
+from ciflow.dataclass import dataclass
 from ciflow.diagnostics import Diagnostic, Findings, Invalid
 from ciflow.lang.files import Files
 from ciflow.lang.inventory import Inventory, read_inventory

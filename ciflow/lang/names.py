@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 
+from ciflow.dataclass import dataclass
 from ciflow.lang.simple import simple_names
 from ciflow.lang.template import syntax_tree
 from ciflow.model import Template

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import cerberus
 from cerberus import errors
 
+from ciflow.dataclass import dataclass, field
 from ciflow.diagnostics import Diagnostic, Findings, Invalid, Label, Span
 from ciflow.lang.kinds import KINDS, fit
 from ciflow.lang.near import did_you_mean

@@ -6,11 +6,11 @@ Trust, not taint: only a Template is ever rendered. A `str` in any layer, wherev
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from difflib import get_close_matches
 from enum import IntEnum
 from typing import Any
 
+from ciflow.dataclass import dataclass
 from ciflow.diagnostics import Diagnostic, Invalid, Span
 from ciflow.model import Operation, Reply, Template
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
+from ciflow.dataclass import dataclass, field
 from ciflow.diagnostics import Diagnostic, Findings, Invalid, Span
 from ciflow.lang.files import Files
 from ciflow.lang.place import Place

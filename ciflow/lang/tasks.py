@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from ciflow.dataclass import dataclass
 from ciflow.diagnostics import Invalid, Span
 from ciflow.lang.args import Spans, arguments
 from ciflow.lang.inherit import Inherited, conditions, extend, names

@@ -7,9 +7,9 @@ mapping is copied: a Scope looks through the layers that are there.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
+from ciflow.dataclass import dataclass, field
 from ciflow.diagnostics import Span
 from ciflow.lang.inventory import Inventory
 from ciflow.lang.scope import Layer, Level, Scope

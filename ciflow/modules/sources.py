@@ -5,9 +5,9 @@ from __future__ import annotations
 import hashlib
 import posixpath
 from collections.abc import Generator, Mapping
-from dataclasses import dataclass
 from typing import Any
 
+from ciflow.dataclass import dataclass
 from ciflow.model import At, Context, Probe, Read, Reply, Stat, Step
 from ciflow.modules.replies import well
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import posixpath
 from collections.abc import Generator, Mapping
-from dataclasses import dataclass
 from typing import Any
 
+from ciflow.dataclass import dataclass
 from ciflow.model import (
     Attrs,
     Change,

@@ -7,9 +7,10 @@ the tasks by tag, and refuse what can't be (cycles, unknown names, an unknown st
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
+from ciflow.dataclass import dataclass
 from ciflow.diagnostics import Findings, Invalid
 from ciflow.model import Block, Host, Node, Play, Playbook, Task, Value
 from ciflow.plan.matrix import cell_id, cells
@@ -38,6 +39,9 @@ class Selection:
     start_at: str = ""
 
 
+EVERYTHING = Selection()
+
+
 @dataclass(frozen=True, slots=True)
 class Plan:
     """What a run will walk through. Stages are in the order written, which is also a topological order hint.
@@ -58,7 +62,7 @@ class Plan:
 HostsOf = Callable[[Play, Mapping[str, Any], str], tuple[Host, ...]]
 
 
-def compile_plan(playbook: Playbook, hosts_of: HostsOf, selection: Selection = Selection()) -> Plan:
+def compile_plan(playbook: Playbook, hosts_of: HostsOf, selection: Selection = EVERYTHING) -> Plan:
     """Raises Invalid with every fault found. `hosts_of(play, cell, limit)` is the inventory's answer."""
     findings = Findings()
     expanded = {play.id: [(play, cell) for cell in cells(play.matrix)] for play in playbook.plays}

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
+from ciflow.dataclass import dataclass, field
 from ciflow.model import Event
 from ciflow.report import humane
 from ciflow.report.text import Line, Piece, fit, left, line, right

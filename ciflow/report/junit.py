@@ -7,12 +7,12 @@ https://github.com/jenkinsci/xunit-plugin/blob/master/src/main/resources/org/jen
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import NamedTemporaryFile
 from xml.etree import ElementTree as ET
 
+from ciflow.dataclass import dataclass, field
 from ciflow.model import Event
 from ciflow.report.board import Board
 from ciflow.report.lines import last_lines

@@ -5,9 +5,9 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from ciflow.dataclass import dataclass
 from ciflow.report import humane
 from ciflow.report.board import Board, PlayLine, TaskLine
 from ciflow.report.lines import TOOK, names

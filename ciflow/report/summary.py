@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
+from ciflow.dataclass import dataclass, field
 from ciflow.model import Event
 from ciflow.report import humane
 from ciflow.report.board import BAD, title

@@ -10,8 +10,9 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterable
-from dataclasses import dataclass
 from functools import lru_cache
+
+from ciflow.dataclass import dataclass
 
 ELLIPSIS = "…"
 _UNSAFE = re.compile(

@@ -18,9 +18,10 @@ the mass; the cost of an interval is thereby bounded by the square root of its e
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
+
+from ciflow.dataclass import dataclass
 
 if TYPE_CHECKING:
     import numpy as np

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import fields
 from typing import Any, Literal, cast
 
+from ciflow.dataclass import dataclass, field
 from ciflow.rollout.thresholds import Threshold
 
 Kind = Literal["errors", "latency", "slo", "query"]

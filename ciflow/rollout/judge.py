@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
+from ciflow.dataclass import dataclass, field
 from ciflow.rollout.counting import NOTHING, Counts
 from ciflow.rollout.gates import Gate, gates_from
 from ciflow.rollout.thresholds import Outcome, Sample, Samples, Threshold

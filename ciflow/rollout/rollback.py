@@ -7,9 +7,10 @@ the dials, so it can be shown before it is done, and rehearsed.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
+from ciflow.dataclass import dataclass
 from ciflow.model import Hold, Note
 from ciflow.rollout.routers.dial import (
     WHOLE,

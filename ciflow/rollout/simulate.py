@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
 
+from ciflow.dataclass import dataclass, field
 from ciflow.rollout.counting import Counts, log_odds
 from ciflow.rollout.gates import Gate
 from ciflow.rollout.judge import Interval, Panel

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
+from ciflow.dataclass import dataclass
 from ciflow.diagnostics import Refused
 from ciflow.model import At, CanaryStep, Change, Mkdir, Node, Write
 from ciflow.rollout.gates import Gate

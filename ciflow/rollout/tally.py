@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
+from ciflow.dataclass import dataclass
 from ciflow.rollout import counting
 from ciflow.rollout.judge import Interval, Judgement
 from ciflow.rollout.routers.dial import Counts

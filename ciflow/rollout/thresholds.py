@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, Literal
+
+from ciflow.dataclass import dataclass
 
 Outcome = Literal["good", "hold", "bad", "inconclusive"]
 

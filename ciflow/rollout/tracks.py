@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import reduce
 from operator import add
 from typing import Any
 
+from ciflow.dataclass import dataclass
 from ciflow.rollout.counting import NOTHING, Counts, log_odds
 from ciflow.rollout.evidence import ENOUGH, Dispersion, Evidence, Power, log_sum
 from ciflow.rollout.gates import Gate

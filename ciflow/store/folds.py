@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
+from ciflow.dataclass import dataclass
 from ciflow.model import Event
 from ciflow.store.locks import Holder
 from ciflow.store.store import Store

@@ -13,12 +13,13 @@ import os
 import socket
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from functools import lru_cache
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
+from ciflow.dataclass import dataclass, field
 from ciflow.diagnostics import Locked
 from ciflow.store.database import Database, damaged, plain_words
 

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
+
+from ciflow.dataclass import dataclass
 
 HEADER = 32
 FRAME_HEADER = 24

@@ -13,8 +13,9 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
+from ciflow.dataclass import dataclass
 from ciflow.supply import crates
 from ciflow.supply.crates import Edge, Graph, Lock, Package
 from ciflow.supply.errors import LockError, MetadataError

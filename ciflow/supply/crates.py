@@ -11,11 +11,11 @@ import posixpath
 import re
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 from urllib.parse import quote, urlsplit, urlunsplit
 
+from ciflow.dataclass import dataclass
 from ciflow.supply.errors import LockError, MetadataError, UnsupportedError
 from ciflow.supply.model import Dependency, Party, purl
 

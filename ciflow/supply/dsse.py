@@ -12,9 +12,9 @@ import binascii
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from ciflow.dataclass import dataclass
 from ciflow.supply.errors import KeyFault, SignatureError
 
 if TYPE_CHECKING:

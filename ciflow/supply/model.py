@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import Enum
 from urllib.parse import quote
 
+from ciflow.dataclass import dataclass
 from ciflow.supply.errors import SupplyError
 
 

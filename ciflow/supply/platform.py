@@ -6,8 +6,8 @@ Grammar: the Cargo book, "Platform specific dependencies", and the Rust referenc
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 
+from ciflow.dataclass import dataclass
 from ciflow.supply.errors import MetadataError
 
 _TOKEN = re.compile(r'\s*([A-Za-z_][A-Za-z0-9_]*|"[^"]*"|[(),=])')

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import resource
-from dataclasses import dataclass, field
 from typing import Protocol
+
+from ciflow.dataclass import dataclass, field
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,8 @@ import fnmatch
 import hashlib
 import hmac
 from collections.abc import Iterable
-from dataclasses import dataclass
+
+from ciflow.dataclass import dataclass
 
 
 @dataclass(frozen=True, slots=True)

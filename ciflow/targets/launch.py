@@ -11,9 +11,9 @@ import sys
 import time
 import zlib
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
+from ciflow.dataclass import dataclass
 from ciflow.diagnostics import Denied, Lost, Unreachable
 from ciflow.targets.become import become_command, denial, needs_terminal, terminal_arguments, wrong_password
 from ciflow.targets.connection import Connection, Pipe

@@ -10,9 +10,10 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any, TypeAlias
 
+from ciflow.dataclass import dataclass, field
 from ciflow.diagnostics import CiflowError, Lost, Superseded, Unreachable
 from ciflow.encoding import decode_reply
 from ciflow.model import Operation, Reply

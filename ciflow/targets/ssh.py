@@ -14,11 +14,12 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 
 import paramiko
 
+from ciflow.dataclass import dataclass, field
 from ciflow.diagnostics import Lost, Unreachable
 from ciflow.targets.connection import Connection
 from ciflow.targets.known_hosts import KnownKey, fingerprint, host_name, keys_for, parse_known_hosts, verdict

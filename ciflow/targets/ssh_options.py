@@ -5,9 +5,9 @@ from __future__ import annotations
 import getpass
 import shlex
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
+from ciflow.dataclass import dataclass
 from ciflow.diagnostics import Refused
 from ciflow.targets.connection import Connection
 

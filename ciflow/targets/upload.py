@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import os
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ciflow.dataclass import dataclass
 from ciflow.encoding import encode_operation
 from ciflow.model import Operation, Write
 from ciflow.targets import wire

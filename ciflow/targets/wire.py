@@ -12,10 +12,10 @@ from __future__ import annotations
 import json
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Any
 
+from ciflow.dataclass import dataclass, field
 from ciflow.diagnostics import Lost
 
 HEAD = struct.Struct(">IBBI")

@@ -12,9 +12,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Generator, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, replace
 from typing import Any, Protocol, TypeAlias, TypeVar
 
+from ciflow.dataclass import dataclass, field
 from ciflow.diagnostics import CiflowError, ExitCode, Locked
 from ciflow.model import Reply, Step, Watch
 

@@ -12,10 +12,11 @@ import importlib.util
 import json
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from ciflow.dataclass import dataclass
 from ciflow.diagnostics import Refused
 from ciflow.model import (
     At,

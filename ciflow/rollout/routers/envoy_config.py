@@ -10,9 +10,10 @@ import ipaddress
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
+from ciflow.dataclass import dataclass
 from ciflow.rollout.routers.dial import WHOLE, Counts, Dial, RouterError, Slot
 
 JSON = dict[str, Any]

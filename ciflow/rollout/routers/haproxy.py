@@ -10,9 +10,10 @@ from __future__ import annotations
 import hashlib
 import shlex
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
+from ciflow.dataclass import dataclass
 from ciflow.diagnostics import Refused
 from ciflow.model import At, Change, Detached, Exec, Mkdir, Operation, Probe, Read, Talk, Wait, Watch, Write
 from ciflow.rollout.routers import haproxy_config as config

@@ -13,8 +13,9 @@ import csv
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
+from ciflow.dataclass import dataclass
 from ciflow.rollout.routers.dial import WHOLE, Counts, Dial, Manifest, RouterError, Slot
 
 MAX_LINE = 12_000  # bytes of one command; HAProxy's buffer is 16 KiB by default
