@@ -152,6 +152,25 @@ class Approval:
 
 
 @dataclass(frozen=True, slots=True)
+class Prompt:
+    """`vars_prompt:`, a variable that a person is asked for. What is typed is data, never rendered.
+
+    `private` shows nothing of it, `confirm` asks twice; `encrypt` (sha256 or sha512) keeps its SHA-crypt hash, with
+    `salt` or a random one of `salt_size` characters. `default` (None: none) may hold templates.
+    """
+
+    name: str
+    span: Span
+    text: Value = ""
+    default: Value = None
+    private: bool = True
+    confirm: bool = False
+    encrypt: str = ""
+    salt: str = ""
+    salt_size: int = 16
+
+
+@dataclass(frozen=True, slots=True)
 class Artifact:
     """A file that a play leaves to later plays, by name."""
 
@@ -207,6 +226,8 @@ class Play:
     handlers: tuple[Task, ...] = ()
     vars: Mapping[str, Value] = field(default_factory=dict)
     vars_files: tuple[Value, ...] = ()
+    prompts: tuple[Prompt, ...] = ()
+    answers: Mapping[str, Value] = field(default_factory=dict)  # what was typed, once it is known
     role_defaults: tuple[Mapping[str, Value], ...] = ()
     role_vars: tuple[Mapping[str, Value], ...] = ()
     facts: Mapping[str, Value] = field(default_factory=dict)  # which ones: arguments of `setup`
@@ -587,14 +608,16 @@ class Render:
 
 @dataclass(frozen=True, slots=True)
 class Hold:
-    """Let `seconds` pass; 0 with a `prompt` waits until somebody answers.
+    """Let `seconds` pass; 0 with a `prompt` waits until somebody answers at the terminal, unseen if `secret`.
 
-    The reply's data has {resumed: bool} and {command: ..} (what was typed) when somebody intervened.
+    The reply's data has {resumed: bool} and {command: ..} (what was typed) when somebody intervened. It is not ok
+    where nobody can be asked.
     """
 
     seconds: float
     prompt: str = ""
     why: str = ""
+    secret: bool = False
 
 
 @dataclass(frozen=True, slots=True)

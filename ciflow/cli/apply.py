@@ -16,7 +16,8 @@ from ciflow.cli.options import (
     state_option,
 )
 from ciflow.cli.reaching import reach_of, reach_options
-from ciflow.cli.screen import told
+from ciflow.cli.screen import hushing, told
+from ciflow.cli.terminal import terminal
 
 
 @click.command("apply")
@@ -41,8 +42,9 @@ def command(
     quiet: bool, replace_warm: bool, break_glass: str, junit: Path | None, as_json: bool, state: Path | None,
 ) -> int:  # fmt: skip
     """Run a playbook, from its first play to the end of its rollout; or exactly what a plan file says."""
+    from ciflow.engine.request import Request
     from ciflow.engine.saved import is_plan, read, ready, same_extra
-    from ciflow.engine.start import Request, apply
+    from ciflow.engine.start import apply
     from ciflow.store.store import Store, default_state
 
     options = options_of(
@@ -52,11 +54,12 @@ def command(
     chosen = selection_of(limit, tags, skip_tags, start_at_task)
     screen = told(as_json=as_json, quiet=quiet, verbose=verbose, junit=junit)
     with Store.open(state or default_state()) as store, screen as sinks:
+        person = terminal(no_input=no_input, hushed=hushing(sinks))
         if not is_plan(playbook):
             request = Request(playbook, inventory_of(inventory), extra_vars, chosen, options, roles_path(), reach=reach)
-            return apply(request, store, sinks)
+            return apply(request, store, sinks, person=person)
         if inventory or limit or tags or skip_tags or start_at_task:
             raise click.UsageError("a plan says itself which hosts and tasks are meant; plan again with these options")
         saved = read(playbook, store)
         same_extra(saved, extra_vars)
-        return apply(saved.asked(options, reach), store, sinks, ready(saved))
+        return apply(saved.asked(options, reach), store, sinks, ready(saved), person)

@@ -21,7 +21,7 @@ def command(
     skip_tags: tuple[str, ...], start_at_task: str, form: str | None, as_json: bool,
 ) -> int:  # fmt: skip
     """Draw the plays of a playbook: what waits for what, matrices, rollouts."""
-    from ciflow.engine.start import Request, prepare
+    from ciflow.engine.request import Request, prepare
     from ciflow.lang.files import Files
     from ciflow.plan import graph
 

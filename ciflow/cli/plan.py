@@ -19,8 +19,9 @@ from ciflow.cli.options import (
     state_option,
 )
 from ciflow.cli.reaching import reach_of, reach_options
+from ciflow.cli.terminal import terminal
 from ciflow.diagnostics import ExitCode
-from ciflow.engine.start import Ready, Request
+from ciflow.engine.request import Ready, Request
 from ciflow.model import Event
 from ciflow.plan import Stage
 from ciflow.plan.compile import tasks_of, text_of
@@ -42,13 +43,16 @@ def command(
     no_input: bool, state: Path | None,
 ) -> int:  # fmt: skip
     """Show what a playbook would run and where: plays, needs, hosts, tasks, and the way of the dial."""
-    from ciflow.engine.start import planned
+    from ciflow.engine.request import asked, planned
 
     chosen = selection_of(limit, tags, skip_tags, start_at_task)
     options = options_of(check=detailed_exitcode)
     reach = reach_of(click.get_current_context(), no_input=no_input)
     request = Request(playbook, inventory_of(inventory), extra_vars, chosen, options, roles_path(), reach=reach)
-    ready = planned(request)
+    if out is not None or detailed_exitcode:
+        request, ready = asked(request, terminal(no_input=no_input))
+    else:
+        ready = planned(request)
     for stage in ready.plan.stages:
         click.echo(json.dumps(_data(stage)) if as_json else _text(stage))
     if out is not None:

@@ -7,7 +7,8 @@ from pathlib import Path
 import click
 
 from ciflow.cli.options import json_option, state_option
-from ciflow.cli.screen import told
+from ciflow.cli.screen import hushing, told
+from ciflow.cli.terminal import terminal
 from ciflow.diagnostics import NoSuch
 from ciflow.store.folds import RunSummary, summaries
 from ciflow.store.store import Store
@@ -17,9 +18,10 @@ from ciflow.store.store import Store
 @click.argument("run", default="")
 @click.option("-v", "--verbose", count=True, help="Every task; -vv their output too.")
 @click.option("-q", "--quiet", is_flag=True, help="Failures and the end only.")
+@click.option("--no-input", is_flag=True, help="Never ask: what only a person could answer is refused.")
 @json_option
 @state_option
-def command(run: str, verbose: int, quiet: bool, as_json: bool, state: Path | None) -> int:
+def command(run: str, verbose: int, quiet: bool, no_input: bool, as_json: bool, state: Path | None) -> int:
     """Take up RUN where it was cut off; without RUN the newest that can be resumed.
 
     A rollout that somebody paused, and whose run lives, goes on where it runs.
@@ -34,7 +36,8 @@ def command(run: str, verbose: int, quiet: bool, as_json: bool, state: Path | No
         if found.state == "running":
             return say(store, found.run, "resume")
         with told(as_json=as_json, quiet=quiet, verbose=verbose) as sinks:
-            return resume(found.run, store, sinks, who=who())
+            person = terminal(no_input=no_input, hushed=hushing(sinks))
+            return resume(found.run, store, sinks, who=who(), person=person)
 
 
 def find_run(store: Store, run: str, *, resumable: bool = False) -> RunSummary:

@@ -43,7 +43,7 @@ def simulate(
 
     Uses the judge of a real rollout, on traffic that is assumed: nothing is run.
     """
-    from ciflow.engine.start import Request, prepare
+    from ciflow.engine.request import Request, prepare
     from ciflow.lang.files import Files
 
     chosen = selection_of(limit, tags, skip_tags, start_at_task)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 
 import click
@@ -33,6 +33,22 @@ def _sinks(*, as_json: bool, quiet: bool, verbose: int, junit: Path | None = Non
 
         found.append(JUnit(junit))
     return found
+
+
+def hushing(sinks: Sequence[Sink]) -> Callable[[], AbstractContextManager[None]]:
+    """What keeps these reports off the screen while a question stands there."""
+
+    @contextmanager
+    def hushed() -> Iterator[None]:
+        from ciflow.report.console import Console
+
+        with ExitStack() as stack:
+            for sink in sinks:
+                if isinstance(sink, Console):
+                    stack.enter_context(sink.hushed())
+            yield
+
+    return hushed
 
 
 @contextmanager

@@ -10,7 +10,7 @@ import click
 from ciflow import __version__
 from ciflow.cli.options import inventory_of, json_option, playbook_options, roles_path, selection_of
 from ciflow.diagnostics import Diagnostic, ExitCode, Invalid
-from ciflow.engine.start import Request, prepare
+from ciflow.engine.request import Request, prepare
 
 
 @click.command("validate")

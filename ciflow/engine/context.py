@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from ciflow.dataclass import dataclass, field
 from ciflow.engine.connect import Reach
+from ciflow.engine.questions import Person
 from ciflow.engine.record import Recorder
 from ciflow.engine.wire import Connection, Wire
 from ciflow.model import Host
@@ -86,6 +87,7 @@ class RunContext:
     wire: Wire
     controller: Connection
     reach: Reach
+    person: Person | None
     blobs: Blobs
     started: float
     mask: Secrets

@@ -156,11 +156,13 @@ class Driver:
 
     async def _held(self, step: Hold, key: Key) -> Reply:
         """A hold ends once: what it ended with is recorded, so a resumed run doesn't wait again."""
-        if (recorded := self.wire.recorder.reply(str(key))) is not None:
-            return recorded
-        reply = await self.hold(step, key)
-        self.wire.recorder.replied(str(key), reply)
-        self.wire.schedule()
+        reply = self.wire.recorder.reply(str(key))
+        if reply is None:
+            reply = await self.hold(step, key)
+            self.wire.recorder.replied(str(key), reply, secret=self.secret or step.secret)
+            self.wire.schedule()
+        if step.secret:
+            self.wire.recorder.hide(str(reply.data.get("command", "")))
         return reply
 
 

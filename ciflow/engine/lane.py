@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Mapping
 from functools import cached_property
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from ciflow.diagnostics import CiflowError, Diagnostic, Invalid
 from ciflow.engine.connect import LOGIN_USER, connection_for
 from ciflow.engine.context import HostValues, RunContext
+from ciflow.engine.drive import sleep_only
 from ciflow.engine.keys import Key
 from ciflow.engine.result import HostFailed, Result
 from ciflow.engine.wire import Connection, Wire
@@ -18,7 +20,7 @@ from ciflow.lang.lookups import expand
 from ciflow.lang.scope import Level, Need, NeedFacts, Scope, View
 from ciflow.lang.template import render, render_text
 from ciflow.lang.variables import Learnt, layers_for
-from ciflow.model import EMPTY, Context, Host, Loop, Render, Task
+from ciflow.model import EMPTY, Context, Hold, Host, Loop, Render, Reply, Task
 
 if TYPE_CHECKING:
     from ciflow.engine.stage import StageRun
@@ -171,6 +173,16 @@ class Lane:
             now=now,
             verbosity=self.run.options.verbosity,
         )
+
+    async def hold(self, task: Task, step: Hold, key: Key) -> Reply:
+        """Time passes, or where there is none to pass, a person at the terminal presses a key."""
+        if step.seconds or not step.prompt:
+            return await sleep_only(step, key)
+        if self.run.person is None:
+            return Reply(ok=False, error="there is no terminal to ask at")
+        began = time.monotonic()
+        typed = await self.run.person.ask(f"[{self.called(task)}]\n{step.prompt} ", secret=step.secret)
+        return Reply(data={"command": typed}, duration=time.monotonic() - began, started=time.time())
 
     # --- what happened -----------------------------------------------------------------------------------
 

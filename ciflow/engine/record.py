@@ -42,6 +42,8 @@ class Masker(Protocol):
 
     def __bool__(self) -> bool: ...
 
+    def add(self, value: str | bytes) -> bool: ...
+
     def value(self, value: object) -> Any: ...
 
     def holds_secret(self, content: bytes) -> bool: ...
@@ -188,6 +190,11 @@ class Recorder:
     def replied(self, key: str, reply: Reply, *, secret: bool = False) -> None:
         """Record what came back."""
         self.emit("op_reply", {"reply": self._close(encode_reply(reply), key, secret)}, key=key)
+
+    def hide(self, secret: str) -> None:
+        """Show this value nowhere from now on."""
+        if self._mask is not None and secret:
+            self._mask.add(secret)
 
     def commit(self) -> None:
         """Write everything emitted so far in one transaction, then tell the sinks."""

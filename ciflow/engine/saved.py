@@ -23,7 +23,7 @@ from ciflow.dataclass import dataclass
 from ciflow.diagnostics import CiflowError, Diagnostic, Invalid, NoSuch, Span, StoreError
 from ciflow.engine.connect import NOTHING_SAID, Reach
 from ciflow.engine.context import Options
-from ciflow.engine.start import Ready, Request, go_back, prepare
+from ciflow.engine.request import Ready, Request, go_back, prepare
 from ciflow.lang.extravars import extra_vars
 from ciflow.lang.files import Files
 from ciflow.lang.load import Loaded

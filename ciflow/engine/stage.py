@@ -160,8 +160,11 @@ class StageRun:
         return Started(task, run.key, asyncio.get_running_loop().create_task(job), chain)
 
     def _runs_once(self, lane: Lane, task: Task) -> bool:
-        return task.run_once is True or (
-            isinstance(task.run_once, Template) and bool(render(task.run_once, lane.scope(task)))
+        """`pause` stops all hosts at once, as in Ansible: one person answers for all of them."""
+        return (
+            task.run_once is True
+            or task.module == "pause"
+            or (isinstance(task.run_once, Template) and bool(render(task.run_once, lane.scope(task))))
         )
 
     async def _only_once(self, task: Task, path: tuple[str, ...], run: TaskRun) -> Result:

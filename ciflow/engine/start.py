@@ -3,35 +3,31 @@
 from __future__ import annotations
 
 import asyncio
-import base64
-import json
 import os
 import signal
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ciflow.dataclass import dataclass, field
 from ciflow.diagnostics import CiflowError, ExitCode, Locked, NoSuch, StoreError, Superseded
-from ciflow.engine.connect import LOCAL, NOTHING_SAID, Reach, passwords_of
-from ciflow.engine.context import Options, RunContext
+from ciflow.engine.connect import LOCAL, passwords_of
+from ciflow.engine.context import RunContext
 from ciflow.engine.git import read_git
 from ciflow.engine.keys import new_run
 from ciflow.engine.live import Live
 from ciflow.engine.people import People
+from ciflow.engine.questions import Person, secrets_of
 from ciflow.engine.record import Recorder, Sink, told
+from ciflow.engine.request import Ready, Request, asked, go_back, prepare
 from ciflow.engine.result import PausedRun
 from ciflow.engine.run import Engine
+from ciflow.engine.snapshot import keep_snapshot, snapshot_of
 from ciflow.engine.wire import Connection, Wire
-from ciflow.lang.extravars import extra_vars
 from ciflow.lang.files import Files
-from ciflow.lang.load import Loaded, load
-from ciflow.lang.scope import Layer, Level, Scope
-from ciflow.lang.template import render
-from ciflow.model import Event, Host, Play
-from ciflow.plan import Plan, Selection, compile_plan
+from ciflow.lang.load import Loaded
+from ciflow.model import Event
+from ciflow.plan import Plan
 from ciflow.store.folds import history, summary
 from ciflow.store.locks import Holder, Lease
 from ciflow.store.mask import Mask
@@ -43,82 +39,15 @@ from ciflow.targets.session import Session
 RENEW = 4  # seconds between renewals of the run's locks
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
-    """What somebody asked for. All of it is recorded, so a resume asks for the very same.
+def apply(
+    request: Request, store: Store, sinks: Sequence[Sink], ready: Ready | None = None, person: Person | None = None
+) -> ExitCode:
+    """A new run, from its first event to its last; of what is `ready`, else of what the request finds now.
 
-    Variables of the command line may be secrets, and nobody can tell: they are recorded sealed, and so is what it
-    says of reaching hosts, passwords among it.
+    `person` answers what is asked on the way.
     """
-
-    playbook: str
-    inventory: tuple[str, ...] = ()
-    extra: tuple[str, ...] = ()
-    selection: Selection = field(default_factory=Selection)
-    options: Options = field(default_factory=Options)
-    roles_path: tuple[str, ...] = ()
-    folder: str = field(default_factory=os.getcwd)  # where it was asked: relative paths begin there
-    reach: Reach = NOTHING_SAID
-
-    def to_data(self, seal: Seal) -> dict[str, Any]:
-        def sealed(name: str, value: Any) -> str:
-            return seal.seal(json.dumps(value).encode("ascii"), name)
-
-        extra = sealed("extra", self.extra) if self.extra else ""
-        reach = sealed("reach", asdict(self.reach)) if self.reach != NOTHING_SAID else ""
-        selection = asdict(self.selection)
-        selection |= {name: sorted(selection[name]) for name in ("tags", "skip_tags")}
-        return {**asdict(self), "selection": selection, "extra": extra, "reach": reach}
-
-    @classmethod
-    def from_data(cls, data: Mapping[str, Any], seal: Seal) -> Request:
-        extra = json.loads(seal.open(data["extra"], "extra")) if data["extra"] else ()
-        chosen = data["selection"]
-        sets = {name: frozenset(chosen[name]) for name in ("tags", "skip_tags")}
-        return cls(
-            data["playbook"],
-            tuple(data["inventory"]),
-            tuple(extra),
-            Selection(**{**chosen, **sets}),
-            Options(**data["options"]),
-            tuple(data.get("roles_path", ())),
-            data["folder"],
-            Reach(**json.loads(seal.open(data["reach"], "reach"))) if data.get("reach") else NOTHING_SAID,
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class Ready:
-    """A playbook that was read, checked and planned, and the files it was read from."""
-
-    loaded: Loaded
-    plan: Plan
-    files: Files
-
-
-def prepare(request: Request, files: Files, *, lints: bool = False) -> tuple[Loaded, Plan]:
-    """Read, check and plan: everything that can be refused before anything runs. Raises Invalid."""
-    extra = extra_vars(request.extra, files)
-    loaded = load(request.playbook, request.inventory, extra, files, roles_path=request.roles_path, lints=lints)
-
-    def hosts_of(play: Play, cell: Mapping[str, Any], limit: str) -> tuple[Host, ...]:
-        layers = (Layer(Level.EXTRA_VARS, loaded.extra), Layer(Level.PLAY_VARS, {**play.vars, "matrix": cell}))
-        pattern = render(play.hosts, Scope((*layers, Layer(Level.PLAY_VARS, loaded.playbook.vars)), render))
-        text = ":".join(map(str, pattern)) if isinstance(pattern, list | tuple) else str(pattern)
-        return loaded.inventory.select(text, limit)
-
-    return loaded, compile_plan(loaded.playbook, hosts_of, request.selection)
-
-
-def planned(request: Request) -> Ready:
-    """`request` made ready from the files that lie here now."""
-    files = Files.live()
-    return Ready(*prepare(request, files), files)
-
-
-def apply(request: Request, store: Store, sinks: Sequence[Sink], ready: Ready | None = None) -> ExitCode:
-    """A new run, from its first event to its last; of what is `ready`, else of what the request finds now."""
-    ready = ready or planned(request)
+    if ready is None:
+        request, ready = asked(request, person)
     loaded, plan, files = ready.loaded, ready.plan, ready.files
     run = new_run(len(store.runs()))
     holder = Holder.me(run, request.options.who, f"ciflow apply {request.playbook}")
@@ -134,7 +63,7 @@ def apply(request: Request, store: Store, sinks: Sequence[Sink], ready: Ready | 
                 "name": plan.name,
                 "who": request.options.who,
                 "version": _version(),
-                "snapshot": _keep_snapshot(store, files),
+                "snapshot": keep_snapshot(store, files),
                 "request": request.to_data(store.keys.of(run)),
                 "holder": holder.to_data(),
                 "pid": os.getpid(),
@@ -144,12 +73,12 @@ def apply(request: Request, store: Store, sinks: Sequence[Sink], ready: Ready | 
         store.append([begin], lease)
         for sink in sinks:
             sink.event(begin)
-        return _Process(request, store, sinks, run, lease, loaded, plan, files, started, ()).run()
+        return _Process(request, store, sinks, run, lease, loaded, plan, files, started, (), person).run()
     finally:
         _release(store, lease)
 
 
-def resume(run: str, store: Store, sinks: Sequence[Sink], *, who: str) -> ExitCode:
+def resume(run: str, store: Store, sinks: Sequence[Sink], *, who: str, person: Person | None = None) -> ExitCode:
     """Take up a run that was killed, paused or failed: nothing that is finished is done again."""
     found = summary(store, run)
     if found is None:
@@ -164,7 +93,7 @@ def resume(run: str, store: Store, sinks: Sequence[Sink], *, who: str) -> ExitCo
     lease = store.locks.acquire(_project(request), holder)
     try:
         snapshots = [event.data["snapshot"] for event in past if event.data.get("snapshot")]
-        files = Files.frozen(_snapshot(store, snapshots[-1]))
+        files = Files.frozen(snapshot_of(store, snapshots[-1]))
         loaded, plan = prepare(request, files)
         again = Event(kind="run_resumed", run=run, at=time.time(), data={"who": who, "holder": holder.to_data()})
         store.append([again], lease)
@@ -172,7 +101,7 @@ def resume(run: str, store: Store, sinks: Sequence[Sink], *, who: str) -> ExitCo
             for event in filter(told, past):
                 sink.past(event)
             sink.event(again)
-        return _Process(request, store, sinks, run, lease, loaded, plan, files.thawed(), past[0].at, past).run()
+        return _Process(request, store, sinks, run, lease, loaded, plan, files.thawed(), past[0].at, past, person).run()
     finally:
         _release(store, lease)
 
@@ -192,6 +121,7 @@ class _Process:
         files: Files,
         started: float,
         past: tuple[Event, ...],
+        person: Person | None,
     ) -> None:
         self.request = request
         self.store = store
@@ -203,11 +133,12 @@ class _Process:
         self.files = files
         self.started = started
         self.past = past
+        self.person = person
         self.seal: Seal = store.keys.of(run)
         self.mask = Mask()
-        given = filter(None, (request.reach.password, request.reach.become_password))
-        for password in (*passwords_of(loaded.inventory.layers.values(), loaded.extra), *given):
-            self.mask.add(password)
+        given = (request.reach.password, request.reach.become_password, *secrets_of(plan.playbook, request.answers))
+        for secret in (*passwords_of(loaded.inventory.layers.values(), loaded.extra), *filter(None, given)):
+            self.mask.add(secret)
         self.signal: signal.Signals | None = None
         self.error: CiflowError | None = None
         self.kept = files.count
@@ -252,7 +183,7 @@ class _Process:
         """The journal of this process: refused when another has taken the run over."""
         if self.files.count > self.kept:
             self.kept = self.files.count
-            digest = _keep_snapshot(self.store, self.files)
+            digest = keep_snapshot(self.store, self.files)
             events = [Event(kind="snapshot", run=self.id, at=time.time(), data={"snapshot": digest}), *events]
         return self.store.append(events, self.leases[0])
 
@@ -270,6 +201,7 @@ class _Process:
             wire=wire,
             controller=LOCAL,
             reach=self.request.reach,
+            person=self.person,
             blobs=self.store.blobs,
             started=self.started,
             claim=self._claim,
@@ -367,14 +299,6 @@ class _Process:
             self.store.keys.forget(self.id)
 
 
-def go_back(request: Request) -> None:
-    """To the folder of the first start, from wherever a run is resumed or a plan is applied."""
-    try:
-        os.chdir(request.folder)
-    except OSError as error:
-        raise CiflowError(f"the run began in {request.folder}, which can't be entered: {error.strerror}") from error
-
-
 def _release(store: Store, lease: Lease) -> None:
     try:
         store.locks.release(lease)
@@ -386,16 +310,6 @@ def _project(request: Request) -> str:
     """Two applies of one playbook and inventory exclude each other, wherever they were started."""
     inventory = ",".join(str(Path(source).absolute()) for source in request.inventory)
     return f"project:{Path(request.playbook).absolute()}|{inventory}"
-
-
-def _keep_snapshot(store: Store, files: Files) -> str:
-    content = {path: base64.b64encode(data).decode("ascii") for path, data in files.snapshot().items()}
-    return store.blobs.put(json.dumps(content, sort_keys=True).encode("ascii"))
-
-
-def _snapshot(store: Store, digest: str) -> dict[str, bytes]:
-    content = json.loads(store.blobs.get(digest))
-    return {path: base64.b64decode(data) for path, data in content.items()}
 
 
 def _version() -> str:

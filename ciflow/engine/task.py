@@ -10,10 +10,11 @@ import asyncio
 import time
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ciflow.diagnostics import Invalid, TargetError
-from ciflow.engine.drive import Chain, Driver, sleep_only
+from ciflow.engine.drive import Chain, Driver
 from ciflow.engine.keys import Key
 from ciflow.engine.names import retried
 from ciflow.engine.rendering import Rendering, loop_variables
@@ -225,7 +226,7 @@ class TaskRun:
             controller=self.lane.run.controller,
             place_of=self.lane.stage.connection_of,
             render=render_file,
-            hold=sleep_only,
+            hold=partial(self.lane.hold, self.task),
             check=await rendering.settle(lambda: self.lane.checks(self.task)),
             secret=rendering.secret,
             chain=self.chain if single else None,

@@ -62,6 +62,7 @@ def _values(playbook: Playbook, inventory: Inventory) -> Iterator[Any]:
         yield host.vars
     for play in playbook.plays:
         yield from (play.vars, play.name, play.hosts, play.when, play.outputs, play.vars_files, play.matrix)
+        yield [(one.text, one.default) for one in play.prompts]
         yield from (play.role_defaults, play.role_vars, play.serial)
         yield [(one.name, one.path) for one in play.artifacts]
         if play.approval is not None:

@@ -43,6 +43,8 @@ _TABLE: tuple[tuple[str, str, str], ...] = (
      "or write `| bool`."),
     ("CF0204", "A variable that contains itself", "Its template reads, through the variables named, itself."),
     ("CF0205", "A template that reaches out of its sandbox", "Templates change nothing and see only values."),
+    ("CF0206", "A question that nobody can answer", "There is no terminal to ask for a variable of `vars_prompt` at. "
+     "Give it with `-e NAME=VALUE`, or the question a `default`."),
     ("CF0210", "A name that is not defined", "Nothing that runs before can define it. Where it may be absent, write "
      "`| default(..)` or test `is defined`."),
     ("CF0211", "An unknown filter, test or lookup", "The nearest one is named."),

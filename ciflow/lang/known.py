@@ -73,6 +73,7 @@ def _of_play(play: Play, known: Known, sources: Sources) -> None:
     known.add(play.vars, "play")
     for values in (*play.role_defaults, *play.role_vars):
         known.add(values, "role")
+    known.learn(*(prompt.name for prompt in play.prompts))
     for file in play.vars_files:
         _vars_file(file, known, sources, play.span)
     if play.canary is not None:

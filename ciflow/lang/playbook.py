@@ -21,7 +21,7 @@ from ciflow.lang.scope import Layer, Level, Scope, Vars
 from ciflow.lang.sources import Sources, join
 from ciflow.lang.tasks import TaskReader, short
 from ciflow.lang.template import render
-from ciflow.model import EMPTY, Approval, Artifact, Node, Play, Playbook, Retry, Task
+from ciflow.model import EMPTY, Approval, Artifact, Node, Play, Playbook, Prompt, Retry, Task
 
 _SETTLED = ("gather_facts", "always", "any_errors_fatal", "force_handlers", "deadline", "max_fail_percentage", "order",
             "retry", "concurrency", "strategy", "needs", "matrix")  # fmt: skip
@@ -201,7 +201,10 @@ class PlaybookReader:
         id = self._id(place, name)
         if value.get("needs") is not None:
             self._needs[id] = fields["needs"]
-        basic = Play(id, name, value.get("hosts"), place.span, nodes, (*roles.handlers, *handlers))
+        asked = fields["vars_prompt"].items if isinstance(value.get("vars_prompt"), list) else ()
+        asked = [one for one in asked if isinstance(one.value, dict) and isinstance(one.value.get("name"), str)]
+        basic = Play(id, name, value.get("hosts"), place.span, nodes, (*roles.handlers, *handlers),
+                     prompts=tuple(Prompt(one.value["name"], one.span) for one in asked))  # fmt: skip
         if broken:
             return basic
         connection = keywords(place)
@@ -209,6 +212,7 @@ class PlaybookReader:
             basic,
             vars=variables,
             vars_files=names(fields.get("vars_files")),
+            prompts=tuple(map(_prompt, asked)),
             role_defaults=(*((connection,) if connection else ()), *roles.defaults),
             role_vars=roles.vars,
             needs=None if value.get("needs") is None else tuple(str(one) for one in names(fields["needs"])),
@@ -300,6 +304,16 @@ def _retry(value: Mapping[str, Any]) -> Retry:
         int(value.get("attempts", 2)), str(value.get("backoff", plain.backoff)),
         duration(value.get("delay", plain.delay)), duration(value.get("max_delay", plain.max_delay)),
         _share(value.get("jitter", plain.jitter)),
+    )  # fmt: skip
+
+
+def _prompt(place: Place) -> Prompt:
+    given, plain = place.value, Prompt("", place.span)
+    return Prompt(
+        str(given["name"]), place.span, given.get("prompt", ""), given.get("default"),
+        boolean(given.get("private", True)), boolean(given.get("confirm", False)),
+        str(given.get("encrypt") or "").removesuffix("_crypt"), str(given.get("salt") or ""),
+        int(given.get("salt_size") or plain.salt_size),
     )  # fmt: skip
 
 

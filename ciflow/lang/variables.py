@@ -50,6 +50,7 @@ def layers_for(
         *_of_task(task),
         *(Layer(Level.ROLE_VARS, values) for values in reversed(play.role_vars)),
         *(Layer(Level.VARS_FILES, values) for values in reversed(vars_files)),
+        Layer(Level.VARS_PROMPT, play.answers),
         Layer(Level.PLAY_VARS, play.vars),
         Layer(Level.PLAY_VARS, playbook.vars),
         Layer(Level.FACTS, known.facts or EMPTY, data=True),

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import TextIO
 
 from ciflow.model import Event
@@ -43,6 +44,8 @@ class Console:
         self._holding_at = 0.0
         self._heard = time.monotonic()
         self._lock = threading.Lock()
+        self._writing = threading.RLock()
+        self._held: list[Line] | None = None  # lines that wait for the end of a question
         self._region = Region(self._out, self._width, self._live_lines) if tty and verbosity >= 0 else None
 
     @property
@@ -72,6 +75,22 @@ class Console:
             found = [] if self._region else self._still()
         self._write(found, now)
 
+    @contextmanager
+    def hushed(self) -> Iterator[None]:
+        """Nothing is written while somebody types an answer; it comes afterwards."""
+        with self._writing:
+            if self._region:
+                self._region.close()
+            self._held = []
+        try:
+            yield
+        finally:
+            with self._writing:
+                held, self._held = self._held or [], None
+                if self._region:
+                    self._region.open()
+            self._write(held, self._said_at)
+
     def close(self) -> None:
         """The live region goes away; what was written stays."""
         if self._region:
@@ -82,10 +101,13 @@ class Console:
         if not found:
             return
         self._said_at = max(self._said_at, at)
-        if self._region:
-            self._region.above(found)
-        else:
-            self._out.lines(found)
+        with self._writing:
+            if self._held is not None:
+                self._held += found
+            elif self._region:
+                self._region.above(found)
+            else:
+                self._out.lines(found)
 
     def _live_lines(self) -> list[Line]:
         with self._lock:

@@ -91,6 +91,10 @@ class Region:
         shown = "\n".join(painted(pieces, self._out.colour) for pieces in found)
         self._guarded(lambda: self._live.console.print(_from_ansi(shown), soft_wrap=True))
 
+    def open(self) -> None:
+        """Again, after `close`."""
+        self._guarded(self._live.start)
+
     def close(self) -> None:
         self._guarded(self._live.stop)
 

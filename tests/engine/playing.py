@@ -9,7 +9,8 @@ from textwrap import dedent
 from typing import Any
 
 from ciflow.engine.context import Options
-from ciflow.engine.start import Request, apply, resume
+from ciflow.engine.request import Request
+from ciflow.engine.start import apply, resume
 from ciflow.model import Event
 from ciflow.plan import Selection
 from ciflow.store.store import Store

@@ -15,7 +15,8 @@ import pytest
 
 from benchmarks.peers import PINNED, Peers
 from ciflow.engine.context import Options
-from ciflow.engine.start import Request, apply
+from ciflow.engine.request import Request
+from ciflow.engine.start import apply
 from ciflow.plan import Selection
 from ciflow.store.store import Store
 from tests.engine.playing import Seen

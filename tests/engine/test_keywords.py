@@ -33,13 +33,13 @@ HONOURED = {
         "test_conditions": "vars_files gather_facts gather_subset gather_timeout environment become become_user "
         "become_method become_flags become_exe port remote_user connection module_defaults ignore_errors "
         "ignore_unreachable timeout check_mode diff no_log",
+        "test_terminal": "vars_prompt",
         "test_keywords": "collections canary verify",
     },
 }
 REFUSED = {
     "task": {"async": "10", "poll": "0", "debugger": "on_failed", "irreversible": "true"},
     "play": {
-        "vars_prompt": "[{name: x}]",
         "fact_path": "/etc/facts",
         "debugger": "always",
         "affected": "true",

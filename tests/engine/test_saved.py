@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from ciflow.diagnostics import Invalid, NoSuch
+from ciflow.engine.request import Request, planned
 from ciflow.engine.saved import is_plan, read, ready, same_extra, save
-from ciflow.engine.start import Request, planned
 from ciflow.plan.compile import tasks_of
 from ciflow.store import Store
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from ciflow.engine.start import Request, prepare
+from ciflow.engine.request import Request, prepare
 from ciflow.lang.files import Files
 from ciflow.plan import Plan, graph
 

@@ -1,0 +1,206 @@
+"""What somebody is asked at a terminal, and what happens where nobody can be asked."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from ciflow.diagnostics import ExitCode
+from tests.typist import ROOT, at_a_terminal
+
+ASK = """
+- name: Release
+  hosts: "{{ where }}"
+  vars: {usual: 1.4.0}
+  vars_prompt:
+    - {name: where, prompt: "Release {{ usual }} where", private: false}
+    - {name: version, prompt: Which version, default: "{{ usual }}", private: false}
+    - {name: token, prompt: Token, confirm: true}
+  tasks:
+    - {name: Write, shell: "echo {{ version }} {{ token }} >> said"}
+    - {name: Show, debug: {msg: "{{ where }} {{ token }}"}}
+    - {name: Later, command: test -e go}
+"""
+
+
+def run(folder: Path, *words: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
+    """The same without a terminal."""
+    env = {**os.environ, "HOME": str(folder), "CIFLOW_STATE": str(folder / "state"), "PYTHONPATH": str(ROOT)}
+    argv = [sys.executable, "-m", "ciflow", *words]
+    return subprocess.run(argv, cwd=folder, env=env, input=stdin, capture_output=True, text=True, timeout=60)
+
+
+def holding(folder: Path, secret: str) -> list[Path]:
+    return [path for path in folder.rglob("*") if path.is_file() and secret.encode() in path.read_bytes()]
+
+
+def test_variables_are_asked_for_before_anything_runs_and_never_again(tmp_path: Path) -> None:
+    (tmp_path / "play.yml").write_text(ASK)
+    with at_a_terminal(tmp_path, "apply", "play.yml", "-v") as typist:
+        typist.sees(r"Release 1\.4\.0 where: $")
+        typist.types("localhost")
+        typist.sees(r"Which version \[1\.4\.0\]: $")
+        typist.types("")
+        typist.sees("Token: $")
+        typist.types("hunter-2")
+        typist.sees("confirm Token: $")
+        typist.types("hunter-3")
+        typist.sees("DO NOT MATCH")
+        for question in ("Token: $", "confirm Token: $"):
+            typist.sees(question)
+            typist.types("hunter-2")
+        typist.sees("Later")
+        assert typist.ends() == ExitCode.TASK_FAILED
+        assert "hunter" not in typist.shown
+        assert "localhost ********" in typist.shown
+    assert holding(tmp_path / "state", "hunter-2") == [], "it lies sealed in the journal"
+    (tmp_path / "go").touch()
+    assert run(tmp_path, "resume").returncode == 0
+    assert (tmp_path / "said").read_text() == "1.4.0 hunter-2\n"
+
+
+def test_without_a_terminal_a_question_has_a_default_or_is_refused_at_its_place(tmp_path: Path) -> None:
+    (tmp_path / "play.yml").write_text(ASK)
+    done = run(tmp_path, "apply", "play.yml", stdin="localhost\n1\nx\nx\n")
+    assert done.returncode == ExitCode.INVALID
+    for name, line in (("where", 6), ("token", 8)):
+        assert f"`{name}` is asked for, and there is no terminal" in done.stderr
+        assert f"play.yml:{line}:7" in done.stderr
+    assert "`version`" not in done.stderr
+    assert not (tmp_path / "said").exists()
+
+    run(tmp_path, "apply", "play.yml", "-e", "where=localhost token=t")
+    assert (tmp_path / "said").read_text() == "1.4.0 t\n"
+
+
+def test_no_input_asks_nothing_at_a_terminal_either(tmp_path: Path) -> None:
+    (tmp_path / "play.yml").write_text(ASK)
+    with at_a_terminal(tmp_path, "apply", "play.yml", "--no-input") as typist:
+        assert typist.ends() == ExitCode.INVALID
+        assert "no terminal" in typist.shown
+
+
+def test_what_is_typed_is_data_and_never_a_template(tmp_path: Path) -> None:
+    """Ansible renders it unless `unsafe: true`."""
+    (tmp_path / "play.yml").write_text(
+        "- hosts: localhost\n  vars_prompt: [{name: x, private: false}]\n"
+        "  tasks: [{name: Show, debug: {msg: 'got {{ x }}'}}]\n"
+    )
+    with at_a_terminal(tmp_path, "apply", "play.yml", "-v") as typist:
+        typist.sees("input for x: $")
+        typist.types("{{ 6 * 7 }}")
+        assert typist.ends() == 0
+        assert "got {{ 6 * 7 }}" in typist.shown
+
+
+def test_an_answer_may_be_kept_as_its_hash(tmp_path: Path) -> None:
+    """As openssl's own program makes it."""
+    (tmp_path / "play.yml").write_text(
+        "- hosts: localhost\n  vars_prompt: [{name: pw, encrypt: sha512_crypt, salt: saltsalt}]\n"
+        "  tasks: [{copy: {content: '{{ pw }}', dest: hash, mode: '0600'}}]\n"
+    )
+    hashed = subprocess.run(
+        ["openssl", "passwd", "-6", "-salt", "saltsalt", "secret"], capture_output=True, text=True, check=True
+    )
+    with at_a_terminal(tmp_path, "apply", "play.yml") as typist:
+        typist.sees("input for pw: $")
+        typist.types("secret")
+        assert typist.ends() == 0
+    assert (tmp_path / "hash").read_text() == hashed.stdout.strip()
+
+
+def test_plan_and_validate_ask_nothing(tmp_path: Path) -> None:
+    (tmp_path / "play.yml").write_text(ASK)
+    for command in ("plan", "validate"):
+        with at_a_terminal(tmp_path, command, "play.yml") as typist:
+            assert typist.ends() == 0, typist.shown
+
+
+# --- pause ----------------------------------------------------------------------------------------------
+
+PAUSE = """
+- name: Turn
+  hosts: web1,web2
+  tasks:
+    - {name: Before, shell: "echo {{ inventory_hostname }} >> said"}
+    - name: Which one
+      pause: {prompt: Which colour, echo: ECHO}
+      register: colour
+    - {name: After, shell: "echo {{ inventory_hostname }} {{ colour.user_input }} >> said"}
+    - {name: Show, debug: {msg: "{{ colour.user_input }}"}}
+    - {name: Later, command: test -e go}
+"""
+HOSTS = "web1 ansible_connection=local\nweb2 ansible_connection=local\n"
+
+
+@pytest.mark.parametrize("echo", ["true", "false"])
+def test_a_pause_asks_one_person_once_for_all_hosts(tmp_path: Path, echo: str) -> None:
+    (tmp_path / "play.yml").write_text(PAUSE.replace("ECHO", echo))
+    (tmp_path / "hosts").write_text(HOSTS)
+    with at_a_terminal(tmp_path, "apply", "play.yml", "-i", "hosts", "-v") as typist:
+        typist.sees(r"\[Which one\]\s+Which colour" + ("" if echo == "true" else r" \(output is hidden\)") + ": $")
+        assert sorted((tmp_path / "said").read_text().split()) == ["web1", "web2"]
+        typist.types("turquoise")
+        assert typist.ends() == ExitCode.TASK_FAILED
+        assert ("turquoise" in typist.shown) == (echo == "true")
+    said = (tmp_path / "said").read_text().splitlines()
+    assert sorted(said[2:]) == ["web1 turquoise", "web2 turquoise"]
+    if echo == "false":
+        assert holding(tmp_path / "state", "turquoise") == []
+    (tmp_path / "go").touch()
+    assert run(tmp_path, "resume").returncode == 0, "nobody is asked again"
+
+
+def test_a_pause_without_a_terminal_is_a_failure(tmp_path: Path) -> None:
+    """Ansible warns and goes on: what a person was meant to look at would be passed over."""
+    (tmp_path / "play.yml").write_text(PAUSE.replace("ECHO", "true"))
+    (tmp_path / "hosts").write_text(HOSTS)
+    done = run(tmp_path, "apply", "play.yml", "-i", "hosts", stdin="blue\n")
+    assert done.returncode == ExitCode.TASK_FAILED
+    assert "there is no terminal to ask at" in done.stderr
+    assert "approval:" in done.stderr
+
+
+def test_ctrl_c_at_a_question_leaves_a_run_that_can_be_resumed(tmp_path: Path) -> None:
+    (tmp_path / "play.yml").write_text(PAUSE.replace("ECHO", "false"))
+    (tmp_path / "hosts").write_text(HOSTS)
+    (tmp_path / "go").touch()
+    with at_a_terminal(tmp_path, "apply", "play.yml", "-i", "hosts") as typist:
+        typist.sees(r"hidden\): $")
+        typist.presses(b"\x03")
+        assert typist.ends() == ExitCode.INTERRUPTED
+    with at_a_terminal(tmp_path, "resume") as typist:
+        typist.sees(r"hidden\): $")
+        typist.types("green")
+        assert typist.ends() == 0
+    assert sorted((tmp_path / "said").read_text().splitlines()) == ["web1", "web1 green", "web2", "web2 green"]
+
+
+# --- passwords ------------------------------------------------------------------------------------------
+
+
+def test_passwords_are_asked_for_unseen_and_sealed(tmp_path: Path) -> None:
+    """`-k` and `-K`; nothing typed for the second is the first. Login and sudo are refused here: it is about asking."""
+    (tmp_path / "play.yml").write_text("- hosts: localhost\n  tasks: [{command: 'true'}, {command: 'false'}]\n")
+    with at_a_terminal(tmp_path, "apply", "play.yml", "-k", "-K") as typist:
+        typist.sees("SSH password: $")
+        typist.types("correct horse")
+        typist.sees(r"BECOME password\[defaults to SSH password\]: $")
+        typist.types("")
+        assert typist.ends() == ExitCode.TASK_FAILED
+        assert "horse" not in typist.shown
+    assert holding(tmp_path / "state", "correct horse") == []
+
+
+@pytest.mark.parametrize("flag", ["-k", "-K"])
+def test_a_password_can_be_asked_for_only_at_a_terminal(tmp_path: Path, flag: str) -> None:
+    (tmp_path / "play.yml").write_text("- hosts: localhost\n  tasks: [command: touch ran]\n")
+    done = run(tmp_path, "apply", "play.yml", flag, stdin="secret\n")
+    assert done.returncode == ExitCode.INVALID
+    assert re.search("no terminal.*\n.*password-file", done.stderr)
+    assert not (tmp_path / "ran").exists()
