@@ -430,6 +430,13 @@ def test_the_help_loads_no_command() -> None:
     assert not loaded & {"asyncio", "rich", "yaml", "jinja2", "cerberus", "paramiko", "numpy", "scipy", "sqlite3"}
 
 
+def test_a_local_run_loads_nothing_that_it_has_no_use_for(tmp_path: Path) -> None:
+    (tmp_path / "play.yml").write_text("- hosts: localhost\n  tasks: [{name: Say, command: echo hi}]\n")
+    loaded = loaded_by("apply", str(tmp_path / "play.yml"), "--state", str(tmp_path / "state"))
+    assert "ciflow.targets.local" in loaded
+    assert not loaded & {"rich", "paramiko", "numpy", "scipy", "cryptography.hazmat.primitives.ciphers.aead", "email"}
+
+
 # --- the table -----------------------------------------------------------------------------------------
 
 

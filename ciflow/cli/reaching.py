@@ -44,7 +44,7 @@ def reach_options(function: F) -> F:
             (("--connection-password-file", "--conn-pass-file"), {"type": file}, "Read it from here."),
             (("-b", "--become"), {"is_flag": True}, "Run tasks as another user."),
             (("--become-user",), {"default": ""}, "As this one (root)."),
-            (("--become-method",), {"type": click.Choice(METHODS), "default": "sudo"}, "By this program."),
+            (("--become-method",), {"type": click.Choice(METHODS)}, "By this program [sudo]."),
             (("-K", "--ask-become-pass"), {"is_flag": True}, "Ask for the password that it wants."),
             (("--become-password-file", "--become-pass-file"), {"type": file}, "Read that one from here."),
         )
@@ -62,7 +62,7 @@ def reach_of(context: click.Context, *, no_input: bool) -> Reach:
     return Reach(
         connection=given["connection"], user=given["user"], private_key=given["private_key"],
         common_args=given["ssh_common_args"], extra_args=given["ssh_extra_args"], timeout=given["timeout"],
-        become=given["become"], become_user=given["become_user"], become_method=given["become_method"],
+        become=given["become"], become_user=given["become_user"], become_method=given["become_method"] or "",
         password=login, become_password=other or (login if given["ask_become_pass"] else ""),
     )  # fmt: skip
 

@@ -11,17 +11,19 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import cerberus
-from cerberus import errors
-
 from ciflow.dataclass import dataclass, field
 from ciflow.diagnostics import Diagnostic, Findings, Invalid, Label, Span
 from ciflow.lang.kinds import KINDS, fit
+from ciflow.lang.light import without_metadata
 from ciflow.lang.near import did_you_mean
 from ciflow.lang.place import Place
 from ciflow.lang.shipped import shipped
 from ciflow.lang.yamltext import parse
 from ciflow.model import Template
+
+with without_metadata():
+    import cerberus
+    from cerberus import errors
 
 # Arguments that are conditions: decided by the engine, not rendered, so `coerce` doesn't miss them.
 EXPRESSIONS: Mapping[str, str] = {"assert": "that", "debug": "var"}
