@@ -553,3 +553,13 @@ def test_pending_changes_are_an_exit_code_of_their_own(ciflow: Shell) -> None:
     ciflow("apply", "site.yml", "-e", "text=x")
     assert ciflow(*asked).returncode == ExitCode.OK
     assert ciflow("plan", "fail.yml", "--detailed-exitcode").returncode == ExitCode.TASK_FAILED
+
+
+def test_the_schema_of_a_playbook_and_of_a_module_is_for_editors(ciflow: Shell) -> None:
+    whole = json.loads(ciflow("schema").stdout)
+    assert whole["$schema"] == "https://json-schema.org/draft/2020-12/schema"
+    assert ciflow("schema", "ansible.builtin.copy", "--out", "copy.json").returncode == ExitCode.OK
+    assert "dest" in json.loads((ciflow.folder / "copy.json").read_text())["properties"]
+    unknown = ciflow("schema", "nothing")
+    assert unknown.returncode == ExitCode.INVALID
+    assert "there is no schema of nothing" in unknown.stderr

@@ -80,6 +80,12 @@ def _approve() -> click.Command:
     return approve
 
 
+def _schema() -> click.Command:
+    from ciflow.cli.schema import command
+
+    return command
+
+
 def _status() -> click.Command:
     from ciflow.cli.status import command
 
@@ -120,6 +126,7 @@ COMMANDS: dict[str, tuple[Callable[[], click.Command], str]] = {
     "status": (_status, "Show what runs and which versions have the traffic."),
     "history": (_history, "List runs and releases."),
     "logs": (_logs, "Show what a run, or one task of it, did and said."),
+    "schema": (_schema, "JSON Schema of playbooks, their parts and modules, for editors."),
     "doc": (_doc, "Explain a module or a diagnostic."),
 }
 

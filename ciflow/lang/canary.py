@@ -177,4 +177,4 @@ def _gate(item: Place, findings: Findings) -> Mapping[str, Any] | None:
         return None
     check_part(f"gate_{kind}", below, findings)
     schema: Schema = part_schema(f"gate_{kind}")
-    return {kind: schema.fitted(below.value, literal=True)}
+    return {kind: schema.examined(below.value, literal=True)[0]}

@@ -36,8 +36,8 @@ from ciflow.lang.filters_text import (
     urlsplit,
 )
 
-_TRUE = ("yes", "on", "1", "true", "t", "y")
-_FALSE = ("no", "off", "0", "false", "f", "n", "")
+TRUE_WORDS = frozenset({"yes", "on", "1", "true", "t", "y"})
+FALSE_WORDS = frozenset({"no", "off", "0", "false", "f", "n", ""})
 
 
 def to_bool(value: Any) -> bool:
@@ -48,9 +48,9 @@ def to_bool(value: Any) -> bool:
         return False
     word = str(value).strip().lower() if isinstance(value, str | int | float) else ""
     word = word.removesuffix(".0")
-    if word in _TRUE and not isinstance(value, list | dict):
+    if word in TRUE_WORDS and not isinstance(value, list | dict):
         return True
-    if word in _FALSE and isinstance(value, str | int | float):
+    if word in FALSE_WORDS and isinstance(value, str | int | float):
         return False
     raise ValueError(f"{value!r} is neither true nor false (yes, no, on, off, true, false, 1, 0)")
 

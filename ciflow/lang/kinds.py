@@ -13,6 +13,7 @@ from ciflow.model import Template
 
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)")
+_NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
 _SIZES = {"": 1, "k": 1024, "m": 1024**2, "g": 1024**3, "t": 1024**4}
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kmgt]?)i?b?\Z", re.IGNORECASE)
 _MODE = re.compile(r"(0o?)?[0-7]{1,4}\Z|[ugoa]*[-+=][rwxXstugo]*(,[ugoa]*[-+=][rwxXstugo]*)*\Z|preserve\Z")
@@ -33,7 +34,7 @@ def duration(value: Any) -> float:
 
 def percent(value: Any) -> float:
     """Percent as a number: 1.0 of `1%` or of 1."""
-    text = str(value).strip()
+    text = f"{value:f}" if isinstance(value, int | float) else str(value).strip()
     if isinstance(value, bool) or not re.fullmatch(r"\d+(\.\d+)?\s*%?", text):
         raise ValueError(f"{_shown(value)} is not a percentage; write `25%`")
     number = float(text.rstrip("% "))
@@ -44,7 +45,7 @@ def percent(value: Any) -> float:
 
 def size(value: Any) -> int:
     """Bytes of a number, or of text such as `10MB` (powers of 1024)."""
-    found = _SIZE.match(str(value).strip())
+    found = _SIZE.match(f"{value:f}" if isinstance(value, int | float) else str(value).strip())
     if isinstance(value, bool) or not found:
         raise ValueError(f"{_shown(value)} is not a size; write `10MB`")
     return round(float(found[1]) * _SIZES[found[2].lower()])
@@ -81,10 +82,9 @@ def integer(value: Any) -> int:
 def floating(value: Any) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         raise ValueError(f"{_shown(value)} is not a number")
-    try:
-        return float(value)
-    except ValueError:
-        raise ValueError(f"{_shown(value)} is not a number") from None
+    if isinstance(value, str) and not _NUMBER.fullmatch(value.strip()):
+        raise ValueError(f"{_shown(value)} is not a number")
+    return float(value)
 
 
 def text(value: Any) -> str:

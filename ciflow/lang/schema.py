@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from ciflow.dataclass import dataclass, field
-from ciflow.diagnostics import Diagnostic, Findings, Invalid, Label, Span
+from ciflow.diagnostics import Diagnostic, Findings, Invalid, Span
 from ciflow.lang.kinds import KINDS, fit
 from ciflow.lang.light import without_metadata
-from ciflow.lang.near import did_you_mean
 from ciflow.lang.place import Place
 from ciflow.lang.shipped import shipped
+from ciflow.lang.wording import Fault, either, not_allowed, step, unknown, whose
 from ciflow.lang.yamltext import parse
 from ciflow.model import Template
 
@@ -27,6 +27,9 @@ with without_metadata():
 
 # Arguments that are conditions: decided by the engine, not rendered, so `coerce` doesn't miss them.
 EXPRESSIONS: Mapping[str, str] = {"assert": "that", "debug": "var"}
+
+
+_TEXTS = frozenset({"text", "string", "path"})
 
 
 class _Shipped(set[Any]):
@@ -65,6 +68,19 @@ class _Validator(cerberus.Validator):  # type: ignore[misc]
         else:
             super()._error(*args)
 
+    def _validate_allowed(self, allowed_values: Any, field: str, value: Any) -> None:
+        """{'type': 'container'}"""
+        known = [one for one in value if not isinstance(one, Template)] if isinstance(value, list) else value
+        super()._validate_allowed(allowed_values, field, known)
+
+    def _validate_schema(self, schema: Any, field: str, value: Any) -> None:
+        """{'type': ['dict', 'string']}"""
+        if isinstance(value, str):
+            if has_parts(self.schema[field]) and not _TEXTS & set(_listed(self.schema[field].get("type"))):
+                self._error(field, "it has parts of its own: write them out, not as text")
+        else:
+            super()._validate_schema(schema, field, value)
+
     def _validate_meta(self, meta: Any, field: str, value: Any) -> None:
         """{'type': 'dict'}"""
 
@@ -87,6 +103,7 @@ class Schema:
     required: tuple[str, ...] = ()
     unbuilt: tuple[tuple[str, ...], ...] = ()  # known, and refused instead of silently not done; () is all of it
     targets: tuple[str, ...] = ()  # kinds of target that have what a module needs; none named: all
+    simple: Mapping[str, frozenset[type]] = field(default_factory=dict)  # a value of these types is surely good
     flat: bool = False  # nothing below the top level is required
 
     @property
@@ -101,47 +118,59 @@ class Schema:
         """Aliases under their argument's name; what is null is as good as not given."""
         return {self.aliases.get(name, name): value for name, value in args.items() if value is not None}
 
-    def fitted(self, document: Mapping[str, Any], *, literal: bool) -> dict[str, Any]:
-        """Each value as its type where it can be; what can't stays, for `faults` to name."""
-        return {name: _fitted(self.fields.get(name), value, literal) for name, value in document.items()}
+    def examined(self, args: Mapping[str, Any], *, literal: bool) -> tuple[dict[str, Any], list[Fault]]:
+        """The arguments, each as its type where it can be and under its own name, and everything wrong, by path.
 
-    def faults(self, document: Mapping[str, Any], *, literal: bool) -> Iterator[_Fault]:
-        """Everything wrong with a fitted document, by path.
-
-        Cerberus walks its whole schema to find what is missing; where only the top level can miss something, that
-        is looked up here instead, which halves the time of a large playbook.
+        Nothing is left for Cerberus of a field whose only rule is a type that its value has, nor of a Template; and
+        where only the top level can miss something, that is looked up here. Cerberus takes most of the time of a large
+        playbook otherwise.
         """
+        made = self.canonical(args)
+        doubtful: dict[str, Any] = {}
+        for name, value in made.items():
+            if value.__class__ in self.simple.get(name, ()) or (value.__class__ is Template and name in self.fields):
+                continue
+            made[name] = doubtful[name] = _fitted(self.fields.get(name), value, literal)
+        faults = [*self._nothing(args), *self._twice(args)] if len(made) < len(args) or self.aliases else []
+        if not self.flat:
+            doubtful = made
         validator = self.validators[literal]
-        if not validator.validate(document, normalize=False, update=self.flat):
-            yield from _flatten(validator._errors, self)
+        if doubtful and not validator.validate(doubtful, normalize=False, update=self.flat):
+            faults += _flatten(validator._errors, self)
+        return made, faults + list(self._over_all(made))
+
+    def _nothing(self, args: Mapping[str, Any]) -> Iterator[Fault]:
+        """Names that nobody knows, with nothing behind them."""
+        for name, value in args.items():
+            if value is None and name not in self.fields and name not in self.aliases and not self.allow_unknown:
+                yield unknown((name,), self.fields, self.names, self.what, self.code_of_unknown)
+
+    def _twice(self, args: Mapping[str, Any]) -> Iterator[Fault]:
+        """An argument that is given under two of its names."""
+        given: dict[str, str] = {}
+        for written in (name for name, value in args.items() if value is not None):
+            name = self.aliases.get(written, written)
+            if given.setdefault(name, written) != written:
+                message = f"`{given[name]}` and `{written}` are the same argument"
+                yield Fault((written,), "CF0111", message, "keep one of the two", key=True)
+
+    def _over_all(self, document: Mapping[str, Any]) -> Iterator[Fault]:
+        """What shows only over the whole: fields that are missing, not built yet, or exclude each other."""
         if self.flat:
             for name in self.required:
                 if name not in document:
-                    yield _Fault((), "CF0103", f"{self.what} needs `{name}`")
+                    yield Fault((), "CF0103", f"{self.what} needs `{name}`")
         for path in self.unbuilt:
             if _stands(document, path):
                 what = f"`{path[-1]}`" if path else self.what
-                yield _Fault(path, "CF0123", f"{what} is not built yet", "ciflow would not do it", key=bool(path))
+                yield Fault(path, "CF0123", f"{what} is not built yet", "ciflow would not do it", key=bool(path))
         for group in self.one_of:
             if not any(name in document for name in group):
-                yield _Fault((), "CF0110", f"{self.what} needs {_either(group)}")
+                yield Fault((), "CF0110", f"{self.what} needs {either(group)}")
         for group in self.exclusive:
             given = [name for name in group if name in document]
             if len(given) > 1:
-                yield _Fault((given[1],), "CF0111", f"`{given[0]}` and `{given[1]}` exclude each other", key=True)
-
-
-@dataclass(frozen=True, slots=True)
-class _Fault:
-    path: tuple[Any, ...]
-    code: str
-    message: str
-    label: Label = ""
-    key: bool = False  # the key is at fault, not the value
-
-
-def _either(names: tuple[str, ...]) -> str:
-    return " or ".join(f"`{name}`" for name in names)
+                yield Fault((given[1],), "CF0111", f"`{given[0]}` and `{given[1]}` exclude each other", key=True)
 
 
 def _fitted(rules: Any, value: Any, literal: bool) -> Any:
@@ -150,6 +179,8 @@ def _fitted(rules: Any, value: Any, literal: bool) -> Any:
     try:
         made = fit(rules["type"], value, literal=literal)
     except ValueError:
+        return value
+    if isinstance(value, str) and has_parts(rules):
         return value
     if isinstance(made, list) and "schema" in rules:
         return [_fitted(rules["schema"], item, literal) for item in made]
@@ -160,7 +191,18 @@ def _fitted(rules: Any, value: Any, literal: bool) -> Any:
     return made
 
 
-def _flatten(found: Any, schema: Schema) -> Iterator[_Fault]:
+def has_parts(rules: Mapping[str, Any]) -> bool:
+    """Whether a field's value has fields of its own, which a short form in text can't have."""
+    below = rules.get("schema")
+    kinds = _listed(below.get("type")) if below is not None else []
+    return below is not None and (not kinds or "dict" in kinds)
+
+
+def _listed(kinds: Any) -> list[str]:
+    return [kinds] if isinstance(kinds, str) else kinds if isinstance(kinds, list) else []
+
+
+def _flatten(found: Any, schema: Schema) -> Iterator[Fault]:
     for error in found:
         if error.is_group_error:
             yield from _flatten(error.child_errors, schema)
@@ -168,52 +210,26 @@ def _flatten(found: Any, schema: Schema) -> Iterator[_Fault]:
             yield _fault(error, schema)
 
 
-def _fault(error: Any, schema: Schema) -> _Fault:
+def _fault(error: Any, schema: Schema) -> Fault:
     path, name = error.document_path, error.document_path[-1]
     if error.code == errors.UNKNOWN_FIELD.code:
-        return _unknown(path, schema)
-    if error.code == errors.REQUIRED_FIELD.code:
-        return _Fault(path[:-1], "CF0103", f"{_whose(path, schema)} needs `{name}`")
+        return unknown(path, schema.fields, schema.names, schema.what, schema.code_of_unknown)
+    if error.code in (errors.REQUIRED_FIELD.code, errors.NOT_NULLABLE.code):
+        return Fault(path[:-1], "CF0103", f"{whose(path, schema.what)} needs `{name}`")
     if error.code == errors.UNALLOWED_VALUE.code:
-        return _not_allowed(path, error.value, error.constraint)
+        return not_allowed(path, error.value, error.constraint)
     if error.code == errors.CUSTOM.code:
         message = str(error.info[0])
         code = "CF0105" if "file mode" in message else "CF0101"
-        return _Fault(path, code, f"`{_step(path)}`: {message}")
+        return Fault(path, code, f"`{step(path)}`: {message}")
+    if error.code == errors.UNALLOWED_VALUES.code:
+        return not_allowed(path, error.info[0][0], error.constraint)
     if error.code == errors.EMPTY_NOT_ALLOWED.code:
-        return _Fault(path, "CF0104", f"`{_step(path)}` is empty")
+        return Fault(path, "CF0104", f"`{step(path)}` is empty")
     limits = {errors.MIN_VALUE.code: "at least", errors.MAX_VALUE.code: "at most"}
     if error.code in limits:
-        return _Fault(path, "CF0104", f"`{_step(path)}` must be {limits[error.code]} {error.constraint}")
-    return _Fault(path, "CF0101", f"`{_step(path)}` breaks the rule {error.rule}: {error.constraint}")
-
-
-def _unknown(path: tuple[Any, ...], schema: Schema) -> _Fault:
-    known: Any = schema.names
-    if len(path) > 1:
-        rules: Any = schema.fields
-        for step in path[:-1]:
-            rules = rules.get("schema", {}) if isinstance(step, int) else rules.get(step, {}).get("schema", {})
-        known = list(rules)
-    what = "keyword" if schema.code_of_unknown == "CF0102" else "argument"
-    where = "of" if what == "argument" else "in"
-    message = f"unknown {what} `{path[-1]}` {where} {_whose(path, schema)}"
-    return _Fault(path, schema.code_of_unknown, message, did_you_mean(path[-1], known), key=True)
-
-
-def _not_allowed(path: tuple[Any, ...], value: Any, allowed: Any) -> _Fault:
-    shown = str(value).lower() if isinstance(value, bool) else value
-    message = f"`{_step(path)}` can't be `{shown}`; it is one of {', '.join(map(str, allowed))}"
-    return _Fault(path, "CF0104", message, did_you_mean(value, allowed))
-
-
-def _step(path: tuple[Any, ...]) -> str:
-    names = [step for step in path if isinstance(step, str)]
-    return names[-1] if names else str(path[-1])
-
-
-def _whose(path: tuple[Any, ...], schema: Schema) -> str:
-    return f"`{_step(path[:-1])}`" if len(path) > 1 else schema.what
+        return Fault(path, "CF0104", f"`{step(path)}` must be {limits[error.code]} {error.constraint}")
+    return Fault(path, "CF0101", f"`{step(path)}` breaks the rule {error.rule}: {error.constraint}")
 
 
 # --- loading -------------------------------------------------------------------------------------------
@@ -231,9 +247,9 @@ def _compiled(what: str, whole: Mapping[str, Any]) -> Schema:
     fields: Mapping[str, Any] = whole.get("arguments") or {}
     aliases = {alias: name for name, rules in fields.items() for alias in (rules.get("meta") or {}).get("aliases", ())}
     unknown = bool(whole.get("allow_unknown", False))
-    rules = {name: _without_default(below) for name, below in fields.items()}
+    rules = {name: _for_cerberus(below) for name, below in fields.items()}
     validators = {
-        literal: _Validator(rules, allow_unknown=unknown, ignore_none_values=True, literal=literal)
+        literal: _Validator(rules, allow_unknown=unknown, literal=literal)
         for literal in (True, False)
     }
     return Schema(
@@ -250,9 +266,21 @@ def _compiled(what: str, whole: Mapping[str, Any]) -> Schema:
         validators=validators,
         required=tuple(name for name, below in fields.items() if below.get("required") is True),
         unbuilt=(*(((),) if whole.get("unbuilt") else ()), *_unbuilt(fields)),
+        simple={name: kinds for name, below in fields.items() if (kinds := _simple(below))},
         targets=tuple(whole.get("targets") or ()),
         flat=not any(_requires_below(below) for below in fields.values()),
     )
+
+
+def _simple(rules: Mapping[str, Any]) -> frozenset[type]:
+    """Types that a field without other rules takes as they are."""
+    if rules.keys() - {"type", "meta", "default", "required", "nullable"}:
+        return frozenset()
+    kinds = {rules["type"]} if isinstance(rules["type"], str) else set(rules["type"])
+    found: set[type] = {str} if kinds & {"text", "string", "path", "condition"} else set()
+    found |= {bool} if kinds & {"boolean", "condition"} else set()
+    plain = ((int, "integer"), (list, "list"), (dict, "dict"))
+    return frozenset(found | {kind for kind, name in plain if name in kinds})
 
 
 def _unbuilt(fields: Mapping[str, Any], above: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
@@ -267,10 +295,10 @@ def _unbuilt(fields: Mapping[str, Any], above: tuple[str, ...] = ()) -> Iterator
 
 def _stands(document: Any, path: tuple[str, ...]) -> bool:
     """Whether something stands at a path of a document."""
-    for step in path:
-        if not isinstance(document, Mapping) or step not in document:
+    for name in path:
+        if not isinstance(document, Mapping) or name not in document:
             return False
-        document = document[step]
+        document = document[name]
     return True
 
 
@@ -283,10 +311,13 @@ def _requires_below(rules: Any) -> bool:
     return False
 
 
-def _without_default(rules: Any) -> Any:
-    if isinstance(rules, Mapping):
-        return {key: _without_default(value) for key, value in rules.items() if key != "default" or "type" not in rules}
-    return rules
+def _for_cerberus(rules: Any) -> Any:
+    """Rules without defaults, which are nothing to validate; a field that needn't be there may be null as well."""
+    if not isinstance(rules, Mapping):
+        return rules
+    made = {key: _for_cerberus(value) for key, value in rules.items() if key != "default" or "type" not in rules}
+    is_field = isinstance(rules.get("type"), str | list)
+    return {"nullable": not rules.get("required"), **made} if is_field else made
 
 
 def _groups(value: Any) -> tuple[tuple[str, ...], ...]:
@@ -326,8 +357,14 @@ def verbs() -> frozenset[str]:
 def check_part(name: str, place: Place, findings: Findings, *, ignore: frozenset[str] = frozenset()) -> None:
     """Faults of a play part, placed. Keys in `ignore` are somebody else's."""
     schema = part_schema(name)
-    document = {key: value for key, value in place.value.items() if value is not None and key not in ignore}
-    _report(schema, schema.canonical(document), place, findings)
+    _, faults = schema.examined({key: value for key, value in place.value.items() if key not in ignore}, literal=True)
+    for fault in faults:
+        at = place.at(*fault.path[:-1])
+        if fault.path and (fault.key or not isinstance(fault.path[-1], str)):
+            span = at.key_span(fault.path[-1]) if fault.key else place.at(*fault.path).span
+        else:
+            span = place.at(*fault.path).span
+        findings.error(fault.code, fault.message, span, label=fault.label)
 
 
 def check_module(
@@ -338,9 +375,9 @@ def check_module(
     `where(argument, key)` is the place of an argument's key or value ("" for the module itself).
     """
     schema = module_schema(name)
-    given = {schema.aliases.get(key, key): key for key in args}
-    document = schema.fitted(schema.canonical(args), literal=True)
-    for fault in schema.faults(document, literal=True):
+    document, faults = schema.examined(args, literal=True)
+    given = {schema.aliases.get(key, key): key for key in args} if faults else {}
+    for fault in faults:
         written = given.get(fault.path[0], fault.path[0]) if fault.path else ""
         span = where(str(written), fault.key)
         findings.error(fault.code, fault.message, span, label=fault.label)
@@ -357,9 +394,9 @@ def coerce(
     schema = module_schema(module)
     if isinstance(whole := args.get(""), Mapping):
         args = {**{key: value for key, value in args.items() if key != ""}, **whole}
-    document = schema.fitted(schema.canonical(args), literal=False)
+    document, faults = schema.examined(args, literal=False)
     findings = Findings()
-    for fault in schema.faults(document, literal=False) if not checked else ():
+    for fault in faults if not checked else ():
         if fault.code == "CF0103" and not fault.path and f"`{EXPRESSIONS.get(module)}`" in fault.message:
             continue
         findings.error(fault.code, fault.message, _span(fault, spans or {}, module), label=fault.label)
@@ -375,16 +412,5 @@ def secrets_in(module: str, args: Mapping[str, Any]) -> list[str]:
     return [str(args[name]) for name, rules in fields.items() if rules.get("meta", {}).get("secret") and args.get(name)]
 
 
-def _span(fault: _Fault, spans: Mapping[str, Span], module: str) -> Span | None:
+def _span(fault: Fault, spans: Mapping[str, Span], module: str) -> Span | None:
     return spans.get(str(fault.path[0])) if fault.path else spans.get(module)
-
-
-def _report(schema: Schema, document: Mapping[str, Any], place: Place, findings: Findings) -> None:
-    fitted = schema.fitted(document, literal=True)
-    for fault in schema.faults(fitted, literal=True):
-        at = place.at(*fault.path[:-1])
-        if fault.path and (fault.key or not isinstance(fault.path[-1], str)):
-            span = at.key_span(fault.path[-1]) if fault.key else place.at(*fault.path).span
-        else:
-            span = place.at(*fault.path).span
-        findings.error(fault.code, fault.message, span, label=fault.label)

@@ -111,7 +111,7 @@ class TaskReader:
         """The arguments with the module's defaults, checked as far as they hold no template."""
         if "" in found.args:
             return found.args
-        args = {**above.module_defaults.get(found.module, {}), **found.args}
+        args = _under(above.module_defaults.get(found.module, {}), found.args, found.module)
         made = {key: value for key, value in args.items() if isinstance(key, Template)}
         plain = {key: value for key, value in args.items() if key not in made}
         where = _Where(place, found.place, found.written)
@@ -313,6 +313,15 @@ class TaskReader:
         except Invalid as fault:
             self.findings.items.extend(fault.diagnostics)
             return ()
+
+
+def _under(defaults: Mapping[str, Any], given: Mapping[str, Any], module: str) -> dict[str, Any]:
+    """What a task gives, and beneath it the defaults of what it doesn't, under whatever name each is written."""
+    if not defaults:
+        return dict(given)
+    schema = module_schema(module)
+    own = schema.canonical(given)
+    return {**{key: value for key, value in defaults.items() if schema.aliases.get(key, key) not in own}, **given}
 
 
 class _Where:

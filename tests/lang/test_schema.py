@@ -163,7 +163,7 @@ class _Checked(schema._Validator):
 @pytest.mark.parametrize("path", sorted(shipped("schemas").rglob("*.yml")), ids=lambda path: path.stem)
 def test_every_schema_that_ships_is_one_for_cerberus(path: Path) -> None:
     fields = schema._read(path).get("arguments") or {}
-    rules = {name: schema._without_default(below) for name, below in fields.items()}
+    rules = {name: schema._for_cerberus(below) for name, below in fields.items()}
     assert _Checked(rules, literal=True) is not None
 
 

@@ -1,0 +1,57 @@
+"""Faults that a schema finds, in words for a person."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ciflow.dataclass import dataclass
+from ciflow.diagnostics import Label
+from ciflow.lang.near import did_you_mean
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """What is wrong at a path of a document, in words."""
+
+    path: tuple[Any, ...]
+    code: str
+    message: str
+    label: Label = ""
+    key: bool = False  # the key is at fault, not the value
+
+
+def either(names: tuple[str, ...]) -> str:
+    return " or ".join(f"`{name}`" for name in names)
+
+
+def unknown(path: tuple[Any, ...], fields: Mapping[str, Any], names: list[str], what_of: str, code: str) -> Fault:
+    """A key that no field has. `names` are those of the top level, aliases among them."""
+    known: Any = names
+    if len(path) > 1:
+        rules: Any = fields
+        for step in path[:-1]:
+            rules = rules.get("schema", {}) if isinstance(step, int) else rules.get(step, {}).get("schema", {})
+        known = list(rules)
+    what = "keyword" if code == "CF0102" else "argument"
+    where = "of" if what == "argument" else "in"
+    message = f"unknown {what} `{path[-1]}` {where} {whose(path, what_of)}"
+    return Fault(path, code, message, did_you_mean(path[-1], known), key=True)
+
+
+def not_allowed(path: tuple[Any, ...], value: Any, allowed: Any) -> Fault:
+    """A value that is none of those allowed."""
+    shown = str(value).lower() if isinstance(value, bool) else value
+    message = f"`{step(path)}` can't be `{shown}`; it is one of {', '.join(map(str, allowed))}"
+    return Fault(path, "CF0104", message, did_you_mean(value, allowed))
+
+
+def step(path: tuple[Any, ...]) -> str:
+    """The nearest keyword of a path."""
+    names = [step for step in path if isinstance(step, str)]
+    return names[-1] if names else str(path[-1])
+
+
+def whose(path: tuple[Any, ...], what: str) -> str:
+    """The keyword that a path stands in; at the top level `what`, the whole."""
+    return f"`{step(path[:-1])}`" if len(path) > 1 else what
