@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import secrets
-from dataclasses import replace
 
 from ciflow.dataclass import dataclass
 
@@ -19,7 +18,7 @@ class Key:
 
     def below(self, *parts: str | int) -> Key:
         """A place further in."""
-        return replace(self, path=(*self.path, *map(str, parts)))
+        return Key(self.run, self.play, self.host, (*self.path, *map(str, parts)))
 
     @property
     def task(self) -> str:

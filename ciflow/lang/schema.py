@@ -402,14 +402,23 @@ def coerce(
         findings.error(fault.code, fault.message, _span(fault, spans or {}, module), label=fault.label)
     if findings.errors:
         raise Invalid(findings.items)
-    defaults = {name: rules["default"] for name, rules in schema.fields.items() if "default" in rules}
-    return {**defaults, **document}
+    return {**_defaults(module), **document}
 
 
 def secrets_in(module: str, args: Mapping[str, Any]) -> list[str]:
     """Values of the arguments that the module's schema calls secret."""
+    return [str(args[name]) for name in _secret(module) if args.get(name)]
+
+
+@functools.cache
+def _defaults(module: str) -> Mapping[str, Any]:
+    return {name: rules["default"] for name, rules in module_schema(module).fields.items() if "default" in rules}
+
+
+@functools.cache
+def _secret(module: str) -> tuple[str, ...]:
     fields = module_schema(module).fields
-    return [str(args[name]) for name, rules in fields.items() if rules.get("meta", {}).get("secret") and args.get(name)]
+    return tuple(name for name, rules in fields.items() if rules.get("meta", {}).get("secret"))
 
 
 def _span(fault: Fault, spans: Mapping[str, Span], module: str) -> Span | None:
