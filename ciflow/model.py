@@ -246,7 +246,7 @@ class Play:
     order: str = "inventory"
     any_errors_fatal: bool = False
     max_fail_percentage: float | None = None
-    force_handlers: bool = False
+    force_handlers: bool | None = None  # None: as the command line says
     deadline: float = 0.0
     concurrency: str = ""
     tags: frozenset[str] = frozenset()

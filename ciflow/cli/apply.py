@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import click
 
+from ciflow.cli.listing import Listing
 from ciflow.cli.options import (
     inventory_of,
     json_option,
@@ -18,6 +20,9 @@ from ciflow.cli.options import (
 from ciflow.cli.reaching import reach_of, reach_options
 from ciflow.cli.screen import hushing, told
 from ciflow.cli.terminal import terminal
+from ciflow.diagnostics import ExitCode
+from ciflow.engine.connect import NOTHING_SAID
+from ciflow.plan import Plan
 
 
 @click.command("apply")
@@ -26,6 +31,13 @@ from ciflow.cli.terminal import terminal
 @click.option("-C", "--check", is_flag=True, help="Predict, change nothing.")
 @click.option("-D", "--diff", is_flag=True, help="Show how files change.")
 @click.option("-f", "--forks", type=click.IntRange(min=0), default=0, help="At most so many hosts at once; 0: all.")
+@click.option("--force-handlers", is_flag=True, help="Run notified handlers though a task failed.")
+@click.option("--flush-cache", is_flag=True, expose_value=False, help="Changes nothing: each run reads facts anew.")
+@click.option("--step", is_flag=True, help="Ask about each task whether to run it.")
+@click.option("--list-hosts", is_flag=True, help="Only list the hosts of each play.")
+@click.option("--list-tasks", is_flag=True, help="Only list the tasks of each play.")
+@click.option("--list-tags", is_flag=True, help="Only list the tags of each play.")
+@click.option("--syntax-check", is_flag=True, help="Only check the playbook, as `ciflow validate` does.")
 @reach_options
 @click.option("--no-input", is_flag=True, help="Never ask: what only a person could answer is refused.")
 @click.option("-v", "--verbose", count=True, help="Every task; -vv their output too.")
@@ -38,28 +50,45 @@ from ciflow.cli.terminal import terminal
 def command(
     playbook: str, inventory: tuple[str, ...], extra_vars: tuple[str, ...], limit: str, tags: tuple[str, ...],
     skip_tags: tuple[str, ...], start_at_task: str, check: bool, diff: bool, forks: int,
-    no_input: bool, verbose: int,
-    quiet: bool, replace_warm: bool, break_glass: str, junit: Path | None, as_json: bool, state: Path | None,
+    force_handlers: bool, step: bool, list_hosts: bool, list_tasks: bool, list_tags: bool,
+    syntax_check: bool, no_input: bool, verbose: int, quiet: bool, replace_warm: bool, break_glass: str,
+    junit: Path | None, as_json: bool, state: Path | None,
 ) -> int:  # fmt: skip
     """Run a playbook, from its first play to the end of its rollout; or exactly what a plan file says."""
-    from ciflow.engine.request import Request
+    from ciflow.engine.request import Request, planned
     from ciflow.engine.saved import is_plan, read, ready, same_extra
     from ciflow.engine.start import apply
     from ciflow.store.store import Store, default_state
 
+    listing = Listing(hosts=list_hosts, tasks=list_tasks, tags=list_tags, syntax=syntax_check)
     options = options_of(
         check=check, diff=diff, forks=forks, verbose=verbose, replace_warm=replace_warm, break_glass=break_glass,
+        force_handlers=force_handlers, step=step,
     )  # fmt: skip
-    reach = reach_of(click.get_current_context(), no_input=no_input)
-    chosen = selection_of(limit, tags, skip_tags, start_at_task)
+    reach = NOTHING_SAID if listing else reach_of(click.get_current_context(), no_input=no_input)
+    chosen = selection_of(limit, tags or (("all,never",) if list_tags else ()), skip_tags, start_at_task)
+    request = Request(playbook, inventory_of(inventory), extra_vars, chosen, options, roles_path(), reach=reach)
+    kept = is_plan(playbook)
+    if kept and (inventory or limit or tags or skip_tags or start_at_task):
+        raise click.UsageError("a plan says itself which hosts and tasks are meant; plan again with these options")
+    if listing and not kept:
+        return _listed(listing, planned(request).plan, as_json=as_json)
     screen = told(as_json=as_json, quiet=quiet, verbose=verbose, junit=junit)
     with Store.open(state or default_state()) as store, screen as sinks:
         person = terminal(no_input=no_input, hushed=hushing(sinks))
-        if not is_plan(playbook):
-            request = Request(playbook, inventory_of(inventory), extra_vars, chosen, options, roles_path(), reach=reach)
+        if step and person is None:
+            raise click.UsageError("`--step` asks about each task, and there is no terminal to ask at")
+        if not kept:
             return apply(request, store, sinks, person=person)
-        if inventory or limit or tags or skip_tags or start_at_task:
-            raise click.UsageError("a plan says itself which hosts and tasks are meant; plan again with these options")
         saved = read(playbook, store)
         same_extra(saved, extra_vars)
-        return apply(saved.asked(options, reach), store, sinks, ready(saved), person)
+        prepared = ready(saved)
+        if listing:
+            return _listed(listing, prepared.plan, as_json=as_json)
+        return apply(saved.asked(options, reach), store, sinks, prepared, person)
+
+
+def _listed(listing: Listing, plan: Plan, *, as_json: bool) -> int:
+    for line in map(json.dumps, listing.data(plan)) if as_json else listing.lines(plan):
+        click.echo(line)
+    return ExitCode.OK

@@ -12,6 +12,7 @@ import click
 from ciflow.engine.context import Options
 from ciflow.plan import Selection
 
+_TRUE = ("1", "true", "yes", "on", "y", "t")
 F = TypeVar("F", bound=Callable[..., Any])
 
 
@@ -38,7 +39,7 @@ def playbook_options(function: F) -> F:
             ),
             click.option("-e", "--extra-vars", multiple=True, help="key=value, JSON, or @file; wins over all else."),
             click.option("-l", "--limit", default="", help="Only hosts that match this pattern."),
-            click.option("-t", "--tags", multiple=True, help="Only tasks with these tags."),
+            click.option("-t", "--tags", multiple=True, help="Only tasks with these tags (or all, tagged, untagged)."),
             click.option("--skip-tags", multiple=True, help="No tasks with these tags."),
             click.option("--start-at-task", default="", help="Begin with the task of this name."),
         )
@@ -70,7 +71,8 @@ def _words(given: tuple[str, ...]) -> frozenset[str]:
 
 
 def options_of(*, check: bool = False, diff: bool = False, forks: int = 0, verbose: int = 0,
-               replace_warm: bool = False, break_glass: str = "") -> Options:  # fmt: skip
+               replace_warm: bool = False, break_glass: str = "", force_handlers: bool = False,
+               step: bool = False) -> Options:  # fmt: skip
     from ciflow.engine.who import who
 
     return Options(
@@ -80,6 +82,8 @@ def options_of(*, check: bool = False, diff: bool = False, forks: int = 0, verbo
         verbosity=verbose,
         replace_warm=replace_warm,
         break_glass=break_glass,
+        force_handlers=force_handlers or os.environ.get("ANSIBLE_FORCE_HANDLERS", "").lower() in _TRUE,
+        step=step,
         who=who(),
         ci=next((name for name in ("GITHUB_ACTIONS", "GITLAB_CI", "CI") if os.environ.get(name)), ""),
     )

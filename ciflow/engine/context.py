@@ -10,6 +10,7 @@ from ciflow.dataclass import dataclass, field
 from ciflow.engine.connect import Reach
 from ciflow.engine.questions import Person
 from ciflow.engine.record import Recorder
+from ciflow.engine.stepping import Stepper
 from ciflow.engine.wire import Connection, Wire
 from ciflow.model import Host
 
@@ -28,6 +29,8 @@ class Options:
     replace_warm: bool = False
     break_glass: str = ""
     workdir: str = ""
+    force_handlers: bool = False
+    step: bool = False
     who: str = ""
     ci: str = ""
 
@@ -88,6 +91,7 @@ class RunContext:
     controller: Connection
     reach: Reach
     person: Person | None
+    stepper: Stepper | None
     blobs: Blobs
     started: float
     mask: Secrets

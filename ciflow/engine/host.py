@@ -41,14 +41,19 @@ class HostStage:
         self._prefix: tuple[str, ...] = ()
         self._local: bool | None = None
 
-    async def pace(self, task: Task, position: Position, before: Task | None) -> None:
-        """Wait at the barrier, except between tasks that no other host can see."""
+    async def pace(self, task: Task, position: Position, before: Task | None) -> bool:
+        """Wait at the barrier, except between tasks that no other host can see. Whether `--step` lets it run."""
         if self.stage.play.strategy == "linear" and not self.stage.pace.alone:
             free = before is not None and _own_files(before) and _own_files(task) and not self._across(task)
             if not free:
                 await self.stage.pace.enter(self.lane.name, position)
         if self.stage.over:
             raise HostEnded
+        stepper = self.lane.run.stepper
+        if stepper is None or task.module == "meta":
+            return True
+        key = replace(self.lane.key, host="", path=(*self._prefix, *task.path))
+        return await stepper.lets(str(key), self.lane.called(task))
 
     def start(self, task: Task, before: Started | None) -> Started:
         return self.stage.start(self.lane, task, (*self._prefix, *task.path), before)
@@ -94,6 +99,8 @@ class HostStage:
     def may_follow(self, flying: list[Task], task: Task) -> bool:
         """Whether `task` may leave before the results of the tasks in flight are known."""
         before = flying[-1]
+        if self.lane.run.stepper is not None:
+            return False
         if self.stage.play.strategy == "linear" and not self.stage.pace.alone:
             alike = _own_files(before) and _own_files(task) and not self._across(task)
             if not alike:

@@ -132,7 +132,9 @@ class StageRun:
             self._end_play(batch=end.batch)
         except HostFailed as failure:
             self._host_failed(lane, failure)
-            if handlers and self.play.force_handlers and lane.state == "failed":
+            said = self.play.force_handlers
+            forced = self.run.options.force_handlers if said is None else said
+            if handlers and forced and lane.state == "failed":
                 await self._flush_after_failure(walk, lane, (len(nodes),))
         finally:
             self.pace.leave(lane.name)

@@ -23,6 +23,7 @@ from ciflow.engine.request import Ready, Request, asked, go_back, prepare
 from ciflow.engine.result import PausedRun
 from ciflow.engine.run import Engine
 from ciflow.engine.snapshot import keep_snapshot, snapshot_of
+from ciflow.engine.stepping import Stepper
 from ciflow.engine.wire import Connection, Wire
 from ciflow.lang.files import Files
 from ciflow.lang.load import Loaded
@@ -202,6 +203,7 @@ class _Process:
             controller=LOCAL,
             reach=self.request.reach,
             person=self.person,
+            stepper=Stepper(recorder, self.person) if self.request.options.step else None,
             blobs=self.store.blobs,
             started=self.started,
             claim=self._claim,

@@ -45,7 +45,7 @@ class Started:
 class Stage(Protocol):
     """What the walk asks of its stage, for one host."""
 
-    async def pace(self, task: Task, position: Position, before: Task | None) -> None: ...
+    async def pace(self, task: Task, position: Position, before: Task | None) -> bool: ...
     def start(self, task: Task, before: Started | None) -> Started: ...
     async def engine_word(self, task: Task, position: Position, walk: Walk) -> None: ...
     def is_engine_word(self, task: Task) -> bool: ...
@@ -69,9 +69,10 @@ class Walk:
                 if isinstance(node, Block):
                     await self._block(node, position)
                 elif self._stage.is_engine_word(node):
-                    await self._stage.pace(node, position, self._before)
+                    wanted = await self._stage.pace(node, position, self._before)
                     self._before = node
-                    await self._stage.engine_word(node, position, self)
+                    if wanted:
+                        await self._stage.engine_word(node, position, self)
                 else:
                     await self._task(node, nodes[index + 1 :], position, ahead)
         finally:
@@ -81,7 +82,9 @@ class Walk:
     async def _task(self, task: Task, later: tuple[Node, ...], position: Position, ahead: list[Started]) -> None:
         """Take the task that was sent ahead, or start it; send more ahead; then wait for its result."""
         if not ahead:
-            await self._stage.pace(task, position, self._before)
+            if not await self._stage.pace(task, position, self._before):
+                self._before = task
+                return
             ahead.append(self._stage.start(task, None))
         started = ahead[0]
         self._send_ahead(ahead, later)

@@ -8,21 +8,16 @@ from ciflow.model import Block, Node, Task
 
 
 def selected(tags: frozenset[str], only: frozenset[str], skip: frozenset[str]) -> bool:
-    """Ansible's rule: `always` runs unless skipped, `never` only when named; all, tagged, untagged are words."""
-    named = tags - {"always", "never"}
-    if skip & tags or ("tagged" in skip and named) or ("untagged" in skip and not tags) or "all" in skip:
-        return "all" in skip and "always" in tags and "always" not in skip
-    if "always" in tags and not only & {"never"}:
-        return True
-    if "never" in tags and not only & tags:
+    """Ansible's rule. `always` runs unless it is skipped, `never` only when one of the task's tags is asked for; the
+    words all, tagged and untagged stand for tasks of their kind, and what is skipped beats what is asked for."""
+    own = tags or frozenset({"untagged"})
+    wanted = only or frozenset({"all"})
+    common = "never" not in own and ("all" in wanted or ("tagged" in wanted and bool(tags)))
+    if not ("always" in own or own & wanted or common):
         return False
-    return (
-        not only
-        or "all" in only
-        or bool(only & tags)
-        or ("tagged" in only and bool(named))
-        or ("untagged" in only and not tags)
-    )
+    if "all" in skip:
+        return "always" in own and "always" not in skip
+    return not own & skip and not ("tagged" in skip and tags)
 
 
 def prune(nodes: tuple[Node, ...], only: frozenset[str], skip: frozenset[str]) -> tuple[Node, ...]:

@@ -94,6 +94,18 @@ def test_after_a_failure_handlers_run_only_where_force_handlers_says_so(bench: B
     assert failing.exit == 4
 
 
+def test_force_handlers_of_the_command_line_is_for_plays_that_say_nothing(bench: Bench) -> None:
+    text = """
+        - hosts: localhost
+          tasks: [{name: one, command: "true", notify: h}, {name: bad, command: "false"}]
+          handlers: [{name: h, command: "true"}]
+        """
+    forced = {"force_handlers": True}
+    assert bench.play(text, options=forced).names() == ["one", "bad", "h"]
+    told = text.replace("localhost\n", "localhost\n          force_handlers: false\n")
+    assert bench.play(told, options=forced).names() == ["one", "bad"]
+
+
 def test_a_handler_may_notify_a_later_one(bench: Bench) -> None:
     played = bench.play(
         """

@@ -204,3 +204,56 @@ def test_a_password_can_be_asked_for_only_at_a_terminal(tmp_path: Path, flag: st
     assert done.returncode == ExitCode.INVALID
     assert re.search("no terminal.*\n.*password-file", done.stderr)
     assert not (tmp_path / "ran").exists()
+
+
+# --- step -----------------------------------------------------------------------------------------------
+
+STEP = """
+- name: Steps
+  hosts: web1,web2
+  tasks:
+    - {name: One, shell: "echo one {{ inventory_hostname }} >> said"}
+    - {name: Two, shell: "echo two {{ inventory_hostname }} >> said"}
+    - {name: Three, shell: "echo three {{ inventory_hostname }} >> said; test -e go"}
+    - {name: Four, shell: "echo four {{ inventory_hostname }} >> said"}
+"""
+
+
+def test_each_task_is_asked_about_once_for_all_hosts_and_a_resume_keeps_the_answers(tmp_path: Path) -> None:
+    (tmp_path / "play.yml").write_text(STEP)
+    (tmp_path / "hosts").write_text(HOSTS)
+    with at_a_terminal(tmp_path, "apply", "play.yml", "-i", "hosts", "--step") as typist:
+        for name, answer in (("One", "y"), ("Two", ""), ("Three", "y")):
+            typist.sees(rf"Perform task: TASK: {name} \(N\)o/\(y\)es/\(c\)ontinue: $")
+            typist.types(answer)
+        assert typist.ends() == ExitCode.TASK_FAILED
+    said = (tmp_path / "said").read_text().splitlines()
+    assert sorted(said) == ["one web1", "one web2", "three web1", "three web2"]
+    (tmp_path / "go").touch()
+    with at_a_terminal(tmp_path, "resume") as typist:
+        typist.sees(r"TASK: Four .*: $")
+        typist.types("c")
+        assert typist.ends() == 0
+        assert typist.shown.count("Perform task") == 1
+    said = (tmp_path / "said").read_text().splitlines()
+    assert sorted(said[4:]) == ["four web1", "four web2", "three web1", "three web2"]
+
+
+def test_continue_asks_about_nothing_more(tmp_path: Path) -> None:
+    (tmp_path / "play.yml").write_text(STEP)
+    (tmp_path / "hosts").write_text(HOSTS)
+    (tmp_path / "go").touch()
+    with at_a_terminal(tmp_path, "apply", "play.yml", "-i", "hosts", "--step") as typist:
+        typist.sees("TASK: One .*: $")
+        typist.types("c")
+        assert typist.ends() == 0
+    assert len((tmp_path / "said").read_text().splitlines()) == 8
+
+
+def test_step_without_a_terminal_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "play.yml").write_text(STEP)
+    (tmp_path / "hosts").write_text(HOSTS)
+    done = run(tmp_path, "apply", "play.yml", "-i", "hosts", "--step", stdin="y\n")
+    assert done.returncode == ExitCode.INVALID
+    assert "no terminal" in done.stderr
+    assert not (tmp_path / "said").exists()
