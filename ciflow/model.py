@@ -430,12 +430,22 @@ class Link:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Walk:
-    """Files below `path`: data {entries: [stat..]} sorted by path, at most `limit`."""
+    """What lies below `path`: data {entries: [stat..] sorted by path, at most `limit`; unread: [{path, error}];
+    examined: how many were looked at}.
+
+    `follow` goes into linked folders as well, never round in a circle; a link is told as a link in any case.
+    `only` lets through what fits all of: kind (as Stat tells it); hidden (false: no name that begins with a dot);
+    names, without (patterns of the shell, or regular expressions that match from the start where `regex` is true);
+    contains (a regular expression that matches at the start of a line, or anywhere where `whole` is true), encoding;
+    age [stamp, seconds] and size (bytes): at least so much, below zero at most; mode [words, exact or any bit].
+    """
 
     path: str
     depth: int = 0
     hash: str = ""
     limit: int = 100_000
+    follow: bool = False
+    only: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

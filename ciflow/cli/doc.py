@@ -18,9 +18,10 @@ if TYPE_CHECKING:
 def command(name: str) -> int:
     """Explain a module (`ciflow doc copy`) or a diagnostic (`ciflow doc CF0102`); without NAME list the modules."""
     from ciflow.lang.codes import CODES, EXPLAINED
+    from ciflow.lang.modulenames import short
     from ciflow.lang.schema import module_schema, verbs
 
-    verb = name.removeprefix("ansible.builtin.").removeprefix("ansible.legacy.")
+    verb = short(name)
     if not name:
         for each in sorted(verbs()):
             click.echo(f"{each:<16} {module_schema(each).doc}")

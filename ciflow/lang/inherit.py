@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import Any
 
 from ciflow.dataclass import dataclass, field
+from ciflow.lang.modulenames import short
 from ciflow.lang.place import Place
 from ciflow.lang.scope import Level, Vars
 from ciflow.lang.sources import Sources
@@ -112,7 +113,7 @@ def _defaults(above: Mapping[str, Any], place: Place) -> Mapping[str, Mapping[st
     merged: dict[str, Mapping[str, Any]] = dict(above)
     for one in place.items if isinstance(place.value, list) else [place]:
         for module, below in one.fields.items():
-            name = str(module).removeprefix("ansible.builtin.")
+            name = short(str(module))
             if isinstance(below.value, dict):
                 merged[name] = {**merged.get(name, {}), **below.value}
     return merged

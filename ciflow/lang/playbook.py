@@ -13,13 +13,14 @@ from ciflow.lang.canary import SETTLED, read_canary
 from ciflow.lang.files import Files
 from ciflow.lang.inherit import Inherited, conditions, extend, keywords, names, tags
 from ciflow.lang.kinds import boolean, duration, percent
+from ciflow.lang.modulenames import short
 from ciflow.lang.near import did_you_mean
 from ciflow.lang.place import Place
 from ciflow.lang.roles import Roles, flat
 from ciflow.lang.schema import check_part
 from ciflow.lang.scope import Layer, Level, Scope, Vars
 from ciflow.lang.sources import Sources, join
-from ciflow.lang.tasks import TaskReader, short
+from ciflow.lang.tasks import TaskReader
 from ciflow.lang.template import render
 from ciflow.model import EMPTY, Approval, Artifact, Node, Play, Playbook, Prompt, Retry, Task
 

@@ -92,6 +92,7 @@ class Schema:
     what: str
     fields: Mapping[str, Any]
     doc: str = ""
+    collection: str = ""  # of Ansible, that has a module of this name; "": ansible.builtin, or none
     free_form: str = ""
     one_of: tuple[tuple[str, ...], ...] = ()
     exclusive: tuple[tuple[str, ...], ...] = ()
@@ -256,6 +257,7 @@ def _compiled(what: str, whole: Mapping[str, Any]) -> Schema:
         what,
         fields,
         doc=str(whole.get("doc", "")),
+        collection=str(whole.get("collection", "")),
         free_form=str(whole.get("free_form", "")),
         one_of=_groups(whole.get("one_of")),
         exclusive=_groups(whole.get("exclusive")),

@@ -10,6 +10,7 @@ from ciflow.diagnostics import Invalid, Span
 from ciflow.lang.args import Spans, arguments
 from ciflow.lang.inherit import Inherited, conditions, extend, names
 from ciflow.lang.kinds import duration, fit
+from ciflow.lang.modulenames import short
 from ciflow.lang.near import nearest
 from ciflow.lang.place import Place
 from ciflow.lang.schema import check_module, check_part, module_schema, part_schema, verbs
@@ -20,17 +21,8 @@ from ciflow.model import Block, Loop, Node, Task, Template
 if TYPE_CHECKING:
     from ciflow.lang.roles import Roles
 
-_PREFIXES = ("ansible.builtin.", "ansible.legacy.")
 _FREE = frozenset({"action", "local_action"})
 DYNAMIC = frozenset({"include_tasks", "include_role", "include_vars", "meta"})
-
-
-def short(name: str) -> str:
-    """A module's name without Ansible's own prefix."""
-    for prefix in _PREFIXES:
-        if name.startswith(prefix):
-            return name[len(prefix) :]
-    return name
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import posixpath
 import shlex
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
 from dataclasses import replace
 from typing import Any
 
-from ciflow.model import At, Change, Context, Copy, Mkdir, Outcome, Probe, Reply, Stat, Steps, Walk
+from ciflow.model import At, Change, Context, Copy, Link, Mkdir, Outcome, Probe, Reply, Stat, Step, Steps, Walk, Write
 from ciflow.modules.place import into, placed, write
 from ciflow.modules.replies import failure, well
 from ciflow.modules.sources import INLINE_LIMIT, Missing, Source, find, read, sha1
@@ -20,11 +20,11 @@ def run(args: Mapping[str, Any], context: Context) -> Steps:
     if args.get("content") is not None:
         return (yield from _content(args, context))
     if args["remote_src"]:
-        return (yield from _on_the_host(args))
+        return (yield from _on_the_host(args, context))
     found = yield from find(args["src"], context, checksum=True)
     if isinstance(found, Missing):
         return Outcome(failed=True, msg=str(found), data={"src": args["src"], "dest": args["dest"]})
-    return (yield from _tree(found, args, context)) if found.directory else (yield from _file(found, args, context))
+    return (yield from _tree(found.path, args, context) if found.directory else _file(found, args, context))
 
 
 def _content(args: Mapping[str, Any], context: Context) -> Steps:
@@ -50,7 +50,7 @@ def _file(found: Source, args: Mapping[str, Any], context: Context) -> Steps:
     return placed(reply, path, more)
 
 
-def _carried(found: Source, args: Mapping[str, Any], context: Context) -> Any:
+def _carried(found: Source, args: Mapping[str, Any], context: Context) -> Generator[Step, Reply, Write | Reply]:
     """The Write of one file: with its content where that is small, streamed from the controller otherwise."""
     mode = found.mode if args.get("mode") == "preserve" else args.get("mode", "")
     if found.size > INLINE_LIMIT:
@@ -59,13 +59,13 @@ def _carried(found: Source, args: Mapping[str, Any], context: Context) -> Any:
     return replace(write(args, context, reply.stdout), mode=mode) if well(reply) else reply
 
 
-def _tree(found: Source, args: Mapping[str, Any], context: Context) -> Steps:
+def _tree(src: str, args: Mapping[str, Any], context: Context) -> Steps:
     """A directory with all below it. `src` with a slash at its end means its content only, as in rsync."""
-    root = found.path.rstrip("/")
-    top = args["dest"] if found.path.endswith("/") else posixpath.join(args["dest"], posixpath.basename(root))
-    listed = yield At("controller", Probe(Walk(path=root)))
+    root = src.rstrip("/")
+    top = args["dest"] if src.endswith("/") else posixpath.join(args["dest"], posixpath.basename(root))
+    listed = yield _there(Walk(path=root, follow=args["local_follow"]), args)
     if not well(listed):
-        return failure(listed, {"src": found.path})
+        return failure(listed, {"src": src})
     changed = False
     entries: list[Mapping[str, Any]] = [{"path": root, "kind": "directory"}, *listed.data.get("entries", ())]
     for entry in entries:
@@ -74,47 +74,48 @@ def _tree(found: Source, args: Mapping[str, Any], context: Context) -> Steps:
         if not well(reply):
             return failure(reply, {"src": entry["path"], "dest": dest})
         changed = changed or reply.changed
-    return Outcome(changed=changed, data={"src": found.path, "dest": args["dest"], "state": "directory"})
+    return Outcome(changed=changed, data={"src": src, "dest": args["dest"], "state": "directory"})
 
 
-def _entry(entry: Mapping[str, Any], args: Mapping[str, Any], context: Context) -> Any:
+def _there(operation: Walk | Stat, args: Mapping[str, Any]) -> Step:
+    """Where the source lies: on the host with `remote_src`, else on the controller."""
+    return Probe(operation) if args["remote_src"] else At("controller", Probe(operation))
+
+
+def _entry(entry: Mapping[str, Any], args: Mapping[str, Any], context: Context) -> Generator[Step, Reply, Reply]:
+    """One entry of a tree in its place. A link becomes what it leads to, or, with `local_follow: false`, a link."""
+    if entry["kind"] == "link" and not args["local_follow"]:
+        return (yield Change(Link(path=args["dest"], target=entry["target"], force=True)))
+    if entry["kind"] == "link":
+        seen = yield _there(Stat(path=entry["path"], follow=True), args)
+        if not well(seen):
+            return seen
+        if not seen.data.get("exists"):
+            leads = f"{entry['path']} leads to {entry['target']}, where nothing is"
+            return Reply(ok=False, error=f"{leads}; local_follow: false keeps it as a link")
+        entry = {**seen.data, "path": entry["path"]}
     if entry["kind"] == "directory":
         mode, owner, group = args.get("directory_mode", ""), args.get("owner", ""), args.get("group", "")
         return (yield Change(Mkdir(path=args["dest"], mode=mode, owner=owner, group=group)))
+    if entry["kind"] != "file":
+        return Reply(ok=False, error=f"{entry['path']} is a {entry['kind']}, which can't be copied")
+    if args["remote_src"]:
+        return (yield Change(_copied(entry["path"], args["dest"], args)))
     file = Source(entry["path"], size=int(entry.get("size", 0)), mode=str(entry.get("mode", "")))
     wish = yield from _carried(file, args, context)
     return wish if isinstance(wish, Reply) else (yield Change(wish))
 
 
-def _on_the_host(args: Mapping[str, Any]) -> Steps:
+def _on_the_host(args: Mapping[str, Any], context: Context) -> Steps:
     src = args["src"]
     seen = yield Probe(Stat(path=src, hash="sha1", follow=True))
     if not seen.data.get("exists"):
         reason = f"Source {src} not found" if well(seen) else seen.error
         return Outcome(failed=True, msg=reason, unknown=seen.status == "unknown", data={"src": src})
     if seen.data.get("kind") == "directory":
-        return (yield from _tree_on_the_host(args))
+        return (yield from _tree(src, args, context))
     path, reply = yield from into(_copied(src, args["dest"], args), posixpath.basename(src))
     return placed(reply, path, {"src": src, "checksum": seen.data.get("hash", "")})
-
-
-def _tree_on_the_host(args: Mapping[str, Any]) -> Steps:
-    src, root = args["src"], args["src"].rstrip("/")
-    top = args["dest"] if src.endswith("/") else posixpath.join(args["dest"], posixpath.basename(root))
-    listed = yield Probe(Walk(path=root))
-    if not well(listed):
-        return failure(listed, {"src": src})
-    changed = False
-    entries: list[Mapping[str, Any]] = [{"path": root, "kind": "directory"}, *listed.data.get("entries", ())]
-    for entry in entries:
-        dest = posixpath.normpath(posixpath.join(top, posixpath.relpath(entry["path"], root)))
-        folder = entry["kind"] == "directory"
-        made = Mkdir(path=dest, mode=args.get("directory_mode", "")) if folder else _copied(entry["path"], dest, args)
-        reply = yield Change(made)
-        if not well(reply):
-            return failure(reply, {"src": entry["path"], "dest": dest})
-        changed = changed or reply.changed
-    return Outcome(changed=changed, data={"src": src, "dest": args["dest"], "state": "directory"})
 
 
 def _copied(src: str, dest: str, args: Mapping[str, Any]) -> Copy:

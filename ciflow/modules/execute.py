@@ -13,6 +13,12 @@ from ciflow.modules.replies import failure, process_data, process_message
 SPILL_LIMIT = 256 * 1024 * 1024  # bytes of output that a controller may be asked to hold at once
 
 
+def tool(words: tuple[str, ...], context: Context, stdin: bytes = b"") -> Exec:
+    """A tool of the system: found in sbin as well, which the path of a login often lacks, and speaking English."""
+    argv = ("/bin/sh", "-c", 'PATH=$PATH:/usr/sbin:/sbin; export PATH; exec "$@"', "sh", *words)
+    return Exec(argv=argv, stdin=stdin, env={**context.environment, "LC_ALL": "C"}, timeout=context.timeout)
+
+
 def stdin(args: Mapping[str, Any]) -> bytes:
     """The text for standard input, with the newline that Ansible adds unless told not to."""
     given = args.get("stdin")

@@ -706,31 +706,117 @@ def do_read(op: Op, job: Work) -> Reply:
 
 def do_walk(op: Op, job: Work) -> Reply:
     root = with_path(op["path"])
-    entries: list[dict[str, Any]] = []
     if not os.path.isdir(root):
         raise Failure("%s is no directory" % root, "ENOENT" if not os.path.lexists(root) else "ENOTDIR")
-    limit = op.get("limit", 100000)
+    limit, chosen = op.get("limit", 100000), chooser(op["only"]) if op.get("only") else os.path.lexists
+    entries: list[dict[str, Any]] = []
     unread: list[dict[str, str]] = []
-    for path in walk_paths(root, op.get("depth", 0), unread):
+    data: dict[str, Any] = {"entries": entries, "unread": unread, "examined": 0}
+    for path in walk_paths(root, op.get("depth", 0), unread, op.get("follow", False)):
+        data["examined"] += 1
+        if not chosen(path):
+            continue
         if len(entries) >= limit:
-            return {"truncated": True, "data": {"entries": entries, "unread": unread}}
+            return {"truncated": True, "data": data}
         entry = describe(path, op.get("hash", ""))
         if entry["exists"]:
             entries.append(entry)
-    return {"data": {"entries": entries, "unread": unread}}
+    return {"data": data}
 
 
-def walk_paths(root: str, depth: int, unread: list[Any]) -> Iterator[str]:
-    """Paths below `root` in order, links not followed. Folders that can't be read are added to `unread`."""
+def walk_paths(
+    root: str, depth: int, unread: list[Any], follow: bool = False, above: tuple[Any, ...] = ()
+) -> Iterator[str]:
+    """Paths below `root` in order. Folders that can't be read are added to `unread`; links are gone into only with
+    `follow`, and then never to a folder that leads here (`above`)."""
     try:
         names = sorted(os.scandir(root), key=lambda e: e.name)
+        found = os.stat(root) if follow else None
     except OSError as e:
         unread.append({"path": root, "error": e.strerror})
         return
+    above += ((found.st_dev, found.st_ino),) if found else ()
     for entry in names:
         yield entry.path
-        if depth != 1 and entry.is_dir(follow_symlinks=False):
-            yield from walk_paths(entry.path, depth - 1 if depth else 0, unread)
+        if depth != 1 and may_enter(entry, follow, above):
+            yield from walk_paths(entry.path, depth - 1 if depth else 0, unread, follow, above)
+
+
+def may_enter(entry: os.DirEntry[str], follow: bool, above: tuple[Any, ...]) -> bool:
+    if not entry.is_symlink():
+        return entry.is_dir(follow_symlinks=False)
+    if not follow or not entry.is_dir():
+        return False
+    found = entry.stat()
+    return (found.st_dev, found.st_ino) not in above
+
+
+def chooser(only: dict[str, Any]) -> Callable[[str], bool]:
+    """Whether a path is what `only` of a Walk asks for; the cheap questions come first."""
+    try:
+        names, without = (name_tests(only.get(key, ()), only.get("regex", False)) for key in ("names", "without"))
+        content = re.compile(only["contains"]) if only.get("contains") is not None else None
+    except re.error as e:
+        raise Failure("the regular expression is wrong: %s" % e, "EINVAL")
+    now = time.time()
+
+    def chosen(path: str) -> bool:
+        name = os.path.basename(path)
+        if name.startswith(".") and not only.get("hidden", True):
+            return False
+        if (names and not any(test(name) for test in names)) or any(test(name) for test in without):
+            return False
+        try:
+            found = os.lstat(path)
+        except OSError:
+            return False  # gone since
+        if not fits(found, only, now):
+            return False
+        return content is None or (stat.S_ISREG(found.st_mode) and holds(path, content, only))
+
+    return chosen
+
+
+def name_tests(patterns: Iterable[str], regex: bool) -> list[Callable[[str], Any]]:
+    import fnmatch
+
+    return [re.compile(one if regex else fnmatch.translate(one)).match for one in patterns]
+
+
+def fits(found: os.stat_result, only: dict[str, Any], now: float) -> bool:
+    """Kind, age, size (of files alone) and mode of an entry."""
+    kind = next((name for test, name in KINDS if test(found.st_mode)), "")
+    if only.get("kind", kind) != kind:
+        return False
+    if only.get("age"):
+        stamp, limit = only["age"]
+        if not beyond(now - getattr(found, "st_" + stamp), limit):
+            return False
+    if only.get("size") is not None and kind == "file" and not beyond(found.st_size, only["size"]):
+        return False
+    if only.get("mode"):
+        words, exact = only["mode"]
+        wanted, mode = wanted_mode(words, 0), stat.S_IMODE(found.st_mode)
+        return mode == wanted if exact else bool(mode & wanted)
+    return True
+
+
+def beyond(value: float, limit: float) -> bool:
+    """At least `limit`; at most its amount where it is below zero."""
+    return value >= limit if limit >= 0 else value <= -limit
+
+
+def holds(path: str, pattern: Pattern[str], only: dict[str, Any]) -> bool:
+    """Whether a file's text matches; what can't be read holds nothing."""
+    try:
+        with open(path, encoding=only.get("encoding") or "utf-8", errors="surrogateescape") as f:
+            if only.get("whole"):
+                return pattern.search(f.read()) is not None
+            return any(pattern.match(line) for line in f)
+    except OSError:
+        return False
+    except LookupError as e:
+        raise Failure(str(e), "EINVAL")
 
 
 def wanted_mode(words: str, now: int) -> int:
@@ -930,10 +1016,10 @@ def target_of(op: Op) -> str:
     return path
 
 
-def expect(op: Op, path: str, before: str | None) -> None:
+def expect(op: Op, path: str, before: str) -> None:
     """Compare-and-set: refuse unless the file is what the controller last saw."""
-    wanted = op.get("expect", "")
-    if wanted and wanted != (before or "absent"):
+    wanted = op["expect"]
+    if wanted != (before or "absent"):
         raise Failure(
             "%s is not as expected: %s, not %s" % (path, before or "absent", wanted),
             "ESTALE",
@@ -960,7 +1046,8 @@ def write_whole(op: Op, job: Work, path: str) -> Reply:
     before = file_hash(path) if op.get("follow", True) or not os.path.islink(path) else ""
     content = raw(op.get("content", ""))
     after = job.sha256 or sha256(content).hexdigest()
-    expect(op, path, before)
+    if op.get("expect"):
+        expect(op, path, file_hash(path))  # what whoever read it has seen, also through a link that is to be replaced
     data = {"before": before, "after": after, "path": path}
     if before and not op.get("force", True):
         return {"data": dict(data, after=before)}

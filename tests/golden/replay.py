@@ -10,6 +10,7 @@ from typing import Any
 
 import yaml
 
+from ciflow.diagnostics import Unreachable
 from ciflow.model import At, Change, Context, Hold, Note, Probe, Render, Reply, Run, Step
 from ciflow.modules import MODULES
 from ciflow.modules import __file__ as package
@@ -30,10 +31,10 @@ def play(verb: str, case: Mapping[str, Any]) -> tuple[list[Any], dict[str, Any]]
     steps = MODULES[verb].run(_filled(verb, case.get("args", {})), Context(**_tuples(case.get("context", {}))))
     replies = iter(case.get("replies", []))
     asked: list[Any] = []
-    answer: Reply | None = None
+    answer: Reply | Unreachable | None = None
     for _ in range(ENOUGH_STEPS):
         try:
-            step = steps.send(answer)  # type: ignore[arg-type]
+            step = steps.throw(answer) if isinstance(answer, Unreachable) else steps.send(answer)  # type: ignore[arg-type]
         except StopIteration as stop:
             left = len(list(replies))
             assert not left, f"{left} replies were not asked for"
@@ -41,7 +42,7 @@ def play(verb: str, case: Mapping[str, Any]) -> tuple[list[Any], dict[str, Any]]
         asked.append(_step(step))
         given = next(replies, None)
         assert given is not None, f"no reply is written for step {len(asked)}: {asked[-1]}"
-        answer = reply(given)
+        answer = Unreachable(given["lost"]) if "lost" in given else reply(given)
     raise AssertionError("it asks for ever")
 
 

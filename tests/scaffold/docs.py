@@ -26,7 +26,9 @@ def page(root: Path = ROOT) -> str:
 
 def section(verb: str, schema: dict[str, Any]) -> str:
     """One verb: what it does, an example, its arguments, what it returns."""
-    parts = [f"## {verb}", schema["doc"], f"```yaml\n{schema['example'].rstrip()}\n```"]
+    full = f"{schema.get('collection')}.{verb}"
+    named = f" In Ansible it is `{full}`; both names are taken." if "collection" in schema else ""
+    parts = [f"## {verb}", schema["doc"] + named, f"```yaml\n{schema['example'].rstrip()}\n```"]
     if schema["arguments"]:
         rows = [_row(name, rule) for name, rule in schema["arguments"].items()]
         parts.append("\n".join(["| argument | type | default | meaning |", "|---|---|---|---|", *rows]))

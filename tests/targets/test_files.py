@@ -238,3 +238,54 @@ def test_a_file_is_read_whole_or_in_part_and_never_beyond_its_limit(host: Parley
     assert host(Read(path=str(tmp_path / "f"), limit=1000)).errno == "EFBIG"
     assert b"Mem" in host(Read(path="/proc/meminfo")).stdout
     assert host(Read(path=str(tmp_path / "no"))).errno == "ENOENT"
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    """a.log (old, "x"), b.log ("error: y"), .hidden.log, deep/c.log (large), here -> ., logs -> deep"""
+    root = tmp_path / "tree"
+    (root / "deep").mkdir(parents=True)
+    (root / "a.log").write_text("x\n")
+    os.utime(root / "a.log", (1_000_000, 1_000_000))
+    (root / "b.log").write_text("first\nerror: y\n")
+    (root / ".hidden.log").write_text("x\n")
+    (root / "deep" / "c.log").write_bytes(b"z" * 5000)
+    (root / "here").symlink_to(".")
+    (root / "logs").symlink_to("deep")
+    return root
+
+
+@pytest.mark.parametrize(
+    ("only", "found"),
+    [
+        ({"kind": "file", "names": ["*.log"], "hidden": False}, ["a.log", "b.log", "deep/c.log"]),
+        ({"kind": "file", "names": [".*[ab]"], "without": ["a.*"], "regex": True}, ["b.log"]),
+        ({"kind": "link"}, ["here", "logs"]),
+        ({"kind": "directory"}, ["deep"]),
+        ({"kind": "file", "age": ["mtime", 3600]}, ["a.log"]),
+        ({"kind": "file", "age": ["mtime", -3600], "hidden": False}, ["b.log", "deep/c.log"]),
+        ({"kind": "file", "size": 4096}, ["deep/c.log"]),
+        ({"kind": "file", "size": -2}, [".hidden.log", "a.log"]),
+        ({"contains": "error"}, ["b.log"]),
+        ({"contains": "rror"}, []),
+        ({"contains": "rror.*\n$", "whole": True}, ["b.log"]),
+    ],
+)
+def test_a_walk_tells_only_what_it_is_asked_for(
+    host: Parley, tree: Path, only: dict[str, object], found: list[str]
+) -> None:
+    reply = host(Walk(path=str(tree), only=only))
+    assert [os.path.relpath(one["path"], tree) for one in reply.data["entries"]] == found
+    assert reply.data["examined"] == 7
+
+
+def test_a_walk_goes_into_links_and_never_round_in_a_circle(host: Parley, tree: Path) -> None:
+    reply = host(Walk(path=str(tree), follow=True))
+    found = [os.path.relpath(one["path"], tree) for one in reply.data["entries"]]
+    assert found == [".hidden.log", "a.log", "b.log", "deep", "deep/c.log", "here", "logs", "logs/c.log"]
+
+
+def test_a_wrong_pattern_of_a_walk_is_said_in_words(host: Parley, tree: Path) -> None:
+    reply = host(Walk(path=str(tree), only={"names": ["("], "regex": True}))
+    assert not reply.ok
+    assert "regular expression is wrong" in reply.error

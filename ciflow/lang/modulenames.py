@@ -1,0 +1,15 @@
+"""A module's name as playbooks write it, with or without the collection that has it in Ansible."""
+
+from __future__ import annotations
+
+from ciflow.lang.schema import module_schema, verbs
+
+_BUILTIN = ("ansible.builtin", "ansible.legacy")
+
+
+def short(name: str) -> str:
+    """The name without its collection: Ansible's own, or the one that the module's schema names; others stay."""
+    collection, dot, verb = name.rpartition(".")
+    if not dot or collection in _BUILTIN:
+        return verb
+    return verb if verb in verbs() and module_schema(verb).collection == collection else name
