@@ -46,10 +46,10 @@ def run(args: Mapping[str, Any], context: Context) -> Steps:
 
 
 def _is_the_controller() -> Generator[Step, Reply, bool]:
-    """Also by SSH to itself, and from a container of it. Where neither says its boot id, it can't be told."""
+    """Also by SSH to itself, and from a container of it. Where neither tells a boot id, it may be."""
     there = yield Probe(Read(path=_BOOT_ID))
     here = yield At("controller", Probe(Read(path=_BOOT_ID)))
-    return well(there) and well(here) and there.stdout == here.stdout
+    return (well(there), there.stdout) == (well(here), here.stdout)
 
 
 def _go_down(args: Mapping[str, Any], context: Context) -> Generator[Step, Reply, Reply | None]:

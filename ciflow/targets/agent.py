@@ -698,10 +698,21 @@ def do_read(op: Op, job: Work) -> Reply:
         if wanted > limit:
             raise Failure("%s: %d bytes are more than the limit of %d" % (path, wanted, limit), "EFBIG")
         f.seek(offset)
-        content = f.read(length) if length else f.read(limit + 1)  # size is 0 for files in /proc
+        content = f.read(length) if length else read_to(f, limit + 1)
     if len(content) > limit:
         raise Failure("%s: more than the limit of %d bytes" % (path, limit), "EFBIG")
     return {"stdout": content, "data": {"size": max(size, offset + len(content))}}
+
+
+def read_to(f: Any, most: int) -> bytes:
+    """To the end, but at most so much. Files in /proc say that they are empty, and take no large buffer."""
+    content = bytearray()
+    while len(content) < most:
+        portion = f.read(min(1 << 20, most - len(content)))
+        if not portion:
+            break
+        content += portion
+    return bytes(content)
 
 
 def do_walk(op: Op, job: Work) -> Reply:

@@ -24,7 +24,6 @@ HTTP = {
 }  # fmt: skip
 REFUSED = {
     "file": {"access_time_format", "modification_time_format"},
-    "copy": {"local_follow"},
     "replace": {"encoding"},
     "wait_for": {"active_connection_states", "exclude_hosts"},
     "uri": HTTP | {"mode", "owner", "group"},

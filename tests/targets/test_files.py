@@ -289,3 +289,9 @@ def test_a_wrong_pattern_of_a_walk_is_said_in_words(host: Parley, tree: Path) ->
     reply = host(Walk(path=str(tree), only={"names": ["("], "regex": True}))
     assert not reply.ok
     assert "regular expression is wrong" in reply.error
+
+
+def test_a_setting_of_the_kernel_is_read(host: Parley) -> None:
+    """Such files say that they hold nothing, and refuse a buffer of megabytes."""
+    path = "/proc/sys/kernel/random/boot_id"
+    assert host(Read(path=path)).stdout == Path(path).read_bytes()
