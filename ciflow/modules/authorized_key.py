@@ -6,8 +6,9 @@ import posixpath
 import re
 from collections.abc import Generator, Mapping
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import Any
 
+from ciflow.dataclass import dataclass
 from ciflow.model import Context, Exec, Http, Mkdir, Outcome, Probe, Reply, Step, Steps, Write
 from ciflow.modules.replies import difference, failure, text, well
 from ciflow.modules.textfile import rewrite
@@ -20,7 +21,8 @@ _WORD = re.compile(r'(?:[^\s"]|"(?:\\.|[^"\\])*")+')
 _OPTION = re.compile(r'(?:[^,"]|"(?:\\.|[^"\\])*")+')
 
 
-class Key(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Key:
     """One line. `options` in their order, each as it is written; their order makes no difference."""
 
     kind: str
@@ -104,8 +106,8 @@ def _wanted(line: str, args: Mapping[str, Any]) -> Key | None:
     if key is None:
         return None
     if args.get("key_options") is not None:
-        key = key._replace(options=tuple(_OPTION.findall(args["key_options"])))
-    return key if args.get("comment") is None else key._replace(comment=args["comment"])
+        key = replace(key, options=tuple(_OPTION.findall(args["key_options"])))
+    return key if args.get("comment") is None else replace(key, comment=args["comment"])
 
 
 def _lines(content: str) -> list[str]:

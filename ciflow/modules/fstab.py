@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
-from typing import NamedTuple
+
+from ciflow.dataclass import dataclass
 
 
-class Line(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Line:
     """One file system, its fields as they are meant, not as they are escaped."""
 
     src: str
@@ -21,7 +23,8 @@ class Line(NamedTuple):
         return " ".join(map(escaped, fields)) + "\n"
 
 
-class Mounted(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Mounted:
     """What is mounted at a place: the file system's own name for its source, and the folder of it that is seen."""
 
     path: str

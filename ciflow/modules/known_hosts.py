@@ -9,8 +9,9 @@ import hashlib
 import hmac
 import posixpath
 from collections.abc import Iterator, Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
+from ciflow.dataclass import dataclass
 from ciflow.model import Context, Mkdir, Outcome, Steps, Write
 from ciflow.modules.replies import difference, failure, well
 from ciflow.modules.textfile import encoded, rewrite
@@ -18,7 +19,8 @@ from ciflow.modules.textfile import encoded, rewrite
 _HASHED = "|1|"
 
 
-class Entry(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Entry:
     """One line: its marker (`@cert-authority`, `@revoked`) or "", whom it is about, and the key."""
 
     marker: str

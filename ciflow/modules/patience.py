@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator
-from typing import NamedTuple
 
+from ciflow.dataclass import dataclass
 from ciflow.diagnostics import TargetError
 from ciflow.model import Context, Hold, Probe, Reply, Step
 
 
-class Waited(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Waited:
     """How it ended: `reply` is the one that was waited for, or None; `elapsed` seconds since the task began."""
 
     reply: Reply | None

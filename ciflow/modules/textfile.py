@@ -6,8 +6,8 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Generator
 from dataclasses import replace
-from typing import NamedTuple
 
+from ciflow.dataclass import dataclass
 from ciflow.model import Change, Mkdir, Probe, Read, Reply, Step, Write
 from ciflow.modules.replies import well
 
@@ -19,7 +19,8 @@ class CannotEdit(ValueError):
     """What the task asks for makes no sense with what the file holds, in words."""
 
 
-class Rewritten(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Rewritten:
     """What the file held (None: there was none), what it holds now, and the reply that says how it went."""
 
     before: str | None
