@@ -47,9 +47,9 @@ class Loop:
     var: str = "item"
     index_var: str = ""
     label: Value = None
-    pause: float = 0.0
-    extended: bool = False
-    extended_allitems: bool = True
+    pause: Value = 0.0  # seconds
+    extended: Value = False
+    extended_allitems: Value = True
     break_when: tuple[Value, ...] = ()
 
 
@@ -68,12 +68,26 @@ class Become:
 
 
 @dataclass(frozen=True, slots=True)
+class RoleRun:
+    """One use of a role. `key` is equal for uses that do the same; `place` is this one's part of its tasks' paths.
+
+    `once`: not run on a host where another use with this key ran before (a role that doesn't allow duplicates).
+    `parents`: names and folders of the roles that use it, the nearest first.
+    """
+
+    key: str
+    place: tuple[str, ...]
+    once: bool
+    parents: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Task:
     """One task, with everything it inherits from its blocks, role and play already written into it.
 
     `path` is its place in the play, stable over runs of the same source: part of every operation's key.
     `vars` are innermost last: block vars, then its own. `module` is a name in `modules.MODULES`, or one of the
-    engine's own words: `include_tasks`, `include_role`, `include_vars`, `meta`, `add_host`, `group_by`.
+    engine's own words: `include_tasks`, `include_role`, `include_vars`, `meta`.
     """
 
     name: Value
@@ -106,8 +120,11 @@ class Task:
     diff: Value = None
     timeout: Value = 0
     throttle: Value = 0
+    async_limit: Value = 0  # seconds that it may run apart from the play (`async`); 0: it is a part of it
+    poll: Value = 15  # with `async_limit`, 0 leaves it behind, anything else waits for it
     role: str = ""  # name of the role it came from
     role_path: str = ""
+    role_run: RoleRun | None = None
     base: str = ""  # folder that relative `src` names are looked up from first
     defaults: tuple[Mapping[str, Value], ...] = ()  # of its own role and what that depends on, nearest last
     params: tuple[Mapping[str, Value], ...] = ()  # role and include parameters, innermost last

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -15,7 +16,14 @@ from ciflow.engine.wire import Connection, Wire
 from ciflow.model import Host
 
 if TYPE_CHECKING:
+    from ciflow.engine.hosts import Hosts
+    from ciflow.engine.jobs import Job
+    from ciflow.lang.inventory import Inventory
     from ciflow.plan import Plan
+
+
+# The version of Ansible whose language this is: playbooks ask for it before they use something new.
+LANGUAGE = {"major": 2, "minor": 19, "revision": 0, "string": "2.19.0"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,11 +86,11 @@ class HostValues:
 
 @dataclass(slots=True)
 class RunContext:
-    """One run. `inventory` and `extra` are lang's; `outputs` and `artifacts` grow as plays end."""
+    """One run. `extra` is lang's; `hosts`, `outputs` and `artifacts` grow as plays go on."""
 
     id: str
     plan: Plan
-    inventory: Any
+    hosts: Hosts
     files: Any
     extra: Mapping[str, Any]
     options: Options
@@ -101,15 +109,38 @@ class RunContext:
     git: Mapping[str, Any] = field(default_factory=dict)
     services: dict[str, Mapping[str, Any]] = field(default_factory=dict)
     values: dict[str, HostValues] = field(default_factory=dict)
+    jobs: dict[str, Job] = field(default_factory=dict)  # tasks left behind on their hosts, by job id
     folder: str = ""  # of the playbook, absolute
 
     def __post_init__(self) -> None:
         self.folder = str(Path(self.plan.path).parent.absolute())
 
+    @property
+    def inventory(self) -> Inventory:
+        """The inventory as it stands now."""
+        return self.hosts.inventory
+
     def host(self, name: str) -> Host | None:
         """A host of the inventory, or the implicit localhost."""
-        found: Host | None = self.inventory.host(name)
-        return found
+        return self.inventory.host(name)
+
+    @property
+    def of_command(self) -> dict[str, Callable[[], Any]]:
+        """Magic variables that say how ciflow was called."""
+        chosen = self.plan.selection
+        sources = self.hosts.sources
+        found: dict[str, Callable[[], Any]] = {
+            "ansible_run_tags": lambda: sorted(chosen.tags) or ["all"],
+            "ansible_skip_tags": lambda: sorted(chosen.skip_tags),
+            "ansible_inventory_sources": lambda: list(sources),
+            "inventory_dir": lambda: str(Path(self.inventory.directory).absolute()) if sources else None,
+            "inventory_file": lambda: sources[0] if sources else None,
+            "ansible_forks": lambda: self.options.forks or len(self.inventory.hosts),
+            "ansible_playbook_python": lambda: sys.executable,
+            "ansible_config_file": lambda: None,
+            "ansible_version": lambda: {**LANGUAGE, "full": LANGUAGE["string"]},
+        }
+        return found | ({"ansible_limit": lambda: chosen.limit} if chosen.limit else {})
 
     def of_run(self) -> dict[str, Any]:
         """The magic variable `run`."""

@@ -10,6 +10,7 @@ from typing import TypeVar
 
 from ciflow.dataclass import dataclass, field
 from ciflow.diagnostics import CiflowError, Refused, TargetError, Unreachable
+from ciflow.engine.jobs import Behind, Lasting, LeftBehind, lasting
 from ciflow.engine.keys import Key
 from ciflow.engine.result import NotReached
 from ciflow.engine.wire import Call, Connection, Wire, predicted, went_well
@@ -51,11 +52,15 @@ class Driver:
     before: Call | None = None
     chain: Chain | None = None
     teller: Key | None = None  # the task, as events name it
+    behind: Behind | None = None  # what takes long is left behind, as this job
     number: int = 0
     current: Call | None = None
 
     async def drive(self, steps: Generator[Step, Reply, T]) -> T:
-        """Run the generator to its end. A target's failure is thrown into it, where it may be handled."""
+        """Run the generator to its end. A target's failure is thrown into it, where it may be handled.
+
+        Raises LeftBehind where it is suspended instead, for its operation goes on as a job.
+        """
         reply: Reply | None = None
         error: CiflowError | None = None
         key = self.key
@@ -84,6 +89,8 @@ class Driver:
         if self.run is not None and (lost := self.wire.recorder.known(f"{key}|lost")) is not MISSING:
             raise Unreachable(str(lost))
         if isinstance(step, Probe | Change):
+            if self.behind is not None and not self.check and lasting(step):
+                return await self._leave(self.behind, step, key)
             return await self._perform(step, self.connection, key)
         if isinstance(step, At) and step.place == "controller" and isinstance(step.step, Probe):
             return await self._look_here(step.step)
@@ -131,6 +138,14 @@ class Driver:
         reply = await asyncio.shield(call.answer)
         if before is not None and reply.status == "skipped" and not went_well(before.answer):
             raise NotReached
+        return reply
+
+    async def _leave(self, behind: Behind, step: Probe | Change, key: Key) -> Reply:
+        """Give the operation to a supervisor on the host. What keeps it from starting is its reply."""
+        assert isinstance(step.operation, Lasting)
+        reply = await self._perform(Change(behind.start(step.operation)), self.connection, key)
+        if reply.status == "done" and reply.ok:
+            raise LeftBehind
         return reply
 
     async def _look_here(self, step: Probe) -> Reply:

@@ -5,13 +5,14 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from ciflow.diagnostics import Invalid, Refused, TargetError
+from ciflow.diagnostics import Diagnostic, Invalid, Refused, TargetError
 from ciflow.engine.include import included
+from ciflow.engine.lane import place_of
 from ciflow.engine.names import looks_around, reaches, retried, told_by
 from ciflow.engine.pace import Position
 from ciflow.engine.rendering import Rendering
-from ciflow.engine.result import HostEnded, HostFailed, PlayEnded, broken
-from ciflow.model import Task, Template
+from ciflow.engine.result import FailedByOthers, HostEnded, HostFailed, PlayEnded, broken
+from ciflow.model import Node, Task, Template
 from ciflow.modules import MODULES
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from ciflow.engine.stage import StageRun
     from ciflow.engine.walk import Started, Walk
 
-ENGINE_WORDS = frozenset({"include_tasks", "include_role", "include_vars", "meta", "add_host", "group_by"})
+ENGINE_WORDS = frozenset({"include_tasks", "include_role", "include_vars", "meta"})
 
 # Modules whose failure the host itself sees (exit code, file error), so that its guard decides as the engine would.
 JUDGED_BY_HOST = frozenset(
@@ -47,6 +48,7 @@ class HostStage:
             free = before is not None and _own_files(before) and _own_files(task) and not self._across(task)
             if not free:
                 await self.stage.pace.enter(self.lane.name, position)
+        self._fail_with_others()
         if self.stage.over:
             raise HostEnded
         stepper = self.lane.run.stepper
@@ -55,8 +57,30 @@ class HostStage:
         key = replace(self.lane.key, host="", path=(*self._prefix, *task.path))
         return await stepper.lets(str(key), self.lane.called(task))
 
+    async def settle(self, position: Position, last: Task | None) -> None:
+        """After the last task of a list: when it may fail all hosts, wait until all have ended it."""
+        play = self.stage.play
+        fatal = play.any_errors_fatal or play.max_fail_percentage is not None
+        if play.strategy == "linear" and last is not None and (fatal or last.any_errors_fatal):
+            await self.stage.pace.enter(self.lane.name, position)
+            self._fail_with_others()
+
+    def _fail_with_others(self) -> None:
+        if (failure := self.stage.failed_by_others(self.lane)) is not None:
+            raise failure
+
     def start(self, task: Task, before: Started | None) -> Started:
         return self.stage.start(self.lane, task, (*self._prefix, *task.path), before)
+
+    def passes_by(self, task: Task) -> bool:
+        """Whether its role has ended here (`meta: end_role`), or ran before and is not to run twice."""
+        use = task.role_run
+        if use is None:
+            return False
+        place = place_of((*self._prefix, *task.path), task)
+        if any(place[: len(ended)] == ended for ended in self.lane.roles_ended):
+            return True
+        return use.once and self.lane.role_runs.get(use.key, place) != place
 
     def is_engine_word(self, task: Task) -> bool:
         return task.module in ENGINE_WORDS
@@ -65,16 +89,35 @@ class HostStage:
         """Includes and `meta`: they change what comes next instead of changing a host."""
         if task.module == "meta":
             return await self._meta(task, position, walk)
-        if task.module in ("add_host", "group_by"):
-            raise Refused(f"`{task.module}` is not built yet", help="write the hosts into the inventory")
         self.stage.announce(self.lane, task, (*self._prefix, *task.path))
         for number, (nodes, prefix) in enumerate(await included(self.lane, task, self._prefix)):
-            outer, self._prefix = self._prefix, prefix
-            try:
-                await walk.nodes(nodes, (*position, number))
-            finally:
-                self._prefix = outer
+            await self._under(prefix, walk, nodes, (*position, number))
         return None
+
+    async def _under(self, prefix: tuple[str, ...], walk: Walk, nodes: tuple[Node, ...], position: Position) -> None:
+        """Walk nodes whose tasks are keyed under `prefix`."""
+        outer, self._prefix = self._prefix, prefix
+        try:
+            await walk.nodes(nodes, position)
+        finally:
+            self._prefix = outer
+
+    async def flush(self, walk: Walk, position: Position) -> None:
+        """Run the handlers that this host's tasks notified, once each, in the order they are written.
+
+        A handler that a later one notifies runs in another round. Where and in which round is a part of the key: a
+        handler that runs twice in a play does its work twice.
+        """
+        notified = self.lane.notified
+        for turn in range(len(self.stage.play.handlers) + 1):
+            if not notified:
+                return
+            prefix = (*self._prefix, "flush." + ".".join(map(str, (*position, turn))))
+            for number, handler in enumerate(self.stage.play.handlers):
+                if notified.pop("/".join(handler.path), ...) is None:
+                    await self._under(prefix, walk, (handler,), (*position, turn, number))
+        text = "handlers notify each other for ever: " + ", ".join(notified)
+        raise Invalid([Diagnostic("error", "CF0501", text, self.stage.play.span)])
 
     async def _meta(self, task: Task, position: Position, walk: Walk) -> None:
         word = str(task.args.get("free_form") or task.args.get("action") or task.args.get("_raw") or "")
@@ -85,15 +128,21 @@ class HostStage:
         except (Invalid, TargetError, HostFailed) as error:
             raise HostFailed(task, broken(error), key) from error
         if word == "flush_handlers":
-            await self.stage.flush(walk, self.lane, position)
+            await self.flush(walk, position)
         elif word == "end_host":
             raise HostEnded
+        elif word == "end_role":
+            self.lane.roles_ended.add(place_of(key.path, task))
+        elif word == "clear_host_errors":
+            self.stage.clear_errors()
+        elif word == "refresh_inventory":
+            self.lane.run.hosts.refresh(self.lane.run.recorder, f"{replace(key, host='')}|inventory")
         elif word in ("end_play", "end_batch"):
             raise PlayEnded(batch=word == "end_batch")
         elif word == "clear_facts":
             self.lane.values.facts.clear()
             self.lane.values.facts_known = False
-        elif word not in ("noop", "reset_connection", "refresh_inventory"):
+        elif word not in ("noop", "reset_connection"):
             raise Refused(f"`meta: {word}` is not built")
 
     def may_follow(self, flying: list[Task], task: Task) -> bool:
@@ -133,6 +182,8 @@ class HostStage:
 
     def rescued(self, failure: HostFailed) -> None:
         self.lane.last_failure = failure
+        if isinstance(failure, FailedByOthers):
+            return
         said = "" if failure.task.no_log is not False else str(failure)
         data = {"status": "rescued", "duration": 0.0, "msg": said, "module": failure.task.module}
         data |= {"name": self.lane.called(failure.task), "outcome": {}}
@@ -142,6 +193,7 @@ class HostStage:
 
     def failed(self, failure: HostFailed) -> None:
         self.lane.last_failure = failure
+        self.stage.failure_seen(self.lane, failure)
 
     def _across(self, task: Task) -> bool:
         """Whether the task looks at other hosts, or fails them all."""
@@ -168,10 +220,10 @@ def _judged_by_host(task: Task) -> bool:
         return False
     if task.failed_when is not None or task.ignore_errors is not False or task.run_once or task.delegate_to is not None:
         return False
-    return not task.timeout and not any(isinstance(c, Template) for c in task.changed_when or ())
+    return not (task.timeout or task.async_limit) and not any(isinstance(c, Template) for c in task.changed_when or ())
 
 
 def _plain_run(task: Task) -> bool:
     """Whether it may wait its turn on the host: what it does there happens in the lane's order, and no clock runs."""
     plain = task.module in MODULES and task.module != "pause" and not task.run_once and task.delegate_to is None
-    return plain and not task.timeout
+    return plain and not (task.timeout or task.async_limit)

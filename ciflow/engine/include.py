@@ -65,6 +65,7 @@ async def _rounds(rendering: Rendering) -> list[Mapping[str, Any]]:
     if loop is None:
         return [EMPTY]
     items = await rendering.items() or []
+    loop = await rendering.control(loop)
     return [loop_variables(loop, items, number) for number in range(len(items))]
 
 

@@ -14,9 +14,11 @@ from ciflow.engine.connect import LOGIN_USER, connection_for
 from ciflow.engine.context import HostValues, RunContext
 from ciflow.engine.drive import sleep_only
 from ciflow.engine.keys import Key
+from ciflow.engine.names import delegate
 from ciflow.engine.result import HostFailed, Result
 from ciflow.engine.wire import Connection, Wire
 from ciflow.lang.lookups import expand
+from ciflow.lang.schema import module_schema
 from ciflow.lang.scope import Level, Need, NeedFacts, Scope, View
 from ciflow.lang.template import render, render_text
 from ciflow.lang.variables import Learnt, layers_for
@@ -41,6 +43,9 @@ class Lane:
         self.state = "ok"  # ok, failed, unreachable, ended
         self.last_failure: HostFailed | None = None
         self.changed = False
+        self.role_runs: dict[str, tuple[str, ...]] = {}  # uses of roles of which a task ran, by their key: where
+        self.fatal_seen = 0  # how many failures that are everybody's it has taken part in
+        self.roles_ended: set[tuple[str, ...]] = set()  # uses of roles that `meta: end_role` has left
         self.learning: asyncio.Task[Result] | None = None  # its facts being read
 
     @property
@@ -68,13 +73,35 @@ class Lane:
         return found.child(self.extra, Level.MAGIC) if self.extra else found
 
     def _magic(self, task: Task | None) -> Mapping[str, Any]:
-        role = {"role_name": lambda: task.role, "role_path": lambda: task.role_path} if task and task.role else {}
         failure = self.last_failure
         failed = {
-            "ansible_failed_task": lambda: {"name": self.called(failure.task), "action": failure.task.module},
+            "ansible_failed_task": lambda: _told_of(failure.task, self.called(failure.task)),
             "ansible_failed_result": lambda: dict(failure.result.values),
         } if failure is not None else {}  # fmt: skip
-        return {**self._of_stage, "vars": lambda: View(self.scope(task)), **role, **failed}
+        of_task = self._of_task(task) if task is not None else {}
+        return {**self._of_stage, "vars": lambda: View(self.scope(task)), **of_task, **failed}
+
+    def _of_task(self, task: Task) -> Mapping[str, Callable[[], Any]]:
+        """Magic variables that say where a task comes from and where it goes."""
+        beside = str(Path(task.span.file).parent.absolute())
+        found: dict[str, Callable[[], Any]] = {
+            "ansible_search_path": lambda: list(dict.fromkeys(filter(None, (task.role_path, beside, self.run.folder))))
+        }
+        if task.role:
+            names = ("role_name", "ansible_role_name")
+            found |= {**{name: lambda: task.role for name in names}, "role_path": lambda: task.role_path}
+        if task.role_run is not None and (parents := task.role_run.parents):
+            found["ansible_parent_role_names"] = lambda: [name for name, _ in parents]
+            found["ansible_parent_role_paths"] = lambda: [path for _, path in parents]
+        if task.delegate_to is not None:
+            found["ansible_delegated_vars"] = lambda: self._delegated(task)
+        return found
+
+    def _delegated(self, task: Task) -> Mapping[str, Any]:
+        """The variables of the host that a task is delegated to, by its name."""
+        name = delegate(task, self.scope(task))
+        other = self.run.host(name)
+        return {name: View(self.stage.scope_of(other))} if other is not None else {}
 
     @cached_property
     def _of_stage(self) -> Mapping[str, Callable[[], Any]]:
@@ -83,7 +110,7 @@ class Lane:
         return {
             "inventory_hostname": lambda: self.host.name,
             "inventory_hostname_short": lambda: self.host.name.split(".")[0],
-            "group_names": lambda: [name for name in self.host.groups if name != "all"],
+            "group_names": lambda: self._groups(),
             "groups": lambda: run.inventory.group_map(),
             "hostvars": stage.hostvars,
             "play_hosts": stage.alive_names,
@@ -91,17 +118,25 @@ class Lane:
             "ansible_play_hosts_all": lambda: [host.name for host in stage.hosts],
             "ansible_play_batch": stage.batch_names,
             "ansible_play_name": lambda: stage.play.name,
+            "ansible_play_role_names": stage.role_names,
+            "role_names": stage.role_names,
+            "ansible_dependent_role_names": lambda: stage.role_names(dependent=True),
+            "ansible_role_names": lambda: [*stage.role_names(), *stage.role_names(dependent=True)],
             "ansible_check_mode": lambda: run.options.check,
             "ansible_diff_mode": lambda: run.options.diff,
             "ansible_verbosity": lambda: run.options.verbosity,
             "playbook_dir": lambda: run.folder,
-            "inventory_dir": lambda: run.inventory.directory,
+            **run.of_command,
             "matrix": lambda: dict(stage.stage.cell),
             "git": lambda: dict(run.git),
             "run": run.of_run,
             "plays": lambda: {id: {"outputs": dict(outputs)} for id, outputs in run.outputs.items()},
             "services": lambda: {name: dict(release) for name, release in run.services.items()},
         }
+
+    def _groups(self) -> list[str]:
+        """The groups it is in now: tasks may have put it into more of them."""
+        return sorted(set((self.run.host(self.host.name) or self.host).groups) - {"all"})
 
     def items(self, loop: Loop, scope: Scope) -> list[Any]:
         """The items that a loop goes over."""
@@ -130,9 +165,9 @@ class Lane:
 
     def connection_for(self, task: Task, scope: Scope) -> Connection:
         """The host itself, or the one that the task is delegated to (with that host's own connection)."""
-        if task.delegate_to is None:
+        name = delegate(task, scope)
+        if not name:
             return self._guarded(connection_for(self.host, scope, task.become, self.run.reach))
-        name = str(render(task.delegate_to, scope))
         other = self.run.host(name)
         if other is None:
             text = f"`delegate_to` names a host that the inventory doesn't have: {name}"
@@ -189,6 +224,8 @@ class Lane:
     def finished(self, task: Task, key: Key, result: Result, duration: float, *, secret: bool = False) -> None:
         """Take in a result: register, facts, notifications; and write it down."""
         self.take_in(task, result)
+        if task.role_run is not None and result.status != "skipped":
+            self.role_runs.setdefault(task.role_run.key, place_of(key.path, task))
         self.stage.report(self, task, key, result, duration, secret=secret)
         if result.values.get("changed") and result.status == "changed":
             self.changed = True
@@ -196,27 +233,43 @@ class Lane:
                 self.stage.notify(self, name, task)
 
     def take_in(self, task: Task, result: Result) -> None:
-        """What the host knows from now on. Facts about the host that a task was delegated to may be that host's."""
+        """What the host knows from now on, and what the task found out about other hosts."""
         if task.register:
             self.values.set_facts[task.register] = dict(result.values)
-        if not result.facts:
-            return
-        owner = self._delegate(task) or self
-        if task.module == "setup":
-            owner.values.learn(result.facts)
-        else:
-            owner.values.set_facts.update(result.facts)
+        self._learn(task, result.facts)
+        for name, facts in result.others.items():
+            if (other := self.stage.lane_of(name)) is not None:
+                other._learn(task, facts)
 
-    def _delegate(self, task: Task) -> Lane | None:
-        """The other host's lane, where `delegate_facts` says that facts are its own."""
-        if task.delegate_to is None or render(task.delegate_facts, self.scope(task)) is not True:
-            return None
-        return self.stage.lane_of(str(render(task.delegate_to, self.scope(task))))
+    def _learn(self, task: Task, facts: Mapping[str, Any]) -> None:
+        if facts and task.module == "setup":
+            self.values.learn(facts)
+        else:
+            self.values.set_facts.update(facts)
 
     def retrying(self, key: Key, number: int, attempts: int) -> None:
         data = {"attempt": number, "of": attempts + 1, "why": "`until` does not hold yet"}
         self.run.recorder.emit("retry", data, play=self.stage.id, host=self.host.name, task=key.task, key=str(number))
         self.wire.schedule()
+
+
+def place_of(path: tuple[str, ...], task: Task) -> tuple[str, ...]:
+    """Where in the run the use of a role stands that a task with this path belongs to."""
+    assert task.role_run is not None
+    return path[: len(path) - len(task.path) + len(task.role_run.place)]
+
+
+def _told_of(task: Task, name: str) -> dict[str, Any]:
+    """A task as data, in Ansible's words: what a rescue may want to say of it. Its templates are shown as written."""
+    args = {"_raw_params" if key == module_schema(task.module).free_form else key: _written(value)
+            for key, value in task.args.items()}  # fmt: skip
+    when = [_written(one) for one in task.when]
+    return {"name": name, "action": task.module, "args": args, "register": task.register or None,
+            "tags": sorted(task.tags), "when": when, "delegate_to": _written(task.delegate_to)}  # fmt: skip
+
+
+def _written(value: Any) -> Any:
+    return str(getattr(value, "source", value)) if not isinstance(value, bool | int | float | None) else value
 
 
 def name_of(task: Task, scope: Scope | None = None) -> str:

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from ciflow.lang.names import templates_in
-from ciflow.lang.scope import Scope
-from ciflow.lang.template import free_names
+from ciflow.lang.scope import OMIT, Scope
+from ciflow.lang.template import free_names, render
 from ciflow.model import Node, Play, Task
 from ciflow.plan.compile import tasks_of
 
@@ -32,6 +32,12 @@ _CLOCK = re.compile(r"\bnow\s*\(|\b(?:lookup|query|q)\s*\(\s*['\"](?:ansible\.bu
 _FILES = re.compile(r"\b(?:lookup|query|q)\s*\(|\bis\s+(?:not\s+)?(?:file|directory|exists|link|mount)\b|\bfileglob\b")
 
 
+def delegate(task: Task, scope: Scope) -> str:
+    """The host that a task is delegated to; none where there is no such keyword, or it comes to `omit`."""
+    name = OMIT if task.delegate_to is None else render(task.delegate_to, scope)
+    return "" if name is OMIT or name is None else str(name)
+
+
 def retried(task: Task) -> bool:
     """Whether it may be tried more than once: it has `until`, or `retries` alone, which means until it goes well."""
     return task.until is not None or task.retries is not None
@@ -50,6 +56,7 @@ def asked_by(task: Task) -> frozenset[str]:
     values += [*task.params, task.retries, task.delay, task.run_once]
     values += [task.become.enabled, task.become.user, task.become.method, task.become.flags, task.become.exe]
     values += [task.no_log, task.check_mode, task.diff, task.timeout, task.throttle, task.delegate_to]
+    values += [task.async_limit, task.poll]
     return names_in(values)
 
 

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ciflow.diagnostics import Diagnostic, Invalid
 from ciflow.engine.keys import Key
+from ciflow.lang.kinds import duration, fit
 from ciflow.lang.scope import MISSING, Need, NeedFacts, Scope
 from ciflow.lang.template import evaluate, render
 from ciflow.model import EMPTY, Loop, Task
@@ -100,6 +102,12 @@ class Rendering:
             return await self.holds(self.task.when)
         except Invalid:
             return True
+
+    async def control(self, loop: Loop) -> Loop:
+        """The loop with those of its settings known that may be templates."""
+        values = [await self.value(one) for one in (loop.extended, loop.extended_allitems, loop.pause)]
+        extended, whole = (fit("boolean", one, literal=False) for one in values[:2])
+        return replace(loop, extended=extended, extended_allitems=whole, pause=duration(values[2]))
 
     async def label(self, loop: Loop, item: Any, extra: Mapping[str, Any]) -> Any:
         """How an item is called: by `label`, else as it is."""

@@ -12,12 +12,11 @@ from ciflow.dataclass import dataclass, field
 from ciflow.diagnostics import CiflowError
 from ciflow.engine.connect import NOTHING_SAID, Reach
 from ciflow.engine.context import Options
+from ciflow.engine.hosts import hosts_of
 from ciflow.engine.questions import Answers, Person, answered, ask
 from ciflow.lang.extravars import extra_vars
 from ciflow.lang.files import Files
 from ciflow.lang.load import Loaded, load
-from ciflow.lang.scope import Layer, Level, Scope
-from ciflow.lang.template import render
 from ciflow.model import Host, Play
 from ciflow.plan import Plan, Selection, compile_plan
 from ciflow.store.seal import Seal
@@ -93,14 +92,10 @@ def _compiled(request: Request, loaded: Loaded) -> tuple[Loaded, Plan]:
     """The plan, with the answers that the request has."""
     loaded = replace(loaded, playbook=answered(loaded.playbook, request.answers))
 
-    def hosts_of(play: Play, cell: Mapping[str, Any], limit: str) -> tuple[Host, ...]:
-        above = (Layer(Level.EXTRA_VARS, loaded.extra), Layer(Level.VARS_PROMPT, play.answers))
-        layers = (Layer(Level.PLAY_VARS, {**play.vars, "matrix": cell}), Layer(Level.PLAY_VARS, loaded.playbook.vars))
-        pattern = render(play.hosts, Scope((*above, *layers), render))
-        text = ":".join(map(str, pattern)) if isinstance(pattern, list | tuple) else str(pattern)
-        return loaded.inventory.select(text, limit) if text else ()
+    def select(play: Play, cell: Mapping[str, Any], limit: str) -> tuple[Host, ...]:
+        return hosts_of(loaded.inventory, loaded.playbook, loaded.extra, play, cell, limit)
 
-    return loaded, compile_plan(loaded.playbook, hosts_of, request.selection)
+    return loaded, compile_plan(loaded.playbook, select, request.selection)
 
 
 def planned(request: Request) -> Ready:

@@ -20,6 +20,7 @@ class Result:
     values: Mapping[str, Any]
     facts: Mapping[str, Any] = field(default_factory=dict)
     diff: tuple[str, str] | None = None
+    others: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # facts of other hosts (`delegate_facts`)
 
     @property
     def bad(self) -> bool:
@@ -38,6 +39,10 @@ class HostFailed(Exception):
         self.task = task
         self.result = result
         self.key = key
+
+
+class FailedByOthers(HostFailed):
+    """Another host's failure is this one's too: `any_errors_fatal`, or too many have failed."""
 
 
 class HostEnded(Exception):
@@ -105,7 +110,7 @@ def broken(error: CiflowError | HostFailed) -> Result:
 
 def without_facts(result: Result) -> Result:
     """A failed task sets nothing but its register."""
-    return replace(result, facts=EMPTY)
+    return replace(result, facts=EMPTY, others=EMPTY)
 
 
 def looped(results: list[Result]) -> Result:
@@ -122,4 +127,7 @@ def looped(results: list[Result]) -> Result:
         values |= {"skipped": True, "skipped_reason": "No items in the list"}
     unknown = any(result.status == "unknown" for result in results)
     facts = {name: value for result in results for name, value in result.facts.items()}
-    return Result(status_of(values, unknown=unknown), values, facts)
+    others: dict[str, dict[str, Any]] = {}
+    for host, known in (told for result in results for told in result.others.items()):
+        others.setdefault(host, {}).update(known)
+    return Result(status_of(values, unknown=unknown), values, facts, others=others)

@@ -17,6 +17,7 @@ from ciflow.dataclass import dataclass
 from ciflow.diagnostics import CiflowError, ExitCode, Invalid, StoreError
 from ciflow.engine.approve import await_approval
 from ciflow.engine.context import HostValues, RunContext
+from ciflow.engine.hosts import hosts_of
 from ciflow.engine.leave import keep_artifacts, outputs_of
 from ciflow.engine.people import People
 from ciflow.engine.stage import StageRun
@@ -36,6 +37,7 @@ class StageEnd:
     emptied: bool = False  # no host was left: the implicit order ends here
     unreachable: bool = False
     exit: ExitCode = ExitCode.OK
+    cleared: frozenset[str] = frozenset()  # hosts whose failures, also in earlier plays, are forgotten
 
     @property
     def well(self) -> bool:
@@ -110,11 +112,12 @@ class Engine:
     async def _run_stage(self, stage: Stage, values: dict[str, HostValues], needed: list[StageEnd]) -> StageEnd:
         ruled = stage.implicit and needed and not stage.play.always
         gone = frozenset().union(*(end.gone for end in needed)) if ruled else frozenset()
-        hosts = tuple(host for host in stage.hosts if host.name not in gone)
+        matched = self._hosts_now(stage)
+        hosts = tuple(host for host in matched if host.name not in gone)
         self._emit_start(stage, hosts)
         try:
             if not hosts:
-                return StageEnd("skipped", "no hosts matched" if not stage.hosts else "no hosts left", gone)
+                return StageEnd("skipped", "no hosts matched" if not matched else "no hosts left", gone)
             if stage.play.when and not self._holds(stage, hosts, values):
                 return StageEnd("skipped", "`when` is false", gone)
             if stage.play.approval is not None and not await self._approved(stage, hosts, values):
@@ -124,7 +127,7 @@ class Engine:
                 self._cells_of(stage),
             ):
                 end = await self._within_deadline(stage, hosts, values)
-            return replace(end, gone=end.gone | gone)
+            return replace(end, gone=(end.gone | gone) - end.cleared)
         except StoreError:
             raise
         except CiflowError as error:
@@ -132,6 +135,14 @@ class Engine:
             code = ExitCode.TASK_FAILED if isinstance(error, Invalid) else error.exit_code
             everyone = gone | {host.name for host in hosts}
             return StageEnd("failed", error.message, everyone, emptied=True, exit=code)
+
+    def _hosts_now(self, stage: Stage) -> tuple[Host, ...]:
+        """The play's hosts; chosen again when tasks have added some since the plan was made."""
+        if not self.run.hosts.grown:
+            return stage.hosts
+        plan = self.run.plan
+        inventory, extra = self.run.inventory, self.run.extra
+        return hosts_of(inventory, plan.playbook, extra, stage.play, stage.cell, plan.selection.limit)
 
     def _cells_of(self, stage: Stage) -> asyncio.Semaphore:
         """Room for as many cells of a matrix at once as its `max_parallel` says."""
@@ -176,6 +187,8 @@ class Engine:
             return _canary_end(ended.result, ended.reason, work)
         await work.go()
         end = _end_of(work)
+        if work.cleared:
+            end = replace(end, cleared=frozenset(host.name for host in self._hosts_now(stage)) - end.gone)
         if end.well:
             await keep_artifacts(work)
             if stage.play.outputs:

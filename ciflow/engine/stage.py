@@ -19,7 +19,7 @@ from ciflow.engine.keys import Key
 from ciflow.engine.lane import Lane, name_of
 from ciflow.engine.names import asked_by, asks_for_facts
 from ciflow.engine.pace import Pace
-from ciflow.engine.result import HostEnded, HostFailed, PlayEnded, Result
+from ciflow.engine.result import FailedByOthers, HostEnded, HostFailed, PlayEnded, Result
 from ciflow.engine.task import TaskRun
 from ciflow.engine.tell import ended, things
 from ciflow.engine.walk import Started, Walk
@@ -59,6 +59,9 @@ class StageRun:
         self.vars_files: tuple[Mapping[str, Any], ...] = ()
         self.pace = Pace(())
         self.aborted = ""
+        self.cleared = False  # failures of hosts are forgotten
+        self._stopped = ""
+        self._fatals: list[HostFailed] = []
         self._batch_ended = False
         self._once: dict[tuple[str, ...], asyncio.Task[Result]] = {}
         self._announced: set[str] = set()
@@ -74,6 +77,7 @@ class StageRun:
             await self.run_nodes(self.play.tasks, batch)
             if not self.aborted and len(batch) < len(self.hosts) and not self._alive_in_batch():
                 self._abort("every host of a batch failed")
+            self.aborted = self.aborted or self._stopped
             if self.aborted:
                 return
 
@@ -120,11 +124,11 @@ class StageRun:
 
     async def _walk(self, lane: Lane, nodes: tuple[Node, ...], handlers: bool) -> None:
         walk = Walk(HostStage(self, lane))
+        pinned = self._forks if self.play.strategy == "host_pinned" else None
         try:
-            if lane.state == "ok":
-                await walk.nodes(nodes)
-                if handlers:
-                    await self.flush(walk, lane, (len(nodes),))
+            async with pinned or asyncio.Semaphore(1):
+                if lane.state == "ok":
+                    await self._tasks_and_handlers(walk, lane, nodes, handlers)
         except HostEnded:
             lane.state = "ended"
         except PlayEnded as end:
@@ -132,17 +136,27 @@ class StageRun:
             self._end_play(batch=end.batch)
         except HostFailed as failure:
             self._host_failed(lane, failure)
+        finally:
+            self.pace.leave(lane.name)
+
+    async def _tasks_and_handlers(self, walk: Walk, lane: Lane, nodes: tuple[Node, ...], handlers: bool) -> None:
+        try:
+            await walk.nodes(nodes)
+            await walk.settle((len(nodes),))
+        except HostFailed as failure:
+            self._host_failed(lane, failure)
             said = self.play.force_handlers
             forced = self.run.options.force_handlers if said is None else said
             if handlers and forced and lane.state == "failed":
                 await self._flush_after_failure(walk, lane, (len(nodes),))
-        finally:
-            self.pace.leave(lane.name)
+        else:
+            if handlers:
+                await walk.flush((len(nodes),))
 
     async def _flush_after_failure(self, walk: Walk, lane: Lane, position: tuple[int, ...]) -> None:
         """`force_handlers`: what was notified runs, and a handler that fails ends it there."""
         try:
-            await self.flush(walk, lane, position)
+            await walk.flush(position)
         except HostEnded:
             return
         except HostFailed as failure:
@@ -162,10 +176,10 @@ class StageRun:
         return Started(task, run.key, asyncio.get_running_loop().create_task(job), chain)
 
     def _runs_once(self, lane: Lane, task: Task) -> bool:
-        """`pause` stops all hosts at once, as in Ansible: one person answers for all of them."""
+        """`pause` stops all hosts at once, one person answering for all; a host is added once, whoever gets there."""
         return (
             task.run_once is True
-            or task.module == "pause"
+            or task.module in ("pause", "add_host")
             or (isinstance(task.run_once, Template) and bool(render(task.run_once, lane.scope(task))))
         )
 
@@ -184,9 +198,10 @@ class StageRun:
         throttle = self._throttle(task, run.lane)
         if self.over:
             raise HostEnded
-        if self._forks is None and throttle is None:
+        forks = self._forks if self.play.strategy != "host_pinned" else None  # there the whole host has one
+        if forks is None and throttle is None:
             return await run.run()
-        async with self._forks or asyncio.Semaphore(1), throttle or asyncio.Semaphore(1):
+        async with forks or asyncio.Semaphore(1), throttle or asyncio.Semaphore(1):
             return await run.run()
 
     def _throttle(self, task: Task, lane: Lane) -> asyncio.Semaphore | None:
@@ -199,8 +214,12 @@ class StageRun:
     # --- handlers ----------------------------------------------------------------------------------------
 
     def notify(self, lane: Lane, name: Any, task: Task) -> None:
-        """A change wants handlers: by their name, or by what they listen to."""
-        wanted = str(render(name, lane.scope(task)))
+        """A change wants handlers: by their name, or by what they listen to. A template may name several."""
+        wanted = render(name, lane.scope(task))
+        for one in wanted if isinstance(wanted, list | tuple) else (wanted,):
+            self._notify(lane, str(one), task)
+
+    def _notify(self, lane: Lane, wanted: str, task: Task) -> None:
         named = [h for h in self.play.handlers if wanted in (name_of(h), lane.called(h))]
         matching = [*named[-1:], *(h for h in self.play.handlers if wanted in h.listen)]
         if not matching:
@@ -219,22 +238,50 @@ class StageRun:
         more = tuple(handler for handler in handlers if handler.path not in known)
         self.play = replace(self.play, handlers=(*self.play.handlers, *more))
 
-    async def flush(self, walk: Walk, lane: Lane, position: tuple[int, ...]) -> None:
-        """Run the handlers that this host's tasks notified, once each, in the order they are written."""
-        for number, handler in enumerate(self.play.handlers):
-            if lane.notified.pop("/".join(handler.path), ...) is None:
-                await walk.nodes((handler,), (*position, number))
-
     # --- failures ----------------------------------------------------------------------------------------
 
+    def failure_seen(self, lane: Lane, failure: HostFailed) -> None:
+        """A task failed on a host: with `any_errors_fatal` the others fail as well, where they are."""
+        if self._fatal(lane, failure):
+            self._fail_all(lane, failure)
+
+    def _fatal(self, lane: Lane, failure: HostFailed) -> bool:
+        task = failure.task
+        return self.play.any_errors_fatal or render(task.any_errors_fatal, lane.scope(task)) is True
+
+    def _fail_all(self, lane: Lane, failure: HostFailed) -> None:
+        if not isinstance(failure, FailedByOthers):
+            self._fatals.append(failure)
+            lane.fatal_seen = len(self._fatals)
+
+    def failed_by_others(self, lane: Lane) -> FailedByOthers | None:
+        """A failure of another host that is this one's too, once."""
+        if lane.fatal_seen == len(self._fatals):
+            return None
+        lane.fatal_seen = len(self._fatals)
+        last = self._fatals[-1]
+        return FailedByOthers(last.task, last.result, last.key)
+
     def _after_failure(self, lane: Lane, failure: HostFailed) -> None:
-        fatal = failure.task.any_errors_fatal
-        if self.play.any_errors_fatal or render(fatal, lane.scope(failure.task)) is True:
-            self._abort("any_errors_fatal")
+        if self._fatal(lane, failure):
+            self._stop("any_errors_fatal")
         limit = self.play.max_fail_percentage
         failed = sum(self.lanes[host.name].state in ("failed", "unreachable") for host in self.batch)
         if limit is not None and 100 * failed / max(1, len(self.batch)) > limit:
-            self._abort(f"more than {limit:g} % of the hosts failed")
+            self._fail_all(lane, failure)
+            self._stop(f"more than {limit:g} % of the hosts failed")
+
+    def _stop(self, why: str) -> None:
+        """No batch begins after this one."""
+        if not self._stopped:
+            self._stopped = why
+            self.run.wire.warn(f"{self.play.name}: stopped on all hosts: {why}")
+
+    def clear_errors(self) -> None:
+        """`meta: clear_host_errors`: hosts that failed take part again, from the next play on."""
+        self.cleared = True
+        for lane in self.failed:
+            lane.state = "ended"
 
     def _abort(self, why: str) -> None:
         if not self.aborted:
@@ -261,6 +308,12 @@ class StageRun:
     def batch_names(self) -> list[str]:
         gone = {lane.host.name for lane in self.failed}
         return [host.name for host in self.batch if host.name not in gone]
+
+    def role_names(self, *, dependent: bool = False) -> list[str]:
+        """Roles of the play, or those that they depend on."""
+        uses = {task.role_run.place: task.role for task in tasks_of(self.play.tasks) if task.role_run is not None}
+        names = (name for place, name in uses.items() if any(p.startswith("dependencies.") for p in place) == dependent)
+        return list(dict.fromkeys(names))
 
     def asked(self, task: Task) -> frozenset[str]:
         """Names that the task reads; found once for each task of the play."""

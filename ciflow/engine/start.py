@@ -14,6 +14,7 @@ from ciflow.diagnostics import CiflowError, ExitCode, Locked, NoSuch, StoreError
 from ciflow.engine.connect import LOCAL, passwords_of
 from ciflow.engine.context import RunContext
 from ciflow.engine.git import read_git
+from ciflow.engine.hosts import Hosts
 from ciflow.engine.keys import new_run
 from ciflow.engine.live import Live
 from ciflow.engine.people import People
@@ -194,7 +195,12 @@ class _Process:
         return RunContext(
             id=self.id,
             plan=self.plan,
-            inventory=self.loaded.inventory,
+            hosts=Hosts(
+                self.loaded.inventory,
+                self.request.inventory,
+                self.request.playbook.rpartition("/")[0] or ".",
+                self.files,
+            ),
             files=self.files,
             extra=self.loaded.extra,
             options=self.request.options,

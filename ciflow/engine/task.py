@@ -7,6 +7,7 @@ recorded before it is sent, so that a resumed run does what the first one decide
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Mapping
 from dataclasses import replace
@@ -15,8 +16,9 @@ from typing import TYPE_CHECKING, Any
 
 from ciflow.diagnostics import Invalid, TargetError
 from ciflow.engine.drive import Chain, Driver
+from ciflow.engine.jobs import Behind, Job, LeftBehind, job_id, left
 from ciflow.engine.keys import Key
-from ciflow.engine.names import retried
+from ciflow.engine.names import delegate, retried
 from ciflow.engine.rendering import Rendering, loop_variables
 from ciflow.engine.result import (
     HostFailed,
@@ -33,7 +35,7 @@ from ciflow.engine.wire import Call
 from ciflow.lang.schema import coerce, secrets_in
 from ciflow.lang.scope import MISSING, Scope
 from ciflow.lang.template import evaluate, render
-from ciflow.model import EMPTY, Context, Loop, Outcome, Render, Task
+from ciflow.model import EMPTY, Context, Loop, Outcome, Render, Steps, Task
 from ciflow.modules import MODULES
 
 if TYPE_CHECKING:
@@ -101,6 +103,7 @@ class TaskRun:
 
     async def _looped(self, loop: Loop, items: list[Any]) -> Result:
         """Every item in turn, also after one that failed. What one item sets, the next one sees."""
+        loop = await self.rendering.control(loop)
         results: list[Result] = []
         learnt: dict[str, Any] = {}
         for number, item in enumerate(items):
@@ -186,19 +189,64 @@ class TaskRun:
         began = time.time()
         context = await self._context(extra, key)
         driver = await self._driver(extra, key)
+        if (job := self._job(args)) is not None:
+            driver.connection = job.connection  # whoever started it has it under their own name
         await self._take_turn(driver)
-        timeout = float(await self.rendering.value(self.task.timeout, extra) or 0)
+        limit = float(await self.rendering.value(self.task.async_limit, extra) or 0)
+        leaves = limit > 0 and int(await self.rendering.value(self.task.poll, extra)) == 0
+        if leaves and not driver.check:
+            outcome = await self._left(driver, MODULES[self.task.module].run(args, context), Behind(job_id(key), limit))
+        else:
+            timeout = float(await self.rendering.value(self.task.timeout, extra) or 0)
+            outcome = await self._within(driver, self._steps(args, context), timeout, limit)
+            if limit and not outcome.skipped:
+                done = {"ansible_job_id": job_id(key), "started": True, "finished": True}
+                outcome = replace(outcome, data={**outcome.data, **done})
+        self._call = driver.before
+        if self.task.module in ("add_host", "group_by"):
+            outcome = self.lane.run.hosts.take(self.task.module, self.lane.host.name, outcome)
+        values = values_of(outcome, started=began, ended=time.time(), attempts=number)
+        owner = await self._owner(outcome, extra)
+        facts, others = (EMPTY, {owner: outcome.facts}) if owner else (outcome.facts, EMPTY)
+        result = Result(status_of(values, unknown=outcome.unknown), values, facts, outcome.diff, others)
+        return await self._judged(result, extra)
+
+    async def _owner(self, outcome: Outcome, extra: Mapping[str, Any]) -> str:
+        """The other host whose facts these are: the one delegated to, where `delegate_facts` says so."""
+        if not outcome.facts or self.task.delegate_to is None:
+            return ""
+        theirs = await self.rendering.value(self.task.delegate_facts, extra) is True
+        return await self.rendering.settle(lambda: delegate(self.task, self.rendering.scope(extra))) if theirs else ""
+
+    def _steps(self, args: Mapping[str, Any], context: Context) -> Steps:
+        """What the task does: its module, or for `async_status` the job that it asks for, where this run left it."""
+        job = self._job(args)
+        return job.asked(args) if job is not None else MODULES[self.task.module].run(args, context)
+
+    def _job(self, args: Mapping[str, Any]) -> Job | None:
+        return self.lane.run.jobs.get(str(args.get("jid"))) if self.task.module == "async_status" else None
+
+    async def _within(self, driver: Driver, steps: Steps, timeout: float, limit: float) -> Outcome:
+        """What the steps come to in the time that the task may take: `timeout`, or `limit` for an `async` one."""
+        time_left = min(filter(None, (timeout, limit)), default=None)
         try:
-            outcome = await asyncio.wait_for(
-                driver.drive(MODULES[self.task.module].run(args, context)), timeout or None
-            )
+            return await asyncio.wait_for(driver.drive(steps), time_left)
         except TimeoutError:
             driver.give_up()
-            outcome = Outcome(failed=True, msg=f"the task took longer than its timeout of {timeout:g} s")
-        self._call = driver.before
-        values = values_of(outcome, started=began, ended=time.time(), attempts=number)
-        result = Result(status_of(values, unknown=outcome.unknown), values, outcome.facts, outcome.diff)
-        return await self._judged(result, extra)
+            if time_left == timeout:
+                return Outcome(failed=True, msg=f"the task took longer than its timeout of {timeout:g} s")
+            return Outcome(failed=True, msg=f"async task did not complete within the requested time - {limit:g}s")
+
+    async def _left(self, driver: Driver, steps: Steps, behind: Behind) -> Outcome:
+        """Start the task and leave it. One that fails before it gets that far has failed here."""
+        driver.behind = behind
+        job = Job(behind.id, driver.connection, steps)
+        with contextlib.suppress(LeftBehind):
+            job.outcome = await driver.drive(steps)
+        if job.outcome is not None and (job.outcome.failed or job.outcome.skipped):
+            return job.outcome
+        self.lane.run.jobs[job.id] = job
+        return left(job.id)
 
     async def _take_turn(self, driver: Driver) -> None:
         """Sent ahead: go right behind the last operation of the task before, under its guard."""

@@ -55,7 +55,7 @@ def _why(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def things(task: Task, result: Result) -> dict[str, dict[str, dict[str, Any]]]:
-    """Events about what a task made, by kind and then by name: how files differ, bills of materials, signatures."""
+    """Events about what a task made, by kind and then by name: diffs, bills of materials, signatures, values."""
     found: dict[str, dict[str, dict[str, Any]]] = {}
     values = result.values
     if result.diff is not None:
@@ -69,6 +69,9 @@ def things(task: Task, result: Result) -> dict[str, dict[str, dict[str, Any]]]:
     elif task.module == "sign" and "key_id" in values:
         name = posixpath.basename(values["bundle"]).removesuffix(".sigstore.json")
         found["signature"] = {name: {"name": name, "path": values["bundle"], "by": values["key_id"]}}
+    elif task.module == "set_stats":
+        given = [one["ansible_stats"] for one in values.get("results", (values,)) if "ansible_stats" in one]
+        found["stats"] = {str(number): _plain(one) for number, one in enumerate(given)}
     return found
 
 

@@ -49,6 +49,9 @@ class Stage(Protocol):
     def start(self, task: Task, before: Started | None) -> Started: ...
     async def engine_word(self, task: Task, position: Position, walk: Walk) -> None: ...
     def is_engine_word(self, task: Task) -> bool: ...
+    async def settle(self, position: Position, last: Task | None) -> None: ...
+    async def flush(self, walk: Walk, position: Position) -> None: ...
+    def passes_by(self, task: Task) -> bool: ...
     def may_follow(self, flying: list[Task], task: Task) -> bool: ...
     def rescued(self, failure: HostFailed) -> None: ...
     def failed(self, failure: HostFailed) -> None: ...
@@ -68,6 +71,8 @@ class Walk:
                 position = (*at, index)
                 if isinstance(node, Block):
                     await self._block(node, position)
+                elif not ahead and self._stage.passes_by(node):
+                    continue
                 elif self._stage.is_engine_word(node):
                     wanted = await self._stage.pace(node, position, self._before)
                     self._before = node
@@ -78,6 +83,14 @@ class Walk:
         finally:
             for started in ahead:
                 started.forget()
+
+    async def settle(self, position: Position) -> None:
+        """The end of a list of tasks: whether other hosts' failures are this one's too shows here at the latest."""
+        await self._stage.settle(position, self._before)
+
+    async def flush(self, position: Position) -> None:
+        """Run the handlers that were notified."""
+        await self._stage.flush(self, position)
 
     async def _task(self, task: Task, later: tuple[Node, ...], position: Position, ahead: list[Started]) -> None:
         """Take the task that was sent ahead, or start it; send more ahead; then wait for its result."""
@@ -100,6 +113,8 @@ class Walk:
         for node in later[len(ahead) - 1 : AHEAD]:
             if isinstance(node, Block) or self._stage.is_engine_word(node):
                 return
+            if node.role_run != ahead[-1].task.role_run and node.role_run is not None and node.role_run.once:
+                return  # whether it is passed by is known when those in flight have ended
             if not self._stage.may_follow([started.task for started in ahead], node):
                 return
             ahead.append(self._stage.start(node, ahead[-1]))
@@ -108,6 +123,7 @@ class Walk:
         try:
             try:
                 await self.nodes(block.body, (*position, 0))
+                await self.settle((*position, 0, len(block.body)))
             except HostFailed as failure:
                 if not block.has_rescue or failure.result.status == "unreachable":
                     raise

@@ -42,6 +42,7 @@ def values_of(task: Task) -> Iterator[Any]:
     yield from (task.changed_when, task.failed_when, task.until, task.retries, task.delay, task.delegate_to)
     yield from (task.become.enabled, task.become.user, task.become.flags, task.become.exe)
     yield from (task.ignore_errors, task.run_once, task.no_log, task.timeout)
+    yield from (task.throttle, task.async_limit, task.poll)
     if task.loop is not None:
         yield from (task.loop.items, task.loop.label)
 

@@ -15,7 +15,7 @@ from ciflow.lang.modulenames import short
 from ciflow.lang.place import Place
 from ciflow.lang.scope import Level, Vars
 from ciflow.lang.sources import Sources
-from ciflow.model import Become
+from ciflow.model import Become, RoleRun
 
 NEAREST = (
     "delegate_to", "delegate_facts", "run_once", "ignore_errors", "ignore_unreachable", "any_errors_fatal", "no_log",
@@ -43,6 +43,7 @@ class Inherited:
     module_defaults: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     role: str = ""
     role_path: str = ""
+    role_run: RoleRun | None = None
     base: str = ""
     folder: str = ""  # the playbook's
     defaults: tuple[Mapping[str, Any], ...] = ()

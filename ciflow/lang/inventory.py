@@ -18,6 +18,16 @@ from ciflow.model import EMPTY, Host, Template
 _LOCAL = ("localhost", "127.0.0.1", "::1")
 
 
+@dataclass(frozen=True, slots=True)
+class Added:
+    """A host that a run added, or a known one that it put into groups. `parents` are groups of those groups."""
+
+    host: str
+    groups: tuple[str, ...]
+    variables: Mapping[str, Any]
+    parents: tuple[str, ...] = ()
+
+
 @dataclass(frozen=True)
 class Inventory:
     """Hosts in order, groups with all their hosts (those of their children too), and each host's layers."""
@@ -71,40 +81,38 @@ class Inventory:
     def _lines(self, path: str) -> list[str]:
         return self.files.read(path).decode("utf-8", "replace").splitlines()
 
-    def with_host(self, name: str, groups: tuple[str, ...], variables: Mapping[str, Any]) -> Inventory:
-        """The inventory with one more host (`add_host`), or a known one in more groups (`group_by`)."""
-        known = self.host(name)
-        base = known or Host(name, "ssh")
-        merged = Host(name, base.connection, {**base.vars, **variables}, tuple(dict.fromkeys((*base.groups, *groups))))
-        connection = merged.vars.get("ansible_connection", merged.connection)
-        merged = replace(merged, connection=str(connection))
-        hosts = tuple(merged if host.name == name else host for host in self.hosts)
-        hosts = hosts if name in self._by_name else (*hosts, merged)
-        members = {group: tuple(dict.fromkeys((*self.groups.get(group, ()), name))) for group in ("all", *groups)}
-        layer = Layer(Level.INVENTORY_HOST, Vars(variables, label=f"add_host {name}"), data=True)
-        layers = {**self.layers, name: (layer, *self.layers.get(name, ()))}
-        return Inventory(hosts, {**self.groups, **members}, layers, self.directory, self.files)
-
 
 def implicit(name: str) -> Host:
     """The controller itself, which every inventory has without naming it."""
     return Host(name, "local", {"ansible_connection": "local"})
 
 
-def load_inventory(sources: tuple[str, ...], files: Files, *, playbook_dir: str = "") -> Inventory:
+def load_inventory(
+    sources: tuple[str, ...], files: Files, *, playbook_dir: str = "", added: tuple[Added, ...] = ()
+) -> Inventory:
     """The inventory of files, folders, scripts and lists (`a,b,`). Raises Invalid with every fault."""
     findings = Findings()
-    inventory = read_inventory(sources, files, findings, playbook_dir=playbook_dir)
+    inventory = read_inventory(sources, files, findings, playbook_dir=playbook_dir, added=added)
     if findings.errors:
         raise Invalid(findings.items, files.sources())
     return inventory
 
 
-def read_inventory(sources: tuple[str, ...], files: Files, findings: Findings, *, playbook_dir: str = "") -> Inventory:
-    """The inventory as far as it can be read; faults go to `findings`."""
+def read_inventory(
+    sources: tuple[str, ...],
+    files: Files,
+    findings: Findings,
+    *,
+    playbook_dir: str = "",
+    added: tuple[Added, ...] = (),
+) -> Inventory:
+    """The inventory as far as it can be read; faults go to `findings`. `added` is what a run made beside it."""
     reader = InventoryReader(files, findings)
-    for source in sources:
-        reader.source(source)
+    folders = [reader.source(source) for source in sources]
+    for one in added:
+        reader.add(one.host, one.groups, one.variables, one.parents)
+    for folder in filter(None, folders):
+        reader.beside(folder, Level.INVENTORY_GROUP_VARS_ALL, Level.INVENTORY_GROUP_VARS, Level.INVENTORY_HOST_VARS)
     if playbook_dir:
         reader.beside(playbook_dir, Level.PLAYBOOK_GROUP_VARS_ALL, Level.PLAYBOOK_GROUP_VARS, Level.PLAYBOOK_HOST_VARS)
     groups = reader.groups

@@ -34,12 +34,12 @@ class InventoryReader:
         self._sources = Sources(files, "", findings=findings)
         self._beside: set[str] = set()
 
-    def source(self, source: str) -> None:
-        """One `-i`: a file, a folder, a script, or names with commas."""
+    def source(self, source: str) -> str:
+        """One `-i`: a file, a folder, a script, or names with commas. Gives the folder that has its group_vars."""
         if "," in source:
             for name in filter(None, (part.strip() for part in source.split(","))):
                 self._hosts(name, "all", None, {})
-            return
+            return ""
         if self.files.is_dir(source):
             self._folder(source)
             folder = source
@@ -48,9 +48,19 @@ class InventoryReader:
             folder = source.rpartition("/")[0] or "."
         else:
             self.findings.error("CF0601", f"the inventory {source} is not found", None)
-            return
+            return ""
         self._check_cycles(source)
-        self.beside(folder, Level.INVENTORY_GROUP_VARS_ALL, Level.INVENTORY_GROUP_VARS, Level.INVENTORY_HOST_VARS)
+        return folder
+
+    def add(self, host: str, groups: tuple[str, ...], variables: Mapping[str, Any], parents: tuple[str, ...]) -> None:
+        """A host that a run made, or put into groups. What it says is data, wherever it came from."""
+        for group in groups or ("ungrouped",) * (host not in self.groups.hosts):
+            self.groups.add_host(host, group)
+            for parent in parents:
+                self.groups.add_child(parent, group)
+        if variables:
+            layer = Layer(Level.INVENTORY_HOST, Vars(variables, label=f"add_host {host}"), data=True)
+            self.groups.hosts[host].insert(0, layer)
 
     def _check_cycles(self, source: str) -> None:
         if (cycle := self.groups.cycle()) is not None:
@@ -246,17 +256,18 @@ class InventoryReader:
         """The layers of `stem`, `stem.yml`, .. and of every file in the folder `stem`; a later one wins."""
         paths = [stem + end for end in _VARS_ENDS if self.files.exists(stem + end)]
         if self.files.is_dir(stem):
-            paths += self._tree(stem)
+            paths += self.tree(stem)
         found = [Layer(level, self._sources.variables(self._sources.document(path), label, level)) for path in paths]
         return found[::-1]
 
-    def _tree(self, folder: str) -> list[str]:
+    def tree(self, folder: str) -> list[str]:
+        """Files of variables in a folder, those of folders in it among them."""
         found: list[str] = []
         for name in self.files.list(folder):
             path = f"{folder}/{name}"
             if name.startswith(".") or name.endswith(_IGNORED):
                 continue
-            found += self._tree(path) if self.files.is_dir(path) else [path]
+            found += self.tree(path) if self.files.is_dir(path) else [path]
         return found
 
 

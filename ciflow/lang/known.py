@@ -6,8 +6,9 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ciflow.dataclass import dataclass, field
-from ciflow.diagnostics import Span
+from ciflow.diagnostics import Findings, Span
 from ciflow.lang.inventory import Inventory
+from ciflow.lang.inventory_read import InventoryReader
 from ciflow.lang.roles import flat
 from ciflow.lang.schema import module_schema
 from ciflow.lang.sources import Sources, join
@@ -54,10 +55,24 @@ def known_names(playbook: Playbook, inventory: Inventory, extra: Mapping[str, An
         known.learn(*(name for layer in layers for name in layer.values))
     for play in playbook.plays:
         _of_play(play, known, sources)
+    _of_groups_to_come(playbook, inventory, known, sources)
     for place in sources.lost:
         known.learn(str(place.value.get("register")))
         known.open |= any(_short(key) in _TELLING for key in place.value)
     return known
+
+
+def _of_groups_to_come(playbook: Playbook, inventory: Inventory, known: Known, sources: Sources) -> None:
+    """Tasks may make groups and hosts: whatever lies in group_vars and host_vars may then be defined."""
+    if not any(task.module in ("add_host", "group_by") for play in playbook.plays for task in flat(play.tasks)):
+        return
+    unheard = Findings()  # a file that can't be read is said when its group comes
+    reader = InventoryReader(sources.files, unheard)
+    documents = Sources(sources.files, "", findings=unheard)
+    folders = {inventory.directory or ".", sources.folder or "."}
+    for folder in (join(folder, part) for folder in folders for part in ("group_vars", "host_vars")):
+        for path in reader.tree(folder):
+            known.learn(*documents.variables(documents.document(path), path))
 
 
 _TELLING = frozenset(

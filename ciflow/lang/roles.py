@@ -16,7 +16,7 @@ from ciflow.lang.scope import Level, Vars
 from ciflow.lang.shipped import shipped
 from ciflow.lang.sources import RoleCall, Sources, join
 from ciflow.lang.tasks import TaskReader
-from ciflow.model import EMPTY, Block, Node, Task, Template
+from ciflow.model import EMPTY, Block, Node, RoleRun, Task, Template
 
 _ENTRY = frozenset({"role", "name", "vars", "when", "tags", "become", "become_user", "become_method", "become_flags",
                     "become_exe", "environment", "delegate_to", "delegate_facts", "ignore_errors", "no_log",
@@ -76,12 +76,12 @@ class Roles:
         name, own = self._named(place, above)
         if name is None:
             return ()
-        key = repr((name, own.params[len(above.params) :], own.vars[len(above.vars) :]))
+        key = _key(name, above, own)
         role = self.find(name, place.span)
         if role is None or (self._has_run(key, own) and not role.allow_duplicates):
             return ()
         self._ran.setdefault(key, []).append(own)
-        return self._tasks(role, own, path, place.span, "main")
+        return self._tasks(role, own, path, place.span, "main", RoleRun(key, (), not role.allow_duplicates))
 
     def _has_run(self, key: str, own: Inherited) -> bool:
         """Whether it surely runs earlier wherever it would run here: no condition more there, and the same tags."""
@@ -119,7 +119,10 @@ class Roles:
             defaults=self._other(role, "defaults", Level.ROLE_DEFAULTS, given, span) or role.defaults,
             handlers_from=str(given.get("handlers_from") or "main"),
         )
-        return self._tasks(role, own, path, span, str(given.get("tasks_from") or "main"))
+        entry = str(given.get("tasks_from") or "main")
+        key = _key(name, own, own) if entry == "main" else f"{_key(name, own, own)} {entry}"
+        again = given.get("allow_duplicates") is not False
+        return self._tasks(role, own, path, span, entry, RoleRun(key, (), not again))
 
     def _other(self, role: Role, part: str, level: Level, given: Mapping[str, Any], span: Span | None) -> Vars | None:
         """The variables of another file than main, where a task names one."""
@@ -133,14 +136,17 @@ class Roles:
         return self.sources.variables(self.sources.document(file), f"role {role.name}, {part}", level)
 
     def _tasks(
-        self, role: Role, own: Inherited, path: tuple[str, ...], span: Span | None, entry: str
+        self, role: Role, own: Inherited, path: tuple[str, ...], span: Span | None, entry: str, use: RoleRun
     ) -> tuple[Node, ...]:
         with self.sources.inside(f"role {role.name}", "the role is used here", span) as fresh:
             if not fresh:
                 return ()
             path = (*path, role.name)
-            before = self.listed(role.dependencies, own, path, "dependencies")
-            inside = self._inside(role, own)
+            above = own.role_run.parents if own.role_run is not None else ()
+            parents = ((own.role, own.role_path), *above) if own.role else above
+            inside = replace(self._inside(role, own), role_run=replace(use, place=path, parents=parents))
+            depended = replace(own, role=role.name, role_path=role.path, role_run=inside.role_run)
+            before = self.listed(role.dependencies, depended, path, "dependencies")
             self._add_handlers(role, inside, path)
             self._call(role, entry, inside, span)
             file = self._main(role.path, "tasks", entry)
@@ -180,7 +186,7 @@ class Roles:
         self.used[role.name] = role
         file = self._main(role.path, "handlers", role.handlers_from)
         document = self.sources.document(file) if file else None
-        plain = replace(inside, when=(), notify=())
+        plain = replace(inside, when=(), notify=(), role_run=None)
         nodes = self.reader.nodes(document, plain, (*path, "handlers"), "handlers") if document is not None else ()
         for task in flat(nodes):
             also = () if isinstance(task.name, Template) else (f"{role.name} : {task.name}",)
@@ -245,6 +251,13 @@ class Roles:
     def _main(self, path: str, part: str, entry: str) -> str | None:
         """`tasks/main.yml` and its like; a name with an ending is taken as it is."""
         return self.sources.first([f"{path}/{part}/{entry}{end}" for end in (".yml", ".yaml", ".json", "")])
+
+
+def _key(name: str, above: Inherited, own: Inherited) -> str:
+    """Equal for uses of a role that do the same: its name, and the parameters, variables, conditions and tags that
+    this use adds to those around it."""
+    added = (own.params[len(above.params) :], own.vars[len(above.vars) :], own.when[len(above.when) :])
+    return repr((name, *added, sorted(own.tags - above.tags)))
 
 
 def flat(nodes: tuple[Node, ...]) -> list[Task]:

@@ -213,9 +213,12 @@ class TaskReader:
             tags=own.tags,
             become=own.become,
             timeout=_seconds(nearest.pop("timeout", None), 0.0),
+            async_limit=_seconds(value.get("async"), 0.0),
+            poll=_number(value.get("poll"), 15, int),
             **{key: _flag(key, below) for key, below in nearest.items()},
             role=own.role,
             role_path=own.role_path,
+            role_run=own.role_run,
             base=own.base,
             defaults=own.defaults,
             params=own.params,
@@ -242,8 +245,8 @@ class TaskReader:
             index_var=str(control.get("index_var") or ""),
             label=control.get("label"),
             pause=_seconds(control.get("pause"), 0.0),
-            extended=control.get("extended", False) is True,
-            extended_allitems=control.get("extended_allitems", True) is not False,
+            extended=control.get("extended", False),
+            extended_allitems=control.get("extended_allitems", True),
             break_when=conditions(place.fields["loop_control"].fields.get("break_when")) if control else (),
         )
 

@@ -8,9 +8,11 @@ from typing import Any
 from ciflow.dataclass import dataclass
 from ciflow.model import Context, Steps
 from ciflow.modules import (
+    add_host,
     artifact,
     assemble,
     assert_,
+    async_status,
     authorized_key,
     blockinfile,
     cargo,
@@ -25,6 +27,7 @@ from ciflow.modules import (
     find,
     get_url,
     git,
+    group_by,
     iptables,
     known_hosts,
     lineinfile,
@@ -40,6 +43,7 @@ from ciflow.modules import (
     sbom,
     script,
     set_fact,
+    set_stats,
     setup,
     shell,
     sign,
@@ -66,9 +70,11 @@ class Module:
 
 
 MODULES: dict[str, Module] = {
+    "add_host": Module(add_host.run),
     "artifact": Module(artifact.run),
     "assemble": Module(assemble.run),
     "assert": Module(assert_.run, own_files=True),
+    "async_status": Module(async_status.run),
     "authorized_key": Module(authorized_key.run),
     "blockinfile": Module(blockinfile.run, own_files=True),
     "cargo": Module(cargo.run),
@@ -83,6 +89,7 @@ MODULES: dict[str, Module] = {
     "find": Module(find.run),
     "get_url": Module(get_url.run),
     "git": Module(git.run),
+    "group_by": Module(group_by.run),
     "iptables": Module(iptables.run),
     "known_hosts": Module(known_hosts.run),
     "lineinfile": Module(lineinfile.run, own_files=True),
@@ -98,6 +105,7 @@ MODULES: dict[str, Module] = {
     "sbom": Module(sbom.run),
     "script": Module(script.run),
     "set_fact": Module(set_fact.run, own_files=True),
+    "set_stats": Module(set_stats.run),
     "setup": Module(setup.run),
     "shell": Module(shell.run),
     "sign": Module(sign.run),

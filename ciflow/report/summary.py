@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Mapping
 from typing import Any
@@ -59,6 +60,7 @@ class Summary:
     dials: dict[str, Dial] = field(default_factory=dict)
     users: dict[str, Mapping[str, Any]] = field(default_factory=dict)
     rollbacks: list[Event] = field(default_factory=list)
+    stats: dict[str, dict[str, Any]] = field(default_factory=dict)  # by host, "" for those of the run
 
     def event(self, event: Event) -> None:
         self.run = self.run or event.run
@@ -99,6 +101,9 @@ class Summary:
         found += [each for event in self.rollbacks for each in told(event, columns)]
         found += self._things(columns)
         found += self._users(columns)
+        for host, values in self.stats.items():
+            said = ", ".join(f"{name}: {_shown(value)}" for name, value in values.items())
+            found += labelled(f"stats {host}".rstrip(), said, columns)
         if self.report:
             found += labelled("report", self.report, columns)
         return found + labelled("next", self.following, columns)
@@ -168,6 +173,10 @@ def _thing(kind: str, name: str, data: Mapping[str, Any], columns: int, signed: 
     words = "   ".join(filter(None, (f"sha256:{digest}" if digest else "", extent, "signed" if signed else "")))
     first = max(columns * 36 // 100, 16)
     return line(left(f"  {kind} {safe(name)}", first), fit(words, columns - first), right("", 0))
+
+
+def _shown(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
 def _run_started(summary: Summary, event: Event) -> None:
@@ -247,7 +256,23 @@ def _task_ended(summary: Summary, event: Event) -> None:
             del summary.failed[task]
 
 
+def _stats(summary: Summary, event: Event) -> None:
+    """`set_stats`: values are put down, or added to what is there, as Ansible adds them."""
+    values = summary.stats.setdefault(event.host if event.data["per_host"] else "", {})
+    for name, value in event.data["data"].items():
+        before = values.get(name)
+        alike = event.data["aggregate"] and before is not None and isinstance(value, type(before))
+        values[name] = _added(before, value) if alike else value
+
+
+def _added(before: Any, value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {**before, **value}
+    return before + value if isinstance(value, int | float | str | list) and not isinstance(value, bool) else value
+
+
 _HANDLERS = {
+    "stats": _stats,
     "run_started": _run_started,
     "run_ended": _run_ended,
     "run_resumed": _run_resumed,

@@ -22,6 +22,7 @@ HONOURED = {
         "test_loops": "loop loop_control until retries delay",
         "test_blocks": "ignore_errors ignore_unreachable",
         "test_order": "run_once any_errors_fatal throttle",
+        "test_async": "async poll",
         "test_keywords": "collections",
     },
     "play": {
@@ -38,7 +39,7 @@ HONOURED = {
     },
 }
 REFUSED = {
-    "task": {"async": "10", "poll": "0", "debugger": "on_failed", "irreversible": "true"},
+    "task": {"debugger": "on_failed", "irreversible": "true"},
     "play": {
         "fact_path": "/etc/facts",
         "debugger": "always",
@@ -82,7 +83,7 @@ def test_a_keyword_of_a_play_that_is_not_built_is_refused_at_its_place(bench: Be
 
 @pytest.mark.parametrize(
     "line",
-    ["add_host: {name: x}", "group_by: {key: x}", "include_role: {name: r, public: true}", "meta: clear_host_errors"],
+    ["include_role: {name: r, public: true}", "meta: reset"],
 )
 def test_a_word_of_the_engine_that_is_not_built_is_refused_before_anything_runs(bench: Bench, line: str) -> None:
     bench.file("roles/r/tasks/main.yml", "- debug: {msg: x}\n")

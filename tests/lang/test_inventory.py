@@ -9,7 +9,7 @@ import pytest
 
 from ciflow.diagnostics import Invalid
 from ciflow.lang.files import Files
-from ciflow.lang.inventory import Inventory, load_inventory
+from ciflow.lang.inventory import Added, Inventory, load_inventory
 from ciflow.lang.patterns import expand_range
 from ciflow.model import Template
 
@@ -218,6 +218,8 @@ def test_a_missing_inventory_is_said(tmp_path: Path) -> None:
 
 
 def test_a_host_added_while_running_joins_its_groups(tmp_path: Path) -> None:
-    found = inventory(tmp_path, hosts_yml=YAML).with_host("new", ("web", "fresh"), {"x": 1})
+    (tmp_path / "hosts.yml").write_text(YAML)
+    more = Added("new", ("web", "fresh"), {"x": 1})
+    found = load_inventory((str(tmp_path / "hosts.yml"),), Files.live(), added=(more,))
     assert names(found, "fresh") == ["new"]
     assert names(found, "web")[-1] == "new"
