@@ -626,9 +626,13 @@ class At:
 
 @dataclass(frozen=True, slots=True)
 class Render:
-    """Render the controller's file `src` as a template with the host's variables: text in reply.stdout."""
+    """Render the controller's file `src` as a template with the host's variables: text in reply.stdout.
+
+    Data {vaulted: true} when the file is encrypted by ansible-vault. `plain` only opens such a file: its bytes.
+    """
 
     src: str
+    plain: bool = False
     vars: Mapping[str, Any] = field(default_factory=dict)
     options: Mapping[str, Any] = field(default_factory=dict)  # Jinja2's names: trim_blocks, variable_start_string, ..
 

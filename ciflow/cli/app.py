@@ -104,6 +104,12 @@ def _logs() -> click.Command:
     return command
 
 
+def _vault() -> click.Command:
+    from ciflow.cli.vault import group
+
+    return group
+
+
 def _doc() -> click.Command:
     from ciflow.cli.doc import command
 
@@ -127,6 +133,7 @@ COMMANDS: dict[str, tuple[Callable[[], click.Command], str]] = {
     "history": (_history, "List runs and releases."),
     "logs": (_logs, "Show what a run, or one task of it, did and said."),
     "schema": (_schema, "JSON Schema of playbooks, their parts and modules, for editors."),
+    "vault": (_vault, "Encrypt, open and edit secrets in files, as ansible-vault does."),
     "doc": (_doc, "Explain a module or a diagnostic."),
 }
 

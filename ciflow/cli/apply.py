@@ -17,6 +17,7 @@ from ciflow.cli.options import (
     selection_of,
     state_option,
 )
+from ciflow.cli.passwords import vault_ids, vault_options
 from ciflow.cli.reaching import reach_of, reach_options
 from ciflow.cli.screen import hushing, told
 from ciflow.cli.terminal import terminal
@@ -28,6 +29,7 @@ from ciflow.plan import Plan
 @click.command("apply")
 @click.argument("playbook")
 @playbook_options
+@vault_options
 @click.option("-C", "--check", is_flag=True, help="Predict, change nothing.")
 @click.option("-D", "--diff", is_flag=True, help="Show how files change.")
 @click.option("-f", "--forks", type=click.IntRange(min=0), default=0, help="At most so many hosts at once; 0: all.")
@@ -55,9 +57,10 @@ def command(
     junit: Path | None, as_json: bool, state: Path | None,
 ) -> int:  # fmt: skip
     """Run a playbook, from its first play to the end of its rollout; or exactly what a plan file says."""
-    from ciflow.engine.request import Request, planned
+    from ciflow.engine.request import Request, password_of, planned
     from ciflow.engine.saved import is_plan, read, ready, same_extra
     from ciflow.engine.start import apply
+    from ciflow.lang.passwords import read_vault
     from ciflow.store.store import Store, default_state
 
     listing = Listing(hosts=list_hosts, tasks=list_tasks, tags=list_tags, syntax=syntax_check)
@@ -67,12 +70,14 @@ def command(
     )  # fmt: skip
     reach = NOTHING_SAID if listing else reach_of(click.get_current_context(), no_input=no_input)
     chosen = selection_of(limit, tags or (("all,never",) if list_tags else ()), skip_tags, start_at_task)
-    request = Request(playbook, inventory_of(inventory), extra_vars, chosen, options, roles_path(), reach=reach)
+    request = Request(
+        playbook, inventory_of(inventory), extra_vars, chosen, options, roles_path(), reach=reach, vault_ids=vault_ids()
+    )
     kept = is_plan(playbook)
     if kept and (inventory or limit or tags or skip_tags or start_at_task):
         raise click.UsageError("a plan says itself which hosts and tasks are meant; plan again with these options")
     if listing and not kept:
-        return _listed(listing, planned(request).plan, as_json=as_json)
+        return _listed(listing, planned(request, terminal(no_input=no_input)).plan, as_json=as_json)
     screen = told(as_json=as_json, quiet=quiet, verbose=verbose, junit=junit)
     with Store.open(state or default_state()) as store, screen as sinks:
         person = terminal(no_input=no_input, hushed=hushing(sinks))
@@ -81,8 +86,9 @@ def command(
         if not kept:
             return apply(request, store, sinks, person=person)
         saved = read(playbook, store)
-        same_extra(saved, extra_vars)
-        prepared = ready(saved)
+        vault = read_vault(vault_ids() or saved.request.vault_ids, password_of(person))
+        same_extra(saved, extra_vars, vault)
+        prepared = ready(saved, vault)
         if listing:
             return _listed(listing, prepared.plan, as_json=as_json)
         return apply(saved.asked(options, reach), store, sinks, prepared, person)

@@ -7,12 +7,14 @@ import json
 import click
 
 from ciflow.cli.options import inventory_of, json_option, playbook_options, roles_path, selection_of
+from ciflow.cli.passwords import live_files, vault_options
 from ciflow.diagnostics import ExitCode
 
 
 @click.command("graph")
 @click.argument("playbook")
 @playbook_options
+@vault_options
 @click.option("--dot", "form", flag_value="dot", help="For Graphviz.")
 @click.option("--mermaid", "form", flag_value="mermaid", help="For Markdown pages.")
 @json_option
@@ -22,12 +24,11 @@ def command(
 ) -> int:  # fmt: skip
     """Draw the plays of a playbook: what waits for what, matrices, rollouts."""
     from ciflow.engine.request import Request, prepare
-    from ciflow.lang.files import Files
     from ciflow.plan import graph
 
     chosen = selection_of(limit, tags, skip_tags, start_at_task)
     request = Request(playbook, inventory_of(inventory), extra_vars, chosen, roles_path=roles_path())
-    _, plan = prepare(request, Files.live())
+    _, plan = prepare(request, live_files())
     if as_json:
         click.echo(json.dumps(graph.data(plan)))
     elif form:

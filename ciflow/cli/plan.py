@@ -18,6 +18,7 @@ from ciflow.cli.options import (
     selection_of,
     state_option,
 )
+from ciflow.cli.passwords import vault_ids, vault_options
 from ciflow.cli.reaching import reach_of, reach_options
 from ciflow.cli.terminal import terminal
 from ciflow.diagnostics import ExitCode
@@ -31,6 +32,7 @@ from ciflow.plan.graph import dial, stage_data
 @click.command("plan")
 @click.argument("playbook")
 @playbook_options
+@vault_options
 @click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="Keep the plan for `ciflow apply FILE`.")
 @click.option("--detailed-exitcode", is_flag=True, help="Ask the hosts, in check mode: 2 when something would change.")
 @reach_options
@@ -48,11 +50,13 @@ def command(
     chosen = selection_of(limit, tags, skip_tags, start_at_task)
     options = options_of(check=detailed_exitcode)
     reach = reach_of(click.get_current_context(), no_input=no_input)
-    request = Request(playbook, inventory_of(inventory), extra_vars, chosen, options, roles_path(), reach=reach)
+    request = Request(
+        playbook, inventory_of(inventory), extra_vars, chosen, options, roles_path(), reach=reach, vault_ids=vault_ids()
+    )
     if out is not None or detailed_exitcode:
         request, ready = asked(request, terminal(no_input=no_input))
     else:
-        ready = planned(request)
+        ready = planned(request, terminal(no_input=no_input))
     for stage in ready.plan.stages:
         click.echo(json.dumps(_data(stage)) if as_json else _text(stage))
     if out is not None:

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from ciflow.cli.options import json_option, state_option
+from ciflow.cli.passwords import vault_ids, vault_options
 from ciflow.cli.screen import hushing, told
 from ciflow.cli.terminal import terminal
 from ciflow.diagnostics import NoSuch
@@ -19,6 +20,7 @@ from ciflow.store.store import Store
 @click.option("-v", "--verbose", count=True, help="Every task; -vv their output too.")
 @click.option("-q", "--quiet", is_flag=True, help="Failures and the end only.")
 @click.option("--no-input", is_flag=True, help="Never ask: what only a person could answer is refused.")
+@vault_options
 @json_option
 @state_option
 def command(run: str, verbose: int, quiet: bool, no_input: bool, as_json: bool, state: Path | None) -> int:
@@ -37,7 +39,7 @@ def command(run: str, verbose: int, quiet: bool, no_input: bool, as_json: bool, 
             return say(store, found.run, "resume")
         with told(as_json=as_json, quiet=quiet, verbose=verbose) as sinks:
             person = terminal(no_input=no_input, hushed=hushing(sinks))
-            return resume(found.run, store, sinks, who=who(), person=person)
+            return resume(found.run, store, sinks, who=who(), person=person, vault_ids=vault_ids())
 
 
 def find_run(store: Store, run: str, *, resumable: bool = False) -> RunSummary:

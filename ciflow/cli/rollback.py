@@ -10,8 +10,10 @@ from pathlib import Path
 import click
 
 from ciflow.cli.options import json_option, state_option
+from ciflow.cli.passwords import live_files, vault_options
 from ciflow.diagnostics import ExitCode
 from ciflow.engine.rollback import Asking, Done, rollback
+from ciflow.lang.files import Files
 from ciflow.report.humane import duration, share
 from ciflow.rollout.routers import Slot
 from ciflow.store.store import Store, default_state
@@ -24,6 +26,7 @@ from ciflow.store.store import Store, default_state
 @click.option("--break-glass", is_flag=True, help="Go back to a version that is cold or was not observed good.")
 @click.option("--host", default="", help="The router's host, when the journal of this machine is lost.")
 @click.option("-i", "--inventory", multiple=True, help="The inventory that says how to reach --host.")
+@vault_options
 @json_option
 @state_option
 def command(
@@ -34,8 +37,9 @@ def command(
     from ciflow.engine.connect import LOCAL, connection_by_name
     from ciflow.engine.who import who
 
-    at = connection_by_name(host, inventory) if host else LOCAL
-    asking = Asking(service, who(), reason, rehearse, break_glass, at, inventory)
+    files = live_files() if host or inventory else Files.live()
+    at = connection_by_name(host, inventory, files) if host else LOCAL
+    asking = Asking(service, who(), reason, rehearse, break_glass, at, inventory, files)
     done = rollback(asking, lambda: Store.open(state or default_state()))
     for warning in done.warnings:
         click.echo(f"warning: {warning}", err=True)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ciflow.cli.options import inventory_of, json_option, playbook_options, roles_path, selection_of
+from ciflow.cli.passwords import live_files, vault_options
 from ciflow.diagnostics import CiflowError, Diagnostic, ExitCode, Invalid
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ def command() -> None:
 @command.command("simulate")
 @click.argument("playbook")
 @playbook_options
+@vault_options
 @click.option("--rate", type=float, required=True, help="Requests a second, over all routers.")
 @click.option("--errors", default="0.1%", help="Stable's share of failed requests.")
 @click.option("--slow", default="1%", help="Stable's share of requests slower than each latency edge.")
@@ -44,11 +46,10 @@ def simulate(
     Uses the judge of a real rollout, on traffic that is assumed: nothing is run.
     """
     from ciflow.engine.request import Request, prepare
-    from ciflow.lang.files import Files
 
     chosen = selection_of(limit, tags, skip_tags, start_at_task)
     request = Request(playbook, inventory_of(inventory), extra_vars, chosen, roles_path=roles_path())
-    _, plan = prepare(request, Files.live())
+    _, plan = prepare(request, live_files())
     canaries = [stage for stage in plan.stages if _steps_of(stage)]
     if not canaries:
         raise CiflowError(f"{playbook} has no canary with a step below 100 %: there is nothing to simulate")

@@ -9,13 +9,17 @@ import click
 
 from ciflow import __version__
 from ciflow.cli.options import inventory_of, json_option, playbook_options, roles_path, selection_of
+from ciflow.cli.passwords import ask, vault_ids, vault_options
 from ciflow.diagnostics import Diagnostic, ExitCode, Invalid
 from ciflow.engine.request import Request, prepare
+from ciflow.lang.passwords import read_vault
+from ciflow.lang.vault import Vault
 
 
 @click.command("validate")
 @click.argument("playbooks", nargs=-1, required=True)
 @playbook_options
+@vault_options
 @click.option("--strict", is_flag=True, help="Warnings and hints are errors.")
 @click.option("--format", "form", type=click.Choice(("human", "json", "sarif", "github")), default="human",
               help="For people on stderr, or on stdout: JSON lines, SARIF 2.1.0, annotations of GitHub.")  # fmt: skip
@@ -28,9 +32,10 @@ def command(
     nothing is run."""
     chosen = selection_of(limit, tags, skip_tags, start_at_task)
     every: list[Diagnostic] = []
+    vault = read_vault(vault_ids(), ask)
     for playbook in playbooks:
         request = Request(playbook, inventory_of(inventory), extra_vars, chosen, roles_path=roles_path())
-        found, sources, plays = _checked(request)
+        found, sources, plays = _checked(request, vault)
         found = tuple(replace(one, severity="error") for one in found) if strict else found
         every += found
         if form == "human" and not as_json:
@@ -40,11 +45,11 @@ def command(
     return ExitCode.INVALID if any(one.is_error for one in every) else ExitCode.OK
 
 
-def _checked(request: Request) -> tuple[tuple[Diagnostic, ...], Mapping[str, str], int]:
+def _checked(request: Request, vault: Vault) -> tuple[tuple[Diagnostic, ...], Mapping[str, str], int]:
     """What is wrong with a playbook, the texts it was read from, and how many plays it would run."""
     from ciflow.lang.files import Files
 
-    files = Files.live()
+    files = Files.live(vault)
     try:
         loaded, plan = prepare(request, files, lints=True)
     except Invalid as error:

@@ -8,6 +8,7 @@ from typing import Any
 
 from ciflow.dataclass import dataclass, field
 from ciflow.diagnostics import CiflowError, Refused
+from ciflow.lang.files import Files
 from ciflow.lang.scope import Layer, Level, Need, NeedFacts, Scope
 from ciflow.lang.template import render
 from ciflow.model import Become, Host
@@ -130,12 +131,11 @@ def connection_from(data: Mapping[str, Any]) -> Connection:
 _KEPT = ("kind", "name", "address", "port", "user", "private_keys", "common_args", "python", "connect_timeout")
 
 
-def connection_by_name(name: str, inventory: tuple[str, ...]) -> Connection:
+def connection_by_name(name: str, inventory: tuple[str, ...], files: Files) -> Connection:
     """How an inventory says to reach a host. Raises Refused for a host that it doesn't have."""
-    from ciflow.lang.files import Files
     from ciflow.lang.inventory import load_inventory
 
-    known = load_inventory(inventory, Files.live())
+    known = load_inventory(inventory, files)
     host = known.host(name)
     if host is None:
         raise Refused(f"the inventory has no host {name}", help="name the inventory with `-i`")

@@ -44,7 +44,7 @@ class Driver:
     lane: str
     controller: Connection
     place_of: Callable[[str], Connection]
-    render: Callable[[Render, Key], Awaitable[str]]
+    render: Callable[[Render, Key], Awaitable[Reply]]
     hold: Callable[[Hold, Key], Awaitable[Reply]]
     run: Callable[[Run, Key], Awaitable[Reply]] | None = None
     check: bool = False
@@ -98,8 +98,7 @@ class Driver:
             place = self.controller if step.place == "controller" else self.place_of(step.place)
             return await self._perform(step.step, place, key)
         if isinstance(step, Render):
-            text = await self.render(step, key)
-            return Reply(stdout=text.encode("utf-8", "surrogateescape"))
+            return await self.render(step, key)
         if isinstance(step, Hold):
             return await self._held(step, key)
         if isinstance(step, Note):
@@ -188,6 +187,6 @@ async def sleep_only(step: Hold, _key: Key) -> Reply:
     return Reply(duration=time.monotonic() - began, started=time.time())
 
 
-async def refuse_render(step: Render, _key: Key) -> str:
+async def refuse_render(step: Render, _key: Key) -> Reply:
     """For generators that have no variables to render with."""
     raise Refused(f"nothing here can render {step.src}")

@@ -69,6 +69,7 @@ class Lane:
             extra=self.run.extra,
             magic=self._magic(task),
             answers=answers,
+            vault=self.run.files.vault,
         )
         return found.child(self.extra, Level.MAGIC) if self.extra else found
 

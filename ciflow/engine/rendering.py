@@ -16,7 +16,7 @@ from ciflow.engine.keys import Key
 from ciflow.lang.kinds import duration, fit
 from ciflow.lang.scope import MISSING, Need, NeedFacts, Scope
 from ciflow.lang.template import evaluate, render
-from ciflow.model import EMPTY, Loop, Task
+from ciflow.model import EMPTY, Loop, Render, Reply, Task
 
 if TYPE_CHECKING:
     from ciflow.engine.lane import Lane
@@ -71,13 +71,26 @@ class Rendering:
         """Whether all conditions hold."""
         return await self.settle(lambda: evaluate(conditions, self.scope(extra)))
 
-    async def recorded(self, name: str, make: Callable[[], T]) -> T:
+    async def recorded(self, name: str, make: Callable[[], T], *, secret: bool = False) -> T:
         """Rendered once in the life of a run, however often it is resumed."""
         recorder = self.lane.run.recorder
         if (known := recorder.known(name)) is not MISSING:
             return known  # type: ignore[no-any-return]
         value = await self.settle(make)
-        return recorder.rendered(name, lambda: value, secret=self.secret)  # type: ignore[no-any-return]
+        return recorder.rendered(name, lambda: value, secret=secret or self.secret)  # type: ignore[no-any-return]
+
+    async def file(self, step: Render, key: Key, extra: Mapping[str, Any] = EMPTY) -> Reply:
+        """A file of the controller, rendered and recorded; or only opened, which comes out alike after a resume."""
+        files = self.lane.run.files
+        content = files.read(step.src)
+        vaulted = files.is_secret(step.src)
+        data = {"vaulted": True} if vaulted else {}
+        if step.plain:
+            files.vault.secret(content.decode("utf-8", "surrogateescape"))
+            return Reply(stdout=content, data=data)
+        make = lambda: self.lane.render_file(step, self.scope(extra))  # noqa: E731
+        text = await self.recorded(str(key), make, secret=vaulted)
+        return Reply(stdout=text.encode("utf-8", "surrogateescape"), data=data)
 
     async def when(self, key: Key, extra: Mapping[str, Any] = EMPTY) -> bool:
         """Whether the task's `when` lets it run, for one item."""

@@ -9,14 +9,17 @@ from dataclasses import asdict, replace
 from typing import Any
 
 from ciflow.dataclass import dataclass, field
-from ciflow.diagnostics import CiflowError
+from ciflow.diagnostics import CiflowError, Invalid
 from ciflow.engine.connect import NOTHING_SAID, Reach
 from ciflow.engine.context import Options
 from ciflow.engine.hosts import hosts_of
 from ciflow.engine.questions import Answers, Person, answered, ask
+from ciflow.engine.secrets import hiding
 from ciflow.lang.extravars import extra_vars
 from ciflow.lang.files import Files
 from ciflow.lang.load import Loaded, load
+from ciflow.lang.locked import locked
+from ciflow.lang.passwords import Ask, nobody, read_vault
 from ciflow.model import Host, Play
 from ciflow.plan import Plan, Selection, compile_plan
 from ciflow.store.seal import Seal
@@ -39,6 +42,7 @@ class Request:
     folder: str = field(default_factory=os.getcwd)  # where it was asked: relative paths begin there
     reach: Reach = NOTHING_SAID
     answers: Answers = field(default_factory=dict)  # to `vars_prompt`
+    vault_ids: tuple[str, ...] = ()  # where vault passwords come from, never the passwords
 
     def to_data(self, seal: Seal) -> dict[str, Any]:
         def sealed(name: str, value: Any) -> str:
@@ -66,6 +70,7 @@ class Request:
             data["folder"],
             Reach(**json.loads(seal.open(data["reach"], "reach"))) if data.get("reach") else NOTHING_SAID,
             json.loads(seal.open(data["answers"], "answers")) if data.get("answers") else {},
+            tuple(data.get("vault_ids", ())),
         )
 
 
@@ -79,8 +84,9 @@ class Ready:
 
 
 def prepare(request: Request, files: Files, *, lints: bool = False) -> tuple[Loaded, Plan]:
-    """Read, check and plan: everything that can be refused before anything runs. Raises Invalid."""
-    return _compiled(request, _load(request, files, lints=lints))
+    """Read, check and plan: everything that can be refused before anything runs. Raises Invalid, without secrets."""
+    with hiding(files.vault):
+        return _compiled(request, _load(request, files, lints=lints))
 
 
 def _load(request: Request, files: Files, *, lints: bool = False) -> Loaded:
@@ -95,21 +101,32 @@ def _compiled(request: Request, loaded: Loaded) -> tuple[Loaded, Plan]:
     def select(play: Play, cell: Mapping[str, Any], limit: str) -> tuple[Host, ...]:
         return hosts_of(loaded.inventory, loaded.playbook, loaded.extra, play, cell, limit)
 
-    return loaded, compile_plan(loaded.playbook, select, request.selection)
+    plan = compile_plan(loaded.playbook, select, request.selection)
+    hosts = {host.name: host for stage in plan.stages for host in stage.hosts}
+    if shut := locked(loaded.playbook, loaded.inventory, hosts.values()):
+        raise Invalid(shut, loaded.files.sources())
+    return loaded, plan
 
 
-def planned(request: Request) -> Ready:
-    """`request` made ready from the files that lie here now. What would be asked has its default."""
-    files = Files.live()
+def password_of(person: Person | None) -> Ask:
+    """How a vault password is asked for."""
+    return nobody if person is None else lambda prompt: person.ask_first(prompt, secret=True)
+
+
+def planned(request: Request, person: Person | None = None) -> Ready:
+    """`request` made ready from the files that lie here now. What would be asked has its default; only vault passwords
+    are asked for."""
+    files = Files.live(read_vault(request.vault_ids, password_of(person)))
     return Ready(*prepare(request, files), files)
 
 
 def asked(request: Request, person: Person | None) -> tuple[Request, Ready]:
     """The same, with the answers of `person` to what the playbook asks. Raises Invalid where nobody can answer."""
-    files = Files.live()
-    loaded = _load(request, files)
-    request = replace(request, answers=ask(loaded, person))
-    return request, Ready(*_compiled(request, loaded), files)
+    files = Files.live(read_vault(request.vault_ids, password_of(person)))
+    with hiding(files.vault):
+        loaded = _load(request, files)
+        request = replace(request, answers=ask(loaded, person))
+        return request, Ready(*_compiled(request, loaded), files)
 
 
 def go_back(request: Request) -> None:

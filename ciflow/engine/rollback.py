@@ -8,13 +8,14 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from ciflow.dataclass import dataclass
+from ciflow.dataclass import dataclass, field
 from ciflow.diagnostics import CiflowError, StoreError
 from ciflow.engine.connect import LOCAL, connection_by_name, connection_data, connection_from
 from ciflow.engine.drive import Driver, refuse_render, sleep_only
 from ciflow.engine.keys import Key, new_run
 from ciflow.engine.record import Recorder
 from ciflow.engine.wire import Connection, Wire
+from ciflow.lang.files import Files
 from ciflow.model import At, Event, Probe, Read
 from ciflow.rollout.rollback import Order, RolledBack, roll_back
 from ciflow.rollout.routers import Manifest, Router, build
@@ -37,6 +38,7 @@ class Asking:
     break_glass: bool = False
     host: Connection = LOCAL
     inventory: tuple[str, ...] = ()
+    files: Files = field(default_factory=Files.live, compare=False)  # that read the inventory
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,7 +167,7 @@ class _Rollback:
             if host == name:
                 continue
             try:
-                self.connections[host] = connection_by_name(host, self.asking.inventory)
+                self.connections[host] = connection_by_name(host, self.asking.inventory, self.asking.files)
             except CiflowError as error:
                 self.warnings.append(f"{host} has a router of {manifest.service} too, not turned: {error.message}")
         return [host for host in manifest.hosts if host != name and host in self.connections]

@@ -29,6 +29,7 @@ from ciflow.lang.files import Files
 from ciflow.lang.load import Loaded
 from ciflow.lang.scope import Vars
 from ciflow.lang.used_files import used_paths
+from ciflow.lang.vault import Encrypted, Vault
 from ciflow.model import EMPTY, Template
 from ciflow.plan import Plan
 from ciflow.store.store import Store
@@ -98,12 +99,12 @@ def read(path: str, store: Store) -> Saved:
     return Saved(Request.from_data(body["request"], seal), sources, body["digests"])
 
 
-def ready(saved: Saved) -> Ready:
+def ready(saved: Saved, vault: Vault | None = None) -> Ready:
     """What was planned, ready to run, from the very sources that were planned. Raises Invalid with all that changed."""
     go_back(saved.request)
-    files = Files.frozen(saved.sources)
+    files = Files.frozen(saved.sources, vault)
     loaded, plan = prepare(saved.request, files)
-    now = Files.live()
+    now = Files.live(vault)
     try:
         loaded_now, plan_now = prepare(saved.request, now)
     except Invalid as fault:
@@ -121,12 +122,13 @@ def ready(saved: Saved) -> Ready:
     return Ready(loaded, plan, files.thawed())
 
 
-def same_extra(saved: Saved, given: tuple[str, ...]) -> None:
+def same_extra(saved: Saved, given: tuple[str, ...], vault: Vault | None = None) -> None:
     """Extra variables that are given again must be those of the plan. Raises Invalid with those that differ."""
     if not given:
         return
-    files = Files.live()
-    planned, again = extra_vars(saved.request.extra, Files.frozen(saved.sources)), extra_vars(given, files)
+    files = Files.live(vault)
+    planned = extra_vars(saved.request.extra, Files.frozen(saved.sources, vault))
+    again = extra_vars(given, files)
     if changed := list(_of_owner("of the command line", planned, again)):
         raise Invalid(changed, files.sources())
 
@@ -164,7 +166,8 @@ def _first(path: str, planned: bytes, now: bytes) -> Span:
 
 def _digests(loaded: Loaded) -> dict[str, str]:
     """Files that are not read before the run and would be sent or included by it, by digest."""
-    return {path: _digest(Path(path)) for path in used_paths(loaded.playbook, loaded.roles, Files.live())}
+    files = Files.live(loaded.files.vault)
+    return {path: _digest(Path(path)) for path in used_paths(loaded.playbook, loaded.roles, files)}
 
 
 def _digest(path: Path) -> str:
@@ -223,6 +226,8 @@ def _of_owner(owner: str, planned: Mapping[str, Any], now: Mapping[str, Any]) ->
 
 def _plain(value: Any) -> Any:
     """A value without places: a line that only moved is no change."""
+    if isinstance(value, Encrypted):
+        return ("vault", value.content)
     if isinstance(value, Template):
         return ("template", value.source, value.expression)
     if isinstance(value, Mapping):

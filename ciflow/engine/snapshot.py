@@ -1,4 +1,8 @@
-"""The sources that a run has read, kept with it: a resume reads them as they were."""
+"""The sources of a run as it read them: kept for a resume, sealed when the run knows secrets that may stand in them.
+
+Sealed under the run's key, which is forgotten at its end, an inventory with passwords in plain text is then nobody's to
+read. Without known secrets it is kept as it is, and costs no cipher.
+"""
 
 from __future__ import annotations
 
@@ -6,16 +10,25 @@ import base64
 import json
 
 from ciflow.lang.files import Files
+from ciflow.store.mask import Mask
+from ciflow.store.seal import Seal
 from ciflow.store.store import Store
 
+_CONTEXT = "snapshot"
 
-def keep_snapshot(store: Store, files: Files) -> str:
-    """The digest of a blob that holds every file read so far."""
+
+def keep_snapshot(store: Store, files: Files, seal: Seal, mask: Mask) -> str:
+    """The digest of the blob that holds every file read so far, encrypted ones as they lie on the disk."""
     content = {path: base64.b64encode(data).decode("ascii") for path, data in files.snapshot().items()}
-    return store.blobs.put(json.dumps(content, sort_keys=True).encode("ascii"))
+    text = json.dumps(content, sort_keys=True)
+    if mask:
+        text = json.dumps([seal.seal(text.encode("ascii"), _CONTEXT)])
+    return store.blobs.put(text.encode("ascii"))
 
 
-def snapshot_of(store: Store, digest: str) -> dict[str, bytes]:
-    """What such a blob holds, by path."""
+def snapshot_of(store: Store, digest: str, seal: Seal) -> dict[str, bytes]:
+    """The files of a snapshot, by path. StoreError when it is damaged or can't be opened any more."""
     content = json.loads(store.blobs.get(digest))
+    if isinstance(content, list):
+        content = json.loads(seal.open(content[0], _CONTEXT))
     return {path: base64.b64decode(data) for path, data in content.items()}

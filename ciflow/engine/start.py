@@ -11,23 +11,25 @@ from pathlib import Path
 from typing import Any
 
 from ciflow.diagnostics import CiflowError, ExitCode, Locked, NoSuch, StoreError, Superseded
-from ciflow.engine.connect import LOCAL, passwords_of
+from ciflow.engine.connect import LOCAL
 from ciflow.engine.context import RunContext
 from ciflow.engine.git import read_git
 from ciflow.engine.hosts import Hosts
 from ciflow.engine.keys import new_run
 from ciflow.engine.live import Live
 from ciflow.engine.people import People
-from ciflow.engine.questions import Person, secrets_of
+from ciflow.engine.questions import Person
 from ciflow.engine.record import Recorder, Sink, told
-from ciflow.engine.request import Ready, Request, asked, go_back, prepare
+from ciflow.engine.request import Ready, Request, asked, go_back, password_of, prepare
 from ciflow.engine.result import PausedRun
 from ciflow.engine.run import Engine
+from ciflow.engine.secrets import secrets_of
 from ciflow.engine.snapshot import keep_snapshot, snapshot_of
 from ciflow.engine.stepping import Stepper
 from ciflow.engine.wire import Connection, Wire
 from ciflow.lang.files import Files
 from ciflow.lang.load import Loaded
+from ciflow.lang.passwords import read_vault
 from ciflow.model import Event
 from ciflow.plan import Plan
 from ciflow.store.folds import history, summary
@@ -56,6 +58,7 @@ def apply(
     lease = store.locks.acquire(_project(request), holder)
     try:
         started = time.time()
+        mask = secrets_of(request, loaded)
         begin = Event(
             kind="run_started",
             run=run,
@@ -65,7 +68,7 @@ def apply(
                 "name": plan.name,
                 "who": request.options.who,
                 "version": _version(),
-                "snapshot": keep_snapshot(store, files),
+                "snapshot": keep_snapshot(store, files, store.keys.of(run), mask),
                 "request": request.to_data(store.keys.of(run)),
                 "holder": holder.to_data(),
                 "pid": os.getpid(),
@@ -75,13 +78,20 @@ def apply(
         store.append([begin], lease)
         for sink in sinks:
             sink.event(begin)
-        return _Process(request, store, sinks, run, lease, loaded, plan, files, started, (), person).run()
+        return _Process(request, store, sinks, run, lease, loaded, plan, files, started, (), person, mask).run()
     finally:
         _release(store, lease)
 
 
-def resume(run: str, store: Store, sinks: Sequence[Sink], *, who: str, person: Person | None = None) -> ExitCode:
-    """Take up a run that was killed, paused or failed: nothing that is finished is done again."""
+def resume(
+    run: str, store: Store, sinks: Sequence[Sink], *, who: str, person: Person | None = None,
+    vault_ids: tuple[str, ...] = (),
+) -> ExitCode:  # fmt: skip
+    """Take up a run that was killed, paused or failed: nothing that is finished is done again.
+
+    Vault passwords were not kept: they are read, or asked for, again where `vault_ids` say, else where the first start
+    found them.
+    """
     found = summary(store, run)
     if found is None:
         raise NoSuch(f"no run is called {run}", help="`ciflow history` lists them")
@@ -91,11 +101,12 @@ def resume(run: str, store: Store, sinks: Sequence[Sink], *, who: str, person: P
     first = past[0].data
     request = Request.from_data(first["request"], store.keys.existing(run))
     go_back(request)
+    vault = read_vault(vault_ids or request.vault_ids, password_of(person))
     holder = Holder.me(run, who, f"ciflow resume {run}")
     lease = store.locks.acquire(_project(request), holder)
     try:
         snapshots = [event.data["snapshot"] for event in past if event.data.get("snapshot")]
-        files = Files.frozen(snapshot_of(store, snapshots[-1]))
+        files = Files.frozen(snapshot_of(store, snapshots[-1], store.keys.existing(run)), vault)
         loaded, plan = prepare(request, files)
         again = Event(kind="run_resumed", run=run, at=time.time(), data={"who": who, "holder": holder.to_data()})
         store.append([again], lease)
@@ -103,7 +114,11 @@ def resume(run: str, store: Store, sinks: Sequence[Sink], *, who: str, person: P
             for event in filter(told, past):
                 sink.past(event)
             sink.event(again)
-        return _Process(request, store, sinks, run, lease, loaded, plan, files.thawed(), past[0].at, past, person).run()
+        mask = secrets_of(request, loaded)
+        began = past[0].at
+        return _Process(
+            request, store, sinks, run, lease, loaded, plan, files.thawed(), began, past, person, mask
+        ).run()
     finally:
         _release(store, lease)
 
@@ -124,6 +139,7 @@ class _Process:
         started: float,
         past: tuple[Event, ...],
         person: Person | None,
+        mask: Mask,
     ) -> None:
         self.request = request
         self.store = store
@@ -137,10 +153,7 @@ class _Process:
         self.past = past
         self.person = person
         self.seal: Seal = store.keys.of(run)
-        self.mask = Mask()
-        given = (request.reach.password, request.reach.become_password, *secrets_of(plan.playbook, request.answers))
-        for secret in (*passwords_of(loaded.inventory.layers.values(), loaded.extra), *filter(None, given)):
-            self.mask.add(secret)
+        self.mask = mask
         self.signal: signal.Signals | None = None
         self.error: CiflowError | None = None
         self.kept = files.count
@@ -185,7 +198,7 @@ class _Process:
         """The journal of this process: refused when another has taken the run over."""
         if self.files.count > self.kept:
             self.kept = self.files.count
-            digest = keep_snapshot(self.store, self.files)
+            digest = keep_snapshot(self.store, self.files, self.seal, self.mask)
             events = [Event(kind="snapshot", run=self.id, at=time.time(), data={"snapshot": digest}), *events]
         return self.store.append(events, self.leases[0])
 

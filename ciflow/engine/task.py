@@ -35,7 +35,7 @@ from ciflow.engine.wire import Call
 from ciflow.lang.schema import coerce, secrets_in
 from ciflow.lang.scope import MISSING, Scope
 from ciflow.lang.template import evaluate, render
-from ciflow.model import EMPTY, Context, Loop, Outcome, Render, Steps, Task
+from ciflow.model import EMPTY, Context, Loop, Outcome, Render, Reply, Steps, Task
 from ciflow.modules import MODULES
 
 if TYPE_CHECKING:
@@ -263,8 +263,8 @@ class TaskRun:
         rendering = self.rendering
         single = self.task.loop is None and not retried(self.task) and not self._failures
 
-        async def render_file(step: Render, at: Key) -> str:
-            return await rendering.recorded(str(at), lambda: self.lane.render_file(step, rendering.scope(extra)))
+        async def render_file(step: Render, at: Key) -> Reply:
+            return await rendering.file(step, at, extra)
 
         return Driver(
             wire=self.lane.wire,
@@ -342,5 +342,7 @@ def _shown(var: Any, scope: Scope) -> Any:
     """What `debug: var=` shows: an undefined variable is said to be so, not a failure, as in Ansible."""
     try:
         return render(var, scope)
-    except Invalid:
+    except Invalid as error:
+        if any(fault.code != "CF0210" for fault in error.diagnostics):
+            raise
         return "VARIABLE IS NOT DEFINED!"

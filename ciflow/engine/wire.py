@@ -89,7 +89,7 @@ class HostLink:
         if self._session is None:
             return
         if ended and self._ready:
-            self._session.acknowledge(self._answered)
+            self._session.acknowledge([*self._answered, *self._wire.replayed.get(self.connection, ())])
             self._session.end(self._wire.recorder.run)
         self._session.close()
         self._session = None
@@ -204,6 +204,7 @@ class Wire:
         self._cap = cap
         self._links: dict[Connection, HostLink] = {}
         self._dirty: dict[HostLink, None] = {}
+        self.replayed: dict[Connection, list[str]] = {}  # answered from the record: hosts may still hold these replies
         self._shared: dict[str, Call] = {}
         self._scheduled = False
         self._later: asyncio.TimerHandle | None = None
@@ -239,6 +240,7 @@ class Wire:
         call.ask = self.recorder.was_sent(key)
         self.recorder.sent(key, operation)
         if (recorded := self.recorder.reply(key)) is not None:
+            self.replayed.setdefault(connection, []).append(key)
             call.answer.set_result(recorded)
             return call
         if before is not None and before.answer.done():

@@ -13,7 +13,9 @@ _TABLE: tuple[tuple[str, str, str], ...] = (
     ("CF0014", "Aliases expand to too many nodes", "Aliases of aliases multiply; this file would fill the memory."),
     ("CF0015", "A tag that makes objects, or is unknown", "Only `!vault`, `!unsafe` and YAML's plain tags are taken."),
     ("CF0016", "A template that must be quoted", "`k: {{ x }}` is a mapping to YAML. Write `k: \"{{ x }}\"`."),
-    ("CF0017", "A vault value that can't be opened", "Values encrypted by ansible-vault are refused, never passed on."),
+    ("CF0017", "A vault value that can't be opened", "No password that was given opens it, "
+     "or it is damaged. Name where its password comes from: `--vault-id label@file`, `--vault-password-file` or "
+     "`--ask-vault-pass`."),
     ("CF0018", "Values nested too deep", "More than 100 levels; a playbook needs a dozen."),
     ("CF0019", "More than one YAML document in a file", "Split the file where the `---` stands."),
     ("CF0020", "yes, no, on or off in a variable", "Unquoted, these are booleans, as in Ansible. Write true or false, "

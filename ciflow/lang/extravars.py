@@ -16,20 +16,22 @@ def extra_vars(given: tuple[str, ...], files: Files) -> Vars:
     found: dict[str, Any] = {}
     for text in given:
         if text.startswith("@"):
-            found |= _document(files.read(text[1:]), text[1:], trusted=True)
+            found |= _document(files.read(text[1:]), text[1:], files, trusted=True)
         elif text.lstrip().startswith(("{", "[")):
-            found |= _document(text.encode(), "-e", trusted=False)
+            found |= _document(text.encode(), "-e", files, trusted=False)
         else:
             found |= _words(text)
     return Vars(found, label="extra vars")
 
 
-def _document(content: bytes, name: str, *, trusted: bool) -> dict[str, Any]:
+def _document(content: bytes, name: str, files: Files, *, trusted: bool) -> dict[str, Any]:
     findings = Findings()
-    place = parse(content, name, findings, trusted=trusted)
+    place = parse(content, name, findings, trusted=trusted, vault=files.vault)
     value = (place.value or {}) if place is not None else {}
     if not isinstance(value, dict):
         findings.error("CF0101", f"{name}: extra variables are a mapping of names to values", None)
+    if files.is_secret(name):
+        files.vault.secret(value)
     if findings.errors:
         raise Invalid(findings.items, {name: content.decode("utf-8", "replace")})
     return value

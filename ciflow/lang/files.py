@@ -1,7 +1,8 @@
 """The one door to the file system for playbooks, roles and inventories.
 
 Everything that was read is remembered, so a run keeps a snapshot of its sources, and `resume` and a saved plan read
-exactly the bytes that were planned, whatever the disk holds by then.
+exactly the bytes that were planned, whatever the disk holds by then. Files that ansible-vault or sops has encrypted are
+opened here, in memory; the snapshot keeps them as they lie on the disk.
 """
 
 from __future__ import annotations
@@ -12,7 +13,9 @@ import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 
-from ciflow.diagnostics import Diagnostic, Invalid
+from ciflow.diagnostics import Diagnostic, Invalid, Span
+from ciflow.lang.sops import is_sops, open_sops
+from ciflow.lang.vault import Vault, is_vaulted
 
 LARGEST = 64 * 2**20  # bytes of one source
 
@@ -20,22 +23,25 @@ LARGEST = 64 * 2**20  # bytes of one source
 class Files:
     """Reads files and directories, live or from a snapshot; paths are kept as the caller wrote them."""
 
-    def __init__(self, frozen: Mapping[str, bytes] | None = None) -> None:
+    def __init__(self, frozen: Mapping[str, bytes] | None = None, vault: Vault | None = None) -> None:
+        self.vault = vault or Vault()
         self._frozen = frozen
         self._read: dict[str, bytes] = dict(frozen or {})
+        self._opened: dict[str, bytes] = {}  # plain text of those that are encrypted
 
     @classmethod
-    def live(cls) -> Files:
-        return cls()
+    def live(cls, vault: Vault | None = None) -> Files:
+        return cls(None, vault)
 
     @classmethod
-    def frozen(cls, snapshot: Mapping[str, bytes]) -> Files:
-        return cls(snapshot)
+    def frozen(cls, snapshot: Mapping[str, bytes], vault: Vault | None = None) -> Files:
+        return cls(snapshot, vault)
 
     def thawed(self) -> Files:
         """The same files, and for what they don't hold the disk: includes that a resumed run gets to only now."""
-        thawed = Files()
+        thawed = Files(None, self.vault)
         thawed._read = dict(self._read)
+        thawed._opened = dict(self._opened)
         return thawed
 
     @property
@@ -43,7 +49,21 @@ class Files:
         return self._frozen is not None
 
     def read(self, path: str) -> bytes:
-        """The file's bytes. Raises Invalid (CF0001) where it can't be read."""
+        """The file's bytes, decrypted. Raises Invalid where it can't be read (CF0001) or opened (CF0017)."""
+        if path in self._opened:
+            return self._opened[path]
+        content = self._raw(path)
+        if is_vaulted(content):
+            self._opened[path] = content = self.vault.open(content, Span(path, 1, 1))
+        elif is_sops(path, content):
+            self._opened[path] = content = open_sops(path, content)
+        return content
+
+    def is_secret(self, path: str) -> bool:
+        """Whether what `read` gave was encrypted on the disk."""
+        return path in self._opened
+
+    def _raw(self, path: str) -> bytes:
         if path in self._read:
             return self._read[path]
         if self._frozen is not None:
@@ -112,8 +132,9 @@ class Files:
         return dict(self._read)
 
     def sources(self) -> dict[str, str]:
-        """Texts of the files read, for the snippets of diagnostics."""
-        files = ((path, content) for path, content in self._read.items() if not path.endswith("/"))
+        """Texts of the files read, for the snippets of diagnostics; none of those that are encrypted."""
+        known = self._read.items()
+        files = ((path, content) for path, content in known if path[-1:] != "/" and path not in self._opened)
         return {path: content.decode("utf-8", "replace") for path, content in files}
 
 

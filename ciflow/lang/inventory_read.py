@@ -257,8 +257,17 @@ class InventoryReader:
         paths = [stem + end for end in _VARS_ENDS if self.files.exists(stem + end)]
         if self.files.is_dir(stem):
             paths += self.tree(stem)
-        found = [Layer(level, self._sources.variables(self._sources.document(path), label, level)) for path in paths]
-        return found[::-1]
+        return [Layer(level, self._vars_file(path, label, level)) for path in reversed(paths)]
+
+    def _vars_file(self, path: str, label: str, level: Level) -> Vars:
+        """One file's variables. An encrypted one that can't be opened is a fault only for a run that needs it."""
+        try:
+            self.files.read(path)
+        except Invalid as error:
+            if any(fault.code != "CF0017" for fault in error.diagnostics):
+                raise
+            return Vars({}, None, label, level, locked=error.diagnostics)
+        return self._sources.variables(self._sources.document(path), label, level)
 
     def tree(self, folder: str) -> list[str]:
         """Files of variables in a folder, those of folders in it among them."""

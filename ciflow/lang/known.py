@@ -107,7 +107,9 @@ def _vars_file(file: Any, known: Known, sources: Sources, span: Span) -> None:
     document = sources.document(path) if path else None
     if path is None:
         sources.findings.error("CF0402", f"the file {file} of `vars_files` is not found", span)
-    elif document is not None:
+    elif document is None:
+        known.open = True  # its own fault is told, and nobody knows what is in it
+    else:
         known.add(sources.variables(document, path), path)
 
 

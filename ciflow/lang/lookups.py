@@ -12,10 +12,11 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from ciflow.diagnostics import Diagnostic, Invalid
+from ciflow.diagnostics import Diagnostic, Invalid, Span
 from ciflow.lang import filters
 from ciflow.lang.near import nearest
 from ciflow.lang.scope import MISSING, Scope
+from ciflow.lang.vault import is_vaulted
 from ciflow.model import Exec, Http, Loop, Read, Reply, Stat, Template, Walk
 
 
@@ -31,10 +32,19 @@ def _found(scope: Scope, name: str, folder: str = "files") -> tuple[str, bytes]:
     for path in search_paths(scope, name, folder):
         reply = scope.answer(Read(path=path))
         if reply.ok and reply.status == "done":
-            return path, reply.stdout
+            return path, _opened(scope, path, reply.stdout)
         if reply.errno not in ("ENOENT", "ENOTDIR", ""):
             raise ValueError(reply.error)
     raise ValueError(f"the file {name} is not found; looked for {', '.join(search_paths(scope, name, folder))}")
+
+
+def _opened(scope: Scope, path: str, content: bytes) -> bytes:
+    """What ansible-vault has encrypted is opened in memory, and is a secret from then on."""
+    if not is_vaulted(content):
+        return content
+    plain = scope.vault.open(content, Span(path, 1, 1))
+    scope.vault.secret(_text(plain))
+    return plain
 
 
 def _text(content: bytes) -> str:
@@ -45,6 +55,11 @@ def _file(scope: Scope, *names: str, rstrip: bool = True, lstrip: bool = False) 
     texts = [_text(_found(scope, name)[1]) for name in names]
     texts = [text.rstrip() if rstrip else text for text in texts]
     return [text.lstrip() if lstrip else text for text in texts]
+
+
+def _unvault(scope: Scope, *names: str) -> list[Any]:
+    """Files, decrypted where ansible-vault has encrypted them."""
+    return [_text(_found(scope, name)[1]) for name in names]
 
 
 def _env(scope: Scope, *names: str, default: Any = "") -> list[Any]:
@@ -280,7 +295,7 @@ LOOKUPS: dict[str, Callable[..., list[Any]]] = {
     "inventory_hostnames": _inventory_hostnames, "items": _items, "lines": _lines, "list": _listed,
     "nested": _nested, "cartesian": _nested, "password": _password, "pipe": _pipe,
     "random_choice": _random_choice, "sequence": _sequence, "subelements": _subelements, "template": _template,
-    "together": _together, "url": _url, "varnames": _varnames, "vars": _vars,
+    "together": _together, "unvault": _unvault, "url": _url, "varnames": _varnames, "vars": _vars,
 }  # fmt: skip
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from ciflow.dataclass import dataclass
 from ciflow.diagnostics import Diagnostic, Invalid, Span
+from ciflow.lang.vault import Vault
 from ciflow.model import Operation, Reply, Template
 
 MISSING: Any = type("Missing", (), {"__repr__": lambda _: "MISSING", "__bool__": lambda _: False})()
@@ -57,9 +58,10 @@ class Level(IntEnum):
 
 
 class Vars(dict[str, Any]):
-    """Variables as one file wrote them. `spans` places each name; `label` says whose they are ("group web")."""
+    """Variables as one file wrote them. `spans` places each name; `label` says whose they are ("group web"). `locked`
+    says why an encrypted file of them could not be opened."""
 
-    __slots__ = ("label", "level", "spans")
+    __slots__ = ("label", "level", "locked", "spans")
 
     def __init__(
         self,
@@ -67,8 +69,10 @@ class Vars(dict[str, Any]):
         spans: Mapping[str, Span] | None = None,
         label: str = "",
         level: Level | None = None,
+        locked: tuple[Diagnostic, ...] = (),
     ) -> None:
         super().__init__(values)
+        self.locked = locked
         self.spans = dict(spans or {})
         self.label = label
         self.level = level
@@ -118,10 +122,10 @@ class Scope:
     """Variables of one task on one host. Lookups go through the layers, winner first; each result is kept.
 
     `answers` holds replies to operations that lookups asked for. `facts_known` false makes the first use of a fact
-    raise NeedFacts instead of calling it undefined.
+    raise NeedFacts instead of calling it undefined. `vault` opens encrypted files that lookups read.
     """
 
-    __slots__ = ("_active", "_cache", "_render", "answers", "facts_known", "layers")
+    __slots__ = ("_active", "_cache", "_render", "answers", "facts_known", "layers", "vault")
 
     def __init__(
         self,
@@ -130,8 +134,10 @@ class Scope:
         answers: Mapping[str, Reply] | None = None,
         *,
         facts_known: bool = True,
+        vault: Vault | None = None,
     ) -> None:
         self.layers = layers
+        self.vault = vault or Vault()
         self.answers: Mapping[str, Reply] = answers or {}
         self.facts_known = facts_known
         self._render = render
@@ -141,7 +147,7 @@ class Scope:
     def child(self, values: Mapping[str, Any], level: Level = Level.LOOP, *, data: bool = True) -> Scope:
         """A scope with `values` on top (a loop's item, a template's own variables)."""
         layers = (Layer(level, values, data), *self.layers)
-        return Scope(layers, self._render, self.answers, facts_known=self.facts_known)
+        return Scope(layers, self._render, self.answers, facts_known=self.facts_known, vault=self.vault)
 
     def answer(self, operation: Operation) -> Reply:
         """The reply to a lookup's operation; raises Need until the engine has it."""

@@ -46,8 +46,18 @@ class Sources:
     def document(self, path: str) -> Place | None:
         """The file's root place; None where it can't be parsed (which is found once)."""
         if path not in self._parsed:
-            self._parsed[path] = parse(self.files.read(path), path, self.findings)
+            self._parsed[path] = self._parse(path)
         return self._parsed[path]
+
+    def _parse(self, path: str) -> Place | None:
+        try:
+            content = self.files.read(path)
+        except Invalid as error:
+            if any(fault.code != "CF0017" for fault in error.diagnostics):
+                raise
+            self.findings.items.extend(error.diagnostics)
+            return None
+        return parse(content, path, self.findings, vault=self.files.vault)
 
     @contextmanager
     def inside(self, path: str, why: str, span: Span | None) -> Iterator[bool]:
@@ -100,6 +110,8 @@ class Sources:
                 self.findings.error("CF0101", f"`{key}` is no name of a variable", place.key_span(key),
                                     help="names have letters, digits and underscores")  # fmt: skip
             self._hints(below)
+        if self.files.is_secret(place.file):
+            self.files.vault.secret(place.value)
         spans = {name: below.span for name, below in place.fields.items()}
         return Vars(place.value, spans, label, level)
 

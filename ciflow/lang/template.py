@@ -28,6 +28,7 @@ from ciflow.lang.place import Marks
 from ciflow.lang.scope import MISSING, OMIT, Need, NeedFacts, Scope
 from ciflow.lang.simple import simple_names
 from ciflow.lang.tests import SCOPED_TESTS, TESTS
+from ciflow.lang.vault import Encrypted
 from ciflow.model import Template
 
 _RESULT = "_ciflow_value"
@@ -268,6 +269,8 @@ def _same(made: Any, given: Any) -> bool:
 
 
 def _render_template(template: Template, scope: Scope) -> Any:
+    if isinstance(template, Encrypted):
+        return template.plain()
     try:
         return _run(*_compile(template.source, template.expression), scope)
     except Exception as error:

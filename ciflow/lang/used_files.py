@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from fnmatch import fnmatchcase
 
-from ciflow.diagnostics import Span
+from ciflow.diagnostics import Invalid, Span
 from ciflow.lang import template
 from ciflow.lang.files import Files
 from ciflow.lang.near import did_you_mean
@@ -117,7 +117,11 @@ def _missing(name: str, task: Task, paths: list[str], sources: Sources) -> None:
 
 def _template(path: str, sources: Sources) -> Template:
     """The file as one Template, checked for syntax once."""
-    text = sources.files.read(path).decode("utf-8", "replace")
+    try:
+        text = sources.files.read(path).decode("utf-8", "replace")
+    except Invalid as error:
+        sources.findings.items.extend(error.diagnostics)
+        text = ""
     if text.startswith("#jinja2:"):
         return Template("", Span(path, 1, 1))
     marks = ((0, 1, 1), *((match.end(), number, 1) for number, match in enumerate(re.finditer("\n", text), 2)))

@@ -14,6 +14,7 @@ from ciflow.diagnostics import Span
 from ciflow.lang.inventory import Inventory
 from ciflow.lang.scope import Layer, Level, Scope
 from ciflow.lang.template import render
+from ciflow.lang.vault import Vault
 from ciflow.model import EMPTY, Host, Play, Playbook, Reply, Task
 
 
@@ -38,6 +39,7 @@ def layers_for(
     extra: Mapping[str, Any] = EMPTY,
     magic: Mapping[str, Any] = EMPTY,
     answers: Mapping[str, Reply] | None = None,
+    vault: Vault | None = None,
 ) -> Scope:
     """The scope of a task on a host. `magic` holds functions of no argument, called when a name is asked for."""
     known = learnt or Learnt()
@@ -58,7 +60,7 @@ def layers_for(
         *_defaults(task, play),
         *_keywords(task, play),
     ]
-    return Scope(tuple(layers), render, answers, facts_known=known.facts is not None)
+    return Scope(tuple(layers), render, answers, facts_known=known.facts is not None, vault=vault)
 
 
 def _params(task: Task | None) -> Iterator[Layer]:

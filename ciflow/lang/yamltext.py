@@ -14,6 +14,7 @@ import yaml
 
 from ciflow.diagnostics import Diagnostic, Findings, Span
 from ciflow.lang.place import Place, marks_of
+from ciflow.lang.vault import Vault, encrypted
 from ciflow.model import Template
 
 MOST_NODES = 200_000  # after alias expansion, unless the file itself is that large
@@ -71,10 +72,12 @@ else:
             Composer.__init__(self)
 
 
-def parse(content: bytes, file: str, findings: Findings, *, trusted: bool = True) -> Place | None:
+def parse(
+    content: bytes, file: str, findings: Findings, *, trusted: bool = True, vault: Vault | None = None
+) -> Place | None:
     """The document of a file as a tree of places; None where it can't be parsed at all (the fault is in `findings`).
 
-    An empty file is a Place of None. With `trusted` false no scalar becomes a Template.
+    An empty file is a Place of None. With `trusted` false no scalar becomes a Template. `vault` opens `!vault` scalars.
     """
     text = _text(content, file, findings)
     if text is None:
@@ -96,7 +99,7 @@ def parse(content: bytes, file: str, findings: Findings, *, trusted: bool = True
                        help="keep one document in a file")  # fmt: skip
     if not nodes:
         return Place(file, (0, 0, 0, 0), None)
-    return _Builder(text, file, findings, trusted).root(nodes[0])
+    return _Builder(text, file, findings, trusted, vault).root(nodes[0])
 
 
 def load_data(text: str) -> list[Any]:
@@ -199,7 +202,10 @@ def _character_error(error: yaml.reader.ReaderError, text: str, file: str) -> Di
 class _Builder:
     """Composed nodes to places. Aliased nodes share one Place; their expanded size is what counts."""
 
-    def __init__(self, text: str, file: str, findings: Findings, trusted: bool) -> None:
+    def __init__(
+        self, text: str, file: str, findings: Findings, trusted: bool, vault: Vault | None = None
+    ) -> None:
+        self.vault = vault
         self.text = text
         self.file = file
         self.findings = findings
@@ -345,13 +351,24 @@ class _Builder:
         if node.tag == "!unsafe":
             return self.place(node, node.value)
         if node.tag in ("!vault", "!vault-encrypted"):
-            self.error(node, "CF0017", "this value is encrypted by ansible-vault, which ciflow doesn't open yet")
-            return self.place(node, "")
+            return self.encrypted(node)
         short = node.tag.removeprefix(_STANDARD)
         if short in ("int", "float", "bool", "null"):
             return self.place(node, resolve(node.value), node.value)
         self.error(node, "CF0015", f"the tag `{_shown(node.tag)}` is not taken in a playbook")
         return self.place(node, None)
+
+    def encrypted(self, node: yaml.ScalarNode) -> Place:
+        """A `!vault` scalar; only documents of ours may have one."""
+        place = self.place(node, "")
+        if self.vault is None:
+            self.error(node, "CF0017", "a value of ansible-vault is not opened here")
+            return place
+        try:
+            place.value = encrypted(node.value, place.span, self.vault)
+        except ValueError as error:
+            self.error(node, "CF0017", str(error))
+        return place
 
     def place(self, node: yaml.Node, value: Any, text: str = "") -> Place:
         start, end = node.start_mark, node.end_mark

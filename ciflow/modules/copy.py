@@ -12,7 +12,7 @@ from typing import Any
 from ciflow.model import At, Change, Context, Copy, Link, Mkdir, Outcome, Probe, Reply, Stat, Step, Steps, Walk, Write
 from ciflow.modules.place import into, placed, write
 from ciflow.modules.replies import failure, well
-from ciflow.modules.sources import INLINE_LIMIT, Missing, Source, find, read, sha1
+from ciflow.modules.sources import INLINE_LIMIT, Missing, Source, begins_vaulted, find, opened, read, sha1
 
 
 def run(args: Mapping[str, Any], context: Context) -> Steps:
@@ -39,24 +39,33 @@ def _content(args: Mapping[str, Any], context: Context) -> Steps:
 
 def _file(found: Source, args: Mapping[str, Any], context: Context) -> Steps:
     expected = args.get("checksum")
-    more = {"src": found.path, "checksum": found.sha1}
-    if expected and expected != found.sha1:
-        msg = f"Copied file does not match the expected checksum. Transfer failed: {found.sha1} is not {expected}"
-        return Outcome(failed=True, msg=msg, data={**more, "expected_checksum": expected})
-    wish = yield from _carried(found, args, context)
+    wish, checksum = yield from _carried(found, args, context)
+    more = {"src": found.path, "checksum": checksum}
     if isinstance(wish, Reply):
         return failure(wish, more)
+    if expected and expected != checksum:
+        msg = f"Copied file does not match the expected checksum. Transfer failed: {checksum} is not {expected}"
+        return Outcome(failed=True, msg=msg, data={**more, "expected_checksum": expected})
     path, reply = yield from into(wish, posixpath.basename(found.path), args.get("directory_mode", ""))
     return placed(reply, path, more)
 
 
-def _carried(found: Source, args: Mapping[str, Any], context: Context) -> Generator[Step, Reply, Write | Reply]:
-    """The Write of one file: with its content where that is small, streamed from the controller otherwise."""
+def _carried(
+    found: Source, args: Mapping[str, Any], context: Context
+) -> Generator[Step, Reply, tuple[Write | Reply, str]]:
+    """The Write of one file and its SHA-1: with its content where that is small, streamed from the controller
+    otherwise. A file of ansible-vault is opened, and its content never shown as a difference."""
     mode = found.mode if args.get("mode") == "preserve" else args.get("mode", "")
-    if found.size > INLINE_LIMIT:
-        return replace(write(args, context, source=found.path), mode=mode)
-    reply = yield from read(found.path)
-    return replace(write(args, context, reply.stdout), mode=mode) if well(reply) else reply
+    large = found.size > INLINE_LIMIT
+    vaulted = large and args["decrypt"] and (yield from begins_vaulted(found.path))
+    if large and not vaulted:
+        return replace(write(args, context, source=found.path), mode=mode), found.sha1
+    reply = (yield from opened(found.path)) if vaulted else (yield from read(found.path, decrypt=args["decrypt"]))
+    if not well(reply):
+        return reply, found.sha1
+    if not reply.data.get("vaulted"):
+        return replace(write(args, context, reply.stdout), mode=mode), found.sha1
+    return replace(write(args, context, reply.stdout), mode=mode, diff=False), sha1(reply.stdout)
 
 
 def _tree(src: str, args: Mapping[str, Any], context: Context) -> Steps:
@@ -102,7 +111,7 @@ def _entry(entry: Mapping[str, Any], args: Mapping[str, Any], context: Context) 
     if args["remote_src"]:
         return (yield Change(_copied(entry["path"], args["dest"], args)))
     file = Source(entry["path"], size=int(entry.get("size", 0)), mode=str(entry.get("mode", "")))
-    wish = yield from _carried(file, args, context)
+    wish, _ = yield from _carried(file, args, context)
     return wish if isinstance(wish, Reply) else (yield Change(wish))
 
 

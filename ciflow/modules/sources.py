@@ -8,7 +8,8 @@ from collections.abc import Generator, Mapping
 from typing import Any
 
 from ciflow.dataclass import dataclass
-from ciflow.model import At, Context, Probe, Read, Reply, Stat, Step
+from ciflow.lang.vault import HEADER, is_vaulted
+from ciflow.model import At, Context, Probe, Read, Render, Reply, Stat, Step
 from ciflow.modules.replies import well
 
 # What a Write carries inside its own frame (agent.md); larger files are streamed from the controller's disk.
@@ -70,9 +71,21 @@ def _source(path: str, data: Mapping[str, Any]) -> Source:
     return Source(path, directory, int(data.get("size", 0)), str(data.get("hash", "")), mode)
 
 
-def read(path: str) -> Generator[Step, Reply, Reply]:
-    """The bytes of a controller's file, in reply.stdout."""
-    return (yield At("controller", Probe(Read(path=path))))
+def read(path: str, *, decrypt: bool = True) -> Generator[Step, Reply, Reply]:
+    """The bytes of a controller's file, in reply.stdout; what ansible-vault has encrypted is opened: data {vaulted}."""
+    reply = yield At("controller", Probe(Read(path=path)))
+    return (yield from opened(path)) if decrypt and is_vaulted(reply.stdout) else reply
+
+
+def opened(path: str) -> Generator[Step, Reply, Reply]:
+    """The plain bytes of a file that ansible-vault has encrypted."""
+    return (yield Render(path, plain=True))
+
+
+def begins_vaulted(path: str) -> Generator[Step, Reply, bool]:
+    """Whether a controller's file is encrypted by ansible-vault, seen from its first bytes."""
+    reply = yield At("controller", Probe(Read(path=path, length=len(HEADER))))
+    return is_vaulted(reply.stdout)
 
 
 def sha1(content: bytes) -> str:

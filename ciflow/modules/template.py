@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import posixpath
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from ciflow.model import Context, Outcome, Render, Steps
@@ -36,5 +37,8 @@ def run(args: Mapping[str, Any], context: Context) -> Steps:
     newline = _NEWLINES.get(args["newline_sequence"], args["newline_sequence"])
     text = rendered.stdout.decode("utf-8").replace("\n", newline)
     content = text.encode(args["output_encoding"])
-    path, reply = yield from into(write(args, context, content), posixpath.basename(args["src"]))
+    wish = write(args, context, content)
+    if rendered.data.get("vaulted"):
+        wish = replace(wish, diff=False)
+    path, reply = yield from into(wish, posixpath.basename(args["src"]))
     return placed(reply, path, {"src": found.path, "checksum": sha1(content)})

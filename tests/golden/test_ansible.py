@@ -17,7 +17,7 @@ ANSIBLE: dict[str, Any] = yaml.safe_load((ROOT / "tests" / "golden" / "ansible.y
 # What is refused (as an unknown argument, with its place), and why.
 SELINUX = {"selevel", "serole", "setype", "seuser", "attributes"}  # no such operation on the wire
 ATOMIC = {"unsafe_writes"}  # writes are atomic, always
-VAULT = {"decrypt"}  # vault files are read by the language
+VAULT = {"decrypt"}  # encrypted sources are always opened
 HTTP = {
     "ciphers", "client_cert", "client_key", "decompress", "unredirected_headers", "use_gssapi", "use_netrc",
     "use_proxy", "unix_socket", "force",

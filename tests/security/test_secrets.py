@@ -118,7 +118,7 @@ def test_secrets_are_not_in_json(site: Tool) -> None:
 
 
 def test_secrets_are_not_in_the_journals(site: Tool) -> None:
-    """Of the controller and of the host; what the run copied of its sources is told apart."""
+    """Of the controller, with the sources that it copied there for a resume, and of the host."""
     assert site.run("apply", "play.yml", "-i", "hosts.yml").code == 0
     assert not _kept(site, {name: secret for name, secret in SECRETS.items() if name not in OF_ARGUMENTS})
     assert not list((site.state / "keys").iterdir()), "a key outlived its run"
@@ -131,7 +131,7 @@ def test_secret_arguments_are_not_in_the_journals(site: Tool) -> None:
 
 def _kept(tool: Tool, secrets: dict[str, str]) -> list[str]:
     return [f"{path.relative_to(tool.folder)}: {name} as {form}" for name, secret in secrets.items()
-            for path, form in holding(secret, [tool.state, tool.home]) if "blobs" not in path.parts]  # fmt: skip
+            for path, form in holding(secret, [tool.state, tool.home])]  # fmt: skip
 
 
 def _logs(tool: Tool) -> bytes:
@@ -146,7 +146,7 @@ def _logs(tool: Tool) -> bytes:
 
 
 def test_what_a_run_keeps_of_its_sources_is_for_its_owner_only(site: Tool) -> None:
-    """An inventory with plain passwords is kept as it is, for a resume: in a folder that nobody else can enter."""
+    """Sealed where it holds known passwords, as it is otherwise; in a folder that nobody else can enter."""
     assert site.run("apply", "play.yml", "-i", "hosts.yml").code == 0
     for folder in (site.state, site.state / "keys", site.state / "blobs", *(site.state / "blobs").iterdir()):
         assert stat.S_IMODE(folder.stat().st_mode) == 0o700, folder
@@ -163,7 +163,7 @@ def test_a_rescued_no_log_task_keeps_its_message(site: Tool) -> None:
 def test_another_host_s_password_is_masked_before_anybody_connects_to_it(site: Tool) -> None:
     said = site.run("apply", "play.yml", "-i", "hosts.yml", "--json")
     assert not traces({"other": OTHER}, said.out, "--json")
-    assert not [p for p, _ in holding(OTHER, [site.state, site.home]) if "blobs" not in p.parts]
+    assert not [p for p, _ in holding(OTHER, [site.state, site.home])]
 
 
 def test_a_password_given_on_the_command_line_is_not_kept_in_plain(site: Tool) -> None:
@@ -200,12 +200,7 @@ def test_the_passwords_of_a_login_leave_no_trace(tool: Tool, start: Start) -> No
     found = traces(secrets, said.out + said.err, "console")
     found += [trace for entry in processes for trace in traces(secrets, entry, f"process {entry[:60]!r}")]
     homes = [tool.state, tool.home, Path(f"/home/{user.name}")]
-    found += [
-        f"{path}: {form}"
-        for secret in secrets.values()
-        for path, form in holding(secret, homes)
-        if "blobs" not in path.parts
-    ]
+    found += [f"{path}: {form}" for secret in secrets.values() for path, form in holding(secret, homes)]
     assert "changed" in said.text, said.text
     assert not found, "\n".join(found)
 

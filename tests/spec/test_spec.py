@@ -19,6 +19,7 @@ from ciflow.diagnostics import Invalid
 from ciflow.lang.files import Files
 from ciflow.lang.inventory import implicit
 from ciflow.lang.load import Loaded, load
+from ciflow.lang.passwords import nobody, read_vault
 from ciflow.lang.shipped import shipped
 from ciflow.lang.snippets import render_diagnostics
 from ciflow.lang.variables import Learnt, layers_for
@@ -62,7 +63,8 @@ def test_the_manual(example: Example, tmp_path: Path, monkeypatch: pytest.Monkey
 
 def came_of(kind: str, example: Example) -> str:
     hosts = ("hosts",) if "hosts" in example.files else ("hosts.yml",) if "hosts.yml" in example.files else ()
-    files = Files.live()
+    ids = ("dev@vault.pass",) if "vault.pass" in example.files else ()
+    files = Files.live(read_vault(ids, nobody))
     try:
         loaded = load("playbook.yml", hosts, files=files)
     except Invalid as fault:
