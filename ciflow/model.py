@@ -122,6 +122,7 @@ class Task:
     throttle: Value = 0
     async_limit: Value = 0  # seconds that it may run apart from the play (`async`); 0: it is a part of it
     poll: Value = 15  # with `async_limit`, 0 leaves it behind, anything else waits for it
+    debugger: Value = "never"
     role: str = ""  # name of the role it came from
     role_path: str = ""
     role_run: RoleRun | None = None

@@ -55,6 +55,7 @@ class Secrets(Protocol):
     """Values that nobody may see, known by value."""
 
     def add(self, value: str | bytes) -> bool: ...
+    def text(self, text: str) -> str: ...
 
 
 @dataclass(slots=True)

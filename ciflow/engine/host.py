@@ -6,12 +6,14 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ciflow.diagnostics import Diagnostic, Invalid, Refused, TargetError
+from ciflow.engine.debugger import Debugger, Quit, stops
 from ciflow.engine.include import included
 from ciflow.engine.lane import place_of
 from ciflow.engine.names import looks_around, reaches, retried, told_by
 from ciflow.engine.pace import Position
 from ciflow.engine.rendering import Rendering
-from ciflow.engine.result import FailedByOthers, HostEnded, HostFailed, PlayEnded, broken
+from ciflow.engine.result import FailedByOthers, HostEnded, HostFailed, PlayEnded, Result, broken
+from ciflow.lang.template import render
 from ciflow.model import Node, Task, Template
 from ciflow.modules import MODULES
 
@@ -148,7 +150,7 @@ class HostStage:
     def may_follow(self, flying: list[Task], task: Task) -> bool:
         """Whether `task` may leave before the results of the tasks in flight are known."""
         before = flying[-1]
-        if self.lane.run.stepper is not None:
+        if self.lane.run.stepper is not None or before.debugger != "never":
             return False
         if self.stage.play.strategy == "linear" and not self.stage.pace.alone:
             alike = _own_files(before) and _own_files(task) and not self._across(task)
@@ -179,6 +181,27 @@ class HostStage:
         if self._local is None:
             self._local = self.lane.connection().kind == "local"
         return self._local
+
+    async def debugged(self, started: Started, result: Result) -> Result:
+        """The result that counts after a person has looked at it, where `debugger` says that one should."""
+        task = started.task
+        word = str(task.debugger if task.debugger == "never" else render(task.debugger, self.lane.scope(task)))
+        debugger = Debugger(self.lane, task, started.key)
+        tries = 0
+        while stops(word, result):
+            try:
+                again = await debugger.next(result)
+            except Quit:
+                self.stage.abort("somebody quit the debugger")
+                raise HostEnded from None
+            if again is None:
+                break
+            if result.bad:
+                self.rescued(HostFailed(task, result, started.key))
+            tries += 1
+            started = self.stage.start(self.lane, again, (*self._prefix, *task.path, f"again{tries}"), None)
+            result = await started.result
+        return result
 
     def rescued(self, failure: HostFailed) -> None:
         self.lane.last_failure = failure

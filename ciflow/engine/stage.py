@@ -76,7 +76,7 @@ class StageRun:
         for batch in self._batches():
             await self.run_nodes(self.play.tasks, batch)
             if not self.aborted and len(batch) < len(self.hosts) and not self._alive_in_batch():
-                self._abort("every host of a batch failed")
+                self.abort("every host of a batch failed")
             self.aborted = self.aborted or self._stopped
             if self.aborted:
                 return
@@ -283,7 +283,8 @@ class StageRun:
         for lane in self.failed:
             lane.state = "ended"
 
-    def _abort(self, why: str) -> None:
+    def abort(self, why: str) -> None:
+        """No host starts another task."""
         if not self.aborted:
             self.aborted = why
             self.run.wire.warn(f"{self.play.name}: stopped on all hosts: {why}")

@@ -19,7 +19,7 @@ from ciflow.model import Become, RoleRun
 
 NEAREST = (
     "delegate_to", "delegate_facts", "run_once", "ignore_errors", "ignore_unreachable", "any_errors_fatal", "no_log",
-    "check_mode", "diff", "timeout", "throttle",
+    "check_mode", "diff", "timeout", "throttle", "debugger",
 )  # fmt: skip
 _CONNECTION = {"connection": "ansible_connection", "remote_user": "ansible_user", "port": "ansible_port"}
 _BECOME = {"become": "enabled", "become_user": "user", "become_method": "method", "become_flags": "flags",

@@ -31,7 +31,6 @@ def test_the_environment_variables_are_those_that_the_code_reads() -> None:
 @pytest.mark.parametrize(
     ("text", "code"),
     [
-        ("- hosts: all\n  debugger: always\n", "CF0123"),
         ("- hosts: all\n  fact_path: /etc/facts\n", "CF0123"),
         ("- hosts: all\n  tasks:\n    - systemd: {name: x}\n", "CF0106"),
         ("- hosts: all\n  vars:\n    x: !vault |\n      $ANSIBLE_VAULT;1.1;AES256\n      3132\n", "CF0017"),

@@ -23,6 +23,7 @@ HONOURED = {
         "test_blocks": "ignore_errors ignore_unreachable",
         "test_order": "run_once any_errors_fatal throttle",
         "test_async": "async poll",
+        "test_terminal": "debugger",
         "test_keywords": "collections",
     },
     "play": {
@@ -34,15 +35,14 @@ HONOURED = {
         "test_conditions": "vars_files gather_facts gather_subset gather_timeout environment become become_user "
         "become_method become_flags become_exe port remote_user connection module_defaults ignore_errors "
         "ignore_unreachable timeout check_mode diff no_log",
-        "test_terminal": "vars_prompt",
+        "test_terminal": "vars_prompt debugger",
         "test_keywords": "collections canary verify",
     },
 }
 REFUSED = {
-    "task": {"debugger": "on_failed", "irreversible": "true"},
+    "task": {"irreversible": "true"},
     "play": {
         "fact_path": "/etc/facts",
-        "debugger": "always",
         "affected": "true",
         "retire": "[]",
         "strategy": "debug",

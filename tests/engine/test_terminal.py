@@ -257,3 +257,118 @@ def test_step_without_a_terminal_is_refused(tmp_path: Path) -> None:
     assert done.returncode == ExitCode.INVALID
     assert "no terminal" in done.stderr
     assert not (tmp_path / "said").exists()
+
+
+# --- debugger -------------------------------------------------------------------------------------------
+
+DEBUG = """
+- name: Try
+  hosts: localhost
+  vars: {greeting: hello}
+  tasks:
+    - name: Greet
+      shell: "echo {{ greeting }} >> said; test -e {{ missing | default('nowhere') }}"
+      debugger: on_failed
+    - {name: Copy, copy: {src: nowhere.txt, dest: copied, mode: "0600"}, debugger: on_failed}
+    - {name: Later, command: test -e go}
+"""
+AT_GREET, AT_COPY = r"\[localhost\] TASK: Greet \(debug\)> $", r"\[localhost\] TASK: Copy \(debug\)> $"
+
+
+def test_a_failed_task_is_looked_at_changed_and_run_again(tmp_path: Path) -> None:
+    (tmp_path / "play.yml").write_text(DEBUG)
+    (tmp_path / "source.txt").write_text("content")
+    with at_a_terminal(tmp_path, "apply", "play.yml") as typist:
+        typist.sees("failed on localhost")
+        for typed, seen in (
+            ("p task", "'name': 'Greet'"),
+            ("p task.args", r"echo \{\{ greeting \}\}"),
+            ("p result.rc", r"\D1\s"),
+            ("p result._result['failed']", "True"),
+            ("p host", "'localhost'"),
+            ("p task_vars['greeting'] | upper", "'HELLO'"),
+            ("p nonsense", "`nonsense` is not defined"),
+            ("p 6 *", "can't be parsed"),
+            ("what", "run it again"),
+            ("task_vars['missing'] = play.yml", "is no literal"),
+            ("task_vars['missing'] = 'play.yml'", ""),
+            ("task_vars['greeting'] = '{{6}}'", ""),
+        ):
+            typist.sees(AT_GREET)
+            typist.types(typed)
+            typist.sees(seen)
+        typist.sees(AT_GREET)
+        typist.types("r")
+        typist.sees(AT_COPY)
+        typist.types("task.args['mood'] = 'good'")
+        typist.sees("mood")
+        typist.sees(AT_COPY)
+        typist.types("task.args['src'] = 'source.txt'")
+        typist.sees(AT_COPY)
+        typist.types("r")
+        assert typist.ends() == ExitCode.TASK_FAILED, "of Later"
+    assert (tmp_path / "said").read_text() == "hello\n{{6}}\n", "what is typed is a value, not a template"
+    assert (tmp_path / "copied").read_text() == "content"
+    (tmp_path / "go").touch()
+    done = run(tmp_path, "resume")
+    assert done.returncode == 0, "what was mended in the debugger is neither asked about nor done again"
+    assert (tmp_path / "said").read_text() == "hello\n{{6}}\n"
+
+
+def test_go_on_and_quit(tmp_path: Path) -> None:
+    first = "- hosts: localhost\n  debugger: on_failed\n  tasks: [{command: 'false'}, {command: touch ran}]\n"
+    (tmp_path / "play.yml").write_text(first + "- hosts: localhost\n  tasks: [{command: touch ran}]\n")
+    for command in ("c", "q"):
+        with at_a_terminal(tmp_path, "apply", "play.yml") as typist:
+            typist.sees(r"\(debug\)> $")
+            typist.types(command)
+            assert typist.ends() == ExitCode.TASK_FAILED
+            assert ("somebody quit the debugger" in typist.shown) == (command == "q")
+        assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize(
+    ("word", "task", "stops"),
+    [
+        ("always", "command: 'true'", True),
+        ("never", "command: 'false'", False),
+        ("on_failed", "command: 'true'", False),
+        ("on_skipped", "command: 'true'\n      when: false", True),
+        ("on_failed", "command: 'false'\n      ignore_errors: true", False),
+        ("on_unreachable", "ping:\n      vars: {ansible_connection: ssh, ansible_port: 1}", True),
+    ],
+)
+def test_when_the_debugger_stops(tmp_path: Path, word: str, task: str, stops: bool) -> None:
+    (tmp_path / "play.yml").write_text(
+        f"- hosts: localhost\n  debugger: {'never' if stops else 'on_failed'}\n  tasks:\n"
+        f"    - {task}\n      debugger: {word}\n"
+    )
+    with at_a_terminal(tmp_path, "apply", "play.yml") as typist:
+        if stops:
+            typist.sees(r"\(debug\)> $")
+            typist.types("c")
+        typist.ends()
+        assert ("(debug)>" in typist.shown) == stops
+
+
+def test_without_a_terminal_the_debugger_does_not_stop(tmp_path: Path) -> None:
+    (tmp_path / "play.yml").write_text(DEBUG)
+    done = run(tmp_path, "apply", "play.yml", stdin="r\n")
+    assert done.returncode == ExitCode.TASK_FAILED
+    assert "debug" not in done.stderr
+
+
+def test_the_debugger_shows_nothing_of_a_task_that_hides_itself(tmp_path: Path) -> None:
+    (tmp_path / "play.yml").write_text(
+        "- hosts: localhost\n  debugger: on_failed\n"
+        "  tasks: [{shell: echo hunter2; false, no_log: true}]\n"
+    )
+    with at_a_terminal(tmp_path, "apply", "play.yml") as typist:
+        for expression in ("task", "task.args", "result"):
+            typist.sees(r"\(debug\)> $")
+            typist.types(f"p {expression}")
+            typist.sees("hidden by no_log")
+        typist.sees(r"\(debug\)> $")
+        typist.types("c")
+        typist.ends()
+        assert "hunter2" not in typist.shown
