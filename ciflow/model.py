@@ -384,7 +384,8 @@ class Edit:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attrs:
-    """Mode, owner, group and times of what exists; `recurse` for a tree. Times are Unix seconds, or "now"."""
+    """Mode, owner, group and times of what exists; `recurse` for a tree. Times are "now", Unix seconds, or, where
+    their form (of strptime) is given, in that form by the host's own zone."""
 
     path: str
     mode: str = ""
@@ -392,6 +393,8 @@ class Attrs:
     group: str = ""
     mtime: str = ""
     atime: str = ""
+    mtime_form: str = ""
+    atime_form: str = ""
     recurse: bool = False
     follow: bool = True
     check: bool = False

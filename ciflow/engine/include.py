@@ -11,7 +11,9 @@ from ciflow.diagnostics import Invalid, TargetError
 from ciflow.engine.keys import Key
 from ciflow.engine.rendering import Rendering, loop_variables
 from ciflow.engine.result import HostFailed, Result, broken, skipped
+from ciflow.lang.filters import combine
 from ciflow.lang.include import load_role, load_task_file, load_variables, role_of
+from ciflow.lang.schema import coerce
 from ciflow.lang.template import render
 from ciflow.model import EMPTY, Node, Task
 from ciflow.plan.tags import prune
@@ -47,17 +49,19 @@ async def included(lane: Lane, task: Task, prefix: tuple[str, ...]) -> list[Foun
 async def _read(rendering: Rendering, found: list[Found]) -> Result:
     """Read what is included; the task lists go into `found`."""
     rounds = await _rounds(rendering)
-    ran = False
+    ran, files = False, list[str]()
     for number, extra in enumerate(rounds):
         at = rendering.key.below(f"include{number}")
         if await rendering.when(at, extra):
             ran = True
-            nodes = await _include(rendering, at, extra)
+            nodes = await _include(rendering, at, extra, files)
             if nodes:
                 found.append((nodes, at.path))
     if not ran:
         return skipped()
-    return Result("ok", {"changed": False, "failed": False, "skipped": False, "unreachable": False, "msg": ""})
+    values = {"changed": False, "failed": False, "skipped": False, "unreachable": False, "msg": ""}
+    told = {"ansible_included_var_files": files} if rendering.task.module == "include_vars" else {}
+    return Result("ok", {**values, **told})
 
 
 async def _rounds(rendering: Rendering) -> list[Mapping[str, Any]]:
@@ -69,14 +73,34 @@ async def _rounds(rendering: Rendering) -> list[Mapping[str, Any]]:
     return [loop_variables(loop, items, number) for number in range(len(items))]
 
 
-async def _include(rendering: Rendering, at: Key, extra: Mapping[str, Any]) -> tuple[Node, ...]:
-    """One round: variables are taken in at once, tasks are given back, chosen by tags as all others are."""
+async def _variables(
+    rendering: Rendering, args: Mapping[str, Any], extra: Mapping[str, Any], files: list[str]
+) -> None:
+    """`include_vars`. With `hash_behaviour: merge` a mapping keeps what it has and the file doesn't say."""
+    lane = rendering.lane
+    found, read = load_variables(lane.run.files, rendering.task, args)
+    files += read
+    values: dict[str, Any] = dict(found)
+    if args.get("hash_behaviour") == "merge":
+
+        def merged() -> dict[str, Any]:
+            scope = rendering.scope(extra)
+            known = {name: scope.get(name) for name in found if name in scope}
+            return combine(known, found, recursive=True)
+
+        values = await rendering.settle(merged)
+    lane.values.included.update(values)
+
+
+async def _include(rendering: Rendering, at: Key, extra: Mapping[str, Any], files: list[str]) -> tuple[Node, ...]:
+    """One round: variables are taken in at once (`files` tells from where), tasks are given back, chosen by tags as all
+    others are."""
     task, lane = rendering.task, rendering.lane
     run = lane.run
     scope = rendering.scope
     args = await rendering.recorded(f"{at}|args", lambda: dict(render(dict(task.args), scope(extra))))
     if task.module == "include_vars":
-        lane.values.included.update(load_variables(run.files, task, args))
+        await _variables(rendering, coerce(task.module, args, task.spans), extra, files)
         return ()
     if task.module == "include_tasks":
         nodes = load_task_file(run.files, task, args, extra)

@@ -48,8 +48,8 @@ def role_of(files: Files, task: Task, args: Mapping[str, Any]) -> tuple[Role | N
     return reader.roles.used.get(str(args.get("name", ""))), tuple(reader.roles.handlers)
 
 
-def load_variables(files: Files, task: Task, args: Mapping[str, Any]) -> Vars:
-    """The variables of `include_vars`, by name and place; under one name where `name` is given."""
+def load_variables(files: Files, task: Task, args: Mapping[str, Any]) -> tuple[Vars, tuple[str, ...]]:
+    """The variables of `include_vars`, by name and place, under one name where `name` is given; the files read."""
     sources = Sources(files, _inherited(task).folder)
     paths = _variable_files(sources, task, args)
     merged = Vars({}, {}, "include_vars", Level.INCLUDE_VARS)
@@ -59,8 +59,8 @@ def load_variables(files: Files, task: Task, args: Mapping[str, Any]) -> Vars:
         merged.spans.update(found.spans)
     _sound(sources, ())
     if args.get("name"):
-        return Vars({str(args["name"]): dict(merged)}, {}, "include_vars", Level.INCLUDE_VARS)
-    return merged
+        merged = Vars({str(args["name"]): dict(merged)}, {}, "include_vars", Level.INCLUDE_VARS)
+    return merged, tuple(paths)
 
 
 def load_vars_files(names: tuple[Any, ...], scope: Scope, files: Files, folder: str) -> tuple[Vars, ...]:
@@ -133,18 +133,36 @@ def _variable_files(sources: Sources, task: Task, args: Mapping[str, Any]) -> li
     )
     if folder is None:
         raise _missing(f"the folder {args['dir']} is not found", task, bases)
-    return _in_folder(sources, folder, args, int(args.get("depth") or 0))
+    return [path for below in _folders(sources, folder, args) for path in _in_folder(sources, below, args, task)]
 
 
-def _in_folder(sources: Sources, folder: str, args: Mapping[str, Any], depth: int) -> list[str]:
-    found: list[str] = []
+def _folders(sources: Sources, root: str, args: Mapping[str, Any]) -> list[str]:
+    """The folder and those below it, in order of their paths; `depth` 1 is the folder alone, 0 all."""
+    deepest, found = int(args.get("depth") or 0), [root]
+    for folder in found:
+        if not deepest or folder[len(root) :].count("/") + 1 < deepest:
+            below = (f"{folder}/{name}" for name in sources.files.list(folder))
+            found += [path for path in below if sources.files.is_dir(path)]
+    return sorted(found)
+
+
+def _in_folder(sources: Sources, folder: str, args: Mapping[str, Any], task: Task) -> list[str]:
+    """The files to read, by name. Another ending than those of such files is an error, unless it is to be ignored."""
     wanted = re.compile(str(args.get("files_matching") or ""))
+    ignored = [re.compile(f"(?:{one})$") for one in args.get("ignore_files") or ()]
+    ends = [str(one).lstrip(".") for one in args.get("extensions") or _ENDS]
+    found = []
     for name in sources.files.list(folder):
         path = f"{folder}/{name}"
-        if sources.files.is_dir(path):
-            found += _in_folder(sources, path, args, depth - 1) if depth != 1 else []
-        elif name.rpartition(".")[2] in (args.get("extensions") or _ENDS) and wanted.search(name):
-            found += [] if name in (args.get("ignore_files") or ()) else [path]
+        if sources.files.is_dir(path) or not wanted.search(name) or any(one.search(name) for one in ignored):
+            continue
+        if name.rpartition(".")[2] in ends and "." in name:
+            found.append(path)
+        elif not args.get("ignore_unknown_extensions"):
+            text = f"{path} does not have a valid extension: {', '.join(ends)}"
+            span = task.spans.get("dir") or task.span
+            help = "`ignore_unknown_extensions: true` leaves such files out"
+            raise Invalid([Diagnostic("error", "CF0402", text, span, help=help)])
     return found
 
 

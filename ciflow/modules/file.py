@@ -59,13 +59,16 @@ def _operation(args: Mapping[str, Any], state: str) -> Operation:
 
 def _attributes(args: Mapping[str, Any], *, follow: bool, touch: bool = False) -> Attrs:
     default = "now" if touch else ""
+    mtime, atime = (_time(args.get(name, default)) for name in ("modification_time", "access_time"))
     return Attrs(
         path=args["path"],
         mode=args.get("mode", ""),
         owner=args.get("owner", ""),
         group=args.get("group", ""),
-        mtime=_time(args.get("modification_time", default)),
-        atime=_time(args.get("access_time", default)),
+        mtime=mtime,
+        atime=atime,
+        mtime_form=args["modification_time_format"] if mtime not in ("", "now") else "",
+        atime_form=args["access_time_format"] if atime not in ("", "now") else "",
         follow=follow,
     )
 

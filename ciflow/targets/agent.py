@@ -918,7 +918,7 @@ def set_attrs(path: str, op: Op, follow: bool = True, check: bool = False) -> bo
 
 def set_times(path: str, op: Op, check: bool) -> bool:
     now = time.time()
-    wanted = [now if op.get(k) == "now" else float(op[k]) if op.get(k) else None for k in ("atime", "mtime")]
+    wanted = [now if op.get(k) == "now" else moment(op, k) if op.get(k) else None for k in ("atime", "mtime")]
     if wanted == [None, None]:
         return False
     found = os.stat(path)
@@ -929,6 +929,15 @@ def set_times(path: str, op: Op, check: bool) -> bool:
     if not check:
         os.utime(path, ns=(round(new[0] * 1e9), round(new[1] * 1e9)))
     return True
+
+
+def moment(op: Op, name: str) -> float:
+    """Unix seconds of a time in the form that the operation names, by the clock of this host's zone."""
+    try:
+        form = op.get(name + "_form")
+        return time.mktime(time.strptime(op[name], form)) if form else float(op[name])
+    except (ValueError, OverflowError) as e:
+        raise Failure("%s of %s: %s" % (name, op["path"], e), "EINVAL")
 
 
 def do_attrs(op: Op, job: Work) -> Reply:

@@ -23,7 +23,6 @@ HTTP = {
     "use_proxy", "unix_socket", "force",
 }  # fmt: skip
 REFUSED = {
-    "file": {"access_time_format", "modification_time_format"},
     "replace": {"encoding"},
     "wait_for": {"active_connection_states", "exclude_hosts"},
     "uri": HTTP | {"mode", "owner", "group"},

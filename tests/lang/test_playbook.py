@@ -321,11 +321,11 @@ def test_included_tasks_inherit_what_surrounds_the_include(tmp_path: Path) -> No
 
 def test_included_variables_are_read_with_their_places(tmp_path: Path) -> None:
     found = tasks(tmp_path, INCLUDES, vars="a: 1\nb: '{{ a }}'\n")
-    values = load_variables(Files.live(), found[2], {"file": "vars.yml"})
+    values, _ = load_variables(Files.live(), found[2], {"file": "vars.yml"})
     assert values["a"] == 1
     assert isinstance(values["b"], Template)
     assert values.spans["a"].line == 1
-    assert load_variables(Files.live(), found[2], {"file": "vars.yml", "name": "n"})["n"]["a"] == 1
+    assert load_variables(Files.live(), found[2], {"file": "vars.yml", "name": "n"})[0]["n"]["a"] == 1
 
 
 def test_a_missing_include_says_where_it_was_looked_for(tmp_path: Path) -> None:
