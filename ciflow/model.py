@@ -516,6 +516,9 @@ class Http:
     password: str = ""
     dest: str = ""
     limit: int = 16 * 1024 * 1024
+    proxy: bool = True  # the one of the host's environment, if there is one
+    cert: str = ""  # file on the host by which it shows who it is, and the one with its key where that is another
+    key: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

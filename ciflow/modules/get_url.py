@@ -99,7 +99,7 @@ def _copy(args: Mapping[str, Any], temporary: str, dest: str) -> Copy:
 def _http(args: Mapping[str, Any], url: str, dest: str = "") -> Http:
     return Http(
         url=url,
-        headers={"User-Agent": args["http_agent"]} | {str(k): str(v) for k, v in args["headers"].items()},
+        headers=asked(args) | {str(k): str(v) for k, v in args["headers"].items()},
         timeout=args["timeout"],
         follow="all",
         verify=args["validate_certs"],
@@ -107,7 +107,15 @@ def _http(args: Mapping[str, Any], url: str, dest: str = "") -> Http:
         password=args.get("url_password", ""),
         dest=dest,
         limit=_LIMIT,
+        proxy=args["use_proxy"],
+        cert=args.get("client_cert", ""),
+        key=args.get("client_key", ""),
     )
+
+
+def asked(args: Mapping[str, Any]) -> dict[str, str]:
+    """Headers of every request. A cached answer is no answer where `force` is set."""
+    return {"User-Agent": args["http_agent"]} | ({"Cache-Control": "no-cache"} if args["force"] else {})
 
 
 def _attributes(args: Mapping[str, Any], dest: str) -> Attrs:

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
-from ciflow.model import Change, Context, Exec, Outcome, Probe, Reply, Steps
+from ciflow.model import Change, Context, Exec, Outcome, Probe, Reply, Stat, Steps
 from ciflow.modules.replies import failure, predicted, text, well
 
 # Every script gets the same words, so that no value is ever part of a script's text.
-_WORDS = "git=$1 dest=$2 remote=$3 repo=$4 version=$5 depth=$6 recursive=$7 force=$8 bare=$9 single=${10}\n"
+_WORDS = (
+    "git=$1 dest=$2 remote=$3 repo=$4 version=$5 depth=$6 recursive=$7 force=$8 bare=$9 single=${10} track=${11}\n"
+    "verify=${12} refspec=${13} archive=${14} prefix=${15}\n"
+    '[ -z "${16}" ] || umask "${16}"\n'
+)
 
 # What is there: lines head, url of the remote, a first changed file. Exit 3: no repository here.
 _LOOK = """
@@ -36,11 +41,13 @@ checkout() {
   elif "$git" rev-parse --verify --quiet "refs/remotes/$remote/$version^{commit}" >/dev/null; then
     branch=$version
   else
+    [ "$verify" = no ] || "$git" verify-commit "$version" 2>/dev/null || "$git" verify-tag "$version" || return
     "$git" checkout --quiet --force --detach "$version^{commit}" -- || return
     branch=
   fi
+  [ -z "$branch" ] || [ "$verify" = no ] || "$git" verify-commit "refs/remotes/$remote/$branch" || return
   [ -z "$branch" ] || "$git" checkout --quiet --force -B "$branch" "refs/remotes/$remote/$branch" -- || return
-  [ "$recursive" = no ] || [ ! -f .gitmodules ] || "$git" submodule --quiet update --init --recursive
+  [ "$recursive" = no ] || [ ! -f .gitmodules ] || "$git" submodule --quiet update --init --recursive $track
 }
 """
 
@@ -53,6 +60,7 @@ set -- --origin "$remote"
 if [ "$bare" = yes ]; then "$git" clone --bare "$@" -- "$repo" "$dest"; exit; fi
 "$git" clone --no-checkout "$@" -- "$repo" "$dest"
 cd "$dest"
+[ -z "$refspec" ] || "$git" fetch --quiet --force "$remote" "$refspec"
 checkout
 """
 
@@ -67,12 +75,51 @@ if [ "$bare" = yes ]; then
 fi
 set --
 [ "$depth" = 0 ] || set -- --depth "$depth"
-"$git" fetch --force --tags "$@" "$remote" "+refs/heads/*:refs/remotes/$remote/*"
+"$git" fetch --force --tags "$@" "$remote" "+refs/heads/*:refs/remotes/$remote/*" ${refspec:+"$refspec"}
 checkout
 """
 
 
+# The tree at that version in a file; exit 10 when the one that is there holds the same already.
+_ARCHIVE = """
+set -e
+cd "$dest"
+case $archive in
+*.zip) format=zip ;;
+*.tar) format=tar ;;
+*.tar.gz | *.tgz) format=tar.gz ;;
+*) echo "unsupported archive format: $archive (zip, tar, tar.gz or tgz)" >&2; exit 1 ;;
+esac
+new=$(mktemp "$archive.XXXXXX")
+trap 'rm -f "$new"' EXIT
+"$git" archive --format="$format" ${prefix:+--prefix="$prefix"} --output="$new" HEAD
+! cmp -s -- "$new" "$archive" || exit 10
+chmod "$(printf %o $((0666 & ~$(umask))))" "$new"
+mv -f -- "$new" "$archive"
+"""
+
+
 def run(args: Mapping[str, Any], context: Context) -> Steps:
+    """What the repository is to be, and then, where one is asked for, the archive of it."""
+    if args.get("archive_prefix") and not args.get("archive"):
+        return Outcome(failed=True, msg="archive_prefix requires archive")
+    outcome = yield from _repository(args, context)
+    if outcome.failed or not args.get("archive"):
+        return outcome
+    return (yield from _archived(args, context, outcome))
+
+
+def _archived(args: Mapping[str, Any], context: Context, outcome: Outcome) -> Steps:
+    """In check mode it is known only of an archive that is not there that it would be made."""
+    seen = yield Probe(Stat(path=args["archive"]))
+    reply = yield Change(_script(args, context, _ARCHIVE))
+    if not well(reply) and not predicted(reply) and reply.rc != 10:
+        return _broken(reply, f"can't make {args['archive']}")
+    made = not seen.data.get("exists") if predicted(reply) else reply.rc != 10
+    return replace(outcome, changed=outcome.changed or made, data={**outcome.data, "archive": args["archive"]})
+
+
+def _repository(args: Mapping[str, Any], context: Context) -> Steps:
     """Look, then clone or update, then look again: three operations."""
     seen = yield Probe(_script(args, context, _LOOK))
     if seen.rc == 127:
@@ -133,7 +180,9 @@ def _told(args: Mapping[str, Any], context: Context, data: Mapping[str, Any] | N
 def _script(args: Mapping[str, Any], context: Context, script: str) -> Exec:
     flags = ("yes" if args[name] else "no" for name in ("recursive", "force", "bare", "single_branch"))
     words = (args["executable"], args["dest"], args["remote"], args["repo"], args["version"], str(args["depth"]))
-    argv = ("/bin/sh", "-c", _WORDS + script.strip() + "\n", "git", *words, *flags)
+    more = ("--remote" if args["track_submodules"] else "", "yes" if args["verify_commit"] else "no")
+    rest = tuple(args.get(name, "") for name in ("refspec", "archive", "archive_prefix", "umask"))
+    argv = ("/bin/sh", "-c", _WORDS + script.strip() + "\n", "git", *words, *flags, *more, *rest)
     env = {**context.environment, "GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C", **_ssh(args)}
     return Exec(argv=argv, env=env, timeout=context.timeout)
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
 from typing import Any
 from urllib.parse import urlencode
 
-from ciflow.model import At, Change, Context, Exec, Http, Outcome, Probe, Read, Reply, Steps
+from ciflow.model import At, Change, Context, Exec, Http, Outcome, Probe, Read, Reply, Step, Steps
 from ciflow.modules.execute import held_back
+from ciflow.modules.get_url import asked
+from ciflow.modules.multipart import Form, form
 from ciflow.modules.replies import failure, predicted, text, well
 from ciflow.modules.sources import Missing, find
 
@@ -28,12 +30,23 @@ def run(args: Mapping[str, Any], context: Context) -> Steps:
         if isinstance(content, Outcome):
             return content
         body = content
+    if args["body_format"] == "form-multipart":
+        made = yield from _multipart(args, context)
+        if isinstance(made, Outcome):
+            return made
+        body, args = made.body, {**args, "headers": {**args["headers"], "Content-Type": made.content_type}}
     operation = _request(args, body)
     reads = operation.method in _READS and not operation.dest
     reply = yield Probe(operation, last=True) if reads else Change(operation, last=True)
     if predicted(reply):
         return Outcome(skipped=True, msg=f"{operation.method} is not sent in check mode")
     return _outcome(args, reply)
+
+
+def _multipart(args: Mapping[str, Any], context: Context) -> Generator[Step, Reply, Form | Outcome]:
+    if not isinstance(args.get("body"), Mapping):
+        return Outcome(failed=True, msg="body must be mapping, cannot be of another type, with form-multipart")
+    return (yield from form(args["body"], context, on_the_host=args["remote_src"]))
 
 
 def _file(args: Mapping[str, Any], context: Context) -> Any:
@@ -67,7 +80,7 @@ def _request(args: Mapping[str, Any], body: bytes) -> Http:
     return Http(
         url=args["url"],
         method=args["method"].upper(),
-        headers={"User-Agent": args["http_agent"]} | headers,
+        headers=asked(args) | headers,
         body=body,
         timeout=args["timeout"],
         follow={"yes": "all", "no": "none", "urllib2": "safe"}.get(args["follow_redirects"], args["follow_redirects"]),
@@ -76,6 +89,9 @@ def _request(args: Mapping[str, Any], body: bytes) -> Http:
         user=args.get("url_username", ""),
         password=args.get("url_password", ""),
         dest=args.get("dest", ""),
+        proxy=args["use_proxy"],
+        cert=args.get("client_cert", ""),
+        key=args.get("client_key", ""),
     )
 
 

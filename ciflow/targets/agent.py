@@ -1573,6 +1573,9 @@ def open_url(op: Op) -> Any:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
 
+    if op.get("cert"):
+        context.load_cert_chain(with_path(op["cert"]), with_path(op["key"]) if op.get("key") else None)
+
     class Redirects(urllib.request.HTTPRedirectHandler):
         def redirect_request(self, req: Any, fp: Any, code: int, msg: Any, headers: Any, newurl: str) -> Any:
             if follow == "none" or (follow == "safe" and req.get_method() not in ("GET", "HEAD")):
@@ -1598,7 +1601,9 @@ def open_url(op: Op) -> Any:
     if op.get("user"):
         pair = base64.b64encode(raw(op["user"] + ":" + op.get("password", ""))).decode()
         request.add_header("Authorization", "Basic " + pair)
-    opener = urllib.request.build_opener(Redirects, AnyStatus, urllib.request.HTTPSHandler(context=context))
+    handlers: list[Any] = [Redirects, AnyStatus, urllib.request.HTTPSHandler(context=context)]
+    handlers += [] if op.get("proxy", True) else [urllib.request.ProxyHandler({})]
+    opener = urllib.request.build_opener(*handlers)
     return opener.open(request, timeout=op.get("timeout", 30.0))
 
 

@@ -19,18 +19,16 @@ SELINUX = {"selevel", "serole", "setype", "seuser", "attributes"}  # no such ope
 ATOMIC = {"unsafe_writes"}  # writes are atomic, always
 VAULT = {"decrypt"}  # encrypted sources are always opened
 HTTP = {
-    "ciphers", "client_cert", "client_key", "decompress", "unredirected_headers", "use_gssapi", "use_netrc",
-    "use_proxy", "unix_socket", "force",
+    "ciphers", "decompress", "unredirected_headers", "use_gssapi", "use_netrc", "unix_socket",
 }  # fmt: skip
 REFUSED = {
     "replace": {"encoding"},
     "wait_for": {"active_connection_states", "exclude_hosts"},
     "uri": HTTP | {"mode", "owner", "group"},
-    "get_url": HTTP - {"force"},
+    "get_url": HTTP,
     "unarchive": {"io_buffer_size"},
     "git": {
-        "archive", "archive_prefix", "gpg_allowlist", "reference", "refspec", "separate_git_dir", "track_submodules",
-        "umask", "verify_commit",
+        "gpg_allowlist", "reference", "separate_git_dir",
     },
     "setup": {"fact_path"},
 }  # fmt: skip

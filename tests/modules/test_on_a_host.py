@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import base64
+import email
+import http.server
 import os
 import platform
 import random
@@ -11,6 +13,7 @@ import shutil
 import subprocess
 import sys
 import tarfile
+import threading
 import zipfile
 from pathlib import Path
 
@@ -236,3 +239,111 @@ def test_a_signature_holds_for_openssl_and_the_key_is_for_nobody_else(host: Host
     assert host.task("sign", args, search=(str(tmp_path),)).changed
     (tmp_path / "keys" / "k.pem").chmod(0o644)
     assert "can be read by others" in host.task("sign", args, search=(str(tmp_path),)).msg
+
+
+def test_a_form_with_files_arrives_as_it_was_meant(host: Host, tmp_path: Path) -> None:
+    """What reads it is the standard library's parser of MIME."""
+    came: list[tuple[str, bytes]] = []
+
+    class Server(http.server.BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            came.append((self.headers["Content-Type"], self.rfile.read(int(self.headers["Content-Length"]))))
+            self.send_response(201)
+            self.end_headers()
+
+    (tmp_path / "files").mkdir()
+    (tmp_path / "files" / "logo.png").write_bytes(bytes(range(256)))
+    body = {
+        "title": "a title",
+        "logo": {"filename": "logo.png", "mime_type": "image/png"},
+        "note": {"content": "text", "filename": "note.txt", "multipart_encoding": "base64"},
+    }
+    with http.server.HTTPServer(("127.0.0.1", 0), Server) as server:
+        threading.Thread(target=server.handle_request, daemon=True).start()
+        args = {"url": f"http://127.0.0.1:{server.server_port}/", "method": "POST", "status_code": [200, 201]}
+        done(host.task("uri", {**args, "body": body, "body_format": "form-multipart"}, search=(str(tmp_path),)))
+    kind, sent = came[0]
+    parsed = email.message_from_bytes(b"Content-Type: " + kind.encode() + b"\r\n\r\n" + sent)
+    parts = [
+        (part.get_param("name", header="content-disposition"), part.get_filename(), part.get_payload(decode=True))
+        for part in parsed.walk()
+        if not part.is_multipart()
+    ]
+    assert parts == [
+        ("title", None, b"a title"),
+        ("logo", "logo.png", bytes(range(256))),
+        ("note", "note.txt", b"text"),
+    ]
+
+
+@pytest.fixture
+def origin(tmp_path: Path) -> Path:
+    """A repository with one commit on its branch and another that only refs/changes/1 leads to."""
+    folder = tmp_path / "origin"
+    folder.mkdir()
+    git("init", "--quiet", folder=folder)
+    (folder / "file").write_text("one")
+    git("add", ".", folder=folder)
+    git("commit", "--quiet", "-m", "one", folder=folder)
+    (folder / "file").write_text("two")
+    git("commit", "--quiet", "-a", "-m", "two", folder=folder)
+    git("update-ref", "refs/changes/1", "HEAD", folder=folder)
+    git("reset", "--quiet", "--hard", "HEAD~1", folder=folder)
+    return folder
+
+
+def test_a_commit_of_no_branch_is_fetched_by_its_ref(host: Host, origin: Path, tmp_path: Path) -> None:
+    commit = git("rev-parse", "refs/changes/1", folder=origin)
+    args = {"repo": f"file://{origin}", "dest": str(tmp_path / "clone"), "version": commit}
+    assert host.task("git", args).failed
+    shutil.rmtree(tmp_path / "clone", ignore_errors=True)
+    done(host.task("git", {**args, "refspec": "refs/changes/1"}))
+    assert (tmp_path / "clone" / "file").read_text() == "two"
+    assert not host.task("git", {**args, "refspec": "refs/changes/1"}).changed
+
+
+def test_an_archive_of_the_version_is_made_once(host: Host, origin: Path, tmp_path: Path) -> None:
+    archive = tmp_path / "out.tar.gz"
+    args = {"repo": str(origin), "dest": str(tmp_path / "clone"), "archive": str(archive), "archive_prefix": "app/"}
+    assert host.task("git", {**args, "umask": "077"}).changed
+    assert not host.task("git", args).changed
+    assert archive.stat().st_mode & 0o777 == 0o600
+    with tarfile.open(archive) as tar:
+        assert tar.getnames() == ["app", "app/file"]
+    archive.unlink()
+    assert host.task("git", args).changed
+    assert "unsupported" in host.task("git", {**args, "archive": str(tmp_path / "out.rar")}).msg
+
+
+def test_a_commit_that_nobody_signed_is_refused(host: Host, origin: Path, tmp_path: Path) -> None:
+    args = {"repo": str(origin), "dest": str(tmp_path / "clone"), "verify_commit": True}
+    assert host.task("git", args).failed
+    assert not (tmp_path / "clone" / "file").exists()
+
+
+def test_links_in_a_folder_become_what_they_lead_to_or_stay_links(host: Host, tmp_path: Path) -> None:
+    """As Ansible's `copy`, by its `local_follow`; a link to a folder above doesn't go round in a circle."""
+    tree = tmp_path / "files" / "tree"
+    (tree / "deep").mkdir(parents=True)
+    (tree / "deep" / "file").write_text("here")
+    (tree / "folder").symlink_to("deep")
+    (tree / "link").symlink_to("deep/file")
+    search = (str(tmp_path),)
+    for name, more in (("follow", {}), ("keep", {"local_follow": False})):
+        args = {"src": "tree/", "dest": str(tmp_path / name), **more}
+        assert host.task("copy", args, search=search).changed
+        assert not host.task("copy", args, search=search).changed
+        there = {"src": f"{tree}/", "dest": str(tmp_path / f"{name}2"), "remote_src": True, **more}
+        assert host.task("copy", there).changed
+        assert not host.task("copy", there).changed
+    for followed in (tmp_path / "follow", tmp_path / "follow2"):
+        assert not (followed / "folder").is_symlink()
+        assert [(followed / path).read_text() for path in ("folder/file", "link")] == ["here", "here"]
+        assert not (followed / "link").is_symlink()
+    for kept in (tmp_path / "keep", tmp_path / "keep2"):
+        assert [str((kept / path).readlink()) for path in ("folder", "link")] == ["deep", "deep/file"]
+    (tree / "nowhere").symlink_to("nope")
+    (tree / "round").symlink_to(".")
+    outcome = host.task("copy", {"src": "tree/", "dest": str(tmp_path / "bad")}, search=search)
+    assert outcome.failed
+    assert "leads to nope, where nothing is" in outcome.msg
