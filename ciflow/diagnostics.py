@@ -164,6 +164,10 @@ class Findings:
     def hint(self, code: str, message: str, span: Span | None, *, label: Label = "", help: str = "") -> None:
         self.items.append(Diagnostic("hint", code, message, span, label, help))
 
+    def failed_since(self, mark: int) -> bool:
+        """Whether an error came after the first `mark` findings (`len(items)` of then)."""
+        return any(one.is_error for one in self.items[mark:])
+
     @property
     def errors(self) -> tuple[Diagnostic, ...]:
         return tuple(d for d in self.items if d.is_error)

@@ -8,7 +8,7 @@ from typing import Any
 
 from ciflow.lang.names import templates_in
 from ciflow.lang.scope import OMIT, Scope
-from ciflow.lang.template import free_names, render
+from ciflow.lang.template import names_of, render
 from ciflow.model import Node, Play, Task
 from ciflow.plan.compile import tasks_of
 
@@ -45,7 +45,7 @@ def retried(task: Task) -> bool:
 
 def names_in(value: Any) -> frozenset[str]:
     """Every variable that templates in `value` read."""
-    return frozenset().union(*map(free_names, templates_in(value)))
+    return frozenset().union(*(names_of(one).free for one in templates_in(value)))
 
 
 def asked_by(task: Task) -> frozenset[str]:

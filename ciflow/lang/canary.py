@@ -37,7 +37,7 @@ def read_canary(play: Place, reader: TaskReader, above: Inherited, findings: Fin
     if not isinstance(place.value, dict):
         findings.error("CF0130", "`canary` is a mapping", place.span)
         return None
-    before = len(findings.errors)
+    before = len(findings.items)
     check_part("canary", place, findings)
     verify = reader.nodes(play.fields.get("verify"), above, (), "verify")
     retire = reader.nodes(play.fields.get("retire"), above, (), "retire")
@@ -45,7 +45,7 @@ def read_canary(play: Place, reader: TaskReader, above: Inherited, findings: Fin
     slots = _slots(place, findings)
     steps = _steps(place, findings)
     gates = _gates(place.fields.get("gates"), findings)
-    if len(findings.errors) > before or router is None:
+    if findings.failed_since(before) or router is None:
         return None
     value = place.value
     plain = {name: duration(value[name]) for name in _DURATIONS if value.get(name) is not None}
@@ -125,9 +125,9 @@ def _or_zero(value: Any) -> float:
 
 def _step(place: Place, hold: float, findings: Findings) -> CanaryStep | None:
     if isinstance(place.value, dict):
-        before = len(findings.errors)
+        before = len(findings.items)
         check_part("canary_step", place, findings)
-        if len(findings.errors) > before:
+        if findings.failed_since(before):
             return None
         weight, hold = place.value["weight"], duration(place.value.get("hold", hold))
         requests = int(place.value.get("min_requests") or 0)

@@ -26,6 +26,8 @@ _BECOME = {"become": "enabled", "become_user": "user", "become_method": "method"
            "become_exe": "exe"}  # fmt: skip
 
 
+_ADDED = frozenset({"when", "tags", "environment", "notify", "vars", "module_defaults"})
+_INHERITED = _ADDED.union(NEAREST, _CONNECTION, _BECOME)
 _NOBODY = Become()
 
 
@@ -73,6 +75,8 @@ def tags(place: Place | None) -> frozenset[str]:
 def extend(above: Inherited, place: Place, sources: Sources, *, level: Level = Level.BLOCK_VARS) -> Inherited:
     """What holds inside the play, block, role or task at `place`."""
     fields = place.fields
+    if _INHERITED.isdisjoint(fields):
+        return above
     changes: dict[str, Any] = {}
     if "when" in fields and level != Level.PLAY_VARS:
         changes["when"] = above.when + conditions(fields["when"])

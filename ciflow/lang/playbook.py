@@ -184,11 +184,11 @@ class PlaybookReader:
 
     def _play(self, place: Place) -> Play:
         fields, value = place.fields, place.value
-        before = len(self.findings.errors)
+        before = len(self.findings.items)
         variables = self.sources.variables(fields.get("vars"), f"play {value.get('name', '')}".strip(), Level.PLAY_VARS)
         self._settle(place, variables)
         check_part("play", place, self.findings)
-        broken = len(self.findings.errors) > before
+        broken = self.findings.failed_since(before)
         if value.get("hosts") is None:
             self.findings.error("CF0103", "a play needs `hosts`", place.span, label="on which hosts?")
         above = extend(_top(self.sources.folder), place, self.sources, level=Level.PLAY_VARS)

@@ -102,6 +102,7 @@ class Schema:
     example: str = ""
     validators: Mapping[bool, Any] = field(default_factory=dict)  # by `literal`
     required: tuple[str, ...] = ()
+    unbuilt_names: frozenset[str] = frozenset()  # fields that are not built, or something in them isn't
     unbuilt: tuple[tuple[str, ...], ...] = ()  # known, and refused instead of silently not done; () is all of it
     targets: tuple[str, ...] = ()  # kinds of target that have what a module needs; none named: all
     simple: Mapping[str, frozenset[type]] = field(default_factory=dict)  # a value of these types is surely good
@@ -161,7 +162,7 @@ class Schema:
             for name in self.required:
                 if name not in document:
                     yield Fault((), "CF0103", f"{self.what} needs `{name}`")
-        for path in self.unbuilt:
+        for path in self.unbuilt if not self.unbuilt_names.isdisjoint(document) or () in self.unbuilt else ():
             if _stands(document, path):
                 what = f"`{path[-1]}`" if path else self.what
                 yield Fault(path, "CF0123", f"{what} is not built yet", "ciflow would not do it", key=bool(path))
@@ -267,6 +268,7 @@ def _compiled(what: str, whole: Mapping[str, Any]) -> Schema:
         example=str(whole.get("example", "")),
         validators=validators,
         required=tuple(name for name, below in fields.items() if below.get("required") is True),
+        unbuilt_names=frozenset(path[0] for path in _unbuilt(fields)),
         unbuilt=(*(((),) if whole.get("unbuilt") else ()), *_unbuilt(fields)),
         simple={name: kinds for name, below in fields.items() if (kinds := _simple(below))},
         targets=tuple(whole.get("targets") or ()),

@@ -44,6 +44,7 @@ class TaskReader:
         self.roles: Roles
         self._keywords = frozenset(part_schema("task").fields)
         self._verbs = verbs()
+        self._modules: dict[Any, bool] = {}  # keys met, and whether each names a module
 
     def nodes(self, place: Place | None, above: Inherited, path: tuple[str, ...], section: str) -> tuple[Node, ...]:
         """The nodes of a list of tasks; `section` (tasks, block, rescue, ..) names their place in `path`."""
@@ -79,19 +80,19 @@ class TaskReader:
     # --- one task ----------------------------------------------------------------------------------------
 
     def _task(self, place: Place, above: Inherited, path: tuple[str, ...]) -> tuple[Node, ...]:
-        before = len(self.findings.errors)
+        before = len(self.findings.items)
         found = self._module(place)
         if found is None:
             check_part("task", place, self.findings, ignore=self._foreign(place))
             return self._lost(place)
-        readable = len(self.findings.errors) == before
+        readable = not self.findings.failed_since(before)
         check_part("task", place, self.findings, ignore=frozenset({found.written}) | self._loops(place))
         if found.module == "import_tasks":
             return self._import_tasks(place, found.args, above, path)
         if found.module == "import_role":
             return self._import_role(place, found.args, above, path)
         args = self._checked(place, found, above) if readable else {}
-        if len(self.findings.errors) > before:
+        if self.findings.failed_since(before):
             return self._lost(place)
         return (self._built(place, found.module, args, Spans(place, found.place, found.written), above, path),)
 
@@ -130,7 +131,11 @@ class TaskReader:
         return _Found(module, written, below, {**self._extra_args(place, module), **self._args(below, module)})
 
     def _is_module(self, key: Any) -> bool:
-        return isinstance(key, str) and (key not in self._keywords) and short(key) in self._verbs
+        known = self._modules.get(key)
+        if known is None:
+            known = isinstance(key, str) and key not in self._keywords and short(key) in self._verbs
+            self._modules[key] = known
+        return known
 
     def _args(self, place: Place, module: str) -> dict[str, Any]:
         return arguments(place, module_schema(module), module, self.findings)

@@ -26,7 +26,8 @@ from ciflow.lang.header import header
 from ciflow.lang.lookups import GLOBALS, lookup, query
 from ciflow.lang.place import Marks
 from ciflow.lang.scope import MISSING, OMIT, Need, NeedFacts, Scope
-from ciflow.lang.simple import simple_names
+from ciflow.lang.simple import Names, simple_names
+from ciflow.lang.survey import Survey, survey
 from ciflow.lang.tests import SCOPED_TESTS, TESTS
 from ciflow.lang.vault import Encrypted
 from ciflow.model import Template
@@ -168,25 +169,16 @@ def _lone(tree: nodes.Template) -> nodes.Expr | None:
 
 
 @functools.lru_cache(maxsize=16_384)
-def _parse(source: str, expression: bool) -> tuple[nodes.Template, nodes.Expr | None]:
-    """The syntax tree, and its expression where that is all there is. Raises TemplateSyntaxError."""
+def _parse(source: str, expression: bool) -> tuple[nodes.Template, nodes.Expr | None, Survey]:
+    """The syntax tree, its expression where that is all there is, and what is in it. Raises TemplateSyntaxError."""
     try:
         tree, lone = _parse_any(source, expression)
     except RecursionError as error:
         raise jinja2.TemplateSyntaxError("it is nested too deep", 1) from error
-    if _deeper_than(tree, DEEPEST):
+    inside = survey(tree, DEEPEST)
+    if inside is None:
         raise jinja2.TemplateSyntaxError("it is nested too deep", 1)
-    return tree, lone
-
-
-def _deeper_than(tree: nodes.Node, depth: int) -> bool:
-    """Whether the tree has more levels than what walks it has stack for. Walks without a stack of its own."""
-    level: list[nodes.Node] = [tree]
-    for _ in range(depth):
-        level = [below for node in level for below in node.iter_child_nodes()]
-        if not level:
-            return False
-    return True
+    return tree, lone, inside
 
 
 def _parse_any(source: str, expression: bool) -> tuple[nodes.Template, nodes.Expr | None]:
@@ -206,7 +198,7 @@ def _parse_any(source: str, expression: bool) -> tuple[nodes.Template, nodes.Exp
 @functools.lru_cache(maxsize=16_384)
 def _compile(source: str, expression: bool) -> tuple[jinja2.Template, bool]:
     """The compiled template, and whether it gives a value instead of text."""
-    tree, lone = _parse(source, expression)
+    tree, lone, _ = _parse(source, expression)
     if lone is not None:
         assign = nodes.Assign(nodes.Name(_RESULT, "store", lineno=lone.lineno), lone, lineno=lone.lineno)
         tree = nodes.Template([assign], lineno=1)
@@ -366,13 +358,9 @@ def check(template: Template) -> list[Diagnostic]:
     if simple_names(template.source, template.expression) is not None:
         return []
     try:
-        tree, _ = _parse(template.source, template.expression)
-        for node in tree.find_all((nodes.Filter, nodes.Test)):
-            kind, known = (
-                ("filter", environment().filters) if isinstance(node, nodes.Filter) else ("test", environment().tests)
-            )
-            if node.name not in known:
-                raise jinja2.TemplateAssertionError(f"No {kind} named '{node.name}'.", node.lineno)
+        for kind, name, line in _parse(template.source, template.expression)[2].uses:
+            if name not in (environment().filters if kind == "filter" else environment().tests):
+                raise jinja2.TemplateAssertionError(f"No {kind} named '{name}'.", line)
     except jinja2.TemplateSyntaxError as error:
         place = faults.Within(
             template.source, template.span, template.marks, _tokens(template.source, template.expression)
@@ -382,27 +370,29 @@ def check(template: Template) -> list[Diagnostic]:
 
 
 @functools.lru_cache(maxsize=16_384)
-def syntax_tree(source: str, expression: bool) -> tuple[nodes.Template, frozenset[str]] | None:
-    """The tree and the names of variables that the template reads; None where it can't be parsed."""
+def _names(source: str, expression: bool) -> Names:
+    return simple_names(source, expression) or parsed_names(source, expression) or Names()
+
+
+def parsed_names(source: str, expression: bool) -> Names | None:
+    """The names that Jinja sees; None where it can't parse the source."""
     try:
-        tree, _ = _parse(source, expression)
-        return tree, frozenset(_read_by(tree) - set(environment().globals) - {"omit"})
+        tree, _, inside = _parse(source, expression)
+        free = _read_by(tree, inside) - environment().globals.keys() - {"omit"}
     except jinja2.TemplateError:
         return None
+    return Names(free, free & inside.names.sure, free & inside.names.guarded)
 
 
-def _read_by(tree: nodes.Template) -> set[str]:
+def _read_by(tree: nodes.Template, inside: Survey) -> frozenset[str]:
     if all(isinstance(node, nodes.Output) for node in tree.body):  # nothing is assigned: each name is read
-        return {node.name for node in tree.find_all(nodes.Name)}
-    return meta.find_undeclared_variables(tree)
+        return inside.names.free
+    return frozenset(meta.find_undeclared_variables(tree))
 
 
-def free_names(template: Template) -> frozenset[str]:
-    """Variables the template reads, whatever comes of them. One that can't be parsed reads none."""
-    if (names := simple_names(template.source, template.expression)) is not None:
-        return names
-    found = syntax_tree(template.source, template.expression)
-    return found[1] if found else frozenset()
+def names_of(template: Template) -> Names:
+    """Which variables a template reads, and how surely. One that can't be parsed reads none."""
+    return _names(template.source, template.expression)
 
 
 def name_span(template: Template, name: str) -> Span:

@@ -13,10 +13,10 @@ from typing import Any
 
 from ciflow.diagnostics import Diagnostic, Span
 from ciflow.lang.known import Known
-from ciflow.lang.names import names_of, templates_in
+from ciflow.lang.names import templates_in
 from ciflow.lang.roles import flat
 from ciflow.lang.sources import Sources
-from ciflow.lang.template import name_span
+from ciflow.lang.template import name_span, names_of
 from ciflow.model import Block, Node, Play, Playbook, Task, Template
 
 Chain = tuple[tuple[str, Span | None], ...]

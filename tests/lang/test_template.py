@@ -7,12 +7,14 @@ from collections.abc import Mapping
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from ciflow.diagnostics import Findings, Invalid
 from ciflow.lang.lookups import expand
 from ciflow.lang.scope import OMIT, Layer, Level, Need, NeedFacts, Scope, View
 from ciflow.lang.simple import simple_names
-from ciflow.lang.template import check, evaluate, free_names, render, render_text, syntax_tree
+from ciflow.lang.template import check, evaluate, names_of, parsed_names, render, render_text
 from ciflow.lang.yamltext import parse
 from ciflow.model import Exec, Loop, Read, Reply, Template, Walk
 from tests.lang.making import condition, scope_of, template
@@ -312,8 +314,8 @@ def test_vars_is_every_variable_rendered_when_asked_for() -> None:
 
 
 def test_free_names_leave_out_what_the_template_sets_itself() -> None:
-    assert free_names(template("{% set a = b %}{% for c in d %}{{ a ~ c }}{% endfor %}")) == {"b", "d"}
-    assert free_names(condition("x is defined and lookup('env', 'A') == y")) == {"x", "y"}
+    assert names_of(template("{% set a = b %}{% for c in d %}{{ a ~ c }}{% endfor %}")).free == {"b", "d"}
+    assert names_of(condition("x is defined and lookup('env', 'A') == y")).free == {"x", "y"}
 
 
 def test_check_names_unknown_filters_without_running() -> None:
@@ -324,20 +326,34 @@ def test_check_names_unknown_filters_without_running() -> None:
 SIMPLE = ["{{ a }}", "{{a}}", "x {{ a.b }} y {{ c }}", "{{ a }}{{ b.c.d }}\n", "{{ a | b }}", "{{ 1 }}",
           "{{ a.b() }}", "{{ a['b'] }}", "{{ true }}", "{{ a }} {% if b %}{% endif %}", "{# {{ a }} #}",
           "{{ a. }}", "{{ a b }}", "{{- a -}}", "{{ not }}",
-          "{ {{ a }}", "{{ a.not }}", "{{ lookup }}"]  # fmt: skip
+          "{ {{ a }}", "{{ a.not }}", "{{ lookup }}", "{{ a + 1 }}", "{{ a ~ b.c }} {{ d | default('x') }}",
+          "{{ a.b|default(omit) }}", "{{ a | default('', true) }}", "{{ a ** 2 }}", "{{ a - }}", "{{ a | default(b) }}",
+          "{{ a + loop }}", "{{ a | default }}", "{{ a + '{{' }}"]  # fmt: skip
 CONDITIONS = ["a", "a.b", "a == 1", "a.b != 'x'", "a > 1", "not a", "a and b", "a is defined", "a == b", "'x' == a",
-              "true", "a ==", "a == 'it''s'", "a == 1 or b", "a.b == \"c\""]  # fmt: skip
+              "true", "a ==", "a == 'it''s'", "a == 1 or b", "a.b == \"c\"", "a is not defined and b", "a or b and c",
+              "not a.b and c == 'd' or e is undefined", "not a is defined", "a and", "and a", "a is foo", "a == b == c",
+              "a and not b > 3", "a is defined or true", "a == not b", "a if b"]  # fmt: skip
 
 
 @pytest.mark.parametrize(("text", "expression"), [(t, False) for t in SIMPLE] + [(t, True) for t in CONDITIONS])
 def test_what_is_seen_without_parsing_is_what_jinja_sees(text: str, expression: bool) -> None:
     names = simple_names(text, expression)
     if names is not None:
-        parsed = syntax_tree(text, expression)
-        assert parsed is not None, "a template that can't be parsed is not simple"
-        assert parsed[1] == names
+        assert names == parsed_names(text, expression), "what can't be parsed is not simple, either"
+
+
+PIECES = ["a", "b.c", "x", "1", "'s'", "not", "and", "or", "==", ">", "is", "defined", "undefined", "+", "~", "|",
+          "default('y')", "default(omit)", "{{", "}}", "(", ")", "in", "-", "true", ","]  # fmt: skip
+
+
+@settings(max_examples=1500, deadline=None, derandomize=True, database=None)
+@given(st.lists(st.sampled_from(PIECES), max_size=8), st.booleans())
+def test_whatever_is_seen_without_parsing_jinja_sees_too(pieces: list[str], expression: bool) -> None:
+    text = " ".join(pieces)
+    names = simple_names(text, expression)
+    assert names is None or names == parsed_names(text, expression)
 
 
 def test_the_usual_templates_are_simple() -> None:
     assert [simple_names(text, False) is not None for text in SIMPLE[:4]] == [True] * 4
-    assert [simple_names(text, True) is not None for text in CONDITIONS[:5]] == [True] * 5
+    assert [simple_names(text, True) is not None for text in CONDITIONS[:9]] == [True] * 9
