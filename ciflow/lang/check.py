@@ -20,7 +20,7 @@ from ciflow.model import Play, Playbook, Task, Template
 def check(playbook: Playbook, inventory: Inventory, extra: Mapping[str, Any], sources: Sources) -> None:
     """Faults that show only over the whole; they go to `sources.findings`."""
     known = known_names(playbook, inventory, extra, sources)
-    _templates(playbook, inventory, sources)
+    _templates(playbook, inventory, known, sources)
     for play in playbook.plays:
         _hosts(play, playbook, inventory, sources)
         _handlers(play, sources)
@@ -47,18 +47,18 @@ def values_of(task: Task) -> Iterator[Any]:
         yield from (task.loop.items, task.loop.label)
 
 
-def _templates(playbook: Playbook, inventory: Inventory, sources: Sources) -> None:
+def _templates(playbook: Playbook, inventory: Inventory, known: Known, sources: Sources) -> None:
     """Syntax of every template, each once."""
     seen: set[int] = set()
-    for value in _values(playbook, inventory):
+    for value in _values(playbook, inventory, known):
         for one in templates_in(value):
             if id(one) not in seen:
                 seen.add(id(one))
                 sources.findings.items.extend(template.check(one))
 
 
-def _values(playbook: Playbook, inventory: Inventory) -> Iterator[Any]:
-    yield playbook.vars
+def _values(playbook: Playbook, inventory: Inventory, known: Known) -> Iterator[Any]:
+    yield [value for found in known.values.values() for value, _ in found]
     for host in inventory.hosts:
         yield host.vars
     for play in playbook.plays:

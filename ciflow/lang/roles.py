@@ -99,6 +99,8 @@ class Roles:
         params = {key: below for key, below in place.fields.items() if key not in _ENTRY}
         if params:
             spans = {key: below.span for key, below in params.items()}
+            for below in params.values():
+                self.sources.hints(below)
             given = Vars({key: below.value for key, below in params.items()}, spans, f"role {name}", Level.ROLE_PARAMS)
             own = replace(own, params=(*own.params, given))
         return name, own

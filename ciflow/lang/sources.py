@@ -109,19 +109,20 @@ class Sources:
             if not isinstance(key, str) or not key.isidentifier():
                 self.findings.error("CF0101", f"`{key}` is no name of a variable", place.key_span(key),
                                     help="names have letters, digits and underscores")  # fmt: skip
-            self._hints(below)
+            self.hints(below)
         if self.files.is_secret(place.file):
             self.files.vault.secret(place.value)
         spans = {name: below.span for name, below in place.fields.items()}
         return Vars(place.value, spans, label, level)
 
-    def _hints(self, place: Place) -> None:
+    def hints(self, place: Place) -> None:
+        """Values of a variable, and in it, that somebody may have meant otherwise."""
         if place.text:
             self._hint(place)
         for below in place.fields.values():
-            self._hints(below)
+            self.hints(below)
         for below in place.items:
-            self._hints(below)
+            self.hints(below)
 
     def _hint(self, place: Place) -> None:
         if isinstance(place.value, bool) and place.text in BOOLEANS_1_1:

@@ -92,6 +92,10 @@ class TaskReader:
         if found.module == "import_role":
             return self._import_role(place, found.args, above, path)
         args = self._checked(place, found, above) if readable else {}
+        if found.module == "set_fact" and found.place is not None:
+            for key, below in found.place.fields.items():
+                if key != "cacheable":
+                    self.sources.hints(below)
         if self.findings.failed_since(before):
             return self._lost(place)
         return (self._built(place, found.module, args, Spans(place, found.place, found.written), above, path),)
