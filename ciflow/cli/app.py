@@ -110,6 +110,12 @@ def _vault() -> click.Command:
     return group
 
 
+def _explain() -> click.Command:
+    from ciflow.cli.explain import command
+
+    return command
+
+
 def _doc() -> click.Command:
     from ciflow.cli.doc import command
 
@@ -134,6 +140,7 @@ COMMANDS: dict[str, tuple[Callable[[], click.Command], str]] = {
     "logs": (_logs, "Show what a run, or one task of it, did and said."),
     "schema": (_schema, "JSON Schema of playbooks, their parts and modules, for editors."),
     "vault": (_vault, "Encrypt, open and edit secrets in files, as ansible-vault does."),
+    "explain": (_explain, "Explain a diagnostic, with its usual fix."),
     "doc": (_doc, "Explain a module or a diagnostic."),
 }
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ciflow.cli.explain import explained
 from ciflow.diagnostics import ExitCode, NoSuch
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 @click.argument("name", default="")
 def command(name: str) -> int:
     """Explain a module (`ciflow doc copy`) or a diagnostic (`ciflow doc CF0102`); without NAME list the modules."""
-    from ciflow.lang.codes import CODES, EXPLAINED
+    from ciflow.lang.codes import CODES
     from ciflow.lang.modulenames import short
     from ciflow.lang.schema import module_schema, verbs
 
@@ -26,7 +27,7 @@ def command(name: str) -> int:
         for each in sorted(verbs()):
             click.echo(f"{each:<16} {module_schema(each).doc}")
     elif name.upper() in CODES:
-        click.echo(f"{name.upper()}: {CODES[name.upper()]}\n\n{EXPLAINED[name.upper()]}")
+        click.echo(explained(name), nl=False)
     elif verb in verbs():
         for line in _module(verb, module_schema(verb)):
             click.echo(line)

@@ -89,7 +89,18 @@ CODES: dict[str, str] = {code: title for code, title, _ in _TABLE}
 EXPLAINED: dict[str, str] = {code: why for code, _, why in _TABLE}
 
 
+def section(code: str) -> str:
+    """What a code means, and where a playbook alone can show it, one with the fault and one without."""
+    from ciflow.lang.fixes import FIXES
+
+    text = f"## {code} {CODES[code]}\n\n{EXPLAINED[code]}\n"
+    if code in FIXES:
+        wrong, right = FIXES[code]
+        text += f"\n```yaml\n{wrong}```\n\nWithout the fault:\n\n```yaml\n{right}```\n"
+    return text
+
+
 def page() -> str:
     """`docs/diagnostics.md`."""
-    head = "# Diagnostics\n\nEvery finding has a code. `ciflow doc CODE` shows the same.\n"
-    return head + "".join(f"\n## {code} {title}\n\n{why}\n" for code, title, why in _TABLE)
+    head = "# Diagnostics\n\nEvery finding has a code. `ciflow explain CODE` shows the same.\n"
+    return head + "".join("\n" + section(code) for code in CODES)
