@@ -16,9 +16,10 @@ from ciflow.diagnostics import CiflowError, ExitCode, NoSuch
 def command(name: str, out: Path | None) -> int:
     """JSON Schema (2020-12) of a playbook, of one of its parts, or of a module's arguments, for editors."""
     from ciflow.lang.export import PARTS, exported
+    from ciflow.lang.modulenames import short
     from ciflow.lang.schema import verbs
 
-    name = name.removeprefix("ansible.builtin.").removeprefix("ansible.legacy.")
+    name = short(name)
     if name and name not in PARTS and name not in verbs():
         raise NoSuch(f"there is no schema of {name}", help=f"parts are {', '.join(PARTS)}; `ciflow doc` lists modules")
     text = json.dumps(exported(name), indent=2, ensure_ascii=False) + "\n"

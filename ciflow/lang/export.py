@@ -230,11 +230,17 @@ _PREFIXES = ("", "ansible.builtin.", "ansible.legacy.")
 
 def _task() -> Json:
     """The keywords of a task, `with_` loops, and one module under any of its names."""
-    called = [(f"{prefix}{name}", name) for name in sorted(verbs()) for prefix in _PREFIXES]
+    called = [(f"{prefix}{name}", name) for name in sorted(verbs()) for prefix in _prefixes(name)]
     modules: dict[str, Json] = {written: {"$ref": f"#/$defs/module_{name}"} for written, name in called}
     made = _closed(part_schema("task"), modules)
     one = {"oneOf": [{"required": [name]} for name in (*modules, "action", "local_action")]}
     return {**made, "patternProperties": {"^with_": {}}, "allOf": [*made.get("allOf", ()), one]}
+
+
+def _prefixes(name: str) -> tuple[str, ...]:
+    """What may stand before a module's name: Ansible's own collections, or the one that has it."""
+    collection = module_schema(name).collection
+    return (*_PREFIXES, *([f"{collection}."] if collection else []))
 
 
 def _called(name: str) -> Json:
