@@ -113,6 +113,7 @@ def _data(stage: Stage) -> dict[str, object]:
 def _text(stage: Stage) -> str:
     hosts = ", ".join(host.name for host in stage.hosts[:5]) or "no hosts"
     more = f" and {len(stage.hosts) - 5} more" if len(stage.hosts) > 5 else ""
+    more += ", and those that it has when it begins" if stage.open else ""
     after = f"  after {', '.join(stage.needs)}" if stage.needs else ""
     lines = [f"{stage.play.name} [{stage.id}]  on {hosts}{more}{after}"]
     lines += [f"  {text_of(task.name) or task.module}  ({task.module})" for task in tasks_of(stage.play.tasks)]

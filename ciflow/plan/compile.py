@@ -27,6 +27,7 @@ class Stage:
     hosts: tuple[Host, ...]
     needs: tuple[str, ...]
     implicit: bool
+    open: bool = False  # tasks before it may give it other hosts: they are chosen when it begins
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,12 +70,15 @@ def compile_plan(playbook: Playbook, hosts_of: HostsOf, selection: Selection = E
     ids = {id: tuple(cell_id(id, cell) for _, cell in pairs) for id, pairs in expanded.items()}
     stages: list[Stage] = []
     before: tuple[str, ...] = ()
+    growing = False
     for play in playbook.plays:
         needs = before if play.needs is None else _explicit(play, playbook, ids, findings)
         for _, cell in expanded[play.id]:
             chosen = _select(play, selection)
             id = cell_id(play.id, cell)
-            stages.append(Stage(id, chosen, cell, hosts_of(play, cell, selection.limit), needs, play.needs is None))
+            hosts = hosts_of(play, cell, selection.limit)
+            stages.append(Stage(id, chosen, cell, hosts, needs, play.needs is None, growing))
+        growing = growing or any(makes_hosts(task) for task in tasks_of(play.tasks))
         before = ids[play.id]
     _refuse_cycles(stages, findings)
     if selection.start_at:
@@ -93,6 +97,13 @@ def tasks_of(nodes: tuple[Node, ...]) -> Iterator[Task]:
             yield from tasks_of(node.body + node.rescue + node.always)
         else:
             yield node
+
+
+def makes_hosts(task: Task) -> bool:
+    """Whether a task may change which hosts later plays have."""
+    return task.module in ("add_host", "group_by") or (
+        task.module == "meta" and "refresh_inventory" in task.args.values()
+    )
 
 
 def _select(play: Play, selection: Selection) -> Play:

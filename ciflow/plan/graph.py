@@ -130,6 +130,7 @@ def stage_data(stage: Stage) -> dict[str, Any]:
     found: dict[str, Any] = {
         "id": stage.id, "play": play.name, "cell": dict(stage.cell), "needs": list(stage.needs),
         "implicit": stage.implicit, "always": play.always, "hosts": [host.name for host in stage.hosts],
+        "open": stage.open,
     }  # fmt: skip
     if play.canary is not None:
         weights = [step.weight / 100 for step in play.canary.steps]

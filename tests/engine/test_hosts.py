@@ -1,6 +1,10 @@
 """Hosts that a run makes: `add_host`, `group_by`, `meta: refresh_inventory`. Against Ansible: peer/dynamic.yml."""
 
-from ciflow.engine.start import Request, apply
+from click.testing import CliRunner
+
+from ciflow.cli.plan import command
+from ciflow.engine.request import Request, planned
+from ciflow.engine.start import apply
 from ciflow.plan import Selection
 from ciflow.report.summary import Summary
 from ciflow.store.store import Store
@@ -123,6 +127,21 @@ def test_refresh_inventory_reads_the_sources_anew_and_keeps_the_hosts_that_were_
     bench.file("inventory.ini", "other ansible_connection=local\n")
     assert bench.resume(first.run).exit == 0
     assert sorted(bench.wrote()) == ["made", "web1", "web2"], "a resumed run has the hosts that it read"
+
+
+def test_the_plan_says_which_plays_choose_their_hosts_when_they_begin(bench: Bench) -> None:
+    path = bench.file(
+        "play.yml",
+        """
+        - {name: before, hosts: localhost, tasks: [{debug: {msg: x}}]}
+        - {name: makes, hosts: localhost, tasks: [{add_host: {name: new, groups: fresh}}]}
+        - {name: after, hosts: fresh, tasks: [{debug: {msg: x}}]}
+        """,
+    )
+    stages = planned(Request(str(path))).plan.stages
+    assert [(stage.play.name, stage.open) for stage in stages] == [("before", False), ("makes", False), ("after", True)]
+    shown = CliRunner().invoke(command, [str(path)], standalone_mode=False).output
+    assert "after [after]  on no hosts, and those that it has when it begins" in shown
 
 
 def test_stats_are_told_and_added_up(bench: Bench) -> None:
