@@ -249,7 +249,7 @@ class Play:
     role_defaults: tuple[Mapping[str, Value], ...] = ()
     role_vars: tuple[Mapping[str, Value], ...] = ()
     facts: Mapping[str, Value] = field(default_factory=dict)  # which ones: arguments of `setup`
-    gather_facts: bool = False  # facts are read when a name asks for one; true reads them at the start
+    gather_facts: bool | None = None  # facts are read when a name asks for one; true reads them at the start
     needs: tuple[str, ...] | None = None  # None: the play before
     matrix: Mapping[str, Any] = field(default_factory=dict)  # axes, include, exclude, max_parallel
     when: tuple[Value, ...] = ()
@@ -259,7 +259,7 @@ class Play:
     artifacts: tuple[Artifact, ...] = ()
     always: bool = False
     canary: Canary | None = None
-    strategy: str = "linear"
+    strategy: str = ""  # linear, free or host_pinned; "": as the run has it
     serial: tuple[Value, ...] = ()
     order: str = "inventory"
     any_errors_fatal: bool = False

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 import click
 
+from ciflow.diagnostics import Refused
 from ciflow.engine.context import Options
 from ciflow.plan import Selection
 
@@ -70,6 +71,18 @@ def _words(given: tuple[str, ...]) -> frozenset[str]:
     return frozenset(word.strip() for part in given for word in part.split(",") if word.strip())
 
 
+STRATEGIES = ("linear", "free", "host_pinned")
+GATHERINGS = ("implicit", "explicit", "smart")
+
+
+def _word(variable: str, given: str, known: tuple[str, ...], usual: str) -> str:
+    """One of the words that an environment variable may hold."""
+    word = given.removeprefix("ansible.builtin.") or usual
+    if word not in known:
+        raise Refused(f"{variable} can't be `{given}`", help=f"it is one of {', '.join(known)}")
+    return word
+
+
 def options_of(*, check: bool = False, diff: bool = False, forks: int = 0, verbose: int = 0,
                replace_warm: bool = False, break_glass: str = "", force_handlers: bool = False,
                step: bool = False) -> Options:  # fmt: skip
@@ -84,6 +97,8 @@ def options_of(*, check: bool = False, diff: bool = False, forks: int = 0, verbo
         break_glass=break_glass,
         force_handlers=force_handlers or os.environ.get("ANSIBLE_FORCE_HANDLERS", "").lower() in _TRUE,
         step=step,
+        strategy=_word("ANSIBLE_STRATEGY", os.environ.get("ANSIBLE_STRATEGY", ""), STRATEGIES, "linear"),
+        gathering=_word("ANSIBLE_GATHERING", os.environ.get("ANSIBLE_GATHERING", ""), GATHERINGS, "smart"),
         who=who(),
         ci=next((name for name in ("GITHUB_ACTIONS", "GITLAB_CI", "CI") if os.environ.get(name)), ""),
     )

@@ -39,6 +39,8 @@ class Options:
     workdir: str = ""
     force_handlers: bool = False
     step: bool = False
+    strategy: str = "linear"  # of plays that name none
+    gathering: str = "smart"  # `implicit` reads the facts of every play that doesn't say no
     who: str = ""
     ci: str = ""
 

@@ -46,7 +46,7 @@ class HostStage:
 
     async def pace(self, task: Task, position: Position, before: Task | None) -> bool:
         """Wait at the barrier, except between tasks that no other host can see. Whether `--step` lets it run."""
-        if self.stage.play.strategy == "linear" and not self.stage.pace.alone:
+        if self.stage.strategy == "linear" and not self.stage.pace.alone:
             free = before is not None and _own_files(before) and _own_files(task) and not self._across(task)
             if not free:
                 await self.stage.pace.enter(self.lane.name, position)
@@ -63,12 +63,12 @@ class HostStage:
         """After the last task of a list: when it may fail all hosts, wait until all have ended it."""
         play = self.stage.play
         fatal = play.any_errors_fatal or play.max_fail_percentage is not None
-        if play.strategy == "linear" and last is not None and (fatal or last.any_errors_fatal):
+        if self.stage.strategy == "linear" and last is not None and (fatal or last.any_errors_fatal):
             await self.stage.pace.enter(self.lane.name, position)
             self._fail_with_others()
 
     def _fail_with_others(self) -> None:
-        if (failure := self.stage.failed_by_others(self.lane)) is not None:
+        if (failure := self.stage.failures.of_others(self.lane)) is not None:
             raise failure
 
     def start(self, task: Task, before: Started | None) -> Started:
@@ -136,7 +136,7 @@ class HostStage:
         elif word == "end_role":
             self.lane.roles_ended.add(place_of(key.path, task))
         elif word == "clear_host_errors":
-            self.stage.clear_errors()
+            self.stage.failures.clear()
         elif word == "refresh_inventory":
             self.lane.run.hosts.refresh(self.lane.run.recorder, f"{replace(key, host='')}|inventory")
         elif word in ("end_play", "end_batch"):
@@ -152,7 +152,7 @@ class HostStage:
         before = flying[-1]
         if self.lane.run.stepper is not None or before.debugger != "never":
             return False
-        if self.stage.play.strategy == "linear" and not self.stage.pace.alone:
+        if self.stage.strategy == "linear" and not self.stage.pace.alone:
             alike = _own_files(before) and _own_files(task) and not self._across(task)
             if not alike:
                 return False
@@ -216,7 +216,7 @@ class HostStage:
 
     def failed(self, failure: HostFailed) -> None:
         self.lane.last_failure = failure
-        self.stage.failure_seen(self.lane, failure)
+        self.stage.failures.seen(self.lane, failure)
 
     def _across(self, task: Task) -> bool:
         """Whether the task looks at other hosts, or fails them all."""

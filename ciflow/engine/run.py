@@ -187,7 +187,7 @@ class Engine:
             return _canary_end(ended.result, ended.reason, work)
         await work.go()
         end = _end_of(work)
-        if work.cleared:
+        if work.failures.cleared:
             end = replace(end, cleared=frozenset(host.name for host in self._hosts_now(stage)) - end.gone)
         if end.well:
             await keep_artifacts(work)

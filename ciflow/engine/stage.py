@@ -14,12 +14,13 @@ from ciflow.diagnostics import Diagnostic, Invalid, Refused
 from ciflow.engine.connect import LOGIN_USER, connection_for
 from ciflow.engine.context import HostValues, RunContext
 from ciflow.engine.drive import Chain
+from ciflow.engine.failures import Failures
 from ciflow.engine.host import HostStage
 from ciflow.engine.keys import Key
 from ciflow.engine.lane import Lane, name_of
 from ciflow.engine.names import asked_by, asks_for_facts
 from ciflow.engine.pace import Pace
-from ciflow.engine.result import FailedByOthers, HostEnded, HostFailed, PlayEnded, Result
+from ciflow.engine.result import HostEnded, HostFailed, PlayEnded, Result
 from ciflow.engine.task import TaskRun
 from ciflow.engine.tell import ended, things
 from ciflow.engine.walk import Started, Walk
@@ -59,9 +60,7 @@ class StageRun:
         self.vars_files: tuple[Mapping[str, Any], ...] = ()
         self.pace = Pace(())
         self.aborted = ""
-        self.cleared = False  # failures of hosts are forgotten
-        self._stopped = ""
-        self._fatals: list[HostFailed] = []
+        self.failures = Failures(self)
         self._batch_ended = False
         self._once: dict[tuple[str, ...], asyncio.Task[Result]] = {}
         self._announced: set[str] = set()
@@ -77,7 +76,7 @@ class StageRun:
             await self.run_nodes(self.play.tasks, batch)
             if not self.aborted and len(batch) < len(self.hosts) and not self._alive_in_batch():
                 self.abort("every host of a batch failed")
-            self.aborted = self.aborted or self._stopped
+            self.aborted = self.aborted or self.failures.stopped
             if self.aborted:
                 return
 
@@ -104,6 +103,11 @@ class StageRun:
         self.vars_files = load_vars_files(self.play.vars_files, scope, self.run.files, folder)
 
     @property
+    def strategy(self) -> str:
+        """The play's own, else the run's."""
+        return self.play.strategy or self.run.options.strategy
+
+    @property
     def alive(self) -> list[Lane]:
         return [lane for lane in self.lanes.values() if lane.state in ("ok", "ended")]
 
@@ -124,7 +128,7 @@ class StageRun:
 
     async def _walk(self, lane: Lane, nodes: tuple[Node, ...], handlers: bool) -> None:
         walk = Walk(HostStage(self, lane))
-        pinned = self._forks if self.play.strategy == "host_pinned" else None
+        pinned = self._forks if self.strategy == "host_pinned" else None
         try:
             async with pinned or asyncio.Semaphore(1):
                 if lane.state == "ok":
@@ -165,7 +169,7 @@ class StageRun:
     def _host_failed(self, lane: Lane, failure: HostFailed) -> None:
         lane.state = "unreachable" if failure.result.status == "unreachable" else "failed"
         lane.last_failure = failure
-        self._after_failure(lane, failure)
+        self.failures.unrescued(lane, failure)
 
     def start(self, lane: Lane, task: Task, path: tuple[str, ...], before: Started | None) -> Started:
         """Set a task going on a host, within the limits of `throttle`, `forks` and `run_once`."""
@@ -198,7 +202,7 @@ class StageRun:
         throttle = self._throttle(task, run.lane)
         if self.over:
             raise HostEnded
-        forks = self._forks if self.play.strategy != "host_pinned" else None  # there the whole host has one
+        forks = self._forks if self.strategy != "host_pinned" else None  # there the whole host has one
         if forks is None and throttle is None:
             return await run.run()
         async with forks or asyncio.Semaphore(1), throttle or asyncio.Semaphore(1):
@@ -237,51 +241,6 @@ class StageRun:
         known = {handler.path for handler in self.play.handlers}
         more = tuple(handler for handler in handlers if handler.path not in known)
         self.play = replace(self.play, handlers=(*self.play.handlers, *more))
-
-    # --- failures ----------------------------------------------------------------------------------------
-
-    def failure_seen(self, lane: Lane, failure: HostFailed) -> None:
-        """A task failed on a host: with `any_errors_fatal` the others fail as well, where they are."""
-        if self._fatal(lane, failure):
-            self._fail_all(lane, failure)
-
-    def _fatal(self, lane: Lane, failure: HostFailed) -> bool:
-        task = failure.task
-        return self.play.any_errors_fatal or render(task.any_errors_fatal, lane.scope(task)) is True
-
-    def _fail_all(self, lane: Lane, failure: HostFailed) -> None:
-        if not isinstance(failure, FailedByOthers):
-            self._fatals.append(failure)
-            lane.fatal_seen = len(self._fatals)
-
-    def failed_by_others(self, lane: Lane) -> FailedByOthers | None:
-        """A failure of another host that is this one's too, once."""
-        if lane.fatal_seen == len(self._fatals):
-            return None
-        lane.fatal_seen = len(self._fatals)
-        last = self._fatals[-1]
-        return FailedByOthers(last.task, last.result, last.key)
-
-    def _after_failure(self, lane: Lane, failure: HostFailed) -> None:
-        if self._fatal(lane, failure):
-            self._stop("any_errors_fatal")
-        limit = self.play.max_fail_percentage
-        failed = sum(self.lanes[host.name].state in ("failed", "unreachable") for host in self.batch)
-        if limit is not None and 100 * failed / max(1, len(self.batch)) > limit:
-            self._fail_all(lane, failure)
-            self._stop(f"more than {limit:g} % of the hosts failed")
-
-    def _stop(self, why: str) -> None:
-        """No batch begins after this one."""
-        if not self._stopped:
-            self._stopped = why
-            self.run.wire.warn(f"{self.play.name}: stopped on all hosts: {why}")
-
-    def clear_errors(self) -> None:
-        """`meta: clear_host_errors`: hosts that failed take part again, from the next play on."""
-        self.cleared = True
-        for lane in self.failed:
-            lane.state = "ended"
 
     def abort(self, why: str) -> None:
         """No host starts another task."""
@@ -386,7 +345,9 @@ class StageRun:
     async def _gather_facts(self, nodes: tuple[Node, ...], lanes: list[Lane]) -> None:
         """Read the hosts' facts first where the play says so, or where a template plainly asks for one."""
         wanted = [lane for lane in lanes if not lane.values.facts_known and lane.state == "ok"]
-        if wanted and (self.play.gather_facts or asks_for_facts(self.play, nodes)):
+        said = self.play.gather_facts
+        at_start = self.run.options.gathering == "implicit" if said is None else said
+        if wanted and (at_start or asks_for_facts(self.play, nodes)):
             await asyncio.gather(*(self._facts_first(lane) for lane in wanted))
 
     async def _facts_first(self, lane: Lane) -> None:

@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import Any
 
 from ciflow.dataclass import dataclass, field
+from ciflow.diagnostics import Findings
 from ciflow.lang.modulenames import short
 from ciflow.lang.place import Place
 from ciflow.lang.scope import Level, Vars
@@ -95,7 +96,7 @@ def extend(above: Inherited, place: Place, sources: Sources, *, level: Level = L
     if connection := keywords(place):
         changes["vars"] = (*changes.get("vars", above.vars), connection)
     if "module_defaults" in fields:
-        changes["module_defaults"] = _defaults(above.module_defaults, fields["module_defaults"])
+        changes["module_defaults"] = _defaults(above.module_defaults, fields["module_defaults"], sources.findings)
     return replace(above, **changes) if changes else above
 
 
@@ -114,11 +115,14 @@ def _label(level: Level, place: Place) -> str:
     return f"{kind} {getattr(name, 'source', name) or ''}".strip()
 
 
-def _defaults(above: Mapping[str, Any], place: Place) -> Mapping[str, Mapping[str, Any]]:
+def _defaults(above: Mapping[str, Any], place: Place, findings: Findings) -> Mapping[str, Mapping[str, Any]]:
     merged: dict[str, Mapping[str, Any]] = dict(above)
     for one in place.items if isinstance(place.value, list) else [place]:
         for module, below in one.fields.items():
             name = short(str(module))
+            if name.startswith("group/"):
+                findings.error("CF0123", f"`module_defaults` for a group of modules is not built yet: `{name}`",
+                               one.key_span(module), label="name each module")  # fmt: skip
             if isinstance(below.value, dict):
                 merged[name] = {**merged.get(name, {}), **below.value}
     return merged

@@ -16,7 +16,7 @@ from ciflow.lang.kinds import boolean, duration, percent
 from ciflow.lang.modulenames import short
 from ciflow.lang.near import did_you_mean
 from ciflow.lang.place import Place
-from ciflow.lang.roles import Roles, flat
+from ciflow.lang.roles import Roles
 from ciflow.lang.schema import check_part
 from ciflow.lang.scope import Layer, Level, Scope, Vars
 from ciflow.lang.sources import Sources, join
@@ -196,7 +196,7 @@ class PlaybookReader:
         roles = Roles(self.sources, reader)
         reader.roles = roles
         nodes = self._sections(place, above, reader, roles)
-        handlers = flat(reader.nodes(fields.get("handlers"), replace(above, notify=()), (), "handlers"))
+        handlers = reader.handlers(fields.get("handlers"), replace(above, notify=()), ())
         canary = read_canary(place, reader, above, self.findings)
         name = str(getattr(value.get("name"), "source", value.get("name")) or _hosts_text(value.get("hosts")))
         id = self._id(place, name)

@@ -189,8 +189,7 @@ class Roles:
         file = self._main(role.path, "handlers", role.handlers_from)
         document = self.sources.document(file) if file else None
         plain = replace(inside, when=(), notify=(), role_run=None)
-        nodes = self.reader.nodes(document, plain, (*path, "handlers"), "handlers") if document is not None else ()
-        for task in flat(nodes):
+        for task in self.reader.handlers(document, plain, (*path, "handlers")):
             also = () if isinstance(task.name, Template) else (f"{role.name} : {task.name}",)
             self.handlers.append(replace(task, listen=(*task.listen, *also)))
 

@@ -58,6 +58,15 @@ class TaskReader:
             found.extend(self.node(item, above, (*path, f"{section}.{index}")))
         return tuple(found)
 
+    def handlers(self, place: Place | None, above: Inherited, path: tuple[str, ...]) -> tuple[Task, ...]:
+        """The handlers of a list. A block is none: nobody could say which of its parts a change asks for."""
+        nodes = self.nodes(place, above, path, "handlers")
+        for node in nodes:
+            if isinstance(node, Block):
+                self.findings.error("CF0101", "a block can't be a handler", node.span,
+                                    label="put its tasks in a file, and `include_tasks` that")  # fmt: skip
+        return tuple(node for node in nodes if isinstance(node, Task))
+
     def node(self, place: Place, above: Inherited, path: tuple[str, ...]) -> tuple[Node, ...]:
         if place.value is None:
             return ()

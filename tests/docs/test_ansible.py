@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from ciflow.cli.options import options_of
 from ciflow.diagnostics import Invalid, Refused
 from ciflow.lang.files import Files
 from ciflow.lang.load import load
@@ -45,6 +46,17 @@ def test_what_is_said_to_be_refused_is(text: str, code: str, tmp_path: Path) -> 
     with pytest.raises(Invalid) as fault:
         load(str(tmp_path / "playbook.yml"), files=Files.live())
     assert code in {one.code for one in fault.value.diagnostics}
+
+
+def test_strategy_and_gathering_are_read_and_a_word_that_neither_knows_is_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("ANSIBLE_STRATEGY", "free")
+    monkeypatch.setenv("ANSIBLE_GATHERING", "implicit")
+    assert (options_of().strategy, options_of().gathering) == ("free", "implicit")
+    monkeypatch.setenv("ANSIBLE_STRATEGY", "mitogen_linear")
+    with pytest.raises(Refused, match="ANSIBLE_STRATEGY can't be `mitogen_linear`"):
+        options_of()
 
 
 @pytest.mark.parametrize("kind", ["docker", "kubernetes"])

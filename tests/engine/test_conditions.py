@@ -4,6 +4,7 @@ import shutil
 
 import pytest
 
+from ciflow.diagnostics import Invalid
 from tests.engine.playing import Bench
 from tests.parts.sshd import Sshd
 
@@ -353,3 +354,22 @@ def test_gather_subset_limits_what_is_read(bench: Bench) -> None:
     )
     assert played.msg("t") == "Linux False"
     assert played.outcome("action")["stdout"] == "ok"
+
+
+def test_facts_are_read_at_the_start_of_a_play_where_the_run_says_so_and_the_play_does_not_say_no(bench: Bench) -> None:
+    play = "- hosts: localhost\n  tasks: [{name: one, command: 'true'}]\n"
+    said_no = play.replace("  tasks", "  gather_facts: false\n  tasks")
+    assert bench.play(play).names() == ["one"]
+    assert bench.play(play, options={"gathering": "implicit"}).names() == ["Gather facts", "one"]
+    assert bench.play(said_no, options={"gathering": "implicit"}).names() == ["one"]
+
+
+def test_module_defaults_of_a_group_of_modules_are_refused(bench: Bench) -> None:
+    with pytest.raises(Invalid, match="group of modules is not built yet: `group/aws`"):
+        bench.play(
+            """
+            - hosts: localhost
+              module_defaults: {group/aws: {region: x}}
+              tasks: [{command: "true"}]
+            """
+        )

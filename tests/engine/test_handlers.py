@@ -1,5 +1,8 @@
 """Handlers: notified by a change, run once, in the order they are written, at the end or when flushed."""
 
+import pytest
+
+from ciflow.diagnostics import Invalid
 from tests.engine.playing import Bench
 
 
@@ -173,3 +176,58 @@ def test_a_loop_notifies_when_any_item_changed(bench: Bench) -> None:
         """
     )
     assert played.names() == ["one", "h"]
+
+
+def test_a_handler_that_is_flushed_twice_does_its_work_twice(bench: Bench) -> None:
+    played = bench.play(
+        """
+        - hosts: localhost
+          tasks:
+            - {name: one, command: "true", notify: h}
+            - meta: flush_handlers
+            - {name: two, command: "true", notify: h}
+          handlers:
+            - {name: h, shell: "echo x >> {here}/out/log"}
+        """
+    )
+    assert played.exit == 0
+    assert bench.wrote() == ["x", "x"]
+
+
+def test_a_handler_that_a_later_one_notifies_runs_in_another_round(bench: Bench) -> None:
+    bench.play(
+        """
+        - hosts: localhost
+          tasks: [{name: one, command: "true", notify: second}]
+          handlers:
+            - {name: first, shell: "echo first >> {here}/out/log"}
+            - {name: second, shell: "echo second >> {here}/out/log", notify: first}
+        """
+    )
+    assert bench.wrote() == ["second", "first"]
+
+
+def test_handlers_that_notify_each_other_for_ever_are_an_error(bench: Bench) -> None:
+    played = bench.play(
+        """
+        - hosts: localhost
+          tasks: [{name: one, command: "true", notify: a}]
+          handlers:
+            - {name: a, command: "true", notify: b}
+            - {name: b, command: "true", notify: a}
+        """
+    )
+    assert played.exit == 4
+    assert "notify each other for ever" in played.errors()
+
+
+def test_a_block_can_not_be_a_handler(bench: Bench) -> None:
+    with pytest.raises(Invalid, match="a block can't be a handler"):
+        bench.play(
+            """
+            - hosts: localhost
+              tasks: [{name: one, command: "true", notify: a}]
+              handlers:
+                - {name: a, block: [{command: "true"}]}
+            """
+        )

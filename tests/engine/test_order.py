@@ -273,3 +273,63 @@ def test_meta_end_batch_ends_its_batch_only(bench: Bench) -> None:
     )
     assert [e.host for e in played.of("task_ended")] == ["web1", "web3"]
     assert played.exit == 0
+
+
+def test_host_pinned_takes_a_host_through_all_tasks_before_the_next_one_begins(bench: Bench) -> None:
+    bench.hosts()
+    bench.play(
+        """
+        - hosts: all
+          strategy: host_pinned
+          tasks:
+            - shell: "echo {{ inventory_hostname }} >> {here}/out/log"
+            - shell: "sleep 0.1; echo {{ inventory_hostname }} >> {here}/out/log"
+        """,
+        options={"forks": 1},
+    )
+    assert bench.wrote() == ["web1", "web1", "web2", "web2", "web3", "web3"]
+
+
+def test_a_play_without_a_strategy_has_that_of_the_run(bench: Bench) -> None:
+    bench.hosts()
+    bench.play(NOTED, options={"strategy": "free"})
+    assert not started_before(bench, "one", "two")
+    bench.play(NOTED.replace("hosts: all", "hosts: all\n  strategy: linear"), options={"strategy": "free"})
+
+
+def test_any_errors_fatal_fails_every_host_where_it_stands_and_handlers_follow_force_handlers(bench: Bench) -> None:
+    bench.hosts()
+    played = bench.play(
+        """
+        - hosts: all
+          force_handlers: true
+          any_errors_fatal: true
+          tasks:
+            - {name: note, command: "true", notify: h}
+            - name: block
+              block: [{name: fails, command: "test {{ inventory_hostname }} != web2"}]
+              always: [{name: always, command: "true"}]
+            - {name: nobody, command: "true"}
+          handlers: [{name: h, command: "true"}]
+        """
+    )
+    assert played.exit == 4
+    for host in ("web1", "web2", "web3"):
+        assert played.names(host) == ["note", "fails", "always", "h"]
+
+
+def test_clear_host_errors_lets_failed_hosts_take_part_in_the_next_play(bench: Bench) -> None:
+    bench.hosts()
+    played = bench.play(
+        """
+        - hosts: all
+          tasks:
+            - {name: fails, command: "test {{ inventory_hostname }} != web2"}
+            - meta: clear_host_errors
+            - {name: rest, command: "true"}
+        - hosts: all
+          tasks: [{name: next, command: "true"}]
+        """
+    )
+    assert played.exit == 0
+    assert played.names("web2") == ["fails", "next"]

@@ -90,6 +90,43 @@ def test_a_run_over_ssh_killed_at_random_moments_does_each_task_once(tmp_path: P
         assert (tmp_path / f"log.h{number}").read_text().split() == [str(step) for step in range(8)]
 
 
+def test_jobs_and_made_hosts_are_known_after_a_kill_wherever_it_comes(tmp_path: Path) -> None:
+    runs = Runs(tmp_path)
+    (tmp_path / "play.yml").write_text(
+        f"""- hosts: localhost
+  tasks:
+    - {{name: job, shell: "echo begun >> {tmp_path}/jobs; sleep 1; echo told", async: 60, poll: 0, register: job}}
+    - add_host: {{name: "made{{{{ 1000 | random }}}}", groups: fresh, ansible_connection: local}}
+    - shell: sleep 0.3; echo one >> {tmp_path}/log
+    - async_status: {{jid: "{{{{ job.ansible_job_id }}}}"}}
+      register: end
+      until: end is finished
+      retries: 200
+      delay: 0.1
+    - shell: echo {{{{ end.stdout }}}} >> {tmp_path}/log
+- hosts: fresh
+  tasks:
+    - shell: echo {{{{ inventory_hostname }}}} >> {tmp_path}/hosts; sleep 0.3
+    - shell: echo {{{{ inventory_hostname }}}} >> {tmp_path}/hosts
+"""
+    )
+
+    arguments = ("apply", "play.yml")
+    for reached in ("jobs", "log", "hosts"):
+        process = runs.start(*arguments)
+        _wait_for(tmp_path / reached)
+        process.kill()
+        process.communicate()
+        arguments = ("resume",)
+    done = runs.run("resume")
+
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "jobs").read_text().split() == ["begun"]
+    assert (tmp_path / "log").read_text().split() == ["one", "told"]
+    first, second = (tmp_path / "hosts").read_text().split()
+    assert first == second
+
+
 def test_what_was_random_stays_as_it_was_after_a_kill(tmp_path: Path) -> None:
     runs = Runs(tmp_path)
     (tmp_path / "play.yml").write_text(
