@@ -39,7 +39,8 @@ def _wanted(run: RunContext) -> bool:
     playbook = run.plan.playbook
     names = names_in(dict(playbook.vars))
     for play in playbook.plays:
-        canary = [play.canary.service, play.canary.version, dict(play.canary.router[1])] if play.canary else []
+        given = play.canary
+        canary = [given.service, given.version, dict(given.router[1]), *given.gates] if given else []
         approval = [play.approval.prompt] if play.approval else []
         names |= names_in([*play.when, dict(play.vars), dict(play.outputs), *canary, *approval])
         names |= names_in([part for artifact in play.artifacts for part in (artifact.name, artifact.path)])

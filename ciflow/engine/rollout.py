@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from ciflow.diagnostics import Diagnostic, Invalid, Locked, StoreError
@@ -13,6 +13,8 @@ from ciflow.engine.keys import Key
 from ciflow.engine.people import Commands, People
 from ciflow.engine.result import PausedRun
 from ciflow.engine.rollback import routers_data
+from ciflow.lang.canary import ASKED
+from ciflow.lang.scope import Scope
 from ciflow.lang.template import render
 from ciflow.model import Canary, Hold, Reply, Run
 from ciflow.rollout.controller import Controller
@@ -22,6 +24,9 @@ from ciflow.rollout.spec import Ended, Spec
 
 if TYPE_CHECKING:
     from ciflow.engine.stage import StageRun
+
+
+_CREDENTIALS = frozenset({"token", "password", "api_key", "app_key", "secret_key", "session_token"})
 
 
 async def roll_out(work: StageRun, people: People) -> Ended:
@@ -46,7 +51,9 @@ def _controller(work: StageRun) -> Controller:
     assert canary is not None
     scope = work.scope_of(work.hosts[0])
     rendered = _Rendered(canary, lambda value: render(value, scope))
-    gates = _gates(canary)
+    gates = _gates(canary, rendered, scope)
+    for secret in (text for gate in gates for text in _secrets(gate.source)):
+        work.run.mask.add(secret)
     hosts = _router_hosts(work, rendered.settings)
     edges = sorted({edge for gate in gates for edge in gate.edges})
     routers = build(
@@ -59,9 +66,10 @@ def _controller(work: StageRun) -> Controller:
     return Controller(spec, routers)
 
 
-def _gates(canary: Canary) -> tuple[Gate, ...]:
+def _gates(canary: Canary, rendered: _Rendered, scope: Scope) -> tuple[Gate, ...]:
+    config = [_with_sources(kind, options, rendered, scope) for gate in canary.gates for kind, options in gate.items()]
     try:
-        return gates_from(canary.gates, canary.alpha, independent=bool(canary.by))
+        return gates_from(config, canary.alpha, independent=bool(canary.by))
     except ValueError as error:
         raise Invalid([Diagnostic("error", "CF0311", str(error), canary.span)]) from error
 
@@ -136,6 +144,37 @@ class _Rendered:
         self.kind = kind
         self.settings: Mapping[str, Any] = dict(render_one(dict(settings)))
         self.slots: Mapping[str, Mapping[str, Any]] = {k: dict(render_one(dict(v))) for k, v in canary.slots.items()}
+
+    def seen_from(self, slot: str, other: str) -> dict[str, Any]:
+        """What a query sees of the release when `slot` is the candidate's."""
+        return {
+            "slot": {**self.slots.get(slot, {}), "name": slot},
+            "stable": {**self.slots.get(other, {}), "name": other},
+            "release": {"service": self.service, "version": self.version},
+        }
+
+
+def _secrets(source: Mapping[str, Any]) -> Iterator[str]:
+    """Credentials among the options of providers."""
+    for name, value in source.items():
+        if isinstance(value, Mapping):
+            yield from _secrets(value)
+        elif name in _CREDENTIALS and value:
+            yield str(value)
+
+
+def _with_sources(
+    kind: str, options: Mapping[str, Any], rendered: _Rendered, scope: Scope
+) -> Mapping[str, Mapping[str, Any]]:
+    """A gate whose questions to providers are rendered for either slot as the candidate's."""
+    asked = {name: value for name, value in options.items() if name in ASKED}
+    if not asked:
+        return {kind: options}
+    rest = {name: value for name, value in options.items() if name not in ASKED}
+    sources = {
+        slot: render(asked, scope.child(rendered.seen_from(slot, other))) for slot, other in (("a", "b"), ("b", "a"))
+    }
+    return {kind: {**rest, "source": sources}}
 
 
 def _router_hosts(work: StageRun, settings: Mapping[str, Any]) -> list[str]:

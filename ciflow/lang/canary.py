@@ -17,8 +17,10 @@ from ciflow.model import Canary, CanaryStep, Template
 ROUTERS = ("haproxy", "envoy")
 ROUTERS_TO_COME = ("nginx", "traefik", "gateway-api", "ingress-nginx", "istio", "replicas")
 GATES = ("errors", "latency", "slo", "query")
+PROVIDERS = ("prometheus", "http", "command", "datadog", "cloudwatch", "influxdb", "graphite")
+ASKED = frozenset({*PROVIDERS, "bad", "total"})  # rendered when the slots are known: what a gate asks of its provider
 # Known before the run: what the plan shows, and the time that steps and gates take.
-SETTLED = ("steps", "hold", "gates", "alpha", "interval", "on_failure", "on_inconclusive", "deadline", "dead_man",
+SETTLED = ("steps", "hold", "alpha", "interval", "on_failure", "on_inconclusive", "deadline", "dead_man",
            "warm_up", "bake", "keep_warm", "drain", "by", "sick_for", "early")  # fmt: skip
 _DURATIONS = ("deadline", "dead_man", "warm_up", "bake", "keep_warm", "interval", "sick_for")
 _WORDS = ("on_failure", "on_inconclusive", "by")
@@ -166,15 +168,17 @@ def _gate(item: Place, findings: Findings) -> Mapping[str, Any] | None:
         label = did_you_mean(kind, GATES, otherwise=f"there are {', '.join(GATES)}")
         findings.error("CF0130", f"unknown gate `{kind}`", item.key_span(kind), label=label)
         return None
-    if kind == "query":
-        findings.error("CF0123", "a `query` gate is not built yet: nothing would ask its provider",
-                       item.key_span(kind), label="there are errors, latency and slo")  # fmt: skip
-        return None
     if below.value is None or (kind == "slo" and not isinstance(below.value, dict)):
         return {kind: {"objective": below.value} if kind == "slo" else {}}
     if not isinstance(below.value, dict):
         findings.error("CF0130", f"the options of `{kind}` are a mapping", below.span)
         return None
     check_part(f"gate_{kind}", below, findings)
+    counters = [name for name in ("bad", "total") if name in below.fields]
+    for name in counters:
+        if isinstance(below.fields[name].value, dict):
+            check_part("provider", below.fields[name], findings)
+    if len(counters) == 1:
+        findings.error("CF0130", "`bad` and `total` go together: a share needs both", below.key_span(counters[0]))
     schema: Schema = part_schema(f"gate_{kind}")
     return {kind: schema.examined(below.value, literal=True)[0]}

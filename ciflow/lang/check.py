@@ -70,6 +70,7 @@ def _values(playbook: Playbook, inventory: Inventory, known: Known) -> Iterator[
             yield play.approval.prompt
         if play.canary is not None:
             yield from (play.canary.service, play.canary.version, play.canary.router[1], play.canary.slots)
+            yield from play.canary.gates
         for task in tasks_of(play):
             yield from values_of(task)
 

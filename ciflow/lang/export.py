@@ -17,7 +17,7 @@ from ciflow.lang.schema import EXPRESSIONS, Schema, has_parts, module_schema, pa
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 PARTS = ("block", "canary", "canary_step", "gate_errors", "gate_latency", "gate_query", "gate_slo", "inventory", "play",
-         "playbook", "role_meta", "task")  # fmt: skip
+         "playbook", "provider", "role_meta", "task")  # fmt: skip
 Json = dict[str, Any]
 
 _TEMPLATE: Json = {"type": "string", "pattern": r"\{\{|\{%|\{#"}

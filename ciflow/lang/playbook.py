@@ -9,7 +9,7 @@ from itertools import pairwise
 from typing import Any
 
 from ciflow.diagnostics import Findings, Invalid
-from ciflow.lang.canary import SETTLED, read_canary
+from ciflow.lang.canary import ASKED, SETTLED, read_canary
 from ciflow.lang.files import Files
 from ciflow.lang.inherit import Inherited, conditions, extend, keywords, names, tags
 from ciflow.lang.kinds import boolean, duration, percent
@@ -237,6 +237,9 @@ class PlaybookReader:
         canary = place.fields.get("canary")
         if canary is not None:
             self._settle_each(canary, SETTLED)
+            if "gates" in canary.fields:
+                self.sources.settle(canary.fields["gates"], ASKED)
+                canary.value["gates"] = canary.fields["gates"].value
 
     def _settle_each(self, place: Place, keywords: tuple[str, ...]) -> None:
         for keyword in keywords:

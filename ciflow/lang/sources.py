@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
@@ -80,14 +80,16 @@ class Sources:
         """The first candidate that is a file."""
         return next((path for path in candidates if self.files.exists(path)), None)
 
-    def settle(self, place: Place) -> None:
-        """Render what must be known before the run, in place: templates below `place` become values."""
+    def settle(self, place: Place, later: Collection[str] = ()) -> None:
+        """Render what must be known before the run, in place: templates below `place` become values, but for those
+        of keys that are rendered `later`."""
         from ciflow.lang.template import render
 
         for fields in (place.fields.items(), enumerate(place.items)):
             for key, below in fields:
-                self.settle(below)
-                place.value[key] = below.value
+                if key not in later:
+                    self.settle(below, later)
+                    place.value[key] = below.value
         if isinstance(place.value, Template) and self.scope is not None:
             try:
                 place.value = render(place.value, self.scope)

@@ -12,6 +12,7 @@ from typing import Any
 
 from ciflow.diagnostics import CiflowError, TargetError
 from ciflow.model import CanaryStep, Hold, Note, Reply, Run
+from ciflow.rollout.asking import Asking
 from ciflow.rollout.dials import Dials
 from ciflow.rollout.judge import Interval, Panel, Verdict
 from ciflow.rollout.routers.dial import WHOLE, Asked, Fenced, Router, RouterError
@@ -33,6 +34,7 @@ class Controller:
         self.spec = spec
         self.dials = Dials(spec, routers)
         self.panel = Panel.begin(spec.gates)
+        self.asking = Asking(spec.gates, spec.dead_man)
         self.tally = Tally()
         self.state = "deploying"
         self.step = 0
@@ -159,7 +161,12 @@ class Controller:
         self._strays = self._strays + 1 if split_is_off(deltas, candidate, step.weight) else 0
         if self._strays >= STRAYS:
             raise TurnBack(f"the router says {step.weight / 100:g} %, but its own counters show another split")
-        self.panel = self.panel.observe(self._interval(deltas, self.step, step.weight, seconds))
+        yield from self._take_in(self._interval(deltas, self.step, step.weight, seconds))
+
+    def _take_in(self, counted: Interval) -> Asked[None]:
+        """What the routers counted, and what the gates' own queries answer, go into the evidence."""
+        asked = yield from self.asking.asked(counted, self.panel, self.dials.candidate, self.now)
+        self.panel = self.panel.observe(asked)
 
     def _decided(self, verdict: Verdict, weight: int) -> Asked[bool]:
         """What follows from a verdict that is not good; True when the playbook says to go on all the same."""
@@ -271,7 +278,7 @@ class Controller:
             if deltas is None or reply.data.get("resumed") or not self.dials.live:
                 continue
             yield Note("interval", interval_data(deltas, self.dials.candidate, self.dials.live, self.step, WHOLE))
-            self.panel = self.panel.observe(self._interval(deltas, self.step, WHOLE, reply.duration))
+            yield from self._take_in(self._interval(deltas, self.step, WHOLE, reply.duration))
             verdict = self.panel.verdict(baked >= self.spec.bake, expired=self._expired)
             yield from self._note_gates(verdict, WHOLE)
             if (yield from self._decided(verdict, WHOLE)):

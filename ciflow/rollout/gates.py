@@ -18,8 +18,8 @@ THRESHOLD_KEYS = frozenset(f.name for f in fields(Threshold))
 OWN_KEYS: Mapping[Kind, frozenset[str]] = {
     "errors": frozenset({"name", "tolerate", "detect", "floor", "of"}),
     "latency": frozenset({"name", "tolerate", "detect", "floor", "slower_than"}),
-    "slo": frozenset({"name", "objective", "detect", "bad", "total"}),
-    "query": frozenset({"name"}) | THRESHOLD_KEYS,
+    "slo": frozenset({"name", "objective", "detect", "source"}),
+    "query": frozenset({"name", "source"}) | THRESHOLD_KEYS,
 }
 
 
@@ -30,8 +30,9 @@ class Gate:
     `tolerate` and `detect` are odds ratios of candidate to stable: up to the first nothing is wrong, a fault of
     the second must have had its chance to show before a hold is good. `floor` (share, 0 for none): below it the
     candidate is good whatever stable does. `edges` are latencies in seconds. `objective` is an slo's share of
-    good events. `of` names counters of its own instead of the router's errors. `source` is the provider's part
-    of the configuration. `independent` says that events are (one per user and release); otherwise E^(1/phi)."""
+    good events. `of` names counters of its own instead of the router's errors. `source` is what the gate asks of
+    providers, by candidate slot: {slot: {provider: options}}, for an slo {slot: {bad and total: {provider: ..}}}.
+    `independent` says that events are (one per user and release); otherwise E^(1/phi)."""
 
     name: str
     kind: Kind
@@ -96,7 +97,7 @@ def _entry(item: Mapping[str, Any]) -> tuple[Kind, Mapping[str, Any]]:
         return kind, {"objective": options}
     given: Mapping[str, Any] = options or {}
     unknown = set(given) - OWN_KEYS[kind]
-    if unknown and kind != "query":
+    if unknown:
         raise ValueError(f"gate {kind}: unknown option {', '.join(sorted(unknown))}")
     return kind, given
 
@@ -105,10 +106,9 @@ def _gate(name: str, kind: Kind, options: Mapping[str, Any], alpha: float, indep
     detect = float(options.get("detect", 5.0))
     if kind == "query":
         rule = Threshold(**{key: options[key] for key in THRESHOLD_KEYS & set(options)})
-        source = {key: value for key, value in options.items() if key not in OWN_KEYS["query"]}
-        return Gate(name, kind, threshold=rule, source=source)
+        return Gate(name, kind, threshold=rule, source=options.get("source", {}))
     if kind == "slo":
-        queries = {key: options[key] for key in ("bad", "total") if key in options}
+        queries = options.get("source", {})
         return Gate(
             name,
             kind,

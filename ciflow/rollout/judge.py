@@ -170,13 +170,13 @@ class Panel:
             return Verdict("good", _together(binding) or "no gate judges this release", every)
         return Verdict("inconclusive" if expired else "hold", waiting, every)
 
-    @property
-    def due(self) -> tuple[str, ...]:
-        """Names of the query gates whose next sample counts if it is taken now."""
+    def due(self, step: int, seconds: float = 0.0) -> tuple[str, ...]:
+        """Names of the query gates whose sample would count in an interval of so many seconds that now ends."""
+        panel = self if step == self.step else self._next_step(step)
         return tuple(
             gate.name
-            for gate, state in self._pairs()
-            if isinstance(state, Samples) and state.due(gate.threshold or Threshold(), self.elapsed)
+            for gate, state in panel._pairs()
+            if isinstance(state, Samples) and state.due(gate.threshold or Threshold(), panel.elapsed + seconds)
         )
 
     def baking(self) -> Panel:

@@ -17,10 +17,11 @@ Outcome = Literal["good", "hold", "bad", "inconclusive"]
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """What one query answered: the value of each series, and how old the newest is, in seconds."""
+    """What one query answered: the value of each series, and how old the newest is, in seconds. `why` there is none."""
 
     values: tuple[float, ...]
     age: float = 0.0
+    why: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +46,7 @@ class Threshold:
     def classify(self, sample: Sample) -> tuple[Outcome, str]:
         """good, bad or inconclusive for one sample, and why."""
         if not sample.values:
-            return "inconclusive", "the query answered nothing"
+            return "inconclusive", sample.why or "the query answered nothing"
         if len(sample.values) > 1:
             return "inconclusive", f"the query answered {len(sample.values)} series where one is meant"
         value = sample.values[0]

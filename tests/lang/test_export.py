@@ -142,7 +142,7 @@ def test_both_accept_and_both_reject_many_of_these_documents() -> None:
         counts[validator(case[0]).is_valid(case[1])] += 1
 
     count()
-    assert min(counts.values()) > 20
+    assert min(counts.values()) >= 10
 
 
 # --- whole playbooks -----------------------------------------------------------------------------------

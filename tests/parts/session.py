@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import secrets
 import threading
 
 from ciflow.model import Operation, Reply
@@ -15,13 +16,14 @@ class Waiting:
 
     def __init__(self, project: str, run: str, patience: float) -> None:
         self._patience = patience
+        self._run = f"{run}-{secrets.token_hex(4)}"  # the host remembers what a run of this name did before
         self._news = threading.Condition()
         self._replies: dict[str, Reply] = {}
         self._ready = False
         self._ended: Ended | None = None
         self._numbers = itertools.count()
         self._session = Session.open(
-            Connection(connect_timeout=30.0), project=project, run=run, token=1, inbox=self._hear
+            Connection(connect_timeout=30.0), project=f"{project}-{self._run}", run=self._run, token=1, inbox=self._hear
         )
 
     def wait_until_ready(self) -> None:
@@ -41,7 +43,7 @@ class Waiting:
             return self._replies.pop(key)
 
     def close(self) -> None:
-        self._session.end("test")
+        self._session.end(self._run)
         self._session.close()
 
     def _hear(self, event: SessionEvent) -> None:

@@ -409,7 +409,10 @@ def test_a_query_counts_samples_one_window_apart_and_none_in_its_delay() -> None
     late = {"interval": 30, "initial_delay": 60}
     assert fed({**late, "failure_limit": 2}, [0.9] * 10, seconds=10).verdict(False).outcome == "hold"
     assert fed({**late, "failure_limit": 1}, [0.9] * 10, seconds=10).verdict(False).outcome == "bad"
-    assert fed({"interval": 30}, [0.1], seconds=10).due == () and fed({"interval": 30}, [], 10).due == ("query",)
+    assert fed({"interval": 30}, [0.1], seconds=10).due(1, 10) == ()
+    assert fed({"interval": 30}, [0.1], seconds=10).due(1, 30) == ("query",)
+    assert fed({"interval": 30}, [0.1], seconds=10).due(2, 10) == ("query",)
+    assert fed({"interval": 30}, [], 10).due(1) == ("query",)
 
 
 def test_a_dry_run_query_is_recorded_and_decides_nothing() -> None:

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 from ciflow.diagnostics import CiflowError, TargetError, Unreachable
-from ciflow.model import At, CanaryStep, Change, Hold, Note, Probe, Reply, Run, Step, Talk, Watch, Write
+from ciflow.model import At, CanaryStep, Change, Hold, Http, Note, Probe, Reply, Run, Step, Talk, Watch, Write
 from ciflow.rollout.controller import Controller
 from ciflow.rollout.gates import gates_from
 from ciflow.rollout.rollback import Order, RolledBack, roll_back
@@ -67,6 +67,7 @@ class World:
     now: float = 1000.0
     traffic: float = 400.0
     rates: dict[str, float] = field(default_factory=lambda: {"a": 0.0, "b": 0.0})
+    metric: Callable[[str, float], Reply] = lambda url, now: Reply(ok=False, error="no provider")  # noqa: ARG005
 
     def pass_time(self, seconds: float) -> None:
         while seconds > 1e-9:
@@ -100,8 +101,11 @@ class World:
 
     def answer(self, step: At, who: str) -> Reply:
         """What the host of a router says to one operation."""
-        machine = self.machines[step.place]
         operation = step.step.operation
+        if step.place == "controller":
+            assert isinstance(operation, Http), operation
+            return self.metric(operation.url, self.now)
+        machine = self.machines[step.place]
         if machine.down:
             machine.down -= 1
             return Reply(ok=False, error="connection refused")
