@@ -198,8 +198,7 @@ def test_the_limit_of_a_guarded_pause_reads_the_real_counter(routed: Rig) -> Non
 def watched_errors(routed: Rig) -> int:
     watch = routed.router().errors("a", 0)
     found = re.search(watch.pattern, routed.host.answer(watch.read).stdout.decode())
-    assert found is not None
-    return int(found[1])
+    return int(found[1]) if found else 0  # Envoy shows no counter that has not counted yet
 
 
 # --- a restart of the router ----------------------------------------------------------------------------------
