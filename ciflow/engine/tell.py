@@ -12,6 +12,8 @@ from ciflow.model import Task
 
 TAIL = 10  # last lines of a failed task's output
 _FORMATS = {".cdx.json": "cyclonedx-json", ".spdx.json": "spdx-json"}
+# Under which names results say of which file a difference is, the likeliest first.
+_FILE_NAMES = ("path", "keyfile", "dest", "cron_file", "fstab", "sysctl_file")
 
 
 def ended(run: str, task: Task, name: str, result: Result, duration: float, *, secret: bool) -> dict[str, Any]:
@@ -60,7 +62,7 @@ def things(task: Task, result: Result) -> dict[str, dict[str, dict[str, Any]]]:
     values = result.values
     if result.diff is not None:
         before, after = result.diff
-        path = str(values.get("path", values.get("dest", "")))
+        path = next((str(values[name]) for name in _FILE_NAMES if values.get(name)), "")
         found["diff"] = {path: {"before": before, "after": after, "path": path}}
     if result.status not in ("ok", "changed"):
         return found

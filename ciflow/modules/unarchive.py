@@ -35,6 +35,12 @@ unzip -Z1 -- "$1" | while IFS= read -r name; do
   unzip -p -- "$1" "$pattern" | cmp -s -- - "$2/$name" || printf '%s\n' "$name"
 done
 """
+_HANDLERS: dict[tuple[str, ...], str] = {
+    (".tar",): "TarArchive",
+    (".bz2", ".tbz", ".tbz2"): "TarBzipArchive",
+    (".xz", ".txz"): "TarXzArchive",
+    (".zst", ".tzst"): "TarZstdArchive",
+}
 _LIMIT = 1024 * 1024 * 1024  # bytes of a download
 # What tar --diff says about times and owners is no difference: only content, kind and permissions count.
 _NO_DIFFERENCE = ("Mod time differs", "Uid differs", "Gid differs")
@@ -151,8 +157,7 @@ def _handler(packed: Packed) -> str:
     """Ansible's name for what unpacks it."""
     if packed.zip:
         return "ZipArchive"
-    plain = packed.name.endswith(".tar")
-    return "TarArchive" if plain else "TgzArchive"
+    return next((handler for end, handler in _HANDLERS.items() if packed.name.endswith(end)), "TgzArchive")
 
 
 def _climbs(name: str) -> bool:
