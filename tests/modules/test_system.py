@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from tests.modules.namespace import Ended, enter, played
 from tests.modules.peer import ansible_playbook
@@ -290,3 +292,16 @@ def _runs(pid: str, name: str) -> bool:
         return name in Path("/proc", pid, "cmdline").read_text()
     except OSError:
         return False
+
+
+def test_many_hosts_write_one_file_at_once_and_no_line_is_lost(tmp_path: Path) -> None:
+    """The everyday task: each host's key into the controller's known_hosts."""
+    names = [f"web{number}" for number in range(12)]
+    line = f"{{{{ inventory_hostname }}}} {' '.join(key(tmp_path, 'one').split()[:2])}"
+    task = {"known_hosts": {"name": "{{ inventory_hostname }}", "key": line, "path": str(tmp_path / "known_hosts")}}
+    play = {"hosts": "all", "connection": "local", "gather_facts": False, "tasks": [task]}
+    (tmp_path / "play.yml").write_text(yaml.safe_dump([play]))
+    argv = [sys.executable, "-m", "ciflow", "apply", "play.yml", "-i", ",".join(names), "--state", "state"]
+    done = subprocess.run(argv, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert sorted(one.split()[0] for one in (tmp_path / "known_hosts").read_text().splitlines()) == sorted(names)
