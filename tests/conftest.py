@@ -12,6 +12,7 @@ from tests.parts import docker as docker_part
 from tests.parts import http as http_part
 from tests.parts import kube as kube_part
 from tests.parts import registry as registry_part
+from tests.parts import sandbox as sandbox_part
 from tests.parts import sshd as sshd_part
 from tests.parts import tinyfs as tinyfs_part
 from tests.parts.process import MissingPart, short_folder
@@ -96,3 +97,17 @@ def tiny_disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of 256 KiB."""
     with starting() as start:
         yield start(tinyfs_part.tinyfs(tmp_path / "tiny"))
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> Iterator[sandbox_part.Sandbox]:
+    """A whole machine of this test's own, where packages, users and all else may be broken; no services run."""
+    with starting() as start:
+        yield start(sandbox_part.sandbox(tmp_path / "machine"))
+
+
+@pytest.fixture
+def booted(tmp_path: Path) -> Iterator[sandbox_part.Sandbox]:
+    """The same with systemd as its process 1."""
+    with starting() as start:
+        yield start(sandbox_part.sandbox(tmp_path / "booted", systemd=True))

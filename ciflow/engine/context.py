@@ -69,12 +69,18 @@ class HostValues:
     included: dict[str, Any] = field(default_factory=dict)
     facts_known: bool = False
 
-    def learn(self, facts: Mapping[str, Any]) -> None:
-        """Take in what `setup` found: each fact under its own name, all of them as `ansible_facts` without prefix."""
+    def learn(self, facts: Mapping[str, Any], *, whole: bool) -> None:
+        """Take in facts: each under its own name, all of them as `ansible_facts` without prefix.
+
+        `whole`: they are those of `setup`. Other modules (`package_facts`, `getent`, ..) add theirs; `ansible_facts`
+        only stands there once `setup` has filled it, or whoever reads it would miss the rest.
+        """
+        self.facts_known |= whole
         known = {**self.facts, **facts}
-        short = {name.removeprefix("ansible_"): value for name, value in known.items() if name != "ansible_facts"}
-        self.facts = {**known, "ansible_facts": short}
-        self.facts_known = True
+        if self.facts_known:
+            short = {name.removeprefix("ansible_"): value for name, value in known.items() if name != "ansible_facts"}
+            known["ansible_facts"] = short
+        self.facts = known
 
     def copy(self) -> HostValues:
         return HostValues(dict(self.facts), dict(self.set_facts), dict(self.included), self.facts_known)

@@ -243,10 +243,10 @@ class Lane:
                 other._learn(task, facts)
 
     def _learn(self, task: Task, facts: Mapping[str, Any]) -> None:
-        if facts and task.module == "setup":
-            self.values.learn(facts)
-        else:
+        if task.module == "set_fact":
             self.values.set_facts.update(facts)
+        elif facts:
+            self.values.learn(facts, whole=task.module == "setup")
 
     def retrying(self, key: Key, number: int, attempts: int) -> None:
         data = {"attempt": number, "of": attempts + 1, "why": "`until` does not hold yet"}

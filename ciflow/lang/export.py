@@ -8,7 +8,7 @@ accepted: text that holds a number outside of a field's bounds, text that begins
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from ciflow.diagnostics import CiflowError
@@ -168,7 +168,7 @@ def _limited(one: Json, names: list[str], rules: Mapping[str, Any]) -> Json:
     if kind == "object" and "valuesrules" in rules:
         one |= {"additionalProperties": _item(rules["valuesrules"])}
     if "allowed" in rules:
-        one = _allowed(one, [str(each) for each in rules["allowed"]])
+        one = _allowed(one, names, rules["allowed"])
     if "regex" in rules:
         one = {"type": "string", "pattern": f"^({rules['regex']})$"}
     if kind in ("number", "integer"):
@@ -179,7 +179,17 @@ def _limited(one: Json, names: list[str], rules: Mapping[str, Any]) -> Json:
     return one
 
 
-def _allowed(one: Json, words: list[str]) -> Json:
+def _allowed(one: Json, names: list[str], values: Sequence[Any]) -> Json:
+    """`one` of the forms of a field as far as these values go; a text is no boolean where the field takes texts."""
+    booleans = [each for each in values if isinstance(each, bool)]
+    words = [str(each) for each in values if not isinstance(each, bool)]
+    if booleans and one.get("type") == "boolean":
+        return {"enum": booleans}
+    if booleans and one.get("enum") == [0, 1]:
+        return {"enum": [int(each) for each in booleans]}
+    if booleans and "text" not in names:
+        said = {word for each in booleans for word in (TRUE_WORDS if each else FALSE_WORDS)}
+        return _pattern(rf"({_any_case(sorted(said))})(\.0)?")
     if one.get("type") == "array":
         return {**one, "items": {"anyOf": [{"enum": words}, _TEMPLATE]}}
     numbers = [int(each) for each in words if re.fullmatch(r"-?[1-9]\d*|0", each)]

@@ -5,11 +5,12 @@ from __future__ import annotations
 from ciflow.lang.schema import module_schema, verbs
 
 _BUILTIN = ("ansible.builtin", "ansible.legacy")
+_SAME = {"systemd_service": "systemd"}  # what Ansible gives two names
 
 
 def short(name: str) -> str:
     """The name without its collection: Ansible's own, or the one that the module's schema names; others stay."""
     collection, dot, verb = name.rpartition(".")
     if not dot or collection in _BUILTIN:
-        return verb
+        return _SAME.get(verb, verb)
     return verb if verb in verbs() and module_schema(verb).collection == collection else name
