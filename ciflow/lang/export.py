@@ -147,8 +147,8 @@ def _short(rules: Mapping[str, Any]) -> list[Json]:
     """A list as text with commas between its items, or as its one number."""
     if has_parts(rules):
         return []
-    words = [re.escape(str(each)) for each in rules.get("allowed", ())]
     items = rules.get("schema") or {"type": "text"}
+    words = [re.escape(str(each)) for each in rules.get("allowed") or items.get("allowed", ())]
     value = _value(items)
     patterns = [one["pattern"].removeprefix("^").removesuffix("$") for one in value if "pattern" in one] or words
     numbers = [one for one in value if one.get("type") in ("number", "integer")]
