@@ -24,9 +24,9 @@ section automatic; apt-mark showauto -- "$@" 2>/dev/null
 section provided; apt-cache showpkg -- "$@" 2>/dev/null
 true
 """
-_SPEC = re.compile(r"(>?=)")
+_SPEC = "(>?=)"
 _PATTERN = frozenset("*?[]!")
-_PIECES = re.compile(r"(\D*)(\d*)")
+_PIECES = r"(\D*)(\d*)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +79,7 @@ class Unavailable(Exception):
 
 def wish(spec: str) -> Wish:
     """A package with the version that is wished for."""
-    parts = _SPEC.split(spec, maxsplit=1)
+    parts = re.split(_SPEC, spec, maxsplit=1)
     return Wish(parts[0], parts[1], parts[2]) if len(parts) == 3 else Wish(spec)
 
 
@@ -204,7 +204,7 @@ def _pieces(text: str) -> list[tuple[tuple[int, ...], int]]:
     """Runs of other characters and of digits in turn. `~` sorts before the end, that before letters, those before the
     rest; a run ends with a zero, so that what is shorter compares by its end."""
     pieces = list[tuple[tuple[int, ...], int]]()
-    for found in _PIECES.finditer(text):
+    for found in re.finditer(_PIECES, text):
         if found[0] or not pieces:
             weights = (-1 if c == "~" else ord(c) if c.isalpha() else ord(c) + 256 for c in found[1])
             pieces.append(((*weights, 0), int(found[2] or 0)))

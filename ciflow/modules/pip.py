@@ -18,8 +18,8 @@ _VERBS = {
     "forcereinstall": ("install", "-U", "--force-reinstall"),
     "absent": ("uninstall", "-y"),
 }
-_VCS = re.compile(r"(svn|git|hg|bzr)\+")
-_SPECIFIER = re.compile(r"\s*(===|==|~=|!=|<=|>=|<|>)")
+_VCS = r"(svn|git|hg|bzr)\+"
+_SPECIFIER = r"\s*(===|==|~=|!=|<=|>=|<|>)"
 _NOT_THERE = 3
 # $1 the folder to be in, $2 the umask, $3 the environment, whose programs come first; the rest is the call.
 _CALL = r"""
@@ -78,7 +78,7 @@ def joined(names: list[str]) -> list[str]:
     found: list[str] = []
     for part in (piece for name in names for piece in name.split(",")):
         within = bool(found) and found[-1].count("[") > found[-1].count("]")
-        if found and (within or _SPECIFIER.match(part)):
+        if found and (within or re.match(_SPECIFIER, part)):
             found[-1] += f",{part}"
         else:
             found.append(part)
@@ -141,7 +141,7 @@ def _called(
     }  # fmt: skip
     if context.check:
         return (yield from _predicted(args, names, place, pip, context, data))
-    compares = bool(args.get("requirements") or any(_VCS.match(name) for name in names)) and state != "absent"
+    compares = bool(args.get("requirements") or any(re.match(_VCS, name) for name in names)) and state != "absent"
     freeze = Probe(_call([*pip, "list", "--format=freeze"], args, place, context))
     before = (yield freeze) if compares else Reply()
     reply = yield Change(_call(cmd, args, place, context))

@@ -15,7 +15,7 @@ _PLAIN = {"LANG": "C", "LANGUAGE": "C", "LC_ALL": "C"}
 # Administration tools are found whoever logged in: su and sudo don't always leave these folders on the path.
 _FIND = 'PATH="$PATH:/usr/local/sbin:/usr/sbin:/sbin" exec "$@"'
 _FIND_FIRST = 'PATH="$PATH:/usr/local/sbin:/usr/sbin:/sbin"\nsection() { printf \'\\n@@%s\\n\' "$1"; }\n'
-_SECTION = re.compile(r"(?m)^@@(\w+)\n")
+_SECTION = r"(?m)^@@(\w+)\n"
 
 
 def tool(argv: Sequence[str], context: Context, *, stdin: str = "", env: Mapping[str, str] | None = None) -> Exec:
@@ -42,7 +42,7 @@ def _exec(argv: tuple[str, ...], context: Context, stdin: str, env: Mapping[str,
 
 def sections(output: bytes) -> dict[str, str]:
     """The answers of `questions`, by name. A line `@@name` opens one; the newline before it belongs to neither."""
-    parts = _SECTION.split(text(output))
+    parts = re.split(_SECTION, text(output))
     pairs = zip(parts[1::2], parts[2::2], strict=True)
     return {name: body.removesuffix("\n") for name, body in pairs}
 

@@ -21,7 +21,7 @@ section states; systemctl list-unit-files --no-legend --no-pager --type service 
 grep -v '@\.service$' | xargs -r systemctl show -p Names -p ActiveState --
 true
 """
-_SCRIPT = re.compile(r"(?m)^\s*\[ ([+-]) \]\s+(.+)$")
+_SCRIPT = r"(?m)^\s*\[ ([+-]) \]\s+(.+)$"
 _BAD = ("not-found", "masked", "failed")
 
 
@@ -33,7 +33,7 @@ def run(_args: Mapping[str, Any], context: Context) -> Steps:
     said = sections(reply.stdout)
     services = {
         name: {"name": name, "state": "running" if mark == "+" else "stopped", "source": "sysv"}
-        for mark, name in _SCRIPT.findall(said.get("scripts", ""))
+        for mark, name in re.findall(_SCRIPT, said.get("scripts", ""))
     }
     services |= _loaded(said.get("units", ""))
     _with_files(services, said.get("files", ""), _states(said.get("states", "")))
