@@ -299,6 +299,15 @@ def test_a_full_disk_under_the_output_is_an_error_in_plain_words(ciflow: Shell, 
     assert "Traceback" not in done.stderr
 
 
+def test_twice_verbose_shows_what_programs_print_however_short_they_run(ciflow: Shell) -> None:
+    short = "{name: Short, command: 'echo {{ item }}', loop: [one, two]}"
+    long = "{name: Long, shell: echo begun; sleep 0.5; echo over}"
+    ciflow.write(say=f"- hosts: localhost\n  tasks:\n    - {short}\n    - {long}\n")
+    said = ciflow("apply", "say.yml", "-vv").stderr
+    assert [said.count(f"localhost | {word}\n") for word in ("one", "two", "begun", "over")] == [1, 1, 1, 1]
+    assert "| one" not in ciflow("apply", "say.yml", "-v").stderr
+
+
 def test_a_pipe_gets_plain_lines(ciflow: Shell) -> None:
     ciflow.write(say=SAY, fail=FAIL)
     for playbook in ("say.yml", "fail.yml"):

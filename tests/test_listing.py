@@ -99,6 +99,14 @@ def test_a_listing_is_data_too(folder: Path) -> None:
     assert "never" in first["task_tags"]
 
 
+@pytest.mark.parametrize("start", ["inblock", "inb*", "r : In role"])
+def test_a_run_may_begin_at_a_task_by_its_name_its_roles_or_a_pattern(folder: Path, start: str) -> None:
+    done = json.loads(apply(folder, "--list-tasks", "--json", "--start-at-task", start).stdout.splitlines()[0])
+    names = [task["name"] for task in done["tasks"]]
+    assert names[0] == ("r : In role" if ":" in start else "inblock")
+    assert names[-1] == "set_fact"
+
+
 def test_a_syntax_check_says_what_is_wrong(folder: Path) -> None:
     (folder / "p.yml").write_text("- hosts: web\n  taks: []\n")
     done = apply(folder, "--syntax-check")

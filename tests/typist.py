@@ -9,7 +9,7 @@ import select
 import signal
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -58,17 +58,21 @@ class Typist:
 
 
 @contextmanager
-def at_a_terminal(folder: Path, *words: str, env: Mapping[str, str] | None = None) -> Iterator[Typist]:
+def at_a_terminal(folder: Path, *words: str) -> Iterator[Typist]:
     """`ciflow` with these words, in `folder`, with a journal and a home there."""
+    env = {"HOME": str(folder), "CIFLOW_STATE": str(folder / "state"), "PYTHONPATH": str(ROOT)}
+    with typing_to([sys.executable, "-m", "ciflow", *words], folder, env) as typist:
+        yield typist
+
+
+@contextmanager
+def typing_to(argv: Sequence[str], folder: Path, env: Mapping[str, str]) -> Iterator[Typist]:
+    """Any program, with `env` and little else of this process's environment."""
     pid, terminal = pty.fork()
     if pid == 0:
         os.chdir(folder)
-        plain = {"HOME": str(folder), "CIFLOW_STATE": str(folder / "state"), "TERM": "xterm", "NO_COLOR": "1"}
         kept = {name: os.environ[name] for name in ("PATH", "LANG") if name in os.environ}
-        os.execve(
-            sys.executable, [sys.executable, "-m", "ciflow", *words],
-            {**kept, "PYTHONPATH": str(ROOT), **plain, **(env or {})},
-        )  # fmt: skip
+        os.execvpe(argv[0], list(argv), {**kept, "TERM": "xterm", "NO_COLOR": "1", **env})
     typist = Typist(pid, terminal)
     try:
         yield typist

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
+from fnmatch import fnmatchcase
 from typing import Any
 
 from ciflow.dataclass import dataclass
@@ -137,7 +138,7 @@ def _refuse_cycles(stages: list[Stage], findings: Findings) -> None:
 
 
 def _start_at(stages: list[Stage], name: str, findings: Findings) -> list[Stage]:
-    """Drop everything before the first task of that name, as `--start-at-task` says."""
+    """Drop everything before the first task of that name (or `role : name`, or pattern of one) of `--start-at-task`."""
     for number, stage in enumerate(stages):
         tasks = _from_task(stage.play.tasks, name)
         if tasks is not None:
@@ -154,7 +155,8 @@ def _start_at(stages: list[Stage], name: str, findings: Findings) -> list[Stage]
 def _from_task(nodes: tuple[Node, ...], name: str) -> tuple[Node, ...] | None:
     for number, node in enumerate(nodes):
         if isinstance(node, Task):
-            if text_of(node.name) == name:
+            called = (text_of(node.name), f"{node.role} : {text_of(node.name)}")
+            if name in called or any(fnmatchcase(one, name) for one in called):
                 return nodes[number:]
         elif (inside := _from_task(node.body, name)) is not None:
             return (replace(node, body=inside), *nodes[number + 1 :])

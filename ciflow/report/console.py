@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TextIO
 
 from ciflow.model import Event
@@ -45,6 +46,7 @@ class Console:
         self._heard = time.monotonic()
         self._lock = threading.Lock()
         self._writing = threading.RLock()
+        self._streamed: set[tuple[str, str, str]] = set()  # tasks on hosts whose output was shown as it came
         self._held: list[Line] | None = None  # lines that wait for the end of a question
         self._region = Region(self._out, self._width, self._live_lines) if tty and verbosity >= 0 else None
 
@@ -137,6 +139,7 @@ class Console:
         if event.kind in ("dial", "canary_state", "interval", "gate"):
             return self._canary(event, ended)
         if event.kind == "output" and self._verbosity >= 2:
+            self._streamed.add((event.play, event.host, event.task))
             return self._under(event.play, lines.output(event, self._width))
         return self._under(event.play, lines.told(event, self._width))
 
@@ -146,10 +149,23 @@ class Console:
         if _failed(event) and task.shown < FULL_FAILURES:
             task.shown += 1
             found += lines.failure(event, task, self._width, event.run)
+        else:
+            found += self._output_of(event)
         play = self._board.plays[event.play]
         for path in [path for path, over in play.open.items() if over.complete]:
             found += self._task_line(play, path)
         return self._under(event.play, found)
+
+    def _output_of(self, event: Event) -> list[Line]:
+        """What a program printed that ended before any of it was shown."""
+        where = (event.play, event.host, event.task)
+        if self._verbosity < 2 or where in self._streamed:
+            self._streamed.discard(where)
+            return []
+        outcome = event.data.get("outcome") or {}
+        every = [one for one in (outcome.get("results") or [outcome]) if isinstance(one, Mapping)]
+        texts = [str(one[stream]) for one in every for stream in ("stdout", "stderr") if one.get(stream)]
+        return [row for text in texts for row in lines.output(replace(event, data={"text": text}), self._width)]
 
     def _task_line(self, play: PlayLine, path: str) -> list[Line]:
         task = play.tasks[path]

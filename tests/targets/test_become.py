@@ -19,6 +19,7 @@ import pytest
 from tests.parts import process
 from tests.parts.accounts import CIFLOW, CIFLOW_ENV, Accounts, accounts
 from tests.parts.sshd import User, sshd
+from tests.typist import typing_to
 
 CLERK, OTHER = "s3cret é pw'\"$x", "0ther pa55"
 pytestmark = pytest.mark.slow
@@ -49,7 +50,10 @@ class Desk:
         (home / "play.yml").write_text(f"- hosts: h\n{play}  tasks:\n{tasks}")
         for name in ("hosts.json", "play.yml"):
             (home / name).chmod(0o644)
-        argv = (*CIFLOW, "apply", "play.yml", "-i", "hosts.json", "--json", *words)
+        return self.ciflow("apply", "play.yml", "-i", "hosts.json", "--json", *words)
+
+    def ciflow(self, *words: str) -> Done:
+        argv = (*CIFLOW, *words)
         began = time.monotonic()
         line = f"cd ~ && exec {' '.join(map(_quoted, argv))}"
         env = {**CIFLOW_ENV, "CIFLOW_STATE": "/home/clerk/state"}
@@ -197,6 +201,34 @@ def test_the_password_stands_nowhere(desk: Desk) -> None:
     kept = [path for path in (desk.people.home / "clerk").rglob("*") if path.is_file()]
     assert any("state" in path.parts for path in kept)
     assert [path for path in kept if b"Tr0ub4dor" in path.read_bytes()] == []
+
+
+def test_a_password_that_is_typed_makes_root_and_is_not_shown(desk: Desk) -> None:
+    desk.apply("    - ping:\n")  # leaves the inventory
+    (desk.people.home / "clerk" / "play.yml").write_text(f"- hosts: h\n  tasks:\n    - {WHO}\n")
+    line = "cd ~ && exec " + " ".join((*CIFLOW, "apply", "play.yml", "-i", "hosts.json", "-b", "-K", "-vv"))
+    argv = desk.people.inside("/bin/sh", "-c", line, user="clerk")
+    env = {**CIFLOW_ENV, "CIFLOW_STATE": "/home/clerk/state", "HOME": "/home/clerk"}
+    with typing_to(argv, Path("/"), env) as typist:
+        typist.sees("BECOME password: $")
+        typist.types(CLERK)
+        typist.sees("root")
+        assert typist.ends() == 0
+        assert CLERK not in typist.shown
+
+
+def test_a_resumed_run_has_the_password_still(desk: Desk) -> None:
+    """Sealed with the run: nobody has to give it again."""
+    desk.people.run("rm", "-rf", "/home/clerk/state", "/home/clerk/go")
+    secret = desk.people.home / "clerk" / "pw"
+    secret.write_text(CLERK + "\n")
+    secret.chmod(0o644)
+    tasks = f"    - {WHO}\n    - {{name: Wait, command: test -e /home/clerk/go}}\n    - {AS_OTHER}\n"
+    assert desk.apply(tasks, "-b", "--become-password-file", "pw").code == 4
+    secret.unlink()
+    (desk.people.home / "clerk" / "go").touch()
+    done = desk.ciflow("resume", "--json")
+    assert (done.code, done.stdout[-1]) == (0, "other"), done.text
 
 
 # --- doas -----------------------------------------------------------------------------------------------
