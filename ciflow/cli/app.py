@@ -104,6 +104,18 @@ def _logs() -> click.Command:
     return command
 
 
+def _inventory() -> click.Command:
+    from ciflow.cli.inventory import command
+
+    return command
+
+
+def _vars() -> click.Command:
+    from ciflow.cli.vars import command
+
+    return command
+
+
 def _vault() -> click.Command:
     from ciflow.cli.vault import group
 
@@ -139,6 +151,8 @@ COMMANDS: dict[str, tuple[Callable[[], click.Command], str]] = {
     "history": (_history, "List runs and releases."),
     "logs": (_logs, "Show what a run, or one task of it, did and said."),
     "schema": (_schema, "JSON Schema of playbooks, their parts and modules, for editors."),
+    "inventory": (_inventory, "Show hosts, groups and their variables."),
+    "vars": (_vars, "Show the variables of a host, and where each comes from."),
     "vault": (_vault, "Encrypt, open and edit secrets in files, as ansible-vault does."),
     "explain": (_explain, "Explain a diagnostic, with its usual fix."),
     "doc": (_doc, "Explain a module or a diagnostic."),

@@ -25,6 +25,8 @@ class Groups:
     hosts: dict[str, list[Layer]] = field(default_factory=dict)
     _parents: dict[str, set[str]] = field(default_factory=dict)
     _depths: dict[str, int] = field(default_factory=dict)
+    _above: dict[str, list[str]] = field(default_factory=dict)
+    _orders: dict[frozenset[str], tuple[str, ...]] = field(default_factory=dict)
 
     def group(self, name: str) -> Group:
         return self.by_name.setdefault(name, Group(name))
@@ -37,13 +39,52 @@ class Groups:
         self.group(child)
         self.group(parent).children[child] = None
 
-    def parents_of_host(self) -> dict[str, set[str]]:
-        """Groups that name each host themselves. Worked out once, after reading."""
+    def reconcile(self) -> None:
+        """After reading, as Ansible does: whoever is in no group is in `ungrouped`, and nobody else is; groups that
+        no other has are children of `all`."""
+        ungrouped = self.group("ungrouped")
+        named = {
+            host for group in self.by_name.values() if group.name not in ("all", "ungrouped") for host in group.hosts
+        }
+        ungrouped.hosts = {host: None for host in self.hosts if host not in named}
+        below = {child for group in self.by_name.values() for child in group.children}
+        for name in self.by_name:
+            if name != "all" and name not in below:
+                self.add_child("all", name)
+
+    def forget(self) -> None:
+        """What `order_of` has worked out: hosts and groups have come since."""
+        for known in (self._parents, self._above, self._orders, self._depths):
+            known.clear()
+
+    def order_of(self, host: str) -> tuple[str, ...]:
+        """Every group that a host is in, from `all` downwards: by depth, then priority, then name; a later one's
+        variables win. Worked out once, after reading, for all hosts that are named by the same groups."""
         if not self._parents:
-            for group in self.by_name.values():
-                for host in group.hosts:
-                    self._parents.setdefault(host, set()).add(group.name)
-        return self._parents
+            self._look_up()
+        own = frozenset(self._parents.get(host, ()))
+        if own not in self._orders:
+            found = self._ancestors(own)
+            key = lambda name: (self.depth(name), self.by_name[name].priority, name)  # noqa: E731
+            self._orders[own] = tuple(sorted(found, key=key))
+        return self._orders[own]
+
+    def _look_up(self) -> None:
+        for group in self.by_name.values():
+            for host in group.hosts:
+                self._parents.setdefault(host, set()).add(group.name)
+            for child in group.children:
+                self._above.setdefault(child, []).append(group.name)
+
+    def _ancestors(self, own: frozenset[str]) -> set[str]:
+        found = {"all"}
+        waiting = list(own)
+        while waiting:
+            name = waiting.pop()
+            if name not in found:
+                found.add(name)
+                waiting.extend(self._above.get(name, ()))
+        return found
 
     def depth(self, name: str) -> int:
         """How far below `all` a group lies, by its longest way."""
@@ -79,25 +120,3 @@ class Groups:
                 return found
         done.add(name)
         return None
-
-
-def ancestors(host: str, groups: Groups) -> set[str]:
-    """Every group that a host is in, directly or through children; `all` always."""
-    found = {"all"}
-    waiting = list(groups.parents_of_host().get(host, ()))
-    above: dict[str, list[str]] = {}
-    for group in groups.by_name.values():
-        for child in group.children:
-            above.setdefault(child, []).append(group.name)
-    while waiting:
-        name = waiting.pop()
-        if name not in found:
-            found.add(name)
-            waiting.extend(above.get(name, ()))
-    return found
-
-
-def depth_order(names: set[str], groups: Groups) -> list[str]:
-    """Groups from `all` downwards: by depth, then priority, then name; a later one's variables win."""
-    known = [name for name in names if name in groups.by_name]
-    return sorted(known, key=lambda name: (groups.depth(name), groups.by_name[name].priority, name))

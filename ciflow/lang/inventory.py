@@ -9,7 +9,7 @@ from typing import Any
 from ciflow.dataclass import dataclass, field
 from ciflow.diagnostics import Findings, Invalid
 from ciflow.lang.files import Files
-from ciflow.lang.groups import Group, Groups, ancestors, depth_order
+from ciflow.lang.groups import Group, Groups
 from ciflow.lang.inventory_read import InventoryReader
 from ciflow.lang.patterns import select
 from ciflow.lang.scope import Layer, Level, Vars
@@ -36,6 +36,7 @@ class Inventory:
     groups: Mapping[str, tuple[str, ...]]
     layers: Mapping[str, tuple[Layer, ...]]  # by host, winner first: the levels from inventory to host_vars
     directory: str = ""
+    tree: Mapping[str, Group] = field(default_factory=dict, compare=False)  # with children and the hosts they name
     files: Files = field(default_factory=Files.live, compare=False)
 
     def host(self, name: str) -> Host | None:
@@ -111,6 +112,7 @@ def read_inventory(
     folders = [reader.source(source) for source in sources]
     for one in added:
         reader.add(one.host, one.groups, one.variables, one.parents)
+    reader.groups.reconcile()
     for folder in filter(None, folders):
         reader.beside(folder, Level.INVENTORY_GROUP_VARS_ALL, Level.INVENTORY_GROUP_VARS, Level.INVENTORY_HOST_VARS)
     if playbook_dir:
@@ -123,14 +125,13 @@ def read_inventory(
         local = [*reader.local, itself, *groups.by_name["all"].layers]
         layers["localhost"] = tuple(sorted(local, key=lambda layer: -layer.level))
     directory = sources[0].rpartition("/")[0] if sources and "," not in sources[0] else ""
-    return Inventory(hosts, _members(groups), layers, directory, files)
+    return Inventory(hosts, _members(groups), layers, directory, groups.by_name, files)
 
 
 def _layers(name: str, groups: Groups) -> tuple[Layer, ...]:
     """A host's variables, winner first: its own, then its groups', deepest first, each level as Ansible orders it."""
-    order = depth_order(ancestors(name, groups), groups)
     found = list(groups.hosts[name])
-    for group in reversed(order):
+    for group in reversed(groups.order_of(name)):
         found.extend(groups.by_name[group].layers)
     return tuple(sorted(found, key=lambda layer: -layer.level))  # stable: within a level the deepest stays first
 
@@ -139,7 +140,7 @@ def _host(name: str, groups: Groups, layers: tuple[Layer, ...]) -> Host:
     merged = _merged(layers)
     connection = merged.get("ansible_connection", merged.get("connection", "ssh"))
     named = "ssh" if isinstance(connection, Template) else str(connection)
-    own = tuple(group for group in depth_order(ancestors(name, groups), groups) if group != "all")
+    own = tuple(group for group in groups.order_of(name) if group != "all")
     return Host(name, named, merged or EMPTY, own or ("ungrouped",))
 
 
@@ -152,13 +153,10 @@ def _merged(layers: tuple[Layer, ...]) -> dict[str, Any]:
 
 def _members(groups: Groups) -> dict[str, tuple[str, ...]]:
     """Every group's hosts in the inventory's order."""
-    inside: dict[str, list[str]] = {name: [] for name in ("all", "ungrouped", *groups.by_name)}
+    inside: dict[str, list[str]] = {name: [] for name in groups.by_name}
     for host in groups.hosts:
-        above = ancestors(host, groups)
-        for name in above:
+        for name in groups.order_of(host):
             inside[name].append(host)
-        if above <= {"all", "ungrouped"} and "ungrouped" not in above:
-            inside["ungrouped"].append(host)
     return {name: tuple(hosts) for name, hosts in inside.items()}
 
 

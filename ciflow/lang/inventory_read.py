@@ -12,14 +12,19 @@ from ciflow.diagnostics import Findings, Invalid, Span
 from ciflow.lang.args import words
 from ciflow.lang.files import Files
 from ciflow.lang.groups import Groups
+from ciflow.lang.inventory_plugins import run_plugin
 from ciflow.lang.patterns import expand_range
 from ciflow.lang.place import Place, has_template
 from ciflow.lang.schema import check_part
-from ciflow.lang.scope import Layer, Level, Vars
+from ciflow.lang.scope import Layer, Level, Scope, Vars
 from ciflow.lang.sources import Sources, join
+from ciflow.lang.template import render
 from ciflow.model import Template
 
 _IGNORED = ("~", ".orig", ".bak", ".rpm", ".md", ".retry", ".pyc", ".pyo", ".swp", ".cfg", ".j2", ".sh")
+# Neither a template nor another literal: most values, told apart without Python's parser.
+_WORD = re.compile(r"0|[1-9][0-9]{0,17}|(?!None\Z|True\Z|False\Z)[A-Za-z_/][\w./-]*")
+_IPV6 = re.compile(r"\[(?=[^\]]*:[^\]]*:)[0-9a-fA-F:.]+\](:\d+)?(\s|\Z)")  # a host in brackets, no section
 _VARS_ENDS = ("", ".yml", ".yaml", ".json")
 
 
@@ -62,6 +67,16 @@ class InventoryReader:
             layer = Layer(Level.INVENTORY_HOST, Vars(variables, label=f"add_host {host}"), data=True)
             self.groups.hosts[host].insert(0, layer)
 
+    def scope_of(self, host: str) -> Scope:
+        """What a template may know of a host so far, as inventory plugins ask it: its variables, name and groups."""
+        groups = self.groups.order_of(host)
+        names = [name for name in groups if name != "all"]
+        known = {"inventory_hostname": host, "inventory_hostname_short": host.split(".")[0], "group_names": names}
+        layers = [*self.groups.hosts[host]]
+        for group in reversed(groups):
+            layers += self.groups.by_name[group].layers
+        return Scope((Layer(Level.MAGIC, known, data=True), *layers), render)
+
     def _check_cycles(self, source: str) -> None:
         if (cycle := self.groups.cycle()) is not None:
             self.findings.error("CF0601", f"groups contain themselves: {' -> '.join(cycle)}", Span(source))
@@ -103,14 +118,13 @@ class InventoryReader:
             self.findings.error("CF0601", "an inventory is a mapping of groups", place.span)
             return
         if "plugin" in place.fields:
-            self.findings.error("CF0601", f"the inventory plugin `{place.value['plugin']}` is not built yet",
-                                place.key_span("plugin"))  # fmt: skip
+            run_plugin(place, self)
             return
         for name, below in place.fields.items():
             self._yaml_group(str(name), below)
 
     def _yaml_group(self, name: str, place: Place) -> None:
-        group = self.groups.group(name)
+        self.groups.group(name)
         if place.value is None:
             return
         if not isinstance(place.value, dict):
@@ -120,8 +134,7 @@ class InventoryReader:
         variables = place.fields.get("vars")
         if variables is not None:
             values = self._sources.variables(variables, f"group {name}")
-            group.layers.insert(0, Layer(Level.INVENTORY_GROUP, values))
-            group.priority = int(values.get("ansible_group_priority", group.priority))
+            self._group_variables(name, values, variables.span)
         for pattern, below in self._members(place.fields.get("hosts"), name):
             self._hosts(pattern, name, below, None)
         for child, below in self._members(place.fields.get("children"), name):
@@ -146,9 +159,10 @@ class InventoryReader:
         values = Vars(given or {}, spans, f"host {pattern}")
         if place is not None and place.value is not None:
             values = self._sources.variables(place, f"host {pattern}")
-        if port:
-            values.setdefault("ansible_port", port)
+        at_birth = Layer(Level.INVENTORY_HOST, Vars({"ansible_port": port}, label=f"host {pattern}"), data=True)
         for host in names:
+            if port and host not in self.groups.hosts:  # as in Ansible, the first mention of a host says its port
+                self.groups.hosts[host] = [at_birth]
             self.groups.add_host(host, group)
             if values:
                 self.groups.hosts[host].insert(0, Layer(Level.INVENTORY_HOST, values))
@@ -158,6 +172,8 @@ class InventoryReader:
     def _ini(self, text: str, path: str) -> None:
         """Sections `[group]`, `[group:vars]`, `[group:children]`; hosts with `key=value` after them."""
         section, kind = "ungrouped", "hosts"
+        declared = {"all", "ungrouped", *self.groups.by_name}
+        asked: dict[str, Span] = {}  # groups that this file speaks of
         for number, line in enumerate(text.splitlines(), 1):
             stripped = line.strip()
             if not stripped or stripped[0] in "#;":
@@ -169,14 +185,23 @@ class InventoryReader:
                 if kind not in ("hosts", "vars", "children"):
                     self.findings.error("CF0601", f"unknown kind of section `{kind}`", span, label="vars or children")
                 self.groups.group(section)
-            elif stripped[0] == "[":
+                declared |= {section} if kind != "vars" else set()
+                asked.setdefault(section, span)
+            elif stripped[0] == "[" and not _IPV6.match(stripped):
                 self.findings.error("CF0601", "this section's header has no end", span)
             elif kind == "children":
-                self.groups.add_child(section, stripped.split()[0])
+                child = stripped.split()[0]
+                self.groups.add_child(section, child)
+                asked.setdefault(child, span)
             elif kind == "vars":
                 self._ini_variable(section, line, span)
             else:
                 self._ini_host(section, line, span)
+
+        for name, span in asked.items():
+            if name not in declared:
+                self.findings.error("CF0601", f"no inventory so far has a group `{name}`", span,
+                                    help=f"write a section [{name}], even an empty one")  # fmt: skip
 
     def _ini_variable(self, section: str, line: str, span: Span) -> None:
         name, equals, value = line.partition("=")
@@ -184,11 +209,19 @@ class InventoryReader:
             self.findings.error("CF0601", f"`{line.strip()}` is no `name=value`", span)
             return
         start = len(line) - len(value.lstrip()) if value.strip() else len(line)
-        known = self.groups.group(section)
         values = Vars({name.strip(): _typed(value.strip(), span, start)}, {name.strip(): span}, f"group {section}")
-        if name.strip() == "ansible_group_priority":
-            known.priority = int(value)
-        known.layers.insert(0, Layer(Level.INVENTORY_GROUP, values))
+        self._group_variables(section, values, span)
+
+    def _group_variables(self, group: str, values: Vars, span: Span | None) -> None:
+        """Variables that an inventory gives to a group; its priority is none of them."""
+        if "ansible_group_priority" in values:
+            given = values.pop("ansible_group_priority")
+            try:
+                self.groups.group(group).priority = int(given)
+            except (TypeError, ValueError):
+                self.findings.error("CF0601", f"`ansible_group_priority` is a whole number, not {given!r}", span)
+        if values:
+            self.groups.group(group).layers.insert(0, Layer(Level.INVENTORY_GROUP, values))
 
     def _ini_host(self, section: str, line: str, span: Span) -> None:
         comment = re.search(r"(?:^|\s)#", line)
@@ -293,6 +326,8 @@ def _port(pattern: str) -> tuple[str, int]:
 
 def _typed(text: str, span: Span, column: int) -> Any:
     """A value of an INI file: a Python literal where it is one, as in Ansible, else text, or a Template."""
+    if _WORD.fullmatch(text):
+        return int(text) if text.isdigit() else text
     if has_template(text):
         return Template(text, span, marks=((0, span.line, column + 1),))
     try:

@@ -62,7 +62,8 @@ def test_the_manual(example: Example, tmp_path: Path, monkeypatch: pytest.Monkey
 
 
 def came_of(kind: str, example: Example) -> str:
-    hosts = ("hosts",) if "hosts" in example.files else ("hosts.yml",) if "hosts.yml" in example.files else ()
+    named = {name.partition("/")[0] for name in example.files}
+    hosts = ("hosts",) if "hosts" in named else ("hosts.yml",) if "hosts.yml" in example.files else ()
     ids = ("dev@vault.pass",) if "vault.pass" in example.files else ()
     files = Files.live(read_vault(ids, nobody))
     try:
