@@ -144,7 +144,9 @@ class HostStage:
         elif word == "clear_facts":
             self.lane.values.facts.clear()
             self.lane.values.facts_known = False
-        elif word not in ("noop", "reset_connection"):
+        elif word == "reset_connection":
+            self.lane.wire.reset(self.lane.host.name)
+        elif word != "noop":
             raise Refused(f"`meta: {word}` is not built")
 
     def may_follow(self, flying: list[Task], task: Task) -> bool:

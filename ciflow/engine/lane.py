@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Mapping
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +19,7 @@ from ciflow.engine.result import HostFailed, Result
 from ciflow.engine.wire import Connection, Wire
 from ciflow.lang.lookups import expand
 from ciflow.lang.schema import module_schema
-from ciflow.lang.scope import Level, Need, NeedFacts, Scope, View
+from ciflow.lang.scope import Layer, Level, Need, NeedFacts, Scope, View
 from ciflow.lang.template import render, render_text
 from ciflow.lang.variables import Learnt, layers_for
 from ciflow.model import EMPTY, Context, Hold, Host, Loop, Render, Reply, Task
@@ -71,7 +71,13 @@ class Lane:
             answers=answers,
             vault=self.run.files.vault,
         )
+        least = Layer(Level.KEYWORDS, {"ansible_host": partial(self._address, found)}, lazy=True)
+        found.layers = (*found.layers, least)
         return found.child(self.extra, Level.MAGIC) if self.extra else found
+
+    def _address(self, scope: Scope) -> str:
+        """`ansible_host` where nobody gives it: the host's own name, as in Ansible."""
+        return str(scope.get("ansible_ssh_host") if "ansible_ssh_host" in scope else self.host.name)
 
     def _magic(self, task: Task | None) -> Mapping[str, Any]:
         failure = self.last_failure

@@ -20,6 +20,10 @@ NOT_FACTS = frozenset(
     | {"ansible_managed", "ansible_version", "ansible_ssh_private_key_file", "ansible_ssh_common_args"}
     | {"ansible_python_interpreter", "ansible_password", "ansible_become", "ansible_become_user"}
     | {"ansible_become_password", "ansible_become_method", "ansible_become_flags", "ansible_become_exe"}
+    | {"ansible_search_path", "ansible_role_name", "ansible_parent_role_names", "ansible_parent_role_paths"}
+    | {"ansible_play_role_names", "ansible_role_names", "ansible_dependent_role_names", "ansible_delegated_vars"}
+    | {"ansible_run_tags", "ansible_skip_tags", "ansible_limit", "ansible_inventory_sources", "ansible_forks"}
+    | {"ansible_playbook_python", "ansible_config_file", "ansible_ssh_host"}
 )
 
 

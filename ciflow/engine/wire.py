@@ -320,6 +320,11 @@ class Wire:
         self._links[connection] = link  # most recently used last
         return link
 
+    def reset(self, host: str) -> None:
+        """End the connections to a host on which nothing is under way; its next operation connects anew."""
+        for connection in [one for one, link in self._links.items() if one.name == host and link.idle]:
+            self._links.pop(connection).close(ended=False)
+
     def _make_room(self) -> None:
         idle = [connection for connection, link in self._links.items() if link.idle]
         for connection in idle[: max(0, len(self._links) + 1 - self._cap)]:

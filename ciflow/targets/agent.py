@@ -556,7 +556,8 @@ class Journal:
                 os.unlink(entry.path)
 
     def sweep(self) -> None:
-        """Once a day: remove runs that nobody has touched for a week, of this and of earlier lives of the machine."""
+        """Once a day: remove runs that nobody has touched for a week, and detached work that ended so long ago; of this
+        and of earlier lives of the machine."""
         mark = os.path.join(self.base, "swept")
         try:
             if time.time() - os.stat(mark).st_mtime < SWEEP:
@@ -565,7 +566,8 @@ class Journal:
             pass  # never swept
         os.close(open_private(mark))
         os.utime(mark)
-        for folder in glob.glob(os.path.join(self.base, "*/runs/*")):
+        jobs = [f for f in glob.glob(os.path.join(self.base, "*/detached/*")) if not Place(f).alive()]
+        for folder in glob.glob(os.path.join(self.base, "*/runs/*")) + jobs:
             try:
                 if time.time() - os.stat(folder).st_mtime > EXPIRY:
                     shutil.rmtree(folder)

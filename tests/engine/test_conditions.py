@@ -373,3 +373,10 @@ def test_module_defaults_of_a_group_of_modules_are_refused(bench: Bench) -> None
               tasks: [{command: "true"}]
             """
         )
+
+
+def test_ansible_host_is_the_hosts_name_where_nobody_gives_it(bench: Bench) -> None:
+    bench.hosts("a ansible_connection=local\nb ansible_connection=local ansible_host=10.0.0.2\n")
+    played = bench.play("- hosts: all\n  tasks: [{name: said, debug: {msg: '{{ ansible_host }}'}}]\n")
+    assert (played.msg("said", "a"), played.msg("said", "b")) == ("a", "10.0.0.2")
+    assert played.names("a") == ["said"], "no facts are read for it"

@@ -333,3 +333,18 @@ def test_clear_host_errors_lets_failed_hosts_take_part_in_the_next_play(bench: B
     )
     assert played.exit == 0
     assert played.names("web2") == ["fails", "next"]
+
+
+def test_reset_connection_connects_anew(bench: Bench) -> None:
+    played = bench.play(
+        """
+        - hosts: localhost
+          tasks:
+            - {name: one, shell: echo $PPID, register: one}
+            - {name: two, shell: echo $PPID, register: two}
+            - meta: reset_connection
+            - {name: three, shell: echo $PPID, register: three}
+            - {name: said, debug: {msg: "{{ one.stdout == two.stdout }} {{ two.stdout == three.stdout }}"}}
+        """
+    )
+    assert played.msg("said") == "True False"

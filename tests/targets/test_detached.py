@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from ciflow.model import Detached, Exec, Operation, Talk, Watch
+from ciflow.targets import Connection
 from ciflow.targets.session import Ended
 from tests.targets.parley import Parley
 
@@ -225,3 +226,20 @@ def test_the_process_of_a_killed_supervisor_is_not_forgotten(host: Parley, key: 
     until(lambda: not Path(f"/proc/{orphan}").exists(), "the orphan's end")
     assert until(lambda: ask(host, key).get("pid"), "the new one") != orphan
     assert tmp_path.exists()
+
+
+def test_work_that_ended_more_than_a_week_ago_is_forgotten_and_what_still_runs_is_not(
+    own_home: Path, talk: Callable[..., Parley]
+) -> None:
+    host = talk(Connection())
+    host(Detached(key="ended", operations=(Exec(argv=("true",)),)))
+    host(Detached(key="running", operations=(Exec(argv=("sleep", "60")),)))
+    until(lambda: state(host, "ended") == "done", "the end")
+    base = own_home / ".local/state/ciflow"
+    for folder in base.glob("*/detached/*"):
+        os.utime(folder, (0, 0))
+    (base / "swept").unlink(missing_ok=True)
+    again = talk(Connection())
+    until(lambda: state(again, "ended") == "absent", "the sweep")
+    assert state(again, "running") == "running"
+    again(Detached(key="running", verb="cancel", grace=0.1))
