@@ -91,7 +91,7 @@ def terminal(*, no_input: bool, hushed: Callable[[], AbstractContextManager[None
 
     A process in the background would be stopped by its first question, so it has nobody to ask either.
     """
-    if no_input or not (sys.stdin.isatty() and sys.stderr.isatty()):
+    if no_input or not all(stream is not None and stream.isatty() for stream in (sys.stdin, sys.stderr)):
         return None
     keys = sys.stdin.fileno()
     try:
