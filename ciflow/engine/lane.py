@@ -21,6 +21,7 @@ from ciflow.lang.lookups import expand
 from ciflow.lang.schema import module_schema
 from ciflow.lang.scope import Layer, Level, Need, NeedFacts, Scope, View
 from ciflow.lang.template import render, render_text
+from ciflow.lang.template_vars import file_variables
 from ciflow.lang.variables import Learnt, layers_for
 from ciflow.model import EMPTY, Context, Hold, Host, Loop, Render, Reply, Task
 
@@ -145,21 +146,31 @@ class Lane:
         """The groups it is in now: tasks may have put it into more of them."""
         return sorted(set((self.run.host(self.host.name) or self.host).groups) - {"all"})
 
-    def items(self, loop: Loop, scope: Scope) -> list[Any]:
+    def items(self, loop: Loop, scope: Scope, module: str) -> list[Any]:
         """The items that a loop goes over."""
-        return expand(loop, scope)
+        return expand(loop, scope, module)
 
-    def render_file(self, step: Render, scope: Scope) -> str:
+    def render_file(self, step: Render, task: Task, scope: Scope) -> str:
         """A template file's text with this host's variables; `src` was found on the controller already."""
-        path = Path(step.src)
-        content = self.run.files.read(str(path)).decode("utf-8", "surrogateescape")
-        inner = {
-            "template_path": str(path),
-            "template_fullpath": str(path.absolute()),
-            "ansible_managed": "Ansible managed",
-            **step.vars,
-        }
-        return render_text(content, str(path), scope.child(inner), dict(step.options))
+        path = str(step.src)
+        content = self.run.files.read(path).decode("utf-8", "surrogateescape")
+        name, dest = str(step.vars.get("template_path", path)), step.vars.get("template_destpath")
+        own = scope.child(file_variables(scope, name, path, dest), Level.MAGIC, lazy=True)
+        find = self._included_by(path, _folders(task, self.run.folder))
+        return render_text(content, path, own, dict(step.options), find)
+
+    def _included_by(self, path: str, folders: tuple[str, ...]) -> Callable[[str], tuple[str, str] | None]:
+        """Finds what the template file at `path` includes: in the folders of its task, then beside it."""
+
+        def find(name: str) -> tuple[str, str] | None:
+            files = self.run.files
+            for folder in (*folders, str(Path(path).parent)):
+                for candidate in (f"{folder}/templates/{name}", f"{folder}/{name}"):
+                    if files.exists(candidate):
+                        return candidate, files.read(candidate).decode("utf-8", "surrogateescape")
+            return None
+
+        return find
 
     def called(self, task: Task) -> str:
         """A task's name, rendered for this host where that is possible."""
@@ -200,13 +211,12 @@ class Lane:
         return bool(render(task.check_mode, self.scope(task)))
 
     def context(self, task: Task, environment: Mapping[str, str], seed: str, now: float) -> Context:
-        folders = [task.base, task.role_path, self.run.folder]
         diff = self.run.options.diff if task.diff is None else bool(render(task.diff, self.scope(task)))
         return Context(
             host=self.host.name,
             check=self.checks(task),
             diff=diff,
-            search=tuple(dict.fromkeys(folder for folder in folders if folder)),
+            search=_folders(task, self.run.folder),
             environment=environment,
             artifacts=dict(self.run.artifacts),
             run=self.run.id,
@@ -277,6 +287,11 @@ def _told_of(task: Task, name: str) -> dict[str, Any]:
 
 def _written(value: Any) -> Any:
     return str(getattr(value, "source", value)) if not isinstance(value, bool | int | float | None) else value
+
+
+def _folders(task: Task, playbook: str) -> tuple[str, ...]:
+    """Where a task's files lie, nearest first."""
+    return tuple(dict.fromkeys(folder for folder in (task.base, task.role_path, playbook) if folder))
 
 
 def name_of(task: Task, scope: Scope | None = None) -> str:

@@ -88,7 +88,7 @@ class Rendering:
         if step.plain:
             files.vault.secret(content.decode("utf-8", "surrogateescape"))
             return Reply(stdout=content, data=data)
-        make = lambda: self.lane.render_file(step, self.scope(extra))  # noqa: E731
+        make = lambda: self.lane.render_file(step, self.task, self.scope(extra))  # noqa: E731
         text = await self.recorded(str(key), make, secret=vaulted)
         return Reply(stdout=text.encode("utf-8", "surrogateescape"), data=data)
 
@@ -104,7 +104,9 @@ class Rendering:
         loop = self.task.loop
         assert loop is not None
         try:
-            return await self.recorded(f"{self.key}|items", lambda: self.lane.items(loop, self.scope()))
+            return await self.recorded(
+                f"{self.key}|items", lambda: self.lane.items(loop, self.scope(), self.task.module)
+            )
         except Invalid:
             if self.task.when and not await self._decided_early():
                 return None

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from ciflow.lang import template
 from ciflow.lang.inventory import Inventory
 from ciflow.lang.known import Known, known_names
 from ciflow.lang.names import templates_in
 from ciflow.lang.near import did_you_mean
 from ciflow.lang.roles import flat
 from ciflow.lang.sources import Sources
+from ciflow.lang.template_check import check_template
 from ciflow.lang.undefined import Undefined
 from ciflow.lang.used_files import check_files
 from ciflow.model import Play, Playbook, Task, Template
@@ -54,7 +54,7 @@ def _templates(playbook: Playbook, inventory: Inventory, known: Known, sources: 
         for one in templates_in(value):
             if id(one) not in seen:
                 seen.add(id(one))
-                sources.findings.items.extend(template.check(one))
+                sources.findings.items.extend(check_template(one))
 
 
 def _values(playbook: Playbook, inventory: Inventory, known: Known) -> Iterator[Any]:

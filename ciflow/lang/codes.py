@@ -47,9 +47,13 @@ _TABLE: tuple[tuple[str, str, str], ...] = (
     ("CF0205", "A template that reaches out of its sandbox", "Templates change nothing and see only values."),
     ("CF0206", "A question that nobody can answer", "There is no terminal to ask for a variable of `vars_prompt` at. "
      "Give it with `-e NAME=VALUE`, or the question a `default`."),
+    ("CF0207", "A template that asks for too much", "A regular expression that would take seconds, a text or a list "
+     "that would fill the memory. What a host said may be what makes it so."),
     ("CF0210", "A name that is not defined", "Nothing that runs before can define it. Where it may be absent, write "
      "`| default(..)` or test `is defined`."),
     ("CF0211", "An unknown filter, test or lookup", "The nearest one is named."),
+    ("CF0212", "A filter, test or lookup that is called wrongly", "It has too few or too many arguments, or one by a "
+     "name it doesn't know; docs/templates.md lists them."),
     ("CF0301", "`needs` names no play", "It takes names or ids of plays of this playbook."),
     ("CF0302", "Plays that need each other", "None of them could ever start."),
     ("CF0303", "No task has that name", "`--start-at-task` takes a task's whole name."),

@@ -125,6 +125,17 @@ def refused(place: Within, message: str, line: int) -> Diagnostic:
     return Diagnostic("error", "CF0205", f"the sandbox refuses this: {message}", place.line(line))
 
 
+def too_much(place: Within, message: str, line: int) -> Diagnostic:
+    return Diagnostic("error", "CF0207", message, place.line(line))
+
+
+def called_wrongly(place: Within, kind: str, name: str, reason: str, line: int) -> Diagnostic:
+    """A filter, test or lookup that can't be called as it is."""
+    after = {"filter": "|", "test": "is"}.get(kind, "")
+    span = place.token(name.split(".")[0], line, after=after) or place.token(f"'{name}'", line) or place.line(line)
+    return Diagnostic("error", "CF0212", f"the {kind} `{name}` can't be called so: {reason}", span)
+
+
 def failed(place: Within, message: str, line: int) -> Diagnostic:
     return Diagnostic("error", "CF0202", f"this template failed: {message}", place.line(line))
 

@@ -1,40 +1,24 @@
-"""Ansible's filters: plain functions of data. Those that need the scope take it first (SCOPED_FILTERS)."""
+"""Ansible's filters: plain functions of data. Those that need the scope take it first (SCOPED_FILTERS).
+
+`FILTERS` are ansible-core's, `COLLECTIONS` those of collections that many playbooks use, by collection.
+"""
 
 from __future__ import annotations
 
 import base64
 import datetime
 import hashlib
-import itertools
 import json
-import math
+import ntpath
 import os.path
-import random
 import uuid
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
-from ciflow.lang.filters_text import (
-    comment,
-    expanduser,
-    human_readable,
-    human_to_bytes,
-    ipaddr,
-    logarithm,
-    password_hash,
-    path_join,
-    quote,
-    regex_escape,
-    regex_findall,
-    regex_replace,
-    regex_search,
-    root,
-    split,
-    strftime,
-    ternary,
-    to_datetime,
-    urlsplit,
-)
+from ciflow.lang import filters_data as data
+from ciflow.lang import filters_ip as ip
+from ciflow.lang import filters_scope as scoped
+from ciflow.lang import filters_text as text
 
 TRUE_WORDS = frozenset({"yes", "on", "1", "true", "t", "y"})
 FALSE_WORDS = frozenset({"no", "off", "0", "false", "f", "n", ""})
@@ -79,59 +63,79 @@ def _json_default(value: Any) -> Any:
     return str(value)
 
 
-def to_json(value: Any, indent: int | None = None, sort_keys: bool = False, ensure_ascii: bool = True) -> str:
-    return json.dumps(value, default=_json_default, indent=indent, sort_keys=sort_keys, ensure_ascii=ensure_ascii)
+def to_json(
+    value: Any, indent: int | str | None = None, sort_keys: bool = False, ensure_ascii: bool = True,
+    separators: tuple[str, str] | None = None, skipkeys: bool = False, allow_nan: bool = True,
+    preprocess_unsafe: Any = None, vault_to_text: Any = None,
+) -> str:  # fmt: skip
+    """JSON text. The last two are Ansible's, and have nothing to do here."""
+    del preprocess_unsafe, vault_to_text
+    pair = (separators[0], separators[1]) if separators is not None else None
+    return json.dumps(value, default=_json_default, indent=indent, sort_keys=sort_keys, ensure_ascii=ensure_ascii,
+                      separators=pair, skipkeys=skipkeys, allow_nan=allow_nan)  # fmt: skip
 
 
-def to_nice_json(value: Any, indent: int = 4, sort_keys: bool = True, ensure_ascii: bool = True) -> str:
+def to_nice_json(value: Any, indent: int | str = 4, sort_keys: bool = True, ensure_ascii: bool = True) -> str:
     return to_json(value, indent, sort_keys, ensure_ascii)
 
 
-def from_json(text: Any) -> Any:
-    if not isinstance(text, str):
-        return text
+def from_json(value: Any) -> Any:
+    if not isinstance(value, str | bytes):
+        return value
     try:
-        return json.loads(text)
+        return json.loads(value)
     except ValueError as error:
         raise ValueError(f"not JSON: {error}") from error
 
 
-def to_yaml(value: Any, indent: int | None = None, sort_keys: bool = True) -> str:
+def to_yaml(
+    value: Any, indent: int | None = None, sort_keys: bool = True, default_flow_style: bool | None = None,
+    width: int | None = None, explicit_start: bool = False, explicit_end: bool = False, canonical: bool = False,
+    default_style: str | None = None, allow_unicode: bool = True,
+) -> str:  # fmt: skip
     from ciflow.lang.yamltext import dump
 
-    return dump(value, indent=indent, sort=sort_keys)
+    return dump(value, indent=indent, flow=default_flow_style, sort=sort_keys, width=width, start=explicit_start,
+                end=explicit_end, canonical=canonical, style=default_style, unicode=allow_unicode)  # fmt: skip
 
 
-def to_nice_yaml(value: Any, indent: int = 4, sort_keys: bool = True) -> str:
-    from ciflow.lang.yamltext import dump
+def to_nice_yaml(
+    value: Any, indent: int = 4, sort_keys: bool = True, default_flow_style: bool | None = False,
+    width: int | None = None, explicit_start: bool = False, explicit_end: bool = False, canonical: bool = False,
+    default_style: str | None = None, allow_unicode: bool = True,
+) -> str:  # fmt: skip
+    return to_yaml(value, indent, sort_keys, default_flow_style, width, explicit_start, explicit_end, canonical,
+                   default_style, allow_unicode)  # fmt: skip
 
-    return dump(value, indent=indent, flow=False, sort=sort_keys)
 
-
-def from_yaml(text: Any) -> Any:
+def from_yaml(value: Any) -> Any:
     """YAML text as data: what it holds is never a template."""
-    documents = from_yaml_all(text)
+    documents = from_yaml_all(value)
     return documents[0] if documents else None
 
 
-def from_yaml_all(text: Any) -> list[Any]:
+def from_yaml_all(value: Any) -> list[Any]:
     from ciflow.lang.yamltext import load_data
 
-    return load_data(text) if isinstance(text, str) else [text]
+    if value is None:
+        return []
+    return load_data(value) if isinstance(value, str) else [value]
 
 
-def b64encode(value: Any, encoding: str = "utf-8") -> str:
-    return base64.b64encode(str(value).encode(encoding, "surrogateescape")).decode("ascii")
+def b64encode(value: Any, encoding: str = "utf-8", urlsafe: bool = False) -> str:
+    encode = base64.urlsafe_b64encode if urlsafe else base64.b64encode
+    return encode(str(value).encode(encoding, "surrogateescape")).decode("ascii")
 
 
-def b64decode(value: str, encoding: str = "utf-8") -> str:
-    return base64.b64decode(value).decode(encoding, "surrogateescape")
+def b64decode(value: str, encoding: str = "utf-8", urlsafe: bool = False) -> str:
+    decode = base64.urlsafe_b64decode if urlsafe else base64.b64decode
+    return decode(value).decode(encoding, "surrogateescape" if encoding == "utf-8" else "strict")
 
 
 def hash_of(value: Any, hashtype: str = "sha1") -> str:
     try:
         return hashlib.new(hashtype, str(value).encode("utf-8", "surrogateescape")).hexdigest()
-    except ValueError as error:
+    except (ValueError, TypeError) as error:
         raise ValueError(f"there is no hash {hashtype!r}") from error
 
 
@@ -139,213 +143,103 @@ def checksum(value: Any) -> str:
     return hash_of(value, "sha1")
 
 
+def md5(value: Any) -> str:
+    return hash_of(value, "md5")
+
+
 def to_uuid(value: Any, namespace: str = "361E6D51-FAEC-444A-9079-341386DA8E2E") -> str:
     """UUID version 5 in Ansible's namespace (RFC 4122)."""
     return str(uuid.uuid5(uuid.UUID(namespace), str(value)))
 
 
-# --- mappings and lists --------------------------------------------------------------------------------
+def json_query(value: Any, expr: str) -> Any:
+    """JMESPath over data. Raises ValueError where the optional library is missing or the expression is wrong."""
+    try:
+        import jmespath  # type: ignore[import-untyped,unused-ignore]
+    except ImportError as error:
+        raise ValueError("json_query needs jmespath: pip install 'ciflow[query]'") from error
+    try:
+        return jmespath.search(expr, _listed(value))
+    except jmespath.exceptions.JMESPathError as error:
+        raise ValueError(f"json_query: {error}") from error
 
 
-def combine(*mappings: Any, recursive: bool = False, list_merge: str = "replace") -> dict[str, Any]:
-    """Mappings merged, the last one winning."""
-    merged: dict[str, Any] = {}
-    for one in _flat(mappings):
-        if not isinstance(one, Mapping):
-            raise ValueError(f"combine takes mappings, not {type(one).__name__}")
-        merged = _merge(merged, one, recursive, list_merge)
-    return merged
+def _listed(value: Any) -> Any:
+    """Tuples as lists and mappings as dicts, which is all that JMESPath knows."""
+    if isinstance(value, Mapping):
+        return {key: _listed(below) for key, below in value.items()}
+    return [_listed(below) for below in value] if isinstance(value, list | tuple) else value
 
 
-def _flat(values: Iterable[Any]) -> list[Any]:
-    return [one for value in values for one in (_flat(value) if isinstance(value, list | tuple) else [value])]
+def vault(data: Any, secret: str, salt: str = "", vault_id: str = "filter_default") -> str:
+    """The text encrypted in ansible-vault's format. Without `salt` it comes out anew at each run."""
+    from ciflow.lang.vault import Password, encrypt
+
+    return encrypt(str(data).encode(), Password(vault_id, str(secret).encode()), salt.encode()).decode("ascii")
 
 
-def _merge(left: Mapping[str, Any], right: Mapping[str, Any], recursive: bool, lists: str) -> dict[str, Any]:
-    merged = dict(left)
-    for key, value in right.items():
-        old = merged.get(key)
-        if recursive and isinstance(old, Mapping) and isinstance(value, Mapping):
-            merged[key] = _merge(old, value, True, lists)
-        elif key in merged and isinstance(old, list) and isinstance(value, list):
-            merged[key] = _merge_lists(old, value, lists)
-        else:
-            merged[key] = value
-    return merged
+def unvault(vault: Any, secret: str, vault_id: str = "filter_default") -> str:
+    """The plain text of a text in ansible-vault's format; any other as it is. Raises Invalid for a wrong password."""
+    from ciflow.lang.vault import Password, Vault, is_vaulted
+
+    content = str(vault).encode()
+    plain = Vault((Password(vault_id, str(secret).encode()),)).open(content, None) if is_vaulted(content) else content
+    return plain.decode()
 
 
-def _merge_lists(old: list[Any], new: list[Any], how: str) -> list[Any]:
-    match how:
-        case "replace":
-            return new
-        case "keep":
-            return old
-        case "append":
-            return old + new
-        case "prepend":
-            return new + old
-        case "append_rp":
-            return [item for item in old if item not in new] + new
-        case "prepend_rp":
-            return new + [item for item in old if item not in new]
-    raise ValueError(f"list_merge can't be {how!r}")
+# --- paths ---------------------------------------------------------------------------------------------
 
 
-def dict2items(value: Mapping[str, Any], key_name: str = "key", value_name: str = "value") -> list[dict[str, Any]]:
-    if not isinstance(value, Mapping):
-        raise ValueError(f"dict2items takes a mapping, not {type(value).__name__}")
-    return [{key_name: key, value_name: below} for key, below in value.items()]
+def path_join(paths: Any) -> str:
+    if isinstance(paths, str):
+        return paths
+    if isinstance(paths, list | tuple):
+        return os.path.join(*paths)  # noqa: PTH118
+    raise ValueError(f"path_join takes a list of texts, not {type(paths).__name__}")
 
 
-def items2dict(value: Sequence[Any], key_name: str = "key", value_name: str = "value") -> dict[str, Any]:
-    if not isinstance(value, list | tuple):
-        raise ValueError(f"items2dict takes a list, not {type(value).__name__}")
-    return {item[key_name]: item[value_name] for item in value}
+def common_path(paths: Any) -> str:
+    if not isinstance(paths, list | tuple):
+        raise ValueError(f"commonpath takes a list, not {type(paths).__name__}")
+    return os.path.commonpath(paths)
 
 
-def flatten(value: Any, levels: int | None = None, skip_nulls: bool = True) -> list[Any]:
-    flat: list[Any] = []
-    for item in value:
-        if item in (None, "None", "null") and skip_nulls:
-            continue
-        if isinstance(item, list | tuple) and (levels is None or levels >= 1):
-            flat += flatten(item, None if levels is None else levels - 1, skip_nulls)
-        else:
-            flat.append(item)
-    return flat
+def splitext(path: str) -> list[str]:
+    return list(os.path.splitext(path))  # noqa: PTH122
 
 
-def _unique(values: Iterable[Any]) -> list[Any]:
-    seen: set[Any] = set()
-    odd: list[Any] = []
-    result = []
-    for value in values:
-        if isinstance(value, Hashable) and not isinstance(value, tuple):
-            if value in seen:
-                continue
-            seen.add(value)
-        elif value in odd:
-            continue
-        else:
-            odd.append(value)
-        result.append(value)
-    return result
-
-
-def unique(values: Iterable[Any], case_sensitive: bool | None = None, attribute: str | None = None) -> list[Any]:
-    if attribute is None and case_sensitive is not False:
-        return _unique(values)
-    found: dict[str, Any] = {}
-    for value in values:
-        key = extract(attribute, value) if attribute else value
-        found.setdefault(repr(key.lower() if case_sensitive is False and isinstance(key, str) else key), value)
-    return list(found.values())
-
-
-def union(left: Iterable[Any], right: Iterable[Any]) -> list[Any]:
-    return _unique([*left, *right])
-
-
-def intersect(left: Iterable[Any], right: Iterable[Any]) -> list[Any]:
-    other = list(right)
-    return _unique(item for item in left if item in other)
-
-
-def difference(left: Iterable[Any], right: Iterable[Any]) -> list[Any]:
-    other = list(right)
-    return _unique(item for item in left if item not in other)
-
-
-def symmetric_difference(left: Iterable[Any], right: Iterable[Any]) -> list[Any]:
-    one, two = list(left), list(right)
-    return difference(one, two) + difference(two, one)
-
-
-def extract(item: Any, container: Any, morekeys: Any = None) -> Any:
-    value = container[item]
-    for key in [morekeys] if isinstance(morekeys, str | int) else morekeys or []:
-        value = value[key]
-    return value
-
-
-def subelements(value: Any, path: Any, skip_missing: bool = False) -> list[tuple[Any, Any]]:
-    """Pairs of each item and each element of the list at `path` in it."""
-    keys = path.split(".") if isinstance(path, str) else list(path)
-    pairs: list[tuple[Any, Any]] = []
-    for item in value.values() if isinstance(value, Mapping) else value:
-        below: Any = item
-        for key in keys:
-            if key not in below:
-                if skip_missing:
-                    below = []
-                    break
-                raise ValueError(f"there is no {key!r} in {below!r}")
-            below = below[key]
-        if not isinstance(below, list | tuple):
-            raise ValueError(f"{path!r} must be a list in every item")
-        pairs += [(item, one) for one in below]
-    return pairs
-
-
-def rekey_on_member(value: Any, key: str, duplicates: str = "error") -> dict[Any, Any]:
-    found: dict[Any, Any] = {}
-    for item in value.values() if isinstance(value, Mapping) else value:
-        if item[key] in found and duplicates == "error":
-            raise ValueError(f"the key {item[key]!r} is not unique")
-        found[item[key]] = item
-    return found
-
-
-MOST_PAIRS = 1_000_000  # that a product may have
-
-
-def product(*values: Iterable[Any], repeat: int = 1) -> list[Any]:
-    lists = [list(value) for value in values]
-    if math.prod(len(one) for one in lists) ** repeat > MOST_PAIRS:
-        raise ValueError(f"a product has at most {MOST_PAIRS:,} items")
-    return list(itertools.product(*lists, repeat=repeat))
-
-
-def zipped(*values: Iterable[Any]) -> list[Any]:
-    return list(zip(*values, strict=False))
-
-
-def zip_longest(*values: Iterable[Any], fillvalue: Any = None) -> list[Any]:
-    return list(itertools.zip_longest(*values, fillvalue=fillvalue))
-
-
-def random_of(value: Any, start: int = 0, step: int = 1, seed: Any = None) -> Any:
-    chance = random.Random(seed) if seed is not None else random.SystemRandom()
-    if isinstance(value, int):
-        return chance.randrange(start, value, step)
-    return chance.choice(list(value))
-
-
-def shuffle(value: Iterable[Any], seed: Any = None) -> list[Any]:
-    items = list(value)
-    (random.Random(seed) if seed is not None else random.SystemRandom()).shuffle(items)
-    return items
+def splitdrive(path: str) -> list[str]:
+    return list(ntpath.splitdrive(path))
 
 
 FILTERS: dict[str, Callable[..., Any]] = {
     "b64decode": b64decode, "b64encode": b64encode, "basename": os.path.basename, "bool": to_bool,
-    "checksum": checksum, "combine": combine, "comment": comment, "dict2items": dict2items,
-    "difference": difference, "dirname": os.path.dirname, "extract": extract, "flatten": flatten,
-    "from_json": from_json, "from_yaml": from_yaml, "from_yaml_all": from_yaml_all, "hash": hash_of,
-    "human_readable": human_readable, "human_to_bytes": human_to_bytes, "int": to_int, "intersect": intersect,
-    "ipaddr": ipaddr, "items2dict": items2dict, "log": logarithm, "md5": lambda value: hash_of(value, "md5"),
-    "normpath": os.path.normpath, "password_hash": password_hash,
-    "path_join": path_join, "pow": math.pow, "product": product, "quote": quote,
-    "random": random_of, "realpath": os.path.realpath, "regex_escape": regex_escape,
-    "regex_findall": regex_findall, "regex_replace": regex_replace, "regex_search": regex_search,
-    "rekey_on_member": rekey_on_member, "relpath": os.path.relpath, "root": root,
-    "sha1": lambda value: hash_of(value, "sha1"), "shuffle": shuffle, "split": split,
-    "splitext": lambda value: list(os.path.splitext(value)), "strftime": strftime, "subelements": subelements,  # noqa: PTH122
-    "symmetric_difference": symmetric_difference, "ternary": ternary, "to_datetime": to_datetime,
-    "to_json": to_json, "to_nice_json": to_nice_json, "to_nice_yaml": to_nice_yaml, "to_uuid": to_uuid,
-    "to_yaml": to_yaml, "union": union, "unique": unique, "urlsplit": urlsplit, "zip": zipped,
-    "zip_longest": zip_longest, "permutations": lambda value, size=None: list(itertools.permutations(value, size)),
-    "combinations": lambda value, size: list(itertools.combinations(value, size)),
+    "checksum": checksum, "combinations": data.combinations, "combine": data.combine, "comment": text.comment,
+    "commonpath": common_path, "dict2items": data.dict2items, "difference": data.difference,
+    "dirname": os.path.dirname, "flatten": data.flatten, "from_json": from_json, "from_yaml": from_yaml,
+    "from_yaml_all": from_yaml_all, "hash": hash_of, "human_readable": text.human_readable,
+    "human_to_bytes": text.human_to_bytes, "int": to_int, "intersect": data.intersect,
+    "items2dict": data.items2dict, "log": text.logarithm, "md5": md5, "normpath": os.path.normpath,
+    "password_hash": text.password_hash, "path_join": path_join, "permutations": data.permutations,
+    "pow": text.power, "product": data.product, "quote": text.quote, "random": data.random_of,
+    "realpath": os.path.realpath, "regex_escape": text.regex_escape, "regex_findall": text.regex_findall,
+    "regex_replace": text.regex_replace, "regex_search": text.regex_search,
+    "rekey_on_member": data.rekey_on_member, "relpath": os.path.relpath, "root": text.root, "sha1": checksum,
+    "shuffle": data.shuffle, "split": text.split, "splitext": splitext, "strftime": text.strftime,
+    "subelements": data.subelements, "symmetric_difference": data.symmetric_difference, "ternary": text.ternary,
+    "to_datetime": text.to_datetime, "to_json": to_json, "to_nice_json": to_nice_json,
+    "to_nice_yaml": to_nice_yaml, "to_uuid": to_uuid, "to_yaml": to_yaml, "union": data.union,
+    "urldecode": text.decode_url, "urlsplit": text.split_url, "win_basename": ntpath.basename,
+    "win_dirname": ntpath.dirname, "win_splitdrive": splitdrive, "zip": data.zipped,
+    "zip_longest": data.zip_longest,
 }  # fmt: skip
 
-SCOPED_FILTERS: dict[str, Callable[..., Any]] = {"expanduser": expanduser}
+SCOPED_FILTERS: dict[str, Callable[..., Any]] = {
+    "expanduser": scoped.expanduser, "expandvars": scoped.expandvars, "fileglob": scoped.fileglob,
+}  # fmt: skip
+
+COLLECTIONS: dict[str, dict[str, Callable[..., Any]]] = {
+    "community.general": {"json_query": json_query},
+    "ansible.utils": ip.FILTERS,
+    "ansible.netcommon": ip.FILTERS,
+}

@@ -1,124 +1,177 @@
-"""Ansible's filters of text, paths, numbers and time."""
+"""Ansible's filters of text, numbers and time."""
 
 from __future__ import annotations
 
 import datetime
 import math
-import os.path
 import re
 import shlex
+import time
+from functools import lru_cache
 from typing import Any
-from urllib.parse import urlsplit as _urlsplit
+from urllib.parse import unquote_plus, urlsplit
 
-from ciflow.lang.scope import Scope
+from ciflow.lang.limits import check_length, flags, timed
 
 
-def password_hash(value: Any, hashtype: str = "sha512", salt: str = "", rounds: int = 5000) -> str:
+@lru_cache(maxsize=512)
+def password_hash(
+    value: Any, hashtype: str = "sha512", salt: str | None = None, salt_size: int | None = None,
+    rounds: int | None = None, ident: str | None = None,
+) -> str:  # fmt: skip
     """A password as /etc/shadow keeps it. The salt must be given: a random one would change the file at each run."""
-    from ciflow.lang.shacrypt import sha_crypt
+    from ciflow.lang.shacrypt import DEFAULT_ROUNDS, sha_crypt
 
-    if hashtype not in ("sha256", "sha512"):
+    kind = hashtype.removesuffix("_crypt")
+    if kind not in DEFAULT_ROUNDS:
         raise ValueError(f"password_hash makes sha256 and sha512, not {hashtype!r}")
-    if not re.fullmatch(r"[./0-9A-Za-z]{1,16}", salt):
+    if ident is not None:
+        raise ValueError("`ident` is for bcrypt, which password_hash doesn't make")
+    if salt is None or not re.fullmatch(r"[./0-9A-Za-z]{1,16}", salt):
         raise ValueError(
             "password_hash needs a salt of 1 to 16 letters, digits, `.` or `/`, or each run would change it"
         )
-    return sha_crypt(str(value), salt, hashtype, rounds)
+    if salt_size is not None and len(salt) != salt_size:
+        raise ValueError(f"the salt has {len(salt)} characters, and `salt_size` says {salt_size}")
+    return sha_crypt(str(value), salt, kind, rounds or DEFAULT_ROUNDS[kind])
 
 
-def _flags(ignorecase: bool, multiline: bool) -> re.RegexFlag:
-    return (re.I if ignorecase else re.RegexFlag(0)) | (re.M if multiline else re.RegexFlag(0))
+# --- regular expressions -------------------------------------------------------------------------------
 
 
 def regex_replace(
-    value: Any, pattern: str = "", replacement: str = "", ignorecase: bool = False, multiline: bool = False,
+    value: Any = "", pattern: str = "", replacement: str = "", ignorecase: bool = False, multiline: bool = False,
     count: int = 0, mandatory_count: int = 0,
 ) -> str:  # fmt: skip
-    made, times = re.subn(pattern, replacement, str(value), count=count, flags=_flags(ignorecase, multiline))
+    expression, text = re.compile(pattern, flags(ignorecase, multiline)), str(value)
+    made, times = timed(lambda: expression.subn(replacement, text, count=count))
     if mandatory_count and times != mandatory_count:
         raise ValueError(f"regex_replace wants {mandatory_count} replacements and made {times}")
     return made
 
 
-def regex_search(value: Any, pattern: str, *groups: str, ignorecase: bool = False, multiline: bool = False) -> Any:
+def regex_search(value: Any, regex: str, *groups: str, ignorecase: bool = False, multiline: bool = False) -> Any:
     r"""The match, or the groups named by `\1` and `\g<name>`; none where nothing matches."""
-    found = re.search(pattern, str(value), _flags(ignorecase, multiline))
-    if found is None:
-        return None
-    if not groups:
-        return found.group()
     names = [re.match(r"\\g<(\S+)>|\\(\d+)", group) for group in groups]
     if any(name is None for name in names):
         raise ValueError(r"regex_search takes groups such as '\1' or '\g<name>'")
-    return [found.group(name[1]) if name[1] else found.group(int(name[2])) for name in names if name]
+    expression, text = re.compile(regex, flags(ignorecase, multiline)), str(value)
+    found = timed(lambda: expression.search(text))
+    if found is None:
+        return None
+    return [found.group(name[1] or int(name[2])) for name in names if name] if groups else found.group()
 
 
-def regex_findall(value: Any, pattern: str, multiline: bool = False, ignorecase: bool = False) -> list[Any]:
-    return re.findall(pattern, str(value), _flags(ignorecase, multiline))
+def regex_findall(value: Any, regex: str, multiline: bool = False, ignorecase: bool = False) -> list[Any]:
+    expression, text = re.compile(regex, flags(ignorecase, multiline)), str(value)
+    return timed(lambda: expression.findall(text))
 
 
 def regex_escape(value: Any, re_type: str = "python") -> str:
-    return re.escape(str(value)) if re_type == "python" else re.sub(r"([].[^$*\\])", r"\\\1", str(value))
+    if re_type == "python":
+        return re.escape(str(value))
+    if re_type == "posix_basic":
+        return re.sub(r"([].[^$*\\])", r"\\\1", str(value))
+    raise ValueError(f"regex_escape writes python and posix_basic, not {re_type!r}")
+
+
+def matches(
+    value: Any, pattern: str = "", ignorecase: bool = False, multiline: bool = False, match_type: str = "search"
+) -> bool:
+    """The test `regex`. `match_type` is search, match or fullmatch."""
+    expression, text = re.compile(pattern, flags(ignorecase, multiline)), str(value)
+    how = {"search": expression.search, "match": expression.match, "fullmatch": expression.fullmatch}.get(match_type)
+    if how is None:
+        raise ValueError(f"match_type is search, match or fullmatch, not {match_type!r}")
+    return timed(lambda: how(text)) is not None
+
+
+# --- text ----------------------------------------------------------------------------------------------
 
 
 def quote(value: Any) -> str:
     return shlex.quote("" if value is None else str(value))
 
 
-def ternary(value: Any, true_val: Any, false_val: Any = None, none_val: Any = None) -> Any:
+def ternary(value: Any, true_val: Any, false_val: Any, none_val: Any = None) -> Any:
     if value is None and none_val is not None:
         return none_val
     return true_val if bool(value) else false_val
 
 
-def split(value: str, separator: str | None = None, maxsplit: int = -1) -> list[str]:
-    return value.split(separator, maxsplit)
+def split(value: str, sep: str | None = None, maxsplit: int = -1) -> list[str]:
+    return str.split(value, sep, maxsplit)
 
 
-def urlsplit(value: str, query: str = "") -> Any:
-    parts = _urlsplit(value)
-    whole = {name: getattr(parts, name) for name in (
-        "fragment", "hostname", "netloc", "password", "path", "port", "query", "scheme", "username")}  # fmt: skip
-    if query and query not in whole:
-        raise ValueError(f"a URL has no part {query!r}")
-    return whole[query] if query else whole
+_PARTS = ("fragment", "hostname", "netloc", "password", "path", "port", "query", "scheme", "username")
 
 
-_COMMENTS = {
+def split_url(value: str, query: str = "") -> Any:
+    parts = urlsplit(value)
+    if query and query not in _PARTS:
+        raise ValueError(f"a URL has no part {query!r}; it has {', '.join(_PARTS)}")
+    return getattr(parts, query) if query else {name: getattr(parts, name) for name in _PARTS}
+
+
+def decode_url(value: str) -> str:
+    return unquote_plus(value)
+
+
+_COMMENTS: dict[str, tuple[str, str, str]] = {
     "plain": ("", "# ", ""), "erlang": ("", "% ", ""), "c": ("", "// ", ""),
     "cblock": ("/*", " * ", " */"), "xml": ("<!--", " - ", "-->"),
 }  # fmt: skip
 
 
-def comment(text: str, style: str = "plain", decoration: str = "", prefix: str = "", postfix: str = "") -> str:
-    """Text as a comment: `style`'s opening and closing lines around decorated lines."""
+def comment(
+    text: str, style: str = "plain", newline: str = "\n", beginning: str | None = None, prefix: str | None = None,
+    prefix_count: int = 1, decoration: str | None = None, postfix: str | None = None, postfix_count: int = 1,
+    end: str | None = None,
+) -> str:  # fmt: skip
+    """Text as a comment: opening, `prefix` lines, the decorated text, `postfix` lines, closing."""
     if style not in _COMMENTS:
-        raise ValueError(f"there is no comment style {style!r}")
-    begin, mark, end = _COMMENTS[style]
-    mark = decoration or mark
-    lines = [begin] if begin else [(prefix or mark).rstrip()]
-    lines += [(mark + line).rstrip() for line in text.split("\n")]
-    lines.append(end if begin else (postfix or mark).rstrip())
-    return "\n".join(lines)
+        raise ValueError(f"there is no comment style {style!r}; there are {', '.join(_COMMENTS)}")
+    check_length(len(newline) * (prefix_count + postfix_count) + prefix_count * len(prefix or "") + len(text))
+    opening, mark, closing = _COMMENTS[style]
+    opening, closing = opening if beginning is None else beginning, closing if end is None else end
+    mark = mark if decoration is None else decoration
+    above = mark.rstrip() if prefix is None else prefix
+    below = mark.rstrip() if postfix is None else postfix
+    lines = text.split(newline)
+    # The last line keeps its blanks: Ansible takes them away only before a line's end.
+    body = [(mark.rstrip() if not line else mark + line) for line in lines[:-1]] + [mark + lines[-1]]
+    head = ([opening] if opening else []) + ([above] * prefix_count if above else [])
+    tail = [below] * postfix_count + ([closing] if closing else [])
+    return newline.join([*head, *body, *tail])
 
 
-def human_readable(size: Any, isbits: bool = False, unit: str = "") -> str:
+# --- numbers and time ----------------------------------------------------------------------------------
+
+_UNITS = {"Y": "yotta", "Z": "zetta", "E": "exa", "P": "peta", "T": "tera", "G": "giga", "M": "mega", "K": "kilo",
+          "B": ""}  # fmt: skip
+_SIZES: dict[str, int] = {letter: 1 << 10 * power for power, letter in enumerate(reversed(_UNITS))}
+
+
+def human_readable(size: Any, isbits: bool = False, unit: str | None = None) -> str:
     """Bytes in powers of 1024, two decimals, as Ansible prints them."""
+    wanted = (unit or "").upper()
+    letter = next((one for one in _UNITS if (one == wanted if unit else size >= _SIZES[one])), "B")
     base = "bits" if isbits else "Bytes"
-    for index, letter in reversed(list(enumerate("KMGTPEZY", 1))):
-        if (not unit and float(size) >= 1024**index) or unit.upper() == letter:
-            return f"{float(size) / 1024**index:.2f} {letter}{'b' if isbits else 'B'}"
-    return f"{float(size):.2f} {base}"
+    return f"{size / _SIZES[letter]:.2f} {base if letter == 'B' else letter + base[0]}"
 
 
-def human_to_bytes(size: Any, default_unit: str = "", isbits: bool = False) -> int:
-    found = re.match(r"\s*(\d+(?:\.\d+)?)\s*([A-Za-z]*)\s*\Z", str(size))
+def human_to_bytes(size: Any, default_unit: str | None = None, isbits: bool = False) -> int:
+    found = re.match(r"([0-9]*\.?[0-9]+)(?:\s*([A-Za-z]+))?\s*\Z", str(size))
     if not found:
         raise ValueError(f"{size!r} is not a size")
-    letter = (found[2] or default_unit or "B")[0].upper()
-    if letter not in "BKMGTPEZY":
-        raise ValueError(f"{size!r} has no unit of {'bits' if isbits else 'bytes'}")
-    return round(float(found[1]) * float(1024 ** "BKMGTPEZY".index(letter)))
+    unit = found[2] or default_unit or "B"
+    letter, kind = unit[0].upper(), "bit" if isbits else "byte"
+    if letter not in _SIZES:
+        raise ValueError(f"{size!r} has no unit; there are {' '.join(_SIZES)}")
+    short = "B" if letter == "B" else letter + kind[0].upper() if not isbits else letter + "b"
+    if len(unit) > 1 and unit.lower() != _UNITS[letter] + kind and unit != short:
+        raise ValueError(f"{size!r} is no number of {kind}s; write {letter} or {short}")
+    return round(float(found[1]) * float(_SIZES[letter]))
 
 
 def to_datetime(text: str, format: str = "%Y-%m-%d %H:%M:%S") -> datetime.datetime:
@@ -126,43 +179,17 @@ def to_datetime(text: str, format: str = "%Y-%m-%d %H:%M:%S") -> datetime.dateti
 
 
 def strftime(format: str, second: Any = None, utc: bool = False) -> str:
-    zone = datetime.UTC if utc else None
-    moment = datetime.datetime.now(zone) if second is None else datetime.datetime.fromtimestamp(float(second), zone)
-    return moment.strftime(format)
+    moment = None if second is None else float(second)
+    return time.strftime(format, time.gmtime(moment) if utc else time.localtime(moment))
 
 
 def logarithm(value: float, base: float = math.e) -> float:
     return math.log10(value) if base == 10 else math.log(value, base)
 
 
+def power(value: float, exponent: float) -> float:
+    return math.pow(value, exponent)
+
+
 def root(value: float, base: float = 2) -> float:
-    return math.sqrt(value) if base == 2 else math.pow(value, 1 / base)
-
-
-def path_join(value: Any) -> str:
-    return os.path.join(*value) if isinstance(value, list | tuple) else str(value)  # noqa: PTH118
-
-
-def expanduser(scope: Scope, value: str) -> str:
-    """`~` of the account on the controller."""
-    if not value.startswith("~"):
-        return value
-    return str(scope.get("_home") or os.path.expanduser("~")) + value[1:]  # noqa: PTH111
-
-
-def ipaddr(value: Any, query: str = "") -> Any:
-    """The address or network if it is one, else false; `address network netmask prefix version` give a part."""
-    import ipaddress
-
-    try:
-        interface = ipaddress.ip_interface(str(value))
-    except ValueError:
-        return False
-    parts: dict[str, Any] = {
-        "": str(value), "address": str(interface.ip), "network": str(interface.network.network_address),
-        "netmask": str(interface.netmask), "prefix": interface.network.prefixlen, "version": interface.version,
-        "broadcast": str(interface.network.broadcast_address), "size": interface.network.num_addresses,
-    }  # fmt: skip
-    if query not in parts:
-        raise ValueError(f"ipaddr has no query {query!r}")
-    return parts[query]
+    return math.sqrt(value) if base == 2 else math.pow(value, 1 / float(base))

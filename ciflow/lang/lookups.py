@@ -6,346 +6,326 @@ engine has performed it on the controller. What a lookup brings in is data; only
 
 from __future__ import annotations
 
-import fnmatch
+import datetime
+import functools
+import inspect
 import itertools
-import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from ciflow.diagnostics import Diagnostic, Invalid, Span
-from ciflow.lang import filters
+from ciflow.diagnostics import Diagnostic, Invalid
+from ciflow.lang import filters_data as data
+from ciflow.lang import lookups_files as files
+from ciflow.lang.filters_scope import environment_variable
+from ciflow.lang.inline import boolean, inline, number
+from ciflow.lang.limits import MOST_ITEMS, TooMuch, timed
+from ciflow.lang.lookups_files import text_of
 from ciflow.lang.near import nearest
+from ciflow.lang.patterns import select
 from ciflow.lang.scope import MISSING, Scope
-from ciflow.lang.vault import is_vaulted
-from ciflow.model import Exec, Http, Loop, Read, Reply, Stat, Template, Walk
+from ciflow.model import Exec, Http, Loop, Reply, Template
+
+# --- of this machine and of others ----------------------------------------------------------------------
 
 
-def search_paths(scope: Scope, name: str, folder: str = "files") -> list[str]:
-    """Where a relative name is looked for, nearest first: the role's folder, the role, beside the playbook."""
-    if name.startswith("/"):
-        return [name]
-    bases = [str(base) for base in (scope.get("role_path"), scope.get("playbook_dir")) if base]
-    return [f"{base}/{below}{name}" for base in bases or ["."] for below in (f"{folder}/", "")]
+def _env(scope: Scope, *terms: str, default: Any = "") -> list[Any]:
+    """Variables of ciflow's own environment."""
+    found = (environment_variable(scope, name.split()[0]) for name in terms)
+    return [default if value is None else value for value in found]
 
 
-def _found(scope: Scope, name: str, folder: str = "files") -> tuple[str, bytes]:
-    for path in search_paths(scope, name, folder):
-        reply = scope.answer(Read(path=path))
-        if reply.ok and reply.status == "done":
-            return path, _opened(scope, path, reply.stdout)
-        if reply.errno not in ("ENOENT", "ENOTDIR", ""):
-            raise ValueError(reply.error)
-    raise ValueError(f"the file {name} is not found; looked for {', '.join(search_paths(scope, name, folder))}")
-
-
-def _opened(scope: Scope, path: str, content: bytes) -> bytes:
-    """What ansible-vault has encrypted is opened in memory, and is a secret from then on."""
-    if not is_vaulted(content):
-        return content
-    plain = scope.vault.open(content, Span(path, 1, 1))
-    scope.vault.secret(_text(plain))
-    return plain
-
-
-def _text(content: bytes) -> str:
-    return content.decode("utf-8", "surrogateescape")
-
-
-def _file(scope: Scope, *names: str, rstrip: bool = True, lstrip: bool = False) -> list[Any]:
-    texts = [_text(_found(scope, name)[1]) for name in names]
-    texts = [text.rstrip() if rstrip else text for text in texts]
-    return [text.lstrip() if lstrip else text for text in texts]
-
-
-def _unvault(scope: Scope, *names: str) -> list[Any]:
-    """Files, decrypted where ansible-vault has encrypted them."""
-    return [_text(_found(scope, name)[1]) for name in names]
-
-
-def _env(scope: Scope, *names: str, default: Any = "") -> list[Any]:
-    """Variables of ciflow's own environment; `printenv` is asked, so that the answer is recorded."""
-    found = []
-    for name in names:
-        reply = scope.answer(Exec(argv=("printenv", name.split()[0])))
-        found.append(_text(reply.stdout).removesuffix("\n") if reply.rc == 0 else default)
-    return found
-
-
-def _ran(reply: Reply, command: str) -> str:
+def _output(scope: Scope, command: str) -> str:
+    reply: Reply = scope.answer(Exec(shell=command, cwd=str(scope.get("playbook_dir") or "")))
     if reply.rc != 0 or reply.status != "done":
-        raise ValueError(f"`{command}` ended with {reply.rc}: {_text(reply.stderr).strip() or reply.error}")
-    return _text(reply.stdout)
+        raise ValueError(f"`{command}` ended with {reply.rc}: {text_of(reply.stderr).strip() or reply.error}")
+    return text_of(reply.stdout)
 
 
-def _pipe(scope: Scope, *commands: str) -> list[Any]:
-    return [_ran(scope.answer(Exec(shell=command)), command).rstrip("\n") for command in commands]
+def _pipe(scope: Scope, *terms: str) -> list[Any]:
+    return [_output(scope, str(command)).rstrip() for command in terms]
 
 
-def _lines(scope: Scope, *commands: str) -> list[Any]:
-    return [line for command in commands for line in _ran(scope.answer(Exec(shell=command)), command).splitlines()]
+def _lines(scope: Scope, *terms: str) -> list[Any]:
+    return [line for command in terms for line in _output(scope, str(command)).splitlines()]
 
 
-def _template(scope: Scope, *names: str, template_vars: Mapping[str, Any] | None = None) -> list[Any]:
-    from ciflow.lang.template import render_text
-
-    texts = []
-    for name in names:
-        path, content = _found(scope, name, "templates")
-        texts.append(render_text(_text(content), path, scope.child(template_vars or {})))
-    return texts
+_FOLLOW = {"urllib2": "safe", "safe": "safe", "all": "all", "yes": "all", "none": "none", "no": "none"}
 
 
-def _fileglob(scope: Scope, *patterns: str) -> list[Any]:
-    """Files (not directories) that match, in one folder, sorted; nothing found is an empty list."""
-    found: list[str] = []
-    for pattern in patterns:
-        for candidate in search_paths(scope, pattern):
-            folder, _, name = candidate.rpartition("/")
-            reply = scope.answer(Walk(path=folder or "/", depth=1))
-            entries = reply.data.get("entries", ()) if reply.ok else ()
-            paths = [str(entry["path"]) for entry in entries if entry.get("kind") == "file"]
-            matched = [path for path in paths if fnmatch.fnmatch(path.rpartition("/")[2], name)]
-            if matched:
-                found += sorted(matched)
-                break
+def _url(
+    scope: Scope, *terms: str, split_lines: Any = True, validate_certs: Any = True, username: str = "",
+    password: str = "", headers: Mapping[str, Any] | None = None, force: Any = False, timeout: Any = 10,
+    http_agent: str = "ansible-httpget", follow_redirects: str = "urllib2", ca_path: str = "",
+) -> list[Any]:  # fmt: skip
+    """What lies at the URLs, by line or (`split_lines: false`) whole."""
+    if str(follow_redirects) not in _FOLLOW:
+        raise ValueError(f"follow_redirects is one of {', '.join(_FOLLOW)}, not {follow_redirects!r}")
+    sent = {"User-Agent": http_agent} | ({"Cache-Control": "no-cache"} if boolean(force) else {})
+    sent |= {str(name): str(value) for name, value in (headers or {}).items()}
+    found: list[Any] = []
+    for url in terms:
+        reply = scope.answer(Http(url=url, headers=sent, timeout=float(timeout), verify=boolean(validate_certs),
+                                  user=username, password=password, ca=ca_path,
+                                  follow=_FOLLOW[str(follow_redirects)]))  # fmt: skip
+        if not reply.ok or int(reply.data.get("status", 200)) >= 400:
+            raise ValueError(f"{url}: {reply.error or 'status ' + str(reply.data.get('status'))}")
+        found += text_of(reply.stdout).splitlines() if boolean(split_lines) else [text_of(reply.stdout)]
     return found
 
 
-def _first_found(scope: Scope, *terms: Any, files: Any = None, paths: Any = None, skip: bool = False) -> list[Any]:
-    names: list[str] = []
-    where: list[str] = [""]
-    for term in _flat([*terms, *([files] if files else [])]):
-        if isinstance(term, Mapping):
-            skip = bool(term.get("skip", skip))
-            where = _words(term.get("paths")) or where
-            names += _words(term.get("files"))
-        else:
-            names += _words(term)
-    where = _words(paths) or where
-    for folder, name in itertools.product(where, names) if where != [""] else (("", name) for name in names):
-        for path in search_paths(scope, f"{folder}/{name}" if folder else name):
-            if scope.answer(Stat(path=path)).data.get("exists"):
-                return [path]
-    if skip:
-        return []
-    raise ValueError(f"none of these files exists: {', '.join(names)}")
+# --- variables -----------------------------------------------------------------------------------------
 
 
-def _words(value: Any) -> list[str]:
-    if value is None:
-        return []
-    return [str(one).strip() for one in (value if isinstance(value, list | tuple) else str(value).split(","))]
+def _vars(scope: Scope, *terms: str, default: Any = MISSING) -> list[Any]:
+    """Values of variables by name; MISSING, which the caller makes undefined, for one that there is none of."""
+    found = (scope.find(_text(name, "vars")) for name in terms)
+    return [default if value is MISSING else value for value in found]
+
+
+def _varnames(scope: Scope, *terms: str) -> list[Any]:
+    import re
+
+    names = sorted(scope.names())
+    patterns = [re.compile(_text(pattern, "varnames")) for pattern in terms]
+    return [name for pattern in patterns for name in names if timed(functools.partial(pattern.search, name))]
+
+
+def _text(term: Any, kind: str) -> str:
+    if not isinstance(term, str):
+        raise ValueError(f"{kind} takes names, not {_kind(term)}")
+    return term
+
+
+def _inventory_hostnames(scope: Scope, *terms: Any) -> list[Any]:
+    """Hosts that a pattern such as `web:!old` names."""
+    groups: Mapping[str, list[str]] = scope.get("groups") or {}
+    pattern = ",".join(str(term) for term in data.flatten(terms))
+    return select(pattern, list(groups.get("all", ())), groups, lambda _: ())[0]
+
+
+# --- lists ---------------------------------------------------------------------------------------------
 
 
 def _flat(values: Any) -> list[Any]:
+    """One level of lists dissolved."""
     return [one for value in values for one in (value if isinstance(value, list | tuple) else [value])]
 
 
-def _vars(scope: Scope, *names: str, default: Any = MISSING) -> list[Any]:
-    found = []
-    for name in names:
-        value = scope.find(name)
-        if value is MISSING and default is MISSING:
-            near = scope.nearest(name)
-            raise ValueError(f"no variable is named {name!r}" + (f"; nearest: {near[0]}" if near else ""))
-        found.append(default if value is MISSING else value)
-    return found
-
-
-def _varnames(scope: Scope, *patterns: str) -> list[Any]:
-    return [name for pattern in patterns for name in sorted(scope.names()) if re.search(pattern, name)]
-
-
 def _dict(_scope: Scope, *terms: Any) -> list[Any]:
-    return [item for term in _flat(terms) for item in filters.dict2items(term)]
+    return [item for term in terms for item in data.dict2items(term)]
 
 
 def _items(_scope: Scope, *terms: Any) -> list[Any]:
-    return _flat(_flat(terms)) if len(terms) == 1 else _flat(terms)
+    return _flat(terms)
 
 
-def _listed(_scope: Scope, *terms: Any) -> list[Any]:
-    return list(terms[0]) if len(terms) == 1 and isinstance(terms[0], list | tuple) else list(terms)
+def _list(_scope: Scope, *terms: Any) -> list[Any]:
+    return list(terms)
 
 
 def _flattened(_scope: Scope, *terms: Any) -> list[Any]:
-    return filters.flatten(terms)
+    return data.flatten(terms)
 
 
 def _nested(_scope: Scope, *terms: Any) -> list[Any]:
-    lists = terms[0] if len(terms) == 1 else terms
-    return [_flat(one) for one in itertools.product(*(one if isinstance(one, list) else [one] for one in lists))]
+    if not terms:
+        raise ValueError("nested takes at least one list")
+    return [_flat(one) for one in data.product(*(one if isinstance(one, list | tuple) else [one] for one in terms))]
 
 
 def _together(_scope: Scope, *terms: Any) -> list[Any]:
-    lists = terms[0] if len(terms) == 1 else terms
-    return [list(one) for one in itertools.zip_longest(*lists)]
+    if not terms:
+        raise ValueError("together takes at least one list")
+    return [_flat(one) for one in itertools.zip_longest(*terms)]
 
 
 def _indexed(_scope: Scope, *terms: Any) -> list[Any]:
-    return [[index, one] for index, one in enumerate(_flat(_flat(terms)))]
+    return [[index, one] for index, one in enumerate(_flat(terms))]
 
 
 def _subelements(_scope: Scope, *terms: Any) -> list[Any]:
-    value, path, *more = terms[0] if len(terms) == 1 else terms
-    skip = bool(more and isinstance(more[0], Mapping) and more[0].get("skip_missing"))
-    return [list(pair) for pair in filters.subelements(value, path, skip)]
+    if not 2 <= len(terms) <= 3 or not isinstance(terms[1], str):
+        raise ValueError("subelements takes a list, the name of a list in each item, and perhaps {skip_missing: true}")
+    value, path, *more = terms
+    unknown = set(more[0]) - {"skip_missing"} if more else set()
+    if unknown:
+        raise ValueError(f"subelements has no option {unknown.pop()!r}")
+    items = list(value.values()) if isinstance(value, Mapping) else value
+    kept = [one for one in items if not (isinstance(one, Mapping) and one.get("skipped", False) is not False)]
+    return [list(pair) for pair in data.subelements(kept, path, bool(more) and boolean(more[0]["skip_missing"]))]
 
 
 def _random_choice(_scope: Scope, *terms: Any) -> list[Any]:
-    return [filters.random_of(_flat(terms))]
+    return [data.random_of(list(terms))] if terms else []
 
 
-def _inventory_hostnames(scope: Scope, *patterns: str) -> list[Any]:
-    groups = scope.get("groups") or {}
-    return [host for pattern in patterns for host in groups.get(pattern, [])]
+_NUMBER = r"0?x?[0-9a-f]+"
+_SHORT = rf"(?:({_NUMBER})-)?({_NUMBER})(?:/({_NUMBER}|-\d+))?(?::(.+))?\Z"
 
 
-MOST_ITEMS = 1_000_000  # that a sequence may have
-
-
-def _sequence(_scope: Scope, *terms: Any, start: Any = 1, end: Any = None, stride: Any = None, count: Any = None,
-              format: str = "%d") -> list[Any]:  # fmt: skip
+def _sequence(
+    _scope: Scope, *terms: Any, start: Any = 1, end: Any = None, stride: Any = 1, count: Any = None, format: str = "%d"
+) -> list[Any]:
     """Numbers as text: `start=1 end=5 stride=2 format=web%02d`, `count=4`, or the short `1-5/2:web%02d`."""
-    given = dict(re.findall(r"(\w+)=(\S+)", " ".join(str(term) for term in terms)))
-    start, end, stride = given.get("start", start), given.get("end", end), given.get("stride", stride)
-    count, format = given.get("count", count), given.get("format", format)
-    short = re.match(r"(?:(\w+)-)?(\w+)(?:/(-?\w+))?(?::(.+))?\Z", str(terms[0])) if terms and not given else None
-    if short:
-        start, end, stride, format = short[1] or 1, short[2], short[3], short[4] or format
-    first = int(str(start), 0)
-    if count is not None:
-        step = int(str(stride), 0) if stride is not None else 1
-        last = first + step * (int(str(count), 0) - 1)
-        if int(str(count), 0) == 0:
-            return []
-    else:
-        if end is None:
-            raise ValueError("a sequence needs `end` or `count`")
-        last = int(str(end), 0)
-        step = int(str(stride), 0) if stride is not None else 1
-    if step == 0:
-        return []
-    if (last - first) * step < 0:
-        raise ValueError("a sequence that counts down needs a negative stride")
-    if abs(last - first) // abs(step) >= MOST_ITEMS:
-        raise ValueError(f"a sequence has at most {MOST_ITEMS:,} numbers")
-    return [format % number for number in range(first, last + (1 if step > 0 else -1), step)]
+    import re
 
-
-def _url(scope: Scope, *urls: str, split_lines: bool = True) -> list[Any]:
     found: list[Any] = []
-    for url in urls:
-        reply = scope.answer(Http(url=url))
-        if not reply.ok:
-            raise ValueError(f"{url}: {reply.error or reply.data.get('status')}")
-        found += _text(reply.stdout).splitlines() if split_lines else [_text(reply.stdout)]
+    for term in terms or ("",):
+        options = {"start": start, "end": end, "stride": stride, "count": count, "format": format}
+        short = re.match(_SHORT, str(term), re.I)
+        if short:
+            own = zip(("start", "end", "stride", "format"), short.groups(), strict=True)
+            options |= {name: value for name, value in own if value is not None}
+        else:
+            rest, given = inline(term, options.keys())
+            if rest:
+                raise ValueError(f"{rest!r} is no sequence; write `start=1 end=5`, or `1-5`")
+            options |= given
+        found += _numbers(options)
     return found
 
 
-def _ini(scope: Scope, *keys: str, file: str = "ansible.ini", section: str = "global", default: Any = "",
-         type: str = "ini", **_: Any) -> list[Any]:  # fmt: skip
-    import configparser
-
-    content = _text(_found(scope, file)[1])
-    parser = configparser.ConfigParser(interpolation=None, allow_no_value=True)
-    parser.read_string(f"[{section}]\n{content}" if type == "properties" else content)
-    return [parser.get(section, key.split()[0], fallback=default) for key in keys]
-
-
-def _csvfile(scope: Scope, *keys: str, file: str = "ansible.csv", delimiter: str = "\t", col: Any = 1,
-             keycol: Any = 0, default: Any = "") -> list[Any]:  # fmt: skip
-    import csv
-    import io
-
-    separator = "\t" if delimiter in ("TAB", "\\t") else delimiter
-    rows = list(csv.reader(io.StringIO(_text(_found(scope, file)[1])), delimiter=separator))
-    return [next((row[int(col)] for row in rows if row and row[int(keycol)] == key), default) for key in keys]
-
-
-_CHARACTERS = {"ascii_letters": "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ", "digits": "0123456789",
-               "hexdigits": "0123456789abcdefABCDEF", "punctuation": "!#%&()*+-./:;<=>?@[]^_{|}~"}  # fmt: skip
+def _numbers(options: Mapping[str, Any]) -> list[str]:
+    first, step = number(options["start"], "start"), number(options["stride"], "stride")
+    if (options["count"] is None) == (options["end"] is None):
+        raise ValueError("a sequence needs `end` or `count`, one of them")
+    if options["count"] is not None:
+        count = number(options["count"], "count")
+        last = first + step * (count - 1)
+        if count == 0:
+            return []
+    else:
+        last = number(options["end"], "end")
+    if step == 0:
+        return []
+    if (last - first) * step < 0:
+        raise ValueError("a sequence that counts down needs a negative stride, and only that")
+    if abs(last - first) // abs(step) >= MOST_ITEMS:
+        raise TooMuch(f"a sequence has at most {MOST_ITEMS:,} numbers")
+    return _formatted(str(options["format"]), range(first, last + (1 if step > 0 else -1), step))
 
 
-def _password(
-    scope: Scope, *terms: str, length: int = 20, chars: Any = ("ascii_letters", "digits", ".,:-_")
-) -> list[Any]:
-    """The password in a file; where there is none yet, one made of recorded randomness, and written, mode 0600."""
-    from ciflow.model import Write
+def _formatted(format: str, numbers: range) -> list[str]:
+    if format.count("%") != 1:
+        raise ValueError(f"the format {format!r} must have one %, as in web%02d")
+    try:
+        return [format % one for one in numbers]
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"the format {format!r} is for no number: {error}") from error
 
-    path = terms[0].split()[0]
-    given = dict(re.findall(r"(\w+)=(\S+)", " ".join(terms)))
-    size, kinds = int(given.get("length", length)), _words(given.get("chars", chars))
-    if path != "/dev/null":
-        known = scope.answer(Read(path=path))
-        if known.ok and known.stdout:
-            return [_text(known.stdout).splitlines()[0].split(" salt=")[0]]
-    alphabet = "".join(_CHARACTERS.get(kind, kind) for kind in kinds)
-    raw = scope.answer(Read(path="/dev/urandom", length=8 * size)).stdout
-    numbers = (int.from_bytes(raw[at : at + 8], "big") for at in range(0, 8 * size, 8))
-    password = "".join(alphabet[number % len(alphabet)] for number in numbers)
-    if path != "/dev/null":
-        scope.answer(Write(path=path, content=f"{password}\n".encode(), mode="0600", force=False))
-    return [password]
 
+# --- calling -------------------------------------------------------------------------------------------
 
 LOOKUPS: dict[str, Callable[..., list[Any]]] = {
-    "csvfile": _csvfile, "dict": _dict, "env": _env, "file": _file, "fileglob": _fileglob,
-    "first_found": _first_found, "flattened": _flattened, "indexed_items": _indexed, "ini": _ini,
-    "inventory_hostnames": _inventory_hostnames, "items": _items, "lines": _lines, "list": _listed,
-    "nested": _nested, "cartesian": _nested, "password": _password, "pipe": _pipe,
-    "random_choice": _random_choice, "sequence": _sequence, "subelements": _subelements, "template": _template,
-    "together": _together, "unvault": _unvault, "url": _url, "varnames": _varnames, "vars": _vars,
+    "csvfile": files.csvfile, "dict": _dict, "env": _env, "file": files.file, "fileglob": files.fileglob,
+    "first_found": files.first_found, "indexed_items": _indexed, "ini": files.ini,
+    "inventory_hostnames": _inventory_hostnames, "items": _items, "lines": _lines, "list": _list,
+    "nested": _nested, "password": files.password, "pipe": _pipe, "random_choice": _random_choice,
+    "sequence": _sequence, "subelements": _subelements, "template": files.template, "together": _together,
+    "unvault": files.unvault, "url": _url, "varnames": _varnames, "vars": _vars,
 }  # fmt: skip
+OTHER_LOOKUPS: dict[str, Callable[..., list[Any]]] = {"cartesian": _nested, "flattened": _flattened}
+REFUSED = {"config": "ciflow reads no ansible.cfg, so there is nothing to look up"}
 
 
-def query(scope: Scope, kind: str, *terms: Any, errors: str = "strict", **options: Any) -> list[Any]:
-    """`query('kind', ..)`: always a list."""
-    name = kind.removeprefix("ansible.builtin.")
-    if name not in LOOKUPS:
-        near = nearest(name, LOOKUPS)
-        raise ValueError(f"there is no lookup {kind!r}" + (f", did you mean {near!r}?" if near else ""))
-    options.pop("wantlist", None)
+def lookup_named(kind: str) -> Callable[..., list[Any]]:
+    """The lookup by name, also with its collection. Raises ValueError with the nearest name, or why it is refused."""
+    name = kind.removeprefix("ansible.builtin.").removeprefix("community.general.")
+    if name in REFUSED:
+        raise ValueError(f"the lookup `{name}` is refused: {REFUSED[name]}")
+    table = LOOKUPS if kind.startswith("ansible.builtin.") else LOOKUPS | OTHER_LOOKUPS
+    if name in table:
+        return table[name]
+    near = nearest(name, table)
+    raise ValueError(f"there is no lookup {kind!r}" + (f", did you mean {near!r}?" if near else ""))
+
+
+def check_call(kind: str, terms: tuple[Any, ...], options: Mapping[str, Any]) -> None:
+    """Raises ValueError where the lookup is unknown, TypeError where it takes no such arguments."""
+    _signature(lookup_named(kind)).bind(None, *terms, **options)
+
+
+@functools.cache
+def _signature(found: Callable[..., Any]) -> inspect.Signature:
+    return inspect.signature(found)
+
+
+def _asked(
+    scope: Scope, kind: str, terms: tuple[Any, ...], errors: str, options: Mapping[str, Any]
+) -> list[Any] | None:
+    """What the lookup finds; None for a fault that `errors` (strict, warn, ignore) lets pass."""
+    found = lookup_named(kind)
     try:
-        return LOOKUPS[name](scope, *terms, **options)
-    except (ValueError, TypeError, KeyError):
+        _signature(found).bind(scope, *terms, **options)
+    except TypeError as error:
+        raise ValueError(f"the lookup `{kind}`: {error}") from error
+    try:
+        return found(scope, *terms, **options)
+    except (ValueError, TypeError, KeyError, AttributeError):
         if errors in ("ignore", "warn"):
-            return []
+            return None
         raise
+
+
+def query(
+    scope: Scope, kind: str, *terms: Any, errors: str = "strict", wantlist: bool = True, **options: Any
+) -> list[Any]:
+    """`query('kind', ..)`: always a list."""
+    del wantlist
+    return _asked(scope, kind, terms, errors, options) or []
 
 
 def lookup(scope: Scope, kind: str, *terms: Any, wantlist: bool = False, errors: str = "strict", **options: Any) -> Any:
     """`lookup('kind', ..)`: one value, several joined by commas where they are texts, as in Ansible."""
-    found = query(scope, kind, *terms, errors=errors, **options)
+    found = _asked(scope, kind, terms, errors, options)
     if wantlist:
+        return found or []
+    if not found or (len(found) > 1 and not all(isinstance(one, str) for one in found)):
         return found
-    if not found:
-        return None if errors != "strict" else ""
-    if len(found) == 1:
-        return found[0]
-    return ",".join(found) if all(isinstance(one, str) for one in found) else found
+    return found[0] if len(found) == 1 else ",".join(found)
 
 
-_ONE_LIST = frozenset({"items", "nested", "cartesian", "together", "subelements", "list", "flattened", "indexed_items"})
+# --- loops ---------------------------------------------------------------------------------------------
+
+_FOLDERS = {"template": "templates", "include_vars": "vars"}  # where `with_first_found` looks, by the task's module
 
 
-def expand(loop: Loop, scope: Scope) -> list[Any]:
+def expand(loop: Loop, scope: Scope, module: str = "") -> list[Any]:
     """The items of a loop, rendered. Raises Invalid where there is no list, Need where a lookup needs I/O."""
     from ciflow.lang.template import render
 
-    value = render(loop.items, scope)
     if loop.kind == "loop":
+        value = render(loop.items, scope)
         if isinstance(value, list | tuple):
             return list(value)
         fix = "write `| dict2items`" if isinstance(value, Mapping) else "give it a list"
         raise _fault(loop, f"`loop` takes a list; this is {_kind(value)}", fix)
-    if loop.kind not in LOOKUPS:
-        raise _fault(loop, f"there is no lookup `{loop.kind}`", "")
+    first_found = loop.kind.rpartition(".")[2] == "first_found"
+    value = _known_parts(loop.items, scope) if first_found else render(loop.items, scope)
     terms = value if isinstance(value, list | tuple) else [value]
+    options = {"folder": _FOLDERS.get(module, "files")} if first_found else {}
     try:
-        return query(scope, loop.kind, list(terms)) if loop.kind in _ONE_LIST else query(scope, loop.kind, *terms)
+        return _asked(scope, loop.kind, tuple(terms), "strict", options) or []
     except (ValueError, TypeError, KeyError) as error:
         raise _fault(loop, f"`with_{loop.kind}`: {error}", "") from error
+
+
+def _known_parts(value: Any, scope: Scope) -> Any:
+    """What can be rendered of the terms of `with_first_found`: a file with an undefined name in it is no candidate."""
+    from ciflow.lang.template import render
+
+    if isinstance(value, Mapping):
+        return {key: _known_parts(below, scope) for key, below in value.items()}
+    if not isinstance(value, list | tuple):
+        return render(value, scope)
+    found = []
+    for below in value:
+        try:
+            found.append(_known_parts(below, scope))
+        except Invalid as invalid:
+            if any(one.code != "CF0210" for one in invalid.diagnostics):
+                raise
+    return found
 
 
 def _fault(loop: Loop, message: str, label: str) -> Invalid:
@@ -358,9 +338,7 @@ def _kind(value: Any) -> str:
     return names.get(type(value), type(value).__name__)
 
 
-def _now(_scope: Scope, utc: bool = False, fmt: str = "") -> Any:
-    import datetime
-
+def _now(_scope: Scope, utc: bool = False, fmt: str | None = None) -> Any:
     moment = datetime.datetime.now(datetime.UTC if utc else None).replace(tzinfo=None)
     return moment.strftime(fmt) if fmt else moment
 

@@ -144,9 +144,11 @@ class Scope:
         self._cache: dict[str, Any] = {}
         self._active: list[tuple[str, Span | None]] = []
 
-    def child(self, values: Mapping[str, Any], level: Level = Level.LOOP, *, data: bool = True) -> Scope:
+    def child(
+        self, values: Mapping[str, Any], level: Level = Level.LOOP, *, data: bool = True, lazy: bool = False
+    ) -> Scope:
         """A scope with `values` on top (a loop's item, a template's own variables)."""
-        layers = (Layer(level, values, data), *self.layers)
+        layers = (Layer(level, values, data, lazy), *self.layers)
         return Scope(layers, self._render, self.answers, facts_known=self.facts_known, vault=self.vault)
 
     def answer(self, operation: Operation) -> Reply:
@@ -214,6 +216,9 @@ class Scope:
                 yield layer.level, value, layer.span_of(name), getattr(layer.values, "label", "")
 
 
+_WHOLE = frozenset({"vars", "hostvars"})
+
+
 class View(Mapping[str, Any]):
     """A scope as a read-only mapping (`vars`, and one host of `hostvars`)."""
 
@@ -229,7 +234,8 @@ class View(Mapping[str, Any]):
         return value
 
     def __iter__(self) -> Iterator[str]:
-        return iter(sorted(self._scope.names()))
+        """All names but those that lead back to the whole: one could never reach the end of them."""
+        return iter(sorted(self._scope.names() - _WHOLE))
 
     def __len__(self) -> int:
-        return len(self._scope.names())
+        return len(self._scope.names() - _WHOLE)

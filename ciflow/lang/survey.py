@@ -1,4 +1,4 @@
-"""One walk over the syntax tree of a template: which names it reads and how surely, which filters and tests it uses."""
+"""One walk over the syntax tree of a template: which names it reads and how surely, which filters, tests and calls it has."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ _FIRST = {"If": "test", "CondExpr": "test", "And": "left", "Or": "left", "For": 
 
 @dataclass(frozen=True, slots=True)
 class Survey:
-    """`uses` are filters and tests: kind, name, line. `names.free` has also those that the template itself sets."""
+    """`uses` are the nodes of filters, tests and calls. `names.free` has also those that the template itself sets."""
 
     names: Names
-    uses: tuple[tuple[str, str, int], ...]
+    uses: tuple[Any, ...]
 
 
 def survey(tree: Any, deepest: int) -> Survey | None:
@@ -29,7 +29,7 @@ def survey(tree: Any, deepest: int) -> Survey | None:
     free: set[str] = set()
     sure: set[str] = set()
     guarded: set[str] = set()
-    uses: list[tuple[str, str, int]] = []
+    uses: list[Any] = []
     waiting = [(tree, 0, True, False)]
     while waiting:
         node, depth, surely, forgiven = waiting.pop()
@@ -40,9 +40,9 @@ def survey(tree: Any, deepest: int) -> Survey | None:
             free.add(node.name)
             (guarded if forgiven else sure if surely else free).add(node.name)
             continue
-        if kind in ("Filter", "Test"):
-            uses.append((kind.lower(), node.name, node.lineno))
-            if node.name.rsplit(".", 1)[-1] in _FORGIVING:
+        if kind in ("Filter", "Test", "Call"):
+            uses.append(node)
+            if kind != "Call" and node.name.rsplit(".", 1)[-1] in _FORGIVING:
                 surely, forgiven = False, True
         first = _FIRST.get(kind)
         for field, below in _below(node):

@@ -1,4 +1,4 @@
-"""Templates: strict, sandboxed, types kept. The only owner of Jinja2.
+"""Templates: strict, sandboxed, types kept. Jinja2 is set up in `jinja.py`, and used only here and there.
 
 A lone expression keeps its value and type; text mixed with expressions is text; nothing is guessed from text
 (no literal_eval). Only Template objects are compiled. What goes wrong is an Invalid whose span points into the
@@ -9,228 +9,85 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Callable, ItemsView, Iterator, KeysView, Mapping, ValuesView
+from collections.abc import Callable, Iterator, Mapping
+from types import CodeType, TracebackType
 from typing import Any
 
 import jinja2
 from jinja2 import meta, nodes
 from jinja2.exceptions import SecurityError
-from jinja2.runtime import Context, StrictUndefined, Undefined
-from jinja2.sandbox import ImmutableSandboxedEnvironment
 from jinja2.utils import missing
 
-from ciflow.diagnostics import Diagnostic, Invalid, Span
+from ciflow.dataclass import dataclass
+from ciflow.diagnostics import Invalid, Span
 from ciflow.lang import faults
-from ciflow.lang.filters import FILTERS, SCOPED_FILTERS
 from ciflow.lang.header import header
-from ciflow.lang.lookups import GLOBALS, lookup, query
+from ciflow.lang.jinja import (
+    Absent,
+    Loader,
+    ScopeContext,
+    environment,
+    joined,
+    known,
+    plain,
+    yaml_environment,
+)
+from ciflow.lang.limits import TooMuch
 from ciflow.lang.place import Marks
-from ciflow.lang.scope import MISSING, OMIT, Need, NeedFacts, Scope
+from ciflow.lang.scope import OMIT, Need, NeedFacts, Scope
 from ciflow.lang.simple import Names, simple_names
 from ciflow.lang.survey import Survey, survey
-from ciflow.lang.tests import SCOPED_TESTS, TESTS
 from ciflow.lang.vault import Encrypted
 from ciflow.model import Template
 
-_RESULT = "_ciflow_value"
+_FILE = "<template>"  # what Python calls a template's code in a traceback; those it includes have their path behind it
 DEEPEST = 100  # levels of a template's syntax tree
-MOST_CHARACTERS = 50_000_000  # that `*` and `**` may make
-
-
-class _Absent(jinja2.UndefinedError):
-    """Use of a name that is not defined; knows which."""
-
-    def __init__(self, message: str, name: str, owner: Any) -> None:
-        super().__init__(message)
-        self.name = name
-        self.owner = owner
-
-
-class _Missing(StrictUndefined):
-    """An undefined value: any use fails, but `a.b.c | default(1)` works through any depth, as in Ansible."""
-
-    __slots__ = ()
-
-    def __init__(
-        self, hint: Any = None, obj: Any = missing, name: Any = None, exc: Any = jinja2.UndefinedError
-    ) -> None:
-        super().__init__(hint, obj, name, exc)
-        self._undefined_exception = lambda message: _Absent(message, str(name), obj)  # type: ignore[assignment]
-
-    def __getattr__(self, name: str) -> Any:
-        if name[:2] == "__":
-            raise AttributeError(name)
-        return self
-
-    def __getitem__(self, _key: Any) -> Any:
-        return self
-
-
-class _Context(Context):
-    """Jinja's context over a Scope: names are looked up when the template asks for them."""
-
-    scope: Scope
-
-    def resolve_or_missing(self, key: str) -> Any:
-        if key in self.vars:
-            return self.vars[key]
-        value = self.scope.find(key)
-        if value is not MISSING:
-            return value
-        if key == "omit":
-            return OMIT
-        return self.environment.globals.get(key, missing)
-
-
-class _Environment(ImmutableSandboxedEnvironment):
-    intercepted_binops = frozenset(["*", "**"])
-    context_class = _Context
-
-    def call_binop(self, context: Context, operator: str, left: Any, right: Any) -> Any:
-        if operator == "**":
-            if (
-                isinstance(left, int)
-                and isinstance(right, int)
-                and abs(left) > 1
-                and right * left.bit_length() > 100_000
-            ):
-                raise SecurityError("this power is too large")
-        else:
-            for text, times in ((left, right), (right, left)):
-                if (
-                    isinstance(text, str | list | tuple)
-                    and isinstance(times, int)
-                    and len(text) * times > MOST_CHARACTERS
-                ):
-                    raise SecurityError("this repetition is too large")
-        return super().call_binop(context, operator, left, right)
-
-
-def _scoped(function: Callable[..., Any]) -> Callable[..., Any]:
-    """A function whose first argument is the scope, as Jinja calls filters and globals."""
-
-    @functools.wraps(function)
-    def call(context: Any, *args: Any, **named: Any) -> Any:
-        return function(context.scope, *args, **named)
-
-    return jinja2.pass_context(call)
-
-
-def _mandatory(value: Any, message: str = "") -> Any:
-    if isinstance(value, Undefined):
-        if message:
-            raise ValueError(message)
-        str(value)
-    return value
-
-
-def _type_debug(value: Any) -> str:
-    return "Undefined" if isinstance(value, Undefined) else type(value).__name__
-
-
-def _finalize(value: Any) -> Any:
-    return "" if value is None else value
-
-
-@functools.cache
-def environment() -> _Environment:
-    """The one environment: Ansible's whitespace rules (`trim_blocks`), undefined names are errors."""
-    made = _Environment(
-        trim_blocks=True, keep_trailing_newline=True, undefined=_Missing, finalize=_finalize, cache_size=0,
-        extensions=["jinja2.ext.do", "jinja2.ext.loopcontrols"],
-    )  # fmt: skip
-    made.filters |= FILTERS | {name: _scoped(function) for name, function in SCOPED_FILTERS.items()}
-    made.filters |= {"mandatory": _mandatory, "type_debug": _type_debug}
-    made.tests |= TESTS | {name: _scoped(function) for name, function in SCOPED_TESTS.items()}
-    for table in (made.filters, made.tests):
-        table |= {f"ansible.builtin.{name}": function for name, function in table.items()}
-    made.globals.pop("lipsum", None)  # nothing of Ansible's, and any amount of text for the asking
-    made.globals |= {name: _scoped(function) for name, function in GLOBALS.items()}
-    made.globals |= {"lookup": _scoped(lookup), "query": _scoped(query), "q": _scoped(query), "undef": _undef}
-    return made
-
-
-def _undef(hint: str = "") -> Undefined:
-    return _Missing(hint=hint or None, name="undef()")
 
 
 # --- compiling -----------------------------------------------------------------------------------------
 
 
-def _lone(tree: nodes.Template) -> nodes.Expr | None:
-    """The expression of a template that is nothing else (a block scalar's last newline set aside)."""
-    output = tree.body[0] if len(tree.body) == 1 else None
-    if not isinstance(output, nodes.Output) or not output.nodes:
-        return None
-    first, rest = output.nodes[0], output.nodes[1:]
-    if isinstance(first, nodes.TemplateData) or len(rest) > 1:
-        return None
-    return first if not rest or (isinstance(rest[0], nodes.TemplateData) and rest[0].data == "\n") else None
-
-
 @functools.lru_cache(maxsize=16_384)
-def _parse(source: str, expression: bool) -> tuple[nodes.Template, nodes.Expr | None, Survey]:
-    """The syntax tree, its expression where that is all there is, and what is in it. Raises TemplateSyntaxError."""
+def parsed(source: str, expression: bool) -> tuple[nodes.Template, Survey]:
+    """The syntax tree and what is in it. Raises TemplateSyntaxError."""
     try:
-        tree, lone = _parse_any(source, expression)
+        tree = _expression(source) if expression else yaml_environment().parse(source)
     except RecursionError as error:
         raise jinja2.TemplateSyntaxError("it is nested too deep", 1) from error
     inside = survey(tree, DEEPEST)
     if inside is None:
         raise jinja2.TemplateSyntaxError("it is nested too deep", 1)
-    return tree, lone, inside
+    return tree, inside
 
 
-def _parse_any(source: str, expression: bool) -> tuple[nodes.Template, nodes.Expr | None]:
-    if not expression:
-        tree = environment().parse(source)
-        return tree, _lone(tree)
+def _expression(source: str) -> nodes.Template:
     parser = jinja2.parser.Parser(environment(), source, state="variable")
     found = parser.parse_expression()
     if not parser.stream.eos:
         got = parser.stream.current
         raise jinja2.TemplateSyntaxError(f"unexpected '{got.value}'", got.lineno)
     tree = nodes.Template([nodes.Output([found], lineno=1)], lineno=1)
-    tree.set_environment(environment())
-    return tree, found
+    return tree.set_environment(yaml_environment())  # type: ignore[return-value]
 
 
 @functools.lru_cache(maxsize=16_384)
-def _compile(source: str, expression: bool) -> tuple[jinja2.Template, bool]:
-    """The compiled template, and whether it gives a value instead of text."""
-    tree, lone, _ = _parse(source, expression)
-    if lone is not None:
-        assign = nodes.Assign(nodes.Name(_RESULT, "store", lineno=lone.lineno), lone, lineno=lone.lineno)
-        tree = nodes.Template([assign], lineno=1)
-    tree.set_environment(environment())
-    code = environment().compile(tree, "<template>", "<template>")
-    return jinja2.Template.from_code(environment(), code, {}), lone is not None
+def _compile(source: str, expression: bool) -> jinja2.Template:
+    env = yaml_environment()
+    return jinja2.Template.from_code(env, env.compile(parsed(source, expression)[0], _FILE, _FILE), {})
 
 
-def _run(compiled: jinja2.Template, gives_value: bool, scope: Scope) -> Any:
-    context = _Context(compiled.environment, {}, compiled.name, compiled.blocks)
-    context.scope = scope
-    text = "".join(compiled.root_render_func(context))
-    if not gives_value:
-        return text
-    return _plain(context.vars[_RESULT])
-
-
-def _plain(value: Any) -> Any:
-    """A value as data: iterators as lists. An undefined value in it is used here, which raises its fault."""
-    if isinstance(value, Undefined):
-        str(value)
-    if isinstance(value, Iterator | range | KeysView | ValuesView | ItemsView):
-        value = list(value)
-    if isinstance(value, list | tuple):
-        for item in value:
-            if isinstance(item, Undefined | list | tuple | dict):
-                _plain(item)
-    elif type(value) is dict:
-        for item in value.values():
-            if isinstance(item, Undefined | list | tuple | dict):
-                _plain(item)
+def _value(compiled: jinja2.Template, source: str, scope: Scope) -> Any:
+    """What a template in YAML gives. Text keeps the newlines that the source ends with, as a block scalar's last."""
+    value = joined(compiled.root_render_func(ScopeContext.over(scope, compiled)))
+    if type(value) is not str:
+        return plain(value)
+    if source[-1:] == "\n":
+        value += "\n" * (_newlines(source) - _newlines(value))
     return value
+
+
+def _newlines(text: str) -> int:
+    return len(text) - len(text.rstrip("\n"))
 
 
 # --- rendering -----------------------------------------------------------------------------------------
@@ -264,9 +121,9 @@ def _render_template(template: Template, scope: Scope) -> Any:
     if isinstance(template, Encrypted):
         return template.plain()
     try:
-        return _run(*_compile(template.source, template.expression), scope)
+        return _value(_compile(template.source, template.expression), template.source, scope)
     except Exception as error:
-        raise _placed(error, template.source, template.expression, template.span, template.marks, scope) from error
+        raise _placed(error, Place.of(template), scope) from error
 
 
 def evaluate(conditions: tuple[Any, ...], scope: Scope) -> bool:
@@ -281,59 +138,126 @@ def _holds(condition: Any, scope: Scope) -> bool:
     raise Invalid([faults.not_boolean(condition, value)])
 
 
-def render_text(text: str, file: str, scope: Scope, options: Mapping[str, Any] | None = None) -> str:
+Find = Callable[[str], tuple[str, str] | None]  # the path and text of a file that a template includes, by its name
+
+
+def render_text(
+    text: str, file: str, scope: Scope, options: Mapping[str, Any] | None = None, find: Find | None = None
+) -> str:
     """A `.j2` file's text rendered. `options` are Jinja's (trim_blocks, variable_start_string, ..).
 
-    A first line `#jinja2: trim_blocks:False, ..` sets them too, and wins, as in Ansible.
+    A first line `#jinja2: trim_blocks:False, ..` sets them too, and wins, as in Ansible. `find` reads the files that
+    it includes, imports or extends.
     """
     options, body, skipped = header(text, options or {})
-    marks: Marks = ((0, 1 + skipped, 1), *((m.end(), i + skipped, 1) for i, m in enumerate(re.finditer("\n", body), 2)))
+    chosen = tuple(sorted(options.items()))
+    loader = Loader(find, functools.partial(_code, options=chosen)) if find is not None and "{%" in text else None
     try:
-        compiled = _compile_file(body, tuple(sorted(options.items())))
-        return str(_run(compiled, False, scope))
+        compiled = _file(body, chosen, loader)
+        return "".join(compiled.root_render_func(ScopeContext.over(scope, compiled)))
     except Exception as error:
-        raise _placed(error, body, False, Span(file, 1 + skipped, 1), marks, scope) from error
+        included = _file_of(error)
+        if loader is not None and included in loader.found:
+            place = Place(loader.found[included], False, Span(included, 1, 1), _marks(loader.found[included], 0))
+        else:
+            place = Place(body, False, Span(file, 1 + skipped, 1), _marks(body, skipped))
+        raise _placed(error, place, scope) from error
+
+
+def _marks(body: str, skipped: int) -> Marks:
+    """Where each line of a file begins, `skipped` lines above it set aside."""
+    return ((0, 1 + skipped, 1), *((m.end(), i + skipped, 1) for i, m in enumerate(re.finditer("\n", body), 2)))
+
+
+def _file(body: str, options: tuple[tuple[str, Any], ...], loader: Loader | None) -> jinja2.Template:
+    if loader is None:
+        return _whole_file(body, options)
+    env = environment().overlay(**dict(options), loader=loader)
+    return jinja2.Template.from_code(env, _code(body, "", options), {})
 
 
 @functools.lru_cache(maxsize=512)
-def _compile_file(body: str, options: tuple[tuple[str, Any], ...]) -> jinja2.Template:
+def _whole_file(body: str, options: tuple[tuple[str, Any], ...]) -> jinja2.Template:
+    return jinja2.Template.from_code(environment(), _code(body, "", options), {})
+
+
+@functools.lru_cache(maxsize=512)
+def _code(body: str, path: str, options: tuple[tuple[str, Any], ...]) -> CodeType:
+    """A file's code; `path` is that of a file which another one includes."""
     env = environment().overlay(**dict(options)) if options else environment()
-    return jinja2.Template.from_code(env, env.compile(env.parse(body), "<template>", "<template>"), env.globals)
+    try:
+        return env.compile(env.parse(body), _FILE + path, _FILE + path)
+    except jinja2.TemplateSyntaxError as error:
+        error.filename = _FILE + path
+        raise
 
 
-def _placed(error: Exception, source: str, expression: bool, span: Span, marks: Marks, scope: Scope) -> BaseException:
+# --- faults --------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A template's text and where it stands."""
+
+    source: str
+    expression: bool
+    span: Span
+    marks: Marks
+
+    @classmethod
+    def of(cls, template: Template) -> Place:
+        return cls(template.source, template.expression, template.span, template.marks)
+
+    def within(self) -> faults.Within:
+        return faults.Within(self.source, self.span, self.marks, _tokens(self.source, self.expression))
+
+
+def _placed(error: Exception, where: Place, scope: Scope) -> BaseException:
     """Jinja's and Python's exceptions as ours. Need and Invalid pass as they are."""
     if isinstance(error, Invalid | Need | NeedFacts):
         return error
-    place = faults.Within(source, span, marks, _tokens(source, expression))
-    if isinstance(error, _Absent):
+    place = where.within()
+    if isinstance(error, Absent):
         whole = error.owner is missing or error.owner is None
         return Invalid([faults.undefined(place, error.name, whole, error.message or "", scope)])
     if isinstance(error, jinja2.TemplateSyntaxError):
-        return Invalid([faults.syntax(place, error.message or "", error.lineno, _known())])
+        return Invalid([faults.syntax(place, error.message or "", error.lineno, known())])
     if isinstance(error, SecurityError):
         return Invalid([faults.refused(place, str(error), _line(error))])
+    if isinstance(error, TooMuch):
+        return Invalid([faults.too_much(place, str(error), _line(error))])
+    if isinstance(error, jinja2.TemplateNotFound):
+        return Invalid([faults.failed(place, f"the file {error.name} is not found; it is looked for beside this one "
+                                             "and in the folders `templates`", _line(error))])  # fmt: skip
     if isinstance(error, TypeError) and "no loader" in str(error):
-        return Invalid(
-            [faults.failed(place, "templates that include or extend others are not built yet", _line(error))]
-        )
+        return Invalid([faults.failed(place, "only a `.j2` file includes or extends others", _line(error))])
     return Invalid([faults.failed(place, faults.in_words(error), _line(error))])
+
+
+def _frames(error: BaseException) -> Iterator[tuple[TracebackType, str]]:
+    """The frames of running templates, outermost first, and the path of the file that each was included from."""
+    trace = error.__traceback__
+    while trace is not None:
+        name = trace.tb_frame.f_code.co_filename
+        if name.startswith(_FILE):
+            yield trace, name.removeprefix(_FILE)
+        trace = trace.tb_next
+
+
+def _file_of(error: BaseException) -> str:
+    """The path of the included file in which it went wrong; empty for the file itself."""
+    if isinstance(error, jinja2.TemplateSyntaxError):
+        return (error.filename or "").removeprefix(_FILE)
+    return next((path for _, path in reversed(list(_frames(error)))), "")
 
 
 def _line(error: BaseException) -> int:
     """The template's line in which a running template failed: Jinja marks its generated lines."""
-    trace, line = error.__traceback__, 1
-    while trace is not None:
-        if trace.tb_frame.f_code.co_filename == "<template>":
-            module = trace.tb_frame.f_globals.get("__jinja_template__")
-            line = module.get_corresponding_lineno(trace.tb_lineno) if module is not None else line
-        trace = trace.tb_next
+    line = 1
+    for trace, _ in _frames(error):
+        module = trace.tb_frame.f_globals.get("__jinja_template__")
+        line = module.get_corresponding_lineno(trace.tb_lineno) if module is not None else line
     return line
-
-
-def _known() -> Mapping[str, list[str]]:
-    env = environment()
-    return {"filter": sorted(env.filters), "test": sorted(env.tests)}
 
 
 def _tokens(source: str, expression: bool) -> list[tuple[int, int, str, str]]:
@@ -353,22 +277,6 @@ def _tokens(source: str, expression: bool) -> list[tuple[int, int, str, str]]:
 # --- looking without running ---------------------------------------------------------------------------
 
 
-def check(template: Template) -> list[Diagnostic]:
-    """Faults that show without running: syntax, unknown filters and tests."""
-    if simple_names(template.source, template.expression) is not None:
-        return []
-    try:
-        for kind, name, line in _parse(template.source, template.expression)[2].uses:
-            if name not in (environment().filters if kind == "filter" else environment().tests):
-                raise jinja2.TemplateAssertionError(f"No {kind} named '{name}'.", line)
-    except jinja2.TemplateSyntaxError as error:
-        place = faults.Within(
-            template.source, template.span, template.marks, _tokens(template.source, template.expression)
-        )
-        return [faults.syntax(place, error.message or "", error.lineno, _known())]
-    return []
-
-
 @functools.lru_cache(maxsize=16_384)
 def _names(source: str, expression: bool) -> Names:
     return simple_names(source, expression) or parsed_names(source, expression) or Names()
@@ -377,7 +285,7 @@ def _names(source: str, expression: bool) -> Names:
 def parsed_names(source: str, expression: bool) -> Names | None:
     """The names that Jinja sees; None where it can't parse the source."""
     try:
-        tree, _, inside = _parse(source, expression)
+        tree, inside = parsed(source, expression)
         free = _read_by(tree, inside) - environment().globals.keys() - {"omit"}
     except jinja2.TemplateError:
         return None
@@ -397,5 +305,4 @@ def names_of(template: Template) -> Names:
 
 def name_span(template: Template, name: str) -> Span:
     """Where the template reads the variable `name`."""
-    place = faults.Within(template.source, template.span, template.marks, _tokens(template.source, template.expression))
-    return place.name(name, True)
+    return Place.of(template).within().name(name, True)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-import re
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
+from urllib.parse import urlsplit
 
 from ciflow.lang.filters import to_bool
+from ciflow.lang.filters_text import matches
 from ciflow.lang.scope import Scope
-from ciflow.model import Stat
+from ciflow.lang.versions import version
+from ciflow.model import Read, Stat
 
 
 def _result(value: Any) -> Mapping[str, Any]:
@@ -17,8 +20,13 @@ def _result(value: Any) -> Mapping[str, Any]:
     return value
 
 
-def failed(result: Any) -> bool:
-    return bool(_result(result).get("failed", False))
+def _says(key: str, absent: bool = False) -> Callable[[Any], bool]:
+    """Whether a result says `key`; `absent` where it says nothing of it."""
+    return lambda result: bool(_result(result).get(key, absent))
+
+
+def _says_not(key: str) -> Callable[[Any], bool]:
+    return lambda result: not _result(result).get(key, False)
 
 
 def changed(result: Any) -> bool:
@@ -28,36 +36,29 @@ def changed(result: Any) -> bool:
     return any(isinstance(one, Mapping) and one.get("changed") for one in whole.get("results", ()))
 
 
-def skipped(result: Any) -> bool:
-    return bool(_result(result).get("skipped", False))
+def timed_out(result: Any) -> bool:
+    told = _result(result).get("timedout")
+    return bool(told and (not isinstance(told, Mapping) or told.get("period")))
 
 
-def _matcher(how: Callable[..., Any]) -> Callable[..., bool]:
-    def test(value: Any, pattern: str, ignorecase: bool = False, multiline: bool = False) -> bool:
-        flags = (re.I if ignorecase else 0) | (re.M if multiline else 0)
-        return bool(how(pattern, str(value), flags))
-
-    return test
+def match(value: Any, pattern: str = "", ignorecase: bool = False, multiline: bool = False) -> bool:
+    return matches(value, pattern, ignorecase, multiline, "match")
 
 
-def regex(
-    value: Any, pattern: str, ignorecase: bool = False, multiline: bool = False, match_type: str = "search"
-) -> bool:
-    flags = (re.I if ignorecase else 0) | (re.M if multiline else 0)
-    how = {"search": re.search, "match": re.match, "fullmatch": re.fullmatch}[match_type]
-    return bool(how(pattern, str(value), flags))
+def search(value: Any, pattern: str = "", ignorecase: bool = False, multiline: bool = False) -> bool:
+    return matches(value, pattern, ignorecase, multiline, "search")
 
 
-def contains(value: Any, item: Any) -> bool:
-    return item in value
+def contains(seq: Any, value: Any) -> bool:
+    return value in seq
 
 
-def subset(left: Any, right: Any) -> bool:
-    return all(item in right for item in left)
+def subset(a: Any, b: Any) -> bool:
+    return all(item in b for item in a)
 
 
-def superset(left: Any, right: Any) -> bool:
-    return subset(right, left)
+def superset(a: Any, b: Any) -> bool:
+    return subset(b, a)
 
 
 def truthy(value: Any, convert_bool: bool = False) -> bool:
@@ -73,59 +74,49 @@ def falsy(value: Any, convert_bool: bool = False) -> bool:
     return not truthy(value, convert_bool)
 
 
-# --- versions ------------------------------------------------------------------------------------------
-
-_OPERATORS: dict[str, Callable[[int], bool]] = {
-    name: test
-    for names, test in (
-        (("==", "=", "eq"), lambda order: order == 0),
-        (("!=", "<>", "ne"), lambda order: order != 0),
-        (("<", "lt"), lambda order: order < 0),
-        (("<=", "le"), lambda order: order <= 0),
-        ((">", "gt"), lambda order: order > 0),
-        ((">=", "ge"), lambda order: order >= 0),
-    )
-    for name in names
-}
-_SEMVER = re.compile(r"(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)(?:-([0-9A-Za-z.-]+))?(?:\+[0-9A-Za-z.-]+)?\Z")
+def not_a_number(x: Any) -> bool:
+    return isinstance(x, float) and math.isnan(x)
 
 
-def _loose(text: str) -> list[tuple[int, Any]]:
-    """Parts of a version, numbers above words, so that any two can be compared."""
-    parts = re.findall(r"\d+|[a-z]+", text.lower())
-    return [(1, int(part)) if part.isdigit() else (0, part) for part in parts]
+def uri(value: Any, schemes: Any = None) -> bool:
+    """Whether the text can be read as a URI, of one of the schemes where they are given."""
+    try:
+        parts = urlsplit(value)
+    except (ValueError, AttributeError, TypeError):
+        return False
+    return not schemes or parts.scheme in schemes
 
 
-def _semantic(text: str) -> list[Any]:
-    """The order of Semantic Versioning 2.0.0, section 11."""
-    found = _SEMVER.match(text)
-    if not found:
-        raise ValueError(f"{text!r} is not a semantic version")
-    numbers = [int(found[index]) for index in (1, 2, 3)]
-    before = [(0, int(p), "") if p.isdigit() else (1, 0, p) for p in (found[4] or "").split(".") if p]
-    return [numbers, not before, before]
+def url(value: Any, schemes: Any = None) -> bool:
+    return uri(value, schemes) and bool(urlsplit(value).netloc or urlsplit(value).scheme == "file")
 
 
-def version(value: Any, other: Any, operator: str = "==", strict: Any = None, version_type: str = "") -> bool:
-    if operator not in _OPERATORS:
-        raise ValueError(f"version has no operator {operator!r}")
-    semantic = version_type in ("semver", "semantic")
-    read: Callable[[str], list[Any]] = _semantic if semantic else _loose
-    if strict and not re.match(r"\d+\.\d+(\.\d+)?([ab]\d+)?\Z", str(value)):
-        raise ValueError(f"{value!r} is not a strict version")
-    left, right = read(str(value)), read(str(other))
-    return _OPERATORS[operator]((left > right) - (left < right))
+def urn(value: Any) -> bool:
+    return uri(value, ["urn"])
+
+
+def absolute(path: Any) -> bool:
+    return str(path).startswith("/")
+
+
+def vault_encrypted(value: Any) -> bool:
+    """Whether a text is a vault's. A `!vault` value has been decrypted when a template sees it."""
+    return isinstance(value, str) and value.startswith("$ANSIBLE_VAULT;")
 
 
 # --- files of the controller ---------------------------------------------------------------------------
 
 
-def _stat(scope: Scope, path: str, follow: bool = True) -> Mapping[str, Any]:
+def _stat(scope: Scope, path: Any, follow: bool = True) -> Mapping[str, Any]:
     return scope.answer(Stat(path=str(path), follow=follow)).data
 
 
 def exists(scope: Scope, path: str) -> bool:
     return bool(_stat(scope, path).get("exists"))
+
+
+def link_exists(scope: Scope, path: str) -> bool:
+    return bool(_stat(scope, path, follow=False).get("exists"))
 
 
 def is_file(scope: Scope, path: str) -> bool:
@@ -137,26 +128,46 @@ def is_directory(scope: Scope, path: str) -> bool:
 
 
 def is_link(scope: Scope, path: str) -> bool:
-    return _stat(scope, path, False).get("kind") == "link"
+    return _stat(scope, path, follow=False).get("kind") == "link"
 
 
-def _vault(value: Any) -> bool:
-    return isinstance(value, str) and value.startswith("$ANSIBLE_VAULT;")
+def is_mount(scope: Scope, path: str) -> bool:
+    """Whether another file system begins there: another device than above, or the root itself."""
+    here = _stat(scope, path, follow=False)
+    if not here.get("exists") or here.get("kind") == "link":
+        return False
+    above = _stat(scope, f"{str(path).rstrip('/')}/..")
+    return here.get("device") != above.get("device") or here.get("inode") == above.get("inode")
+
+
+def same_file(scope: Scope, path: str, other: str) -> bool:
+    both = [_stat(scope, one) for one in (path, other)]
+    for one, name in zip(both, (path, other), strict=True):
+        if not one.get("exists"):
+            raise ValueError(f"there is no file {name}")
+    return all(both[0].get(key) == both[1].get(key) for key in ("device", "inode"))
+
+
+def vaulted_file(scope: Scope, path: str) -> bool:
+    reply = scope.answer(Read(path=str(path), length=len(b"$ANSIBLE_VAULT;")))
+    if not reply.ok:
+        raise ValueError(f"can't read {path}: {reply.error}")
+    return reply.stdout == b"$ANSIBLE_VAULT;"
 
 
 _GROUPS: tuple[tuple[tuple[str, ...], Callable[..., bool]], ...] = (
-    (("failed", "failure"), failed),
-    (("succeeded", "success", "successful"), lambda result: not failed(result)),
+    (("failed", "failure"), _says("failed")),
+    (("succeeded", "success", "successful"), _says_not("failed")),
     (("changed", "change"), changed),
-    (("skipped", "skip"), skipped),
-    (("unreachable",), lambda result: bool(_result(result).get("unreachable"))),
-    (("reachable",), lambda result: not _result(result).get("unreachable")),
-    (("started",), lambda result: bool(_result(result).get("started"))),
-    (("finished",), lambda result: bool(_result(result).get("finished"))),
-    (("timedout",), lambda result: bool(_result(result).get("timedout"))),
-    (("match",), _matcher(re.match)),
-    (("search",), _matcher(re.search)),
-    (("regex",), regex),
+    (("skipped", "skip"), _says("skipped")),
+    (("unreachable",), _says("unreachable")),
+    (("reachable",), _says_not("unreachable")),
+    (("started",), _says("started", absent=True)),  # a task that was waited for has begun, and has ended
+    (("finished",), _says("finished", absent=True)),
+    (("timedout",), timed_out),
+    (("match",), match),
+    (("search",), search),
+    (("regex",), matches),
     (("version", "version_compare"), version),
     (("contains",), contains),
     (("subset", "issubset"), subset),
@@ -165,13 +176,17 @@ _GROUPS: tuple[tuple[tuple[str, ...], Callable[..., bool]], ...] = (
     (("all",), all),
     (("truthy",), truthy),
     (("falsy",), falsy),
-    (("vault_encrypted",), _vault),
-    (("abs", "is_abs"), lambda path: str(path).startswith("/")),
-    (("nan", "isnan"), lambda number: number != number),
+    (("vault_encrypted",), vault_encrypted),
+    (("abs", "is_abs"), absolute),
+    (("nan", "isnan"), not_a_number),
+    (("uri",), uri),
+    (("url",), url),
+    (("urn",), urn),
 )
 TESTS: dict[str, Callable[..., bool]] = {name: test for names, test in _GROUPS for name in names}
 
 SCOPED_TESTS: dict[str, Callable[..., bool]] = {
     "file": is_file, "is_file": is_file, "directory": is_directory, "is_dir": is_directory, "exists": exists,
-    "link": is_link, "is_link": is_link,
+    "link": is_link, "is_link": is_link, "link_exists": link_exists, "mount": is_mount, "is_mount": is_mount,
+    "same_file": same_file, "is_same_file": same_file, "vaulted_file": vaulted_file,
 }  # fmt: skip

@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from fnmatch import fnmatchcase
 
 from ciflow.diagnostics import Invalid, Span
-from ciflow.lang import template
 from ciflow.lang.files import Files
 from ciflow.lang.near import did_you_mean
 from ciflow.lang.roles import flat
 from ciflow.lang.sources import Sources, join
+from ciflow.lang.template_check import check_template
 from ciflow.model import Play, Playbook, Task, Template
 
 _FOLDERS = {"template": "templates", "copy": "files", "script": "files"}
@@ -126,5 +126,5 @@ def _template(path: str, sources: Sources) -> Template:
         return Template("", Span(path, 1, 1))
     marks = ((0, 1, 1), *((match.end(), number, 1) for number, match in enumerate(re.finditer("\n", text), 2)))
     one = Template(text, Span(path, 1, 1), marks=marks)
-    sources.findings.items.extend(template.check(one))
+    sources.findings.items.extend(check_template(one))
     return one

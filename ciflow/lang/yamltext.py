@@ -8,6 +8,7 @@ never as keys. A scalar that holds `{{`, `{%` or `{#` becomes a Template, which 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Any
 
 import yaml
@@ -116,9 +117,15 @@ def load_data(text: str) -> list[Any]:
     return values
 
 
-def dump(value: Any, *, indent: int | None = None, flow: bool | None = None, sort: bool = True) -> str:
+def dump(
+    value: Any, *, indent: int | None = None, flow: bool | None = None, sort: bool = True, width: int | None = None,
+    start: bool = False, end: bool = False, canonical: bool = False, style: str | None = None, unicode: bool = True,
+) -> str:  # fmt: skip
     """YAML text of plain data, as Ansible's `to_yaml` (flow None: leaf collections inline) and `to_nice_yaml`."""
-    return yaml.dump(value, Dumper=_Dumper, indent=indent, default_flow_style=flow, allow_unicode=True, sort_keys=sort)
+    text: str = yaml.dump(value, Dumper=_Dumper, indent=indent, default_flow_style=flow, allow_unicode=unicode,
+                          sort_keys=sort, width=width, explicit_start=start, explicit_end=end, canonical=canonical,
+                          default_style=style)  # fmt: skip
+    return text if end else text.removesuffix("...\n")  # PyYAML ends a lone plain scalar so
 
 
 class _Dumper(yaml.SafeDumper):
@@ -134,7 +141,10 @@ def _represent_text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
 
 
 _Dumper.add_representer(str, _represent_text)
-_Dumper.add_representer(tuple, lambda dumper, data: dumper.represent_list(data))
+for _kind in (list, tuple):
+    _Dumper.add_multi_representer(_kind, lambda dumper, data: dumper.represent_list(data))
+_Dumper.add_multi_representer(dict, lambda dumper, data: dumper.represent_dict(data))
+_Dumper.add_multi_representer(Mapping, lambda dumper, data: dumper.represent_dict(dict(data)))  # type: ignore[type-abstract]
 
 
 def _text(content: bytes, file: str, findings: Findings) -> str | None:

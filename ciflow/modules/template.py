@@ -12,7 +12,6 @@ from ciflow.modules.place import into, placed, write
 from ciflow.modules.replies import failure, well
 from ciflow.modules.sources import Missing, find, sha1
 
-_NEWLINES = {"\\n": "\n", "\\r": "\r", "\\r\\n": "\r\n"}
 _OPTIONS = (
     "block_start_string",
     "block_end_string",
@@ -22,6 +21,7 @@ _OPTIONS = (
     "comment_end_string",
     "trim_blocks",
     "lstrip_blocks",
+    "newline_sequence",
 )
 
 
@@ -31,12 +31,11 @@ def run(args: Mapping[str, Any], context: Context) -> Steps:
     if isinstance(found, Missing):
         return Outcome(failed=True, msg=str(found), data={"src": args["src"]})
     options = {key: args[key] for key in _OPTIONS if key in args}
-    rendered = yield Render(found.path, options=options)
+    own = {"template_path": args["src"], "template_destpath": args["dest"]}
+    rendered = yield Render(found.path, vars=own, options=options)
     if not well(rendered):
         return failure(rendered, {"src": found.path})
-    newline = _NEWLINES.get(args["newline_sequence"], args["newline_sequence"])
-    text = rendered.stdout.decode("utf-8").replace("\n", newline)
-    content = text.encode(args["output_encoding"])
+    content = rendered.stdout.decode("utf-8", "surrogateescape").encode(args["output_encoding"], "surrogateescape")
     wish = write(args, context, content)
     if rendered.data.get("vaulted"):
         wish = replace(wish, diff=False)

@@ -35,9 +35,9 @@ def value(text: str, **names: Any) -> Any:
         ("[1, 2] | symmetric_difference([2, 3])", [1, 3]),
         ("[1, 2] | zip(['a', 'b']) | list", [[1, "a"], [2, "b"]]),
         ("'foobar' | regex_search('(foo)')", "foo"),
-        ("'server1/database42' | regex_search('server([0-9]+)/database([0-9]+)', '\\\\1', '\\\\2')", ["1", "42"]),
-        ("'ansible' | regex_replace('^a.*i(.*)$', 'a\\\\1')", "able"),
-        ("'CAR\\ntar\\nfoo' | regex_findall('^.ar$', multiline=True, ignorecase=True)", ["CAR", "tar"]),
+        ("'server1/database42' | regex_search('server([0-9]+)/database([0-9]+)', '\\1', '\\2')", ["1", "42"]),
+        ("'ansible' | regex_replace('^a.*i(.*)$', 'a\\1')", "able"),
+        ("'CAR\ntar\nfoo' | regex_findall('^.ar$', multiline=True, ignorecase=True)", ["CAR", "tar"]),
         ("'^f.*o(.*)$' | regex_escape", "\\^f\\.\\*o\\(\\.\\*\\)\\$"),
         ("'/etc/asdf/foo.txt' | basename", "foo.txt"),
         ("'/etc/asdf/foo.txt' | dirname", "/etc/asdf"),
@@ -62,7 +62,7 @@ def value(text: str, **names: Any) -> Any:
         ("'a: [1, yes]' | from_yaml", {"a": [1, True]}),
         ("{'a': [1]} | to_nice_yaml", "a:\n- 1\n"),
         ("'Plain' | comment", "#\n# Plain\n#"),
-        ("'C' | comment('cblock')", "/*\n * C\n */"),
+        ("'C' | comment('cblock')", "/*\n *\n * C\n *\n */"),
         ("'192.168.1.5/24' | ipaddr('network')", "192.168.1.0"),
         ("'no address' | ipaddr", False),
         ("[{'n': 1, 'l': ['x']}] | subelements('l') | map('last') | list", ["x"]),
@@ -156,7 +156,7 @@ def test_password_hashes_are_those_of_openssl(kind: str, option: str, password: 
     ran = subprocess.run(
         [openssl, "passwd", option, "-salt", "ab.cd", password], capture_output=True, text=True, check=True
     )
-    assert value(f"p | password_hash('{kind}', 'ab.cd')", p=password) == ran.stdout.strip()
+    assert value(f"p | password_hash('{kind}', 'ab.cd', rounds=5000)", p=password) == ran.stdout.strip()
 
 
 def test_a_password_hash_without_salt_is_refused_since_each_run_would_change_it() -> None:

@@ -14,9 +14,10 @@ from ciflow.diagnostics import Findings, Invalid
 from ciflow.lang.lookups import expand
 from ciflow.lang.scope import OMIT, Layer, Level, Need, NeedFacts, Scope, View
 from ciflow.lang.simple import simple_names
-from ciflow.lang.template import check, evaluate, names_of, parsed_names, render, render_text
+from ciflow.lang.template import evaluate, names_of, parsed_names, render, render_text
+from ciflow.lang.template_check import check_template
 from ciflow.lang.yamltext import parse
-from ciflow.model import Exec, Loop, Read, Reply, Template, Walk
+from ciflow.model import Exec, Loop, Read, Reply, Template, Walk, Write
 from tests.lang.making import condition, scope_of, template
 
 
@@ -225,9 +226,134 @@ def test_a_file_is_rendered_with_ansibles_whitespace() -> None:
     assert render_text("last", "a.j2", scope_of({})) == "last"
 
 
-def test_a_template_that_includes_another_is_refused_in_words() -> None:
-    with pytest.raises(Invalid, match="include or extend others are not built yet"):
-        render_text("{% include 'b.j2' %}", "a.j2", scope_of({}))
+def test_only_a_file_includes_others() -> None:
+    with pytest.raises(Invalid, match="includes or extends others"):
+        value("{% include 'b.j2' %}")
+
+
+FILES = {
+    "part.j2": "part of {{ name }}: {{ lookup('env', 'E') }}\n",
+    "macros.j2": "{% macro hello(who, mark='!') %}hello {{ who }}{{ mark }}{% endmacro %}\n"
+                 "{% macro named() %}{{ name | default('unseen') }}{% endmacro %}{% set size = 5 %}",
+    "base.j2": "<{% block head %}base head{% endblock %}>\n[{% block body %}{% endblock %}]\n",
+    "middle.j2": "{% extends 'base.j2' %}{% block head %}middle, {{ super() }}{% endblock %}",
+    "broken.j2": "fine\n  {{ nothere }}\n",
+    "wrong.j2": "fine\n{{ a b }}\n",
+    "round.j2": "{% include 'round.j2' %}",
+    "nested.j2": "{% import 'macros.j2' as m %}{{ m.hello('deep') }} {{ lookup('env', 'E') }}",
+}  # fmt: skip
+
+
+def whole(text: str, **names: Any) -> str:
+    """A file rendered that may include FILES."""
+    answers = {Need(Exec(argv=("printenv", "E"))).key: Reply(rc=0, stdout=b"env\n")}
+    scope = Scope((Layer(Level.PLAY_VARS, {"name": "web", **names}),), render, answers)
+    return render_text(text, "t/a.j2", scope, find=lambda one: (f"t/{one}", FILES[one]) if one in FILES else None)
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [("{% include 'part.j2' %}", "part of web: env\n"),
+     ("{% set name = 'own' %}{% include 'part.j2' %}", "part of own: env\n"),
+     ("{% for name in 'ab' %}{% include 'part.j2' %}{% endfor %}", "part of a: env\npart of b: env\n"),
+     ("{% include 'nope.j2' ignore missing %}x", "x"),
+     ("{% include ['nope.j2', 'part.j2'] %}", "part of web: env\n"),
+     ("{% include name ~ '.j2' ignore missing %}y", "y"),
+     ("{% import 'macros.j2' as m %}{{ m.hello('you') }}{{ m.size }}", "hello you!5"),
+     ("{% from 'macros.j2' import hello as hi %}{{ hi('you', mark='?') }}", "hello you?"),
+     ("{% import 'macros.j2' as m %}{{ m.named() }}", "unseen"),
+     ("{% import 'macros.j2' as m with context %}{{ m.named() }}", "web"),
+     ("{% import 'nested.j2' as m %}x", "x"), ("{% include 'nested.j2' %}", "hello deep! env"),
+     ("{% extends 'base.j2' %}{% block body %}{{ name }}{% endblock %}", "<base head>\n[web]\n"),
+     ("{% extends 'middle.j2' %}{% block body %}x{% endblock %}", "<middle, base head>\n[x]\n"),
+     ("{% extends 'base.j2' %}{% block body %}{{ self.head() }}{% endblock %}", "<base head>\n[base head]\n")],
+)  # fmt: skip
+def test_a_file_includes_imports_and_extends_others(text: str, wanted: str) -> None:
+    """As Jinja documents them; a file imported without context sees no variables."""
+    assert whole(text) == wanted
+
+
+@pytest.mark.parametrize(
+    ("text", "place", "said"),
+    [("x\n{% include 'broken.j2' %}", "t/broken.j2:2:6", "`nothere` is not defined"),
+     ("x\n{% include 'wrong.j2' %}", "t/wrong.j2:2:6", "can't be parsed"),
+     ("x\n\n{% include 'nope.j2' %}", "t/a.j2:3:1", "the file nope.j2 is not found"),
+     ("{% include '../etc/passwd' %}", "t/a.j2:1:1", "is not found"),
+     ("{% include '/etc/passwd' %}", "t/a.j2:1:1", "is not found"),
+     ("{% import 'macros.j2' as m %}\n{{ m.hello() }}\n{{ nope }}", "t/a.j2:3:4", "`nope` is not defined"),
+     ("{% include 'round.j2' %}", "t/round.j2:1:1", "it never ends")],
+)  # fmt: skip
+def test_a_fault_in_an_included_file_stands_in_that_file(text: str, place: str, said: str) -> None:
+    with pytest.raises(Invalid) as raised:
+        whole(text.replace("{{ m.hello() }}", ""))
+    found = raised.value.diagnostics[0]
+    assert (str(found.span), said in found.message) == (place, True), found
+
+
+# --- what a template may change, and how much it may ask for -----------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["{{ given.append(1) }}", "{{ given.sort() }}", "{{ map.update({'a': 2}) }}", "{{ [given][0].append(1) }}",
+     "{% set own = [given] %}{{ own[0].append(1) }}", "{{ map.pop('a') }}", "{{ map.clear() }}"],
+)  # fmt: skip
+def test_a_template_changes_no_variable(text: str) -> None:
+    given, known = [1], {"a": 1}
+    with pytest.raises(Invalid) as raised:
+        value(text, given=given, map=known)
+    assert raised.value.diagnostics[0].code == "CF0205"
+    assert (given, known) == ([1], {"a": 1})
+
+
+def test_a_list_that_a_template_made_arrives_as_a_list() -> None:
+    found = value("{% set l = [{'a': []}] %}{% set _ = l[0].a.append(given) %}{{ l }}", given=[1])
+    assert found == [{"a": [[1]]}]
+    assert [type(one) for one in (found, found[0], found[0]["a"])] == [list, dict, list]
+
+
+@pytest.mark.parametrize(
+    "text", ["{{ x.index }}", "{{ x.index | string }}", "a {{ x.index }}", "{{ self }}", "{{ [x.index] }}"]
+)
+def test_a_function_is_no_value(text: str) -> None:
+    with pytest.raises(Invalid, match="this is a function"):
+        value(text, x=[1])
+
+
+EVIL = "a" * 40 + "!"
+SLOW = [f"{{{{ out | {call} }}}}" for call in (
+    "regex_search('^(a+)+$')", "regex_replace('^(a|a)+$', '')", "regex_findall('(a*)*b')")] + [
+    f"{{{{ out is {call} }}}}" for call in ("match('(a+)+$')", "search('^(a|aa)+$')", "regex('^(a+)+$')")] + [
+    "{{ [out] | select('search', '^(a+)+$') | list }}", "{{ lookup('varnames', '^(n+)+!$') }}"]  # fmt: skip
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("text", SLOW)
+def test_a_regular_expression_that_would_run_for_ever_is_stopped(text: str) -> None:
+    """`(a+)+$` over 40 letters takes 2 to the 40 steps."""
+    begun = time.perf_counter()
+    with pytest.raises(Invalid, match="takes longer than 2 s") as raised:
+        value(text, out=EVIL, **{"n" * 40: 1})
+    assert raised.value.diagnostics[0].code == "CF0207"
+    assert time.perf_counter() - begun < 30  # of a machine that is busy with other things
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["{{ 'x' * 10 ** 9 }}", "{{ '%1000000000d' % 1 }}", "{{ '%*d' % (1000000000, 1) }}",
+     "{{ '%.1000000000f' | format(1.5) }}", "{{ 'x' | center(10 ** 9) }}", "{{ 'x'.ljust(10 ** 9) }}",
+     "{{ 'x'.zfill(10 ** 9) }}", "{{ 'x'.expandtabs(10 ** 9) }}", "{{ range(13) | permutations }}",
+     "{{ range(60) | combinations(30) }}", "{{ [0, 1] | product(repeat=30) }}",
+     "{{ query('sequence', 'count=10000000') }}",
+     "{{ 'x' | comment(prefix_count=10 ** 9) }}", "{{ 'x' | indent(10 ** 9) }}", "{{ '{:1000000000d}'.format(1) }}",
+     "{{ 'p' | password_hash('sha512', 'salt', rounds=10 ** 9) }}"],
+)  # fmt: skip
+def test_a_template_that_would_fill_the_memory_is_refused_at_once(text: str) -> None:
+    begun = time.perf_counter()
+    with pytest.raises(Invalid) as raised:
+        value(text)
+    assert raised.value.diagnostics[0].code in ("CF0202", "CF0205", "CF0207")
+    assert time.perf_counter() - begun < 1
 
 
 # --- lookups -------------------------------------------------------------------------------------------
@@ -270,11 +396,18 @@ def test_fileglob_gives_files_sorted() -> None:
 
 
 def test_a_password_is_made_once_and_kept_in_its_file() -> None:
-    replies = [Reply(ok=False, errno="ENOENT"), Reply(stdout=bytes(range(160))), Reply()]
+    replies = [Reply(ok=False, errno="ENOENT"), Reply(stdout=bytes(range(160))), Reply(data={"kind": "directory"}),
+               Reply(), Reply(), Reply(stdout=b"of another host\n")]  # fmt: skip
     found, asked = answered("{{ lookup('password', '/p/x length=20') }}", replies)
-    assert len(found) == 20
-    assert asked[-1].content == found.encode() + b"\n"
-    assert asked[-1].mode == "0600"
+    written = next(one for one in asked if isinstance(one, Write))
+    assert (len(written.content), written.mode, written.force) == (21, "0600", False)
+    assert found == "of another host"  # who wrote first wins, so that all hosts have one password
+
+
+def test_two_passwords_of_one_task_are_two() -> None:
+    asked = answered("{{ [lookup('password', '/dev/null'), lookup('password', '/dev/null length=21')] }}",
+                     [Reply(stdout=bytes(range(200)))] * 4)[1]  # fmt: skip
+    assert len({(one.offset, one.length) for one in asked}) == len(asked)
 
 
 @pytest.mark.parametrize(
@@ -319,8 +452,8 @@ def test_free_names_leave_out_what_the_template_sets_itself() -> None:
 
 
 def test_check_names_unknown_filters_without_running() -> None:
-    assert [d.label for d in check(template("{{ 1 / 0 | defalt }}"))] == ["did you mean `default`?"]
-    assert check(Template("a", template("x").span, expression=True)) == []
+    assert [d.label for d in check_template(template("{{ 1 / 0 | defalt }}"))] == ["did you mean `default`?"]
+    assert check_template(Template("a", template("x").span, expression=True)) == []
 
 
 SIMPLE = ["{{ a }}", "{{a}}", "x {{ a.b }} y {{ c }}", "{{ a }}{{ b.c.d }}\n", "{{ a | b }}", "{{ 1 }}",
