@@ -228,10 +228,10 @@ FILTERS: dict[str, Callable[..., Any]] = {
     "shuffle": data.shuffle, "split": text.split, "splitext": splitext, "strftime": text.strftime,
     "subelements": data.subelements, "symmetric_difference": data.symmetric_difference, "ternary": text.ternary,
     "to_datetime": text.to_datetime, "to_json": to_json, "to_nice_json": to_nice_json,
-    "to_nice_yaml": to_nice_yaml, "to_uuid": to_uuid, "to_yaml": to_yaml, "union": data.union,
+    "to_nice_yaml": to_nice_yaml, "to_uuid": to_uuid, "to_yaml": to_yaml, "union": data.union, "unvault": unvault,
     "urldecode": text.decode_url, "urlsplit": text.split_url, "win_basename": ntpath.basename,
     "win_dirname": ntpath.dirname, "win_splitdrive": splitdrive, "zip": data.zipped,
-    "zip_longest": data.zip_longest,
+    "zip_longest": data.zip_longest, "vault": vault,
 }  # fmt: skip
 
 SCOPED_FILTERS: dict[str, Callable[..., Any]] = {
