@@ -11,7 +11,7 @@ from ciflow.diagnostics import Invalid, TargetError
 from ciflow.engine.keys import Key
 from ciflow.engine.rendering import Rendering, loop_variables
 from ciflow.engine.result import HostFailed, Result, broken, skipped
-from ciflow.lang.filters import combine
+from ciflow.lang.filters_data import combine
 from ciflow.lang.include import load_role, load_task_file, load_variables, role_of
 from ciflow.lang.schema import coerce
 from ciflow.lang.template import render

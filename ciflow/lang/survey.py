@@ -1,4 +1,4 @@
-"""One walk over the syntax tree of a template: which names it reads and how surely, which filters, tests and calls it has."""
+"""One walk over the syntax tree of a template: which names it reads, how surely, and its filters, tests and calls."""
 
 from __future__ import annotations
 

@@ -29,10 +29,10 @@ def check_template(template: Template) -> list[Diagnostic]:
         return []
     place = Place.of(template)
     try:
-        tree = parsed(template.source, template.expression)
+        _, inside = parsed(template.source, template.expression)
     except jinja2.TemplateSyntaxError as error:
         return [faults.syntax(place.within(), error.message or "", error.lineno, known())]
-    return [fault for node in tree.find_all((nodes.Filter, nodes.Test, nodes.Call)) for fault in _of(node, place)]
+    return [fault for node in inside.uses for fault in _of(node, place)]
 
 
 def _of(node: nodes.Node, place: Place) -> Iterator[Diagnostic]:
