@@ -50,7 +50,7 @@ def values_of(task: Task) -> Iterator[Any]:
 def _templates(playbook: Playbook, inventory: Inventory, known: Known, sources: Sources) -> None:
     """Syntax of every template, each once."""
     seen: set[int] = set()
-    for value in _values(playbook, inventory, known):
+    for value in filter(None, _values(playbook, inventory, known)):
         for one in templates_in(value):
             if id(one) not in seen:
                 seen.add(id(one))

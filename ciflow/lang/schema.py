@@ -7,6 +7,7 @@ column. A value that is a Template passes any type; it is checked again, rendere
 from __future__ import annotations
 
 import functools
+import re
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -105,7 +106,8 @@ class Schema:
     unbuilt_names: frozenset[str] = frozenset()  # fields that are not built, or something in them isn't
     unbuilt: tuple[tuple[str, ...], ...] = ()  # known, and refused instead of silently not done; () is all of it
     targets: tuple[str, ...] = ()  # kinds of target that have what a module needs; none named: all
-    simple: Mapping[str, frozenset[type]] = field(default_factory=dict)  # a value of these types is surely good
+    sure: Mapping[str, Callable[[Any], bool]] = field(default_factory=dict)  # of each field: a value is good as it is
+    plain: frozenset[str] = frozenset()  # fields without another rule than a type: what was converted is good
     flat: bool = False  # nothing below the top level is required
 
     @property
@@ -130,8 +132,14 @@ class Schema:
         made = self.canonical(args)
         doubtful: dict[str, Any] = {}
         for name, value in made.items():
-            if value.__class__ in self.simple.get(name, ()) or (value.__class__ is Template and name in self.fields):
+            if name in self.fields and (value.__class__ is Template or self.sure[name](value)):
                 continue
+            if name in self.plain:
+                try:
+                    made[name] = fit(self.fields[name]["type"], value, literal=literal)
+                    continue
+                except ValueError:
+                    pass  # for Cerberus to say
             made[name] = doubtful[name] = _fitted(self.fields.get(name), value, literal)
         faults = [*self._nothing(args), *self._twice(args)] if len(made) < len(args) or self.aliases else []
         if not self.flat:
@@ -270,19 +278,34 @@ def _compiled(what: str, whole: Mapping[str, Any]) -> Schema:
         required=tuple(name for name, below in fields.items() if below.get("required") is True),
         unbuilt_names=frozenset(path[0] for path in _unbuilt(fields)),
         unbuilt=(*(((),) if whole.get("unbuilt") else ()), *_unbuilt(fields)),
-        simple={name: kinds for name, below in fields.items() if (kinds := _simple(below))},
+        sure={name: _sure(below) for name, below in fields.items()},
+        plain=frozenset(name for name, below in fields.items() if not below.keys() - _OF_TYPE),
         targets=tuple(whole.get("targets") or ()),
         flat=not any(_requires_below(below) for below in fields.values()),
     )
 
 
-def _simple(rules: Mapping[str, Any]) -> frozenset[type]:
-    """Types that a field without other rules takes as they are."""
-    if rules.keys() - {"type", "meta", "default", "required", "nullable"}:
-        return frozenset()
-    kinds = {rules["type"]} if isinstance(rules["type"], str) else set(rules["type"])
-    found: set[type] = {str} if kinds & {"text", "string", "path", "condition"} else set()
-    found |= {bool} if kinds & {"boolean", "condition"} else set()
+_OF_TYPE = frozenset({"type", "meta", "default", "required", "nullable"})
+
+
+def _sure(rules: Mapping[str, Any]) -> Callable[[Any], bool]:
+    """A quick look at a value of a field: whether it is good as it stands. What it can't tell it leaves to Cerberus."""
+    types = _types(_listed(rules["type"]))
+    if "allowed" in rules and str in types:
+        words = frozenset(rules["allowed"])
+        return lambda value: value.__class__ is str and value in words
+    if rules.keys() - _OF_TYPE == {"regex"} and str in types:
+        matches = re.compile(rules["regex"]).fullmatch
+        return lambda value: value.__class__ is str and matches(value) is not None
+    if rules.keys() - _OF_TYPE or not types:
+        return lambda _: False
+    return lambda value: value.__class__ in types
+
+
+def _types(kinds: list[str]) -> frozenset[type]:
+    """Types whose every value is of one of these kinds."""
+    found: set[type] = {str} if {"text", "string", "path", "condition"} & set(kinds) else set()
+    found |= {bool} if {"boolean", "condition"} & set(kinds) else set()
     plain = ((int, "integer"), (list, "list"), (dict, "dict"))
     return frozenset(found | {kind for kind, name in plain if name in kinds})
 

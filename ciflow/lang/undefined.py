@@ -66,8 +66,10 @@ class Undefined:
         self._value(task.when[:1], own, perhaps or loop is not None, where)
         self._value([*task.when[1:], loop], own, perhaps or bool(task.when), where)
         perhaps = perhaps or bool(task.when) or loop is not None
+        cut = perhaps or _may_be_cut(task)
         for value in (task.args, task.environment, task.changed_when, task.failed_when, task.until, task.delegate_to):
-            self._value(value, own, perhaps or _may_be_cut(task), where)
+            if value:
+                self._value(value, own, cut, where)
         if id(task) in files:
             self._value(files[id(task)], own, perhaps, where)
 
