@@ -17,11 +17,15 @@ class Group:
     priority: int = 1
 
 
+def _built_in() -> dict[str, Group]:
+    return {"all": Group("all", children={"ungrouped": None}), "ungrouped": Group("ungrouped")}
+
+
 @dataclass(slots=True)
 class Groups:
     """All groups by name, all hosts (with their own layers) in the order they were first named."""
 
-    by_name: dict[str, Group] = field(default_factory=lambda: {"all": Group("all")})
+    by_name: dict[str, Group] = field(default_factory=_built_in)
     hosts: dict[str, list[Layer]] = field(default_factory=dict)
     _parents: dict[str, set[str]] = field(default_factory=dict)
     _depths: dict[str, int] = field(default_factory=dict)
@@ -42,7 +46,7 @@ class Groups:
     def reconcile(self) -> None:
         """After reading, as Ansible does: whoever is in no group is in `ungrouped`, and nobody else is; groups that
         no other has are children of `all`."""
-        ungrouped = self.group("ungrouped")
+        ungrouped = self.by_name["ungrouped"]
         named = {
             host for group in self.by_name.values() if group.name not in ("all", "ungrouped") for host in group.hosts
         }
@@ -51,6 +55,17 @@ class Groups:
         for name in self.by_name:
             if name != "all" and name not in below:
                 self.add_child("all", name)
+
+    def hosts_of(self, name: str) -> tuple[str, ...]:
+        """A group's hosts in Ansible's order: those it names itself, then those of its children, level by level."""
+        level, seen, found = [name], {name}, dict[str, None]()
+        while level:
+            for group in level:
+                found |= self.by_name[group].hosts
+            below = dict.fromkeys(child for group in level for child in self.by_name[group].children)
+            level = [child for child in below if child not in seen]
+            seen.update(level)
+        return tuple(found)
 
     def forget(self) -> None:
         """What `order_of` has worked out: hosts and groups have come since."""

@@ -119,13 +119,14 @@ def read_inventory(
         reader.beside(playbook_dir, Level.PLAYBOOK_GROUP_VARS_ALL, Level.PLAYBOOK_GROUP_VARS, Level.PLAYBOOK_HOST_VARS)
     groups = reader.groups
     layers = {name: _layers(name, groups) for name in groups.hosts}
-    hosts = tuple(_host(name, groups, layers[name]) for name in groups.hosts)
+    members = {name: groups.hosts_of(name) for name in groups.by_name}
+    hosts = tuple(_host(name, groups, layers[name]) for name in members["all"])
     if "localhost" not in layers:
         itself = Layer(Level.INVENTORY_HOST, Vars(implicit("localhost").vars, label="localhost"), data=True)
         local = [*reader.local, itself, *groups.by_name["all"].layers]
         layers["localhost"] = tuple(sorted(local, key=lambda layer: -layer.level))
     directory = sources[0].rpartition("/")[0] if sources and "," not in sources[0] else ""
-    return Inventory(hosts, _members(groups), layers, directory, groups.by_name, files)
+    return Inventory(hosts, members, layers, directory, groups.by_name, files)
 
 
 def _layers(name: str, groups: Groups) -> tuple[Layer, ...]:
@@ -149,15 +150,6 @@ def _merged(layers: tuple[Layer, ...]) -> dict[str, Any]:
     for layer in reversed(layers):
         merged.update(layer.values)
     return merged
-
-
-def _members(groups: Groups) -> dict[str, tuple[str, ...]]:
-    """Every group's hosts in the inventory's order."""
-    inside: dict[str, list[str]] = {name: [] for name in groups.by_name}
-    for host in groups.hosts:
-        for name in groups.order_of(host):
-            inside[name].append(host)
-    return {name: tuple(hosts) for name, hosts in inside.items()}
 
 
 __all__ = ["Group", "Inventory", "implicit", "load_inventory", "read_inventory"]

@@ -244,13 +244,13 @@ class InventoryReader:
 
     def _script(self, path: str) -> None:
         """A program that prints the inventory as JSON (`--list`, and `--host` where it has no `_meta`)."""
-        try:
-            whole = json.loads(self.files.output(path, "--list"))
-        except (ValueError, Invalid) as error:
-            self.findings.error("CF0601", f"the inventory script {path} gave no JSON: {error}", Span(path))
-            return
+        whole = self._asked(path, "--list")
         known = (whole.pop("_meta", None) or {}).get("hostvars")
         for name, below in whole.items():
+            if not isinstance(below, list | dict):
+                text = f"the inventory script {path}: the group `{name}` is no mapping"
+                self.findings.error("CF0601", text, Span(path))
+                continue
             hosts = below if isinstance(below, list) else below.get("hosts") or []
             for host in hosts:
                 self.groups.add_host(str(host), name)
@@ -261,12 +261,22 @@ class InventoryReader:
                     layer = Layer(Level.INVENTORY_GROUP, Vars(below["vars"], label=f"group {name}"), data=True)
                     self.groups.group(name).layers.insert(0, layer)
         for host in list(self.groups.hosts):
-            values = (
-                known.get(host) if known is not None else json.loads(self.files.output(path, "--host", host) or "{}")
-            )
+            values = known.get(host) if known is not None else self._asked(path, "--host", host)
             if values:
                 layer = Layer(Level.INVENTORY_HOST, Vars(values, label=f"host {host}"), data=True)
                 self.groups.hosts[host].insert(0, layer)
+
+    def _asked(self, path: str, *arguments: str) -> dict[str, Any]:
+        """The mapping that a script prints; a fault where it prints anything else. Nothing at all is an empty one."""
+        try:
+            found = json.loads(self.files.output(path, *arguments) or b"{}")
+        except (ValueError, Invalid) as error:
+            self.findings.error("CF0601", f"the inventory script {path} gave no JSON: {error}", Span(path))
+            return {}
+        if not isinstance(found, dict):
+            self.findings.error("CF0601", f"the inventory script {path} printed no mapping", Span(path))
+            return {}
+        return found
 
     # --- group_vars and host_vars ------------------------------------------------------------------------
 

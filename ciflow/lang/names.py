@@ -14,7 +14,7 @@ def templates_in(value: Any) -> Sequence[Template]:
     """Every Template in a value, in order."""
     if value.__class__ in _SCALARS or not value:
         return ()
-    if value.__class__ is Template:
+    if isinstance(value, Template):
         return (value,)
     found: list[Template] = []
     _gather(value, found)
@@ -22,11 +22,11 @@ def templates_in(value: Any) -> Sequence[Template]:
 
 
 def _gather(value: Any, found: list[Template]) -> None:
-    if value.__class__ is Template:
+    if isinstance(value, Template):
         found.append(value)
     elif isinstance(value, Mapping):
         for key, below in value.items():
-            if key.__class__ is Template:
+            if isinstance(key, Template):
                 found.append(key)
             if below.__class__ not in _SCALARS:
                 _gather(below, found)

@@ -191,6 +191,24 @@ def test_a_script_is_asked_for_its_list_and_its_answer_is_kept_in_the_snapshot(t
     assert again == host
 
 
+@pytest.mark.parametrize("printed", ["no JSON", "[1]", '{"web": 3}'])
+def test_a_script_that_prints_no_inventory_is_said(printed: str, tmp_path: Path) -> None:
+    script = tmp_path / "inv.sh"
+    script.write_text(f"#!/bin/sh\necho '{printed}'\n")
+    script.chmod(script.stat().st_mode | stat.S_IXUSR)
+    with pytest.raises(Invalid, match=r"inventory script .*inv\.sh"):
+        load_inventory((str(script),), Files.live())
+
+
+def test_hosts_come_in_ansible_s_order_a_group_s_own_before_those_of_its_children(tmp_path: Path) -> None:
+    """As `ansible -i hosts PATTERN --list-hosts` (2.19) prints them."""
+    text = "[web]\nw1\nw2\n[db]\nd1\nw2\n[prod:children]\nweb\ndb\n[six]\ns1\nlonely\n"
+    found = inventory(tmp_path, hosts=text)
+    assert names(found, "all") == ["s1", "lonely", "w1", "w2", "d1"]
+    assert names(found, "web[1]:db[0]") == ["w2", "d1"]
+    assert names(found, "!web") == ["s1", "lonely", "d1"]
+
+
 @pytest.mark.parametrize(
     ("text", "place"),
     [
