@@ -552,9 +552,25 @@ class Detached:
     grace: float = 10.0  # seconds between SIGTERM and SIGKILL at cancel
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Api:
+    """One request to the API of `kind` (docker, kubernetes), made beside the controller; only that target's file
+    answers it.
+
+    `request` is plain values in that file's own words, and so is the reply's data. `repeat` promises that asking again
+    is harmless (it reads, or it states what should be), so that a request whose reply was lost is made again; any
+    other becomes unknown. In check mode a Change of it is answered `skipped`: whoever can predict asks a Probe.
+    """
+
+    kind: str
+    request: Mapping[str, Any]
+    repeat: bool = True
+
+
 Operation: TypeAlias = (
     Exec | Stat | Read | Write | Edit | Attrs | Copy | Remove | Mkdir | Link | Walk | Wait | Talk | Http | Detached
-)
+    | Api
+)  # fmt: skip
 
 OPERATIONS: dict[str, type[Any]] = {
     "exec": Exec,
@@ -572,6 +588,7 @@ OPERATIONS: dict[str, type[Any]] = {
     "talk": Talk,
     "http": Http,
     "detached": Detached,
+    "api": Api,
 }
 
 

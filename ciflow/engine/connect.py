@@ -15,6 +15,7 @@ from ciflow.model import Become, Host
 from ciflow.targets import BecomeUser, Connection
 
 LOCAL = Connection(kind="local", name="localhost")
+API = Connection(kind="api", name="the controller")  # where Api operations are answered, whatever host asks
 TIMEOUT = LOCAL.connect_timeout  # seconds, unless somebody says otherwise
 LOGIN_PASSWORDS = ("ansible_password", "ansible_ssh_pass", "ansible_ssh_password")
 BECOME_PASSWORDS = (

@@ -10,12 +10,13 @@ from typing import TypeVar
 
 from ciflow.dataclass import dataclass, field
 from ciflow.diagnostics import CiflowError, Refused, TargetError, Unreachable
+from ciflow.engine.connect import API
 from ciflow.engine.jobs import Behind, Lasting, LeftBehind, lasting
 from ciflow.engine.keys import Key
 from ciflow.engine.result import NotReached
 from ciflow.engine.wire import Call, Connection, Wire, predicted, went_well
 from ciflow.lang.scope import MISSING
-from ciflow.model import At, Change, Hold, Note, Probe, Render, Reply, Run, Step
+from ciflow.model import Api, At, Change, Hold, Note, Probe, Render, Reply, Run, Step
 
 T = TypeVar("T")
 
@@ -116,6 +117,8 @@ class Driver:
             if prediction is None:
                 return Reply(status="skipped", ok=True, data={"check": True})
             operation = prediction
+        if isinstance(operation, Api):
+            connection = API
         before = None
         if connection is self.connection:
             before, self.before = self.before, None

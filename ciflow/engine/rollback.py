@@ -22,6 +22,7 @@ from ciflow.rollout.routers import Manifest, Router, build
 from ciflow.rollout.routers.dial import Asked
 from ciflow.rollout.spec import manifest_path
 from ciflow.store.store import Store
+from ciflow.targets.api import ApiSession, open_session
 from ciflow.targets.connection import connection_cap
 from ciflow.targets.session import Session
 
@@ -186,8 +187,8 @@ class _Rollback:
             break_glass=self.asking.break_glass,
         )
 
-    def _open(self, connection: Connection, inbox: Any) -> Session:
-        return Session.open(connection, project=f"rollback {self.run}", run=self.run, token=1, inbox=inbox)
+    def _open(self, connection: Connection, inbox: Any) -> Session | ApiSession:
+        return open_session(connection, project=f"rollback {self.run}", run=self.run, token=1, inbox=inbox)
 
 
 def routers_data(

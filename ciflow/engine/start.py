@@ -37,6 +37,7 @@ from ciflow.store.locks import Holder, Lease
 from ciflow.store.mask import Mask
 from ciflow.store.seal import Seal
 from ciflow.store.store import Store
+from ciflow.targets.api import ApiSession, open_session
 from ciflow.targets.connection import connection_cap
 from ciflow.targets.session import Session
 
@@ -230,9 +231,9 @@ class _Process:
             services={release.service: {"version": release.version} for release in history(self.store)},
         )
 
-    def _open(self, connection: Connection, inbox: Any) -> Session:
+    def _open(self, connection: Connection, inbox: Any) -> Session | ApiSession:
         project = _project(self.request)
-        return Session.open(connection, project=project, run=self.id, token=self.leases[0].token, inbox=inbox)
+        return open_session(connection, project=project, run=self.id, token=self.leases[0].token, inbox=inbox)
 
     def _take_over(self, error: Superseded) -> bool:
         """A host knows a greater token: of a run that this store has lost, or of one that took the project from us.

@@ -14,7 +14,7 @@ from ciflow.dataclass import dataclass
 from ciflow.diagnostics import CiflowError, Lost, Superseded, TargetError, Unreachable
 from ciflow.engine.keys import Key
 from ciflow.engine.record import Recorder
-from ciflow.model import Attrs, Copy, Edit, Exec, Link, Mkdir, Operation, Remove, Reply, Write
+from ciflow.model import Api, Attrs, Copy, Edit, Exec, Link, Mkdir, Operation, Remove, Reply, Write
 from ciflow.targets.session import Answer, Asked, Ended, Output, Ready, SessionEvent
 
 Connection = Any  # targets.Connection: opaque here, hashable
@@ -192,6 +192,8 @@ class HostLink:
         operation = call.operation
         if isinstance(operation, Exec):
             return bool(operation.creates or operation.removes)
+        if isinstance(operation, Api):
+            return operation.repeat
         return call.probe or isinstance(operation, _CONVERGING)
 
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from ciflow.diagnostics import Refused
+from ciflow.model import Reply
 from ciflow.targets.connection import BecomeUser, Connection, Pipe
 
-__all__ = ["TARGETS", "BecomeUser", "Connection", "Pipe"]
+__all__ = ["APIS", "TARGETS", "BecomeUser", "Connection", "Pipe"]
 
 
 def _open_local(connection: Connection, command: str) -> Pipe:
@@ -34,4 +37,16 @@ TARGETS: dict[str, Callable[[Connection, str], Pipe]] = {
     "ssh": _open_ssh,
     "docker": _refuse,
     "kubernetes": _refuse,
+}
+
+
+def _no_api(request: Mapping[str, Any], stop: threading.Event) -> Reply:  # noqa: ARG001
+    raise Refused("its API is not asked yet")
+
+
+# Who answers an Api operation, by its kind: in a thread of its own, within bounded time, and soon once `stop` is set.
+# A write whose answer never came is a Reply with status unknown; a CiflowError is a failure in plain words.
+APIS: dict[str, Callable[[Mapping[str, Any], threading.Event], Reply]] = {
+    "docker": _no_api,
+    "kubernetes": _no_api,
 }

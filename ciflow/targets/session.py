@@ -28,13 +28,13 @@ class Ready:
     """The agent answers. `hello` has user, uid, home, python, pid, journal (its identity: keep the run's first one,
     for `ask`), token, and warning (not empty: there is no journal, lost operations will be unknown)."""
 
-    session: Session
+    session: object
     hello: Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    session: Session
+    session: object
     key: str
     reply: Reply
 
@@ -43,7 +43,7 @@ class Answer:
 class Output:
     """Output of an Exec while it runs: `stream` is stdout or stderr. The reply has it again, whole or abridged."""
 
-    session: Session
+    session: object
     key: str
     stream: str
     data: bytes
@@ -53,7 +53,7 @@ class Output:
 class Asked:
     """What the host's journal says: done (with the reply), running (an Answer follows), absent, or unknown."""
 
-    session: Session
+    session: object
     key: str
     state: str
     reply: Reply | None = None
@@ -64,7 +64,7 @@ class Ended:
     """The last event of a session. `error` is None after `close`; Unreachable: it never was ready; Lost: the
     connection broke; Locked: a run with a greater token holds the project there."""
 
-    session: Session
+    session: object
     error: CiflowError | None = None
 
 

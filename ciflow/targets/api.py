@@ -1,0 +1,103 @@
+"""Answers Api operations beside the controller, in the words of a session: submitted, recorded and asked about alike.
+
+There is no journal at the far end of an API. What an earlier process of the run may have asked is `unknown`, and
+whoever asked said whether it may be asked again (`Api.repeat`).
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+
+from ciflow.diagnostics import CiflowError
+from ciflow.model import Api, Operation, Reply
+from ciflow.targets import APIS
+from ciflow.targets.connection import Connection
+from ciflow.targets.session import Answer, Asked, Ready, Session, SessionEvent
+
+WORKERS = 16  # requests under way at once
+
+
+class ApiSession:
+    """All methods may be called from any thread and return at once; events come from its workers' threads."""
+
+    def __init__(self, connection: Connection, inbox: Callable[[SessionEvent], None]) -> None:
+        self.connection = connection
+        self._inbox = inbox
+        self._lock = threading.Lock()
+        self._stops: dict[str, threading.Event] = {}  # of what is submitted and not answered
+        self._queue: queue.SimpleQueue[tuple[str, Operation]] = queue.SimpleQueue()
+        self._workers = 0
+        inbox(Ready(self, {"journal": "api", "token": 0, "warning": ""}))
+
+    def submit(self, lane: str, key: str, operation: Operation, guard: str = "", check: bool = False) -> None:  # noqa: ARG002
+        """Lanes and guards are not needed: nothing is sent ahead to an API."""
+        with self._lock:
+            self._stops[key] = threading.Event()
+            grow = self._workers < min(WORKERS, len(self._stops))
+            self._workers += grow
+        self._queue.put((key, operation))
+        if grow:
+            threading.Thread(target=self._work, name=f"api {self._workers}", daemon=True).start()
+
+    def ask(self, keys: Iterable[str], journal: str = "") -> None:  # noqa: ARG002
+        for key in keys:
+            self._inbox(Asked(self, key, "unknown"))
+
+    def abort(self, key: str) -> None:
+        with self._lock:
+            stop = self._stops.get(key)
+        if stop is not None:
+            stop.set()
+
+    def close(self) -> None:
+        """What waits for something in the world ends soon; its answer is nobody's any more."""
+        with self._lock:
+            stops = list(self._stops.values())
+        for stop in stops:
+            stop.set()
+
+    def acknowledge(self, keys: Iterable[str]) -> None:
+        """Nothing is kept."""
+
+    def end(self, run: str) -> None:
+        """Nothing is kept."""
+
+    def flush(self) -> None:
+        """Nothing is gathered."""
+
+    def _work(self) -> None:
+        while True:
+            key, operation = self._queue.get()
+            with self._lock:
+                stop = self._stops[key]
+            reply = _performed(operation, stop)
+            with self._lock:
+                self._stops.pop(key, None)
+            self._inbox(Answer(self, key, reply))
+
+
+def _performed(operation: Operation, stop: threading.Event) -> Reply:
+    """The reply, whatever happens: nobody could be told otherwise."""
+    started, began = time.time(), time.monotonic()
+    try:
+        assert isinstance(operation, Api), f"{operation} is nothing to ask an API"
+        reply = APIS[operation.kind](operation.request, stop)
+    except CiflowError as error:
+        text = f"{error.message} ({error.help})" if error.help else error.message
+        reply = Reply(ok=False, error=text)
+    except Exception as error:
+        reply = Reply(status="unknown", ok=False, error=f"{type(error).__name__}: {error}")
+    return replace(reply, started=started, duration=time.monotonic() - began)
+
+
+def open_session(
+    connection: Connection, *, project: str, run: str, token: int, inbox: Callable[[SessionEvent], None]
+) -> Session | ApiSession:
+    """The session of a connection: with the agent at its far end, or with the APIs beside the controller."""
+    if connection.kind == "api":
+        return ApiSession(connection, inbox)
+    return Session.open(connection, project=project, run=run, token=token, inbox=inbox)

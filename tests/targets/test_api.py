@@ -1,0 +1,85 @@
+"""Requests to an API beside the controller: answered like operations of a host, bounded, never ok by accident."""
+
+import queue
+import threading
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+
+from ciflow.diagnostics import Refused
+from ciflow.encoding import decode_operation, encode_operation
+from ciflow.model import Api, Reply
+from ciflow.targets import APIS
+from ciflow.targets.api import ApiSession, open_session
+from ciflow.targets.connection import Connection
+from ciflow.targets.session import Answer, Asked, Ready
+
+ASK = Api(kind="docker", request={"get": "containers"})
+
+
+class Asking:
+    """A session to APIs, and what it says."""
+
+    def __init__(self) -> None:
+        self.said: queue.Queue[Any] = queue.Queue()
+        session = open_session(Connection(kind="api"), project="p", run="r", token=1, inbox=self.said.put)
+        assert isinstance(session, ApiSession)
+        self.session = session
+        assert isinstance(self.said.get(timeout=5), Ready)
+
+    def reply(self, operation: Api = ASK) -> Reply:
+        self.session.submit("lane", "key", operation)
+        answer = self.said.get(timeout=5)
+        assert isinstance(answer, Answer)
+        return answer.reply
+
+
+def test_a_request_survives_being_written_down() -> None:
+    operation = Api(kind="kubernetes", request={"verb": "apply", "object": {"a": [1, "é", None]}}, repeat=False)
+    assert decode_operation(encode_operation(operation)) == operation
+
+
+def test_what_an_api_answers_is_the_reply(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(APIS, "docker", lambda request, _stop: Reply(data={"asked": dict(request)}))
+    assert Asking().reply().data == {"asked": {"get": "containers"}}
+
+
+def test_a_refusal_is_a_failure_in_its_own_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_request: Mapping[str, Any], _stop: threading.Event) -> Reply:
+        raise Refused("not like that", help="like this")
+
+    monkeypatch.setitem(APIS, "docker", refuse)
+    reply = Asking().reply()
+    assert (reply.ok, reply.error) == (False, "not like that (like this)")
+
+
+def test_what_breaks_in_the_middle_is_unknown_never_ok(monkeypatch: pytest.MonkeyPatch) -> None:
+    def burst(_request: Mapping[str, Any], _stop: threading.Event) -> Reply:
+        raise ValueError("no JSON")
+
+    monkeypatch.setitem(APIS, "docker", burst)
+    reply = Asking().reply()
+    assert (reply.status, reply.ok) == ("unknown", False)
+
+
+def test_a_wait_ends_when_it_is_aborted(monkeypatch: pytest.MonkeyPatch) -> None:
+    waits = threading.Event()
+
+    def wait(_request: Mapping[str, Any], stop: threading.Event) -> Reply:
+        waits.set()
+        return Reply(ok=not stop.wait(60))
+
+    monkeypatch.setitem(APIS, "docker", wait)
+    asking = Asking()
+    asking.session.submit("lane", "key", ASK)
+    assert waits.wait(5)
+    asking.session.abort("key")
+    assert not asking.said.get(timeout=5).reply.ok
+
+
+def test_nobody_claims_to_know_what_an_earlier_process_asked() -> None:
+    asking = Asking()
+    asking.session.ask(["key"])
+    said = asking.said.get(timeout=5)
+    assert isinstance(said, Asked) and said.state == "unknown"
