@@ -169,7 +169,7 @@ class Driver:
     def give_up(self) -> None:
         """The task's time is over: what it has under way is to end."""
         if self.current is not None:
-            self.wire.abort_call(self.connection, self.current)
+            self.wire.abort_call(self.current)
 
     async def _held(self, step: Hold, key: Key) -> Reply:
         """A hold ends once: what it ended with is recorded, so a resumed run doesn't wait again."""

@@ -253,9 +253,9 @@ class Wire:
         self._link(connection).send(call)
         return call
 
-    def abort_call(self, connection: Connection, call: Call) -> None:
-        """End one operation on its host, deliberately."""
-        self._link(connection).abort((call.key,))
+    def abort_call(self, call: Call) -> None:
+        """End one operation where it runs, deliberately."""
+        self._link(call.connection).abort((call.key,))
 
     def abort_stage(self, stage: str) -> None:
         """End what a stage has under way on its hosts, in whichever attempt."""

@@ -29,19 +29,26 @@ class ApiSession:
         self._inbox = inbox
         self._lock = threading.Lock()
         self._stops: dict[str, threading.Event] = {}  # of what is submitted and not answered
+        self._gathered: list[tuple[str, Operation]] = []
         self._queue: queue.SimpleQueue[tuple[str, Operation]] = queue.SimpleQueue()
         self._workers = 0
         inbox(Ready(self, {"journal": "api", "token": 0, "warning": ""}))
 
     def submit(self, lane: str, key: str, operation: Operation, guard: str = "", check: bool = False) -> None:  # noqa: ARG002
-        """Lanes and guards are not needed: nothing is sent ahead to an API."""
+        """Lanes and guards are not needed: nothing is sent ahead to an API. It leaves at `flush`, once recorded."""
         with self._lock:
             self._stops[key] = threading.Event()
-            grow = self._workers < min(WORKERS, len(self._stops))
-            self._workers += grow
-        self._queue.put((key, operation))
-        if grow:
-            threading.Thread(target=self._work, name=f"api {self._workers}", daemon=True).start()
+            self._gathered.append((key, operation))
+
+    def flush(self) -> None:
+        with self._lock:
+            gathered, self._gathered = self._gathered, []
+            more = min(WORKERS, len(self._stops)) - self._workers
+            self._workers += max(0, more)
+        for item in gathered:
+            self._queue.put(item)
+        for _ in range(more):
+            threading.Thread(target=self._work, name="api", daemon=True).start()
 
     def ask(self, keys: Iterable[str], journal: str = "") -> None:  # noqa: ARG002
         for key in keys:
@@ -65,9 +72,6 @@ class ApiSession:
 
     def end(self, run: str) -> None:
         """Nothing is kept."""
-
-    def flush(self) -> None:
-        """Nothing is gathered."""
 
     def _work(self) -> None:
         while True:

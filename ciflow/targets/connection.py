@@ -29,6 +29,7 @@ class Connection:
     `common_args` are options of OpenSSH's ssh (`ansible_ssh_common_args` and `ansible_ssh_extra_args`).
     `python` is a path or a name there; "auto" looks for one. `connect_timeout` in seconds, for each of: the
     connection, the login, and the agent's first word.
+    `options` are what only this kind of target knows, by name.
     """
 
     kind: str = "local"
@@ -42,6 +43,11 @@ class Connection:
     python: str = "auto"
     become: BecomeUser | None = None
     connect_timeout: float = 10.0
+    options: tuple[tuple[str, str], ...] = ()
+
+    def option(self, name: str) -> str:
+        """One of `options`; "" where it is not set."""
+        return dict(self.options).get(name, "")
 
 
 class Pipe(Protocol):

@@ -30,6 +30,7 @@ class Asking:
 
     def reply(self, operation: Api = ASK) -> Reply:
         self.session.submit("lane", "key", operation)
+        self.session.flush()
         answer = self.said.get(timeout=5)
         assert isinstance(answer, Answer)
         return answer.reply
@@ -73,6 +74,8 @@ def test_a_wait_ends_when_it_is_aborted(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setitem(APIS, "docker", wait)
     asking = Asking()
     asking.session.submit("lane", "key", ASK)
+    assert not waits.wait(0.1)  # nothing leaves before it is recorded
+    asking.session.flush()
     assert waits.wait(5)
     asking.session.abort("key")
     assert not asking.said.get(timeout=5).reply.ok
