@@ -13,7 +13,8 @@ from typing import Any
 
 from ciflow.diagnostics import CiflowError
 from ciflow.lang.filters import FALSE_WORDS, TRUE_WORDS
-from ciflow.lang.schema import EXPRESSIONS, Schema, has_parts, module_schema, part_schema, verbs
+from ciflow.lang.rules import has_parts
+from ciflow.lang.schema import EXPRESSIONS, Schema, module_schema, part_schema, verbs
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 PARTS = ("block", "canary", "canary_step", "gate_errors", "gate_latency", "gate_query", "gate_slo", "inventory", "play",

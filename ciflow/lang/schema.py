@@ -7,7 +7,6 @@ column. A value that is a Template passes any type; it is checked again, rendere
 from __future__ import annotations
 
 import functools
-import re
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from ciflow.diagnostics import Diagnostic, Findings, Invalid, Span
 from ciflow.lang.kinds import KINDS, fit
 from ciflow.lang.light import without_metadata
 from ciflow.lang.place import Place
+from ciflow.lang.rules import OF_TYPE, TEXTS, for_cerberus, has_parts, listed, requires_below, sure, unbuilt_in
 from ciflow.lang.shipped import shipped
 from ciflow.lang.wording import Fault, either, not_allowed, step, unknown, whose
 from ciflow.lang.yamltext import parse
@@ -28,9 +28,6 @@ with without_metadata():
 
 # Arguments that are conditions: decided by the engine, not rendered, so `coerce` doesn't miss them.
 EXPRESSIONS: Mapping[str, str] = {"assert": "that", "debug": "var"}
-
-
-_TEXTS = frozenset({"text", "string", "path"})
 
 
 class _Shipped(set[Any]):
@@ -77,7 +74,7 @@ class _Validator(cerberus.Validator):  # type: ignore[misc]
     def _validate_schema(self, schema: Any, field: str, value: Any) -> None:
         """{'type': ['dict', 'string']}"""
         if isinstance(value, str):
-            if has_parts(self.schema[field]) and not _TEXTS & set(_listed(self.schema[field].get("type"))):
+            if has_parts(self.schema[field]) and not TEXTS & set(listed(self.schema[field].get("type"))):
                 self._error(field, "it has parts of its own: write them out, not as text")
         else:
             super()._validate_schema(schema, field, value)
@@ -201,17 +198,6 @@ def _fitted(rules: Any, value: Any, literal: bool) -> Any:
     return made
 
 
-def has_parts(rules: Mapping[str, Any]) -> bool:
-    """Whether a field's value has fields of its own, which a short form in text can't have."""
-    below = rules.get("schema")
-    kinds = _listed(below.get("type")) if below is not None else []
-    return below is not None and (not kinds or "dict" in kinds)
-
-
-def _listed(kinds: Any) -> list[str]:
-    return [kinds] if isinstance(kinds, str) else kinds if isinstance(kinds, list) else []
-
-
 def _flatten(found: Any, schema: Schema) -> Iterator[Fault]:
     for error in found:
         if error.is_group_error:
@@ -257,7 +243,7 @@ def _compiled(what: str, whole: Mapping[str, Any]) -> Schema:
     fields: Mapping[str, Any] = whole.get("arguments") or {}
     aliases = {alias: name for name, rules in fields.items() for alias in (rules.get("meta") or {}).get("aliases", ())}
     unknown = bool(whole.get("allow_unknown", False))
-    rules = {name: _for_cerberus(below) for name, below in fields.items()}
+    rules = {name: for_cerberus(below) for name, below in fields.items()}
     validators = {
         literal: _Validator(rules, allow_unknown=unknown, literal=literal)
         for literal in (True, False)
@@ -276,48 +262,13 @@ def _compiled(what: str, whole: Mapping[str, Any]) -> Schema:
         example=str(whole.get("example", "")),
         validators=validators,
         required=tuple(name for name, below in fields.items() if below.get("required") is True),
-        unbuilt_names=frozenset(path[0] for path in _unbuilt(fields)),
-        unbuilt=(*(((),) if whole.get("unbuilt") else ()), *_unbuilt(fields)),
-        sure={name: _sure(below) for name, below in fields.items()},
-        plain=frozenset(name for name, below in fields.items() if not below.keys() - _OF_TYPE),
+        unbuilt_names=frozenset(path[0] for path in unbuilt_in(fields)),
+        unbuilt=(*(((),) if whole.get("unbuilt") else ()), *unbuilt_in(fields)),
+        sure={name: sure(below) for name, below in fields.items()},
+        plain=frozenset(name for name, below in fields.items() if not below.keys() - OF_TYPE),
         targets=tuple(whole.get("targets") or ()),
-        flat=not any(_requires_below(below) for below in fields.values()),
+        flat=not any(requires_below(below) for below in fields.values()),
     )
-
-
-_OF_TYPE = frozenset({"type", "meta", "default", "required", "nullable"})
-
-
-def _sure(rules: Mapping[str, Any]) -> Callable[[Any], bool]:
-    """A quick look at a value of a field: whether it is good as it stands. What it can't tell it leaves to Cerberus."""
-    types = _types(_listed(rules["type"]))
-    if "allowed" in rules and str in types:
-        words = frozenset(rules["allowed"])
-        return lambda value: value.__class__ is str and value in words
-    if rules.keys() - _OF_TYPE == {"regex"} and str in types:
-        matches = re.compile(rules["regex"]).fullmatch
-        return lambda value: value.__class__ is str and matches(value) is not None
-    if rules.keys() - _OF_TYPE or not types:
-        return lambda _: False
-    return lambda value: value.__class__ in types
-
-
-def _types(kinds: list[str]) -> frozenset[type]:
-    """Types whose every value is of one of these kinds."""
-    found: set[type] = {str} if {"text", "string", "path", "condition"} & set(kinds) else set()
-    found |= {bool} if {"boolean", "condition"} & set(kinds) else set()
-    plain = ((int, "integer"), (list, "list"), (dict, "dict"))
-    return frozenset(found | {kind for kind, name in plain if name in kinds})
-
-
-def _unbuilt(fields: Mapping[str, Any], above: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
-    """Paths of the keywords that are marked as not built."""
-    for name, rules in fields.items():
-        if (rules.get("meta") or {}).get("unbuilt"):
-            yield (*above, name)
-        below = rules.get("schema")
-        if isinstance(below, Mapping) and "type" not in below:
-            yield from _unbuilt(below, (*above, name))
 
 
 def _stands(document: Any, path: tuple[str, ...]) -> bool:
@@ -327,24 +278,6 @@ def _stands(document: Any, path: tuple[str, ...]) -> bool:
             return False
         document = document[name]
     return True
-
-
-def _requires_below(rules: Any) -> bool:
-    """Whether something below a field's own rules is required."""
-    if isinstance(rules, Mapping):
-        return any(below.get("required") is True for below in rules.values() if isinstance(below, Mapping)) or any(
-            _requires_below(below) for below in rules.values()
-        )
-    return False
-
-
-def _for_cerberus(rules: Any) -> Any:
-    """Rules without defaults, which are nothing to validate; a field that needn't be there may be null as well."""
-    if not isinstance(rules, Mapping):
-        return rules
-    made = {key: _for_cerberus(value) for key, value in rules.items() if key != "default" or "type" not in rules}
-    is_field = isinstance(rules.get("type"), str | list)
-    return {"nullable": not rules.get("required"), **made} if is_field else made
 
 
 def _groups(value: Any) -> tuple[tuple[str, ...], ...]:

@@ -11,6 +11,7 @@ import pytest
 from ciflow.diagnostics import Findings, Invalid, Span
 from ciflow.lang import schema
 from ciflow.lang.kinds import fit
+from ciflow.lang.rules import for_cerberus
 from ciflow.lang.schema import check_module, coerce, module_schema, part_schema, verbs
 from ciflow.lang.shipped import shipped
 from ciflow.lang.yamltext import load_data, parse
@@ -154,7 +155,7 @@ class _Checked(schema._Validator):
 @pytest.mark.parametrize("path", sorted(shipped("schemas").rglob("*.yml")), ids=lambda path: path.stem)
 def test_every_schema_that_ships_is_one_for_cerberus(path: Path) -> None:
     fields = schema._read(path).get("arguments") or {}
-    rules = {name: schema._for_cerberus(below) for name, below in fields.items()}
+    rules = {name: for_cerberus(below) for name, below in fields.items()}
     assert _Checked(rules, literal=True) is not None
 
 
