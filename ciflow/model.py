@@ -10,7 +10,7 @@ from collections.abc import Generator, Mapping
 from typing import Any, TypeAlias
 
 from ciflow.dataclass import dataclass, field
-from ciflow.diagnostics import Span
+from ciflow.diagnostics import Diagnostic, Span
 
 EMPTY: Mapping[str, Any] = {}
 
@@ -129,6 +129,7 @@ class Task:
     base: str = ""  # folder that relative `src` names are looked up from first
     defaults: tuple[Mapping[str, Value], ...] = ()  # of its own role and what that depends on, nearest last
     params: tuple[Mapping[str, Value], ...] = ()  # role and include parameters, innermost last
+    faults: tuple[Diagnostic, ...] = ()  # of its arguments, where somebody expects its failure: it fails by them
     inherit: Any = field(default=None, compare=False, repr=False)  # what tasks included here inherit (lang's own)
     spans: Mapping[str, Span] = field(default_factory=dict)  # of each keyword and argument, by name
 

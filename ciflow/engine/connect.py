@@ -10,7 +10,7 @@ from ciflow.dataclass import dataclass, field
 from ciflow.diagnostics import CiflowError, Refused
 from ciflow.lang.files import Files
 from ciflow.lang.scope import Layer, Level, Need, NeedFacts, Scope
-from ciflow.lang.template import render
+from ciflow.lang.template import keyword, render
 from ciflow.model import Become, Host
 from ciflow.targets import BecomeUser, Connection
 
@@ -72,14 +72,14 @@ def connection_for(host: Host, scope: Scope, become: Become, reach: Reach = NOTH
 def _identity(scope: Scope, become: Become, reach: Reach) -> BecomeUser | None:
     """Ansible's order: a variable of the method, one of any method, the keyword, the command line."""
     asked = _first(scope, "ansible_become")
-    said = asked if asked is not None else render(become.enabled, scope)
+    said = asked if asked is not None else keyword(become.enabled, scope)
     if (reach.become if said is None else said) not in (True, "yes", "true", "True", 1):
         return None
-    said = _first(scope, "ansible_become_method") or render(become.method, scope) or reach.become_method
+    said = _first(scope, "ansible_become_method") or keyword(become.method, scope) or reach.become_method
     method = str(said or "sudo")
 
-    def word(name: str, keyword: Any) -> str:
-        return str(_first(scope, f"ansible_{method}_{name}", f"ansible_become_{name}") or render(keyword, scope) or "")
+    def word(name: str, given: Any) -> str:
+        return str(_first(scope, f"ansible_{method}_{name}", f"ansible_become_{name}") or keyword(given, scope) or "")
 
     passwords = (f"ansible_{method}_pass", "ansible_become_password", "ansible_become_pass")
     return BecomeUser(

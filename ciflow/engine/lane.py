@@ -20,7 +20,7 @@ from ciflow.engine.wire import Connection, Wire
 from ciflow.lang.lookups import expand
 from ciflow.lang.schema import module_schema
 from ciflow.lang.scope import Layer, Level, Need, NeedFacts, Scope, View
-from ciflow.lang.template import render, render_text
+from ciflow.lang.template import keyword, render, render_text
 from ciflow.lang.template_vars import file_variables
 from ciflow.lang.variables import Learnt, layers_for
 from ciflow.model import EMPTY, Context, Hold, Host, Loop, Render, Reply, Task
@@ -206,16 +206,15 @@ class Lane:
 
     def checks(self, task: Task) -> bool:
         """Whether the task only predicts."""
-        if task.check_mode is None:
-            return self.run.options.check
-        return bool(render(task.check_mode, self.scope(task)))
+        given = None if task.check_mode is None else keyword(task.check_mode, self.scope(task))
+        return self.run.options.check if given is None else bool(given)
 
     def context(self, task: Task, environment: Mapping[str, str], seed: str, now: float) -> Context:
-        diff = self.run.options.diff if task.diff is None else bool(render(task.diff, self.scope(task)))
+        diff = None if task.diff is None else keyword(task.diff, self.scope(task))
         return Context(
             host=self.host.name,
             check=self.checks(task),
-            diff=diff,
+            diff=self.run.options.diff if diff is None else bool(diff),
             search=_folders(task, self.run.folder),
             environment=environment,
             artifacts=dict(self.run.artifacts),

@@ -15,7 +15,7 @@ from ciflow.diagnostics import Diagnostic, Invalid
 from ciflow.engine.keys import Key
 from ciflow.lang.kinds import duration, fit
 from ciflow.lang.scope import MISSING, Need, NeedFacts, Scope
-from ciflow.lang.template import evaluate, render
+from ciflow.lang.template import evaluate, keyword
 from ciflow.model import EMPTY, Loop, Render, Reply, Task
 
 if TYPE_CHECKING:
@@ -55,17 +55,25 @@ class Rendering:
                 self._answers[need.key] = await asyncio.shield(call.answer)
                 self._base = None
             except NeedFacts as need:
-                if not await self.lane.stage.learn_facts(self.lane):
+                if self._reads_facts() or not await self.lane.stage.learn_facts(self.lane):
                     raise self._foreign_fact(str(need)) from need
                 self._base = None
 
+    def _reads_facts(self) -> bool:
+        """Whether this is the very task that reads the host's facts: it can't wait for itself."""
+        return self.lane.learning is not None and self.lane.learning is asyncio.current_task()
+
     def _foreign_fact(self, name: str) -> Invalid:
-        text = f"`{name}` is a fact of a host that is not in this play, and no play before has read it"
-        return Invalid([Diagnostic("error", "CF0210", text, self.task.span, help="gather that host's facts first")])
+        if self._reads_facts():
+            text, help = f"how to reach this host depends on its fact `{name}`", "write its value into the inventory"
+        else:
+            text = f"`{name}` is a fact of a host that is not in this play, and no play before has read it"
+            help = "gather that host's facts first"
+        return Invalid([Diagnostic("error", "CF0210", text, self.task.span, help=help)])
 
     async def value(self, value: Any, extra: Mapping[str, Any] = EMPTY) -> Any:
-        """A keyword's value, rendered."""
-        return await self.settle(lambda: render(value, self.scope(extra)))
+        """A keyword's value, rendered; None where it is `omit`."""
+        return await self.settle(lambda: keyword(value, self.scope(extra)))
 
     async def holds(self, conditions: tuple[Any, ...], extra: Mapping[str, Any] = EMPTY) -> bool:
         """Whether all conditions hold."""

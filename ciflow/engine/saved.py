@@ -251,4 +251,3 @@ def _of_targets(planned: Plan, now: Plan) -> Iterator[Diagnostic]:
                 yield _changed(f"how the host {name} is reached has changed", span)
         if list(old) != list(new) and old.keys() == new.keys():
             yield _changed(f"the order of the hosts of {id} has changed", span)
-

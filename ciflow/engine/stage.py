@@ -27,7 +27,7 @@ from ciflow.engine.walk import Started, Walk
 from ciflow.engine.wire import Connection
 from ciflow.lang.include import load_vars_files
 from ciflow.lang.scope import Scope, View
-from ciflow.lang.template import render
+from ciflow.lang.template import keyword, render
 from ciflow.model import EMPTY, Become, Host, Node, Play, Task, Template
 from ciflow.plan import Stage
 from ciflow.plan.compile import tasks_of
@@ -65,7 +65,7 @@ class StageRun:
         self._once: dict[tuple[str, ...], asyncio.Task[Result]] = {}
         self._announced: set[str] = set()
         self._asked: dict[tuple[str, ...], frozenset[str]] = {}
-        self._limits: dict[tuple[str, ...], asyncio.Semaphore] = {}
+        self._limits: dict[tuple[str, ...], asyncio.Semaphore | None] = {}
         self._forks = asyncio.Semaphore(run.options.forks) if run.options.forks else None
 
     # --- the way of a stage ------------------------------------------------------------------------------
@@ -184,7 +184,7 @@ class StageRun:
         return (
             task.run_once is True
             or task.module in ("pause", "add_host")
-            or (isinstance(task.run_once, Template) and bool(render(task.run_once, lane.scope(task))))
+            or (isinstance(task.run_once, Template) and keyword(task.run_once, lane.scope(task)) is True)
         )
 
     async def _only_once(self, task: Task, path: tuple[str, ...], run: TaskRun) -> Result:
@@ -212,7 +212,8 @@ class StageRun:
         if not task.throttle:
             return None
         if task.path not in self._limits:
-            self._limits[task.path] = asyncio.Semaphore(max(1, int(render(task.throttle, lane.scope(task)))))
+            limit = int(keyword(task.throttle, lane.scope(task), 0))
+            self._limits[task.path] = asyncio.Semaphore(limit) if limit > 0 else None
         return self._limits[task.path]
 
     # --- handlers ----------------------------------------------------------------------------------------

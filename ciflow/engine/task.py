@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -35,7 +35,7 @@ from ciflow.engine.wire import Call
 from ciflow.lang.schema import coerce, secrets_in
 from ciflow.lang.scope import MISSING, Scope
 from ciflow.lang.template import evaluate, render
-from ciflow.model import EMPTY, Context, Loop, Outcome, Render, Reply, Steps, Task
+from ciflow.model import EMPTY, Context, Loop, Outcome, Render, Reply, Steps, Task, Template
 from ciflow.modules import MODULES
 
 if TYPE_CHECKING:
@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from ciflow.engine.walk import Started
 
 RETRIES = 3  # of `until` without `retries`, as Ansible
+DELAY = 5.0  # seconds between tries where `delay` is omitted, as Ansible
 
 
 class TaskRun:
@@ -153,16 +154,27 @@ class TaskRun:
             if not retried(self.task) or result.status == "unreachable" or await self._until(extra, result):
                 return result
             if number > retries:
-                return replace(result, status="failed", values={**result.values, "failed": True})
+                return self._given_up(result)
             number += 1
             if not self._known(key.below(f"try{number}")):
                 self.lane.retrying(self.key, number - 1, retries)
-                await asyncio.sleep(float(await self.rendering.value(self.task.delay, extra)))
+                await asyncio.sleep(await self._delay(extra))
+
+    def _given_up(self, result: Result) -> Result:
+        """`until` never held: a failure, unless `failed_when` has said what one is, as in Ansible."""
+        if self.task.failed_when is not None:
+            return result
+        return replace(result, status="failed", values={**result.values, "failed": True})
 
     async def _retries(self, extra: Mapping[str, Any]) -> int:
         """Tries after the first one."""
         given = await self.rendering.value(self.task.retries, extra)
         return max(0, int(given)) if given is not None else RETRIES
+
+    async def _delay(self, extra: Mapping[str, Any]) -> float:
+        """Seconds between two tries."""
+        given = await self.rendering.value(self.task.delay, extra)
+        return DELAY if given is None else max(0.0, float(given))
 
     async def _until(self, extra: Mapping[str, Any], result: Result) -> bool:
         """Whether it need not be tried again: `until` says so, or without one, that it went well."""
@@ -173,6 +185,8 @@ class TaskRun:
     async def _arguments(self, extra: Mapping[str, Any], key: Key) -> dict[str, Any]:
         """The arguments as the module takes them: rendered, typed, and conditions already decided."""
         task = self.task
+        if task.faults:
+            raise Invalid(task.faults)
 
         def make() -> dict[str, Any]:
             """Its secrets are known as such before the arguments are recorded."""
@@ -292,11 +306,20 @@ class TaskRun:
     # --- judging -----------------------------------------------------------------------------------------
 
     async def _judged(self, result: Result, extra: Mapping[str, Any]) -> Result:
-        """`changed_when` and `failed_when` have the last word; neither is asked about what was skipped."""
-        task, values = self.task, dict(result.values)
-        if values.get("skipped"):
+        """`changed_when` and `failed_when` have the last word; neither is asked about what was skipped.
+
+        One that can't be decided fails the task, whose result still says what the module did.
+        """
+        if result.values.get("skipped"):
             return result
-        seen = self._with(extra, result)
+        try:
+            return await self._decided(result, self._with(extra, result))
+        except Invalid as error:
+            said = broken(error)
+            return replace(said, values={**result.values, **said.values, "changed": result.values["changed"]})
+
+    async def _decided(self, result: Result, seen: Mapping[str, Any]) -> Result:
+        task, values = self.task, dict(result.values)
         if task.changed_when is not None:
             values["changed"] = await self.rendering.holds(task.changed_when, seen)
         if task.failed_when is not None:
@@ -327,7 +350,7 @@ def arguments(task: Task, scope: Scope) -> dict[str, Any]:
     if task.module == "assert":
         that = task.args.get("that", ())
         conditions = that if isinstance(that, list | tuple) else (that,)
-        decided = [(str(getattr(c, "source", c)), evaluate((c,), scope)) for c in conditions]
+        decided = list(_decided(conditions, scope))
         rest = render({k: v for k, v in task.args.items() if k != "that"}, scope)
         return {**coerce("assert", rest, task.spans), "that": decided}
     if task.module == "debug" and "var" in task.args:
@@ -336,6 +359,20 @@ def arguments(task: Task, scope: Scope) -> dict[str, Any]:
         return {**coerce("debug", rest, task.spans), "var": name, "value": _shown(task.args["var"], scope)}
     rendered = render(task.args, scope)
     return dict(coerce(task.module, rendered, task.spans, checked=rendered is task.args))
+
+
+def _decided(conditions: Iterable[Any], scope: Scope) -> Iterator[tuple[str, bool]]:
+    """Each condition's text and whether it holds, up to the first that doesn't: those after it may depend on it.
+
+    A condition that gives a list stands for all in it, which must be booleans like any.
+    """
+    for condition in conditions:
+        whole = isinstance(condition, Template) and not condition.expression
+        given = render(condition, scope) if whole else None
+        held = evaluate(tuple(given) if isinstance(given, list) else (condition,), scope)
+        yield str(getattr(condition, "source", condition)), held
+        if not held:
+            return
 
 
 def _shown(var: Any, scope: Scope) -> Any:

@@ -37,6 +37,8 @@ def ended(run: str, task: Task, name: str, result: Result, duration: float, *, s
 def _said(task: Task, values: Mapping[str, Any]) -> str:
     """What a task says for itself; `debug: var=x` says what x is."""
     said = values.get("msg", "")
+    if task.module == "assert" and values.get("assertion"):
+        return f"{said}: {values['assertion']}"
     if task.module != "debug" or said or values.get("skipped") or "var" not in task.args:
         return str(said)
     name = str(getattr(task.args["var"], "source", task.args["var"]))

@@ -13,7 +13,7 @@ from ciflow.lang.schema import EXPRESSIONS, Schema
 from ciflow.model import Template
 
 _RAW = frozenset({"command", "shell", "raw", "script", "expect"})  # whose text is kept as it is
-_PAIR = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)=(.*)\Z", re.DOTALL)
+_PAIR = re.compile(r"((?:[A-Za-z0-9_]|\{\{.*?\}\})+)=(.*)\Z", re.DOTALL)
 
 
 class Spans(Mapping[str, Span]):
@@ -97,7 +97,7 @@ def _free_form(text: str, place: Place, schema: Schema, module: str, findings: F
     for start, end in words(text):
         pair = _PAIR.match(text[start:end])
         if pair and (pair[1] in schema.names if raw else True) and pair[1] != schema.free_form:
-            args[pair[1]] = _pair_value(place, pair[2], start + pair.start(2), module, pair[1])
+            args[_pair_key(place, pair[1], start)] = _pair_value(place, pair[2], start + pair.start(2), module, pair[1])
         else:
             rest.append((start, end))
     if not rest:
@@ -112,6 +112,11 @@ def _free_form(text: str, place: Place, schema: Schema, module: str, findings: F
         joined = text[start:end] if _contiguous(rest, args, text) else " ".join(text[a:b] for a, b in rest)
         args[schema.free_form] = place.template(joined, start)
     return args
+
+
+def _pair_key(place: Place, key: str, offset: int) -> Any:
+    """A name, or a template that makes one (`set_fact: {{ item }}=x`)."""
+    return place.template(key, offset) if "{{" in key else key
 
 
 def _contiguous(rest: list[tuple[int, int]], args: Mapping[str, Any], text: str) -> bool:

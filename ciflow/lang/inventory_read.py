@@ -339,6 +339,8 @@ def _typed(text: str, span: Span, column: int) -> Any:
     if _WORD.fullmatch(text):
         return int(text) if text.isdigit() else text
     if has_template(text):
+        if text[0] in "'\"" and text.endswith(text[0]) and text.count(text[0]) == 2:
+            text, column = text[1:-1], column + 1
         return Template(text, span, marks=((0, span.line, column + 1),))
     try:
         value = ast.literal_eval(text)

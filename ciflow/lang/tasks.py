@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from ciflow.dataclass import dataclass
-from ciflow.diagnostics import Invalid, Span
+from ciflow.diagnostics import Diagnostic, Findings, Invalid, Span
 from ciflow.lang.args import Spans, arguments
 from ciflow.lang.inherit import Inherited, conditions, extend, names
 from ciflow.lang.kinds import duration, fit
@@ -22,17 +23,19 @@ if TYPE_CHECKING:
     from ciflow.lang.roles import Roles
 
 _FREE = frozenset({"action", "local_action"})
+_IMPORTS = frozenset({"import_tasks", "import_role"})
 DYNAMIC = frozenset({"include_tasks", "include_role", "include_vars", "meta"})
 
 
 @dataclass(frozen=True, slots=True)
 class _Found:
-    """A task's module, the key it was written as, and its arguments with their place."""
+    """A task's module, the key it was written as, and its arguments with their place and what is wrong with them."""
 
     module: str
     written: str
     place: Place | None
     args: dict[str, Any]
+    faults: Findings
 
 
 class TaskReader:
@@ -80,7 +83,11 @@ class TaskReader:
     def _block(self, place: Place, above: Inherited, path: tuple[str, ...]) -> tuple[Node, ...]:
         check_part("block", place, self.findings)
         inside = extend(above, place, self.sources)
-        parts = {name: self.nodes(place.fields.get(name), inside, path, name) for name in ("block", "rescue", "always")}
+        body = replace(inside, rescued=True) if "rescue" in place.fields else inside
+        parts = {
+            name: self.nodes(place.fields.get(name), body if name == "block" else inside, path, name)
+            for name in ("block", "rescue", "always")
+        }
         return (
             Block(parts["block"], place.span, path, parts["rescue"], parts["always"], "rescue" in place.fields,
                   place.value.get("name") or ""),
@@ -94,20 +101,36 @@ class TaskReader:
         if found is None:
             check_part("task", place, self.findings, ignore=self._foreign(place))
             return self._lost(place)
-        readable = not self.findings.failed_since(before)
         check_part("task", place, self.findings, ignore=frozenset({found.written}) | self._loops(place))
+        if found.module in _IMPORTS:
+            self.findings.items.extend(found.faults.items)
         if found.module == "import_tasks":
             return self._import_tasks(place, found.args, above, path)
         if found.module == "import_role":
             return self._import_role(place, found.args, above, path)
-        args = self._checked(place, found, above) if readable else {}
+        args = {} if found.faults.errors else self._checked(place, found, above)
         if found.module == "set_fact" and found.place is not None:
             for key, below in found.place.fields.items():
                 if key != "cacheable":
                     self.sources.hints(below)
+        faults = self._expected(place, found.faults, above)
         if self.findings.failed_since(before):
             return self._lost(place)
-        return (self._built(place, found.module, args, Spans(place, found.place, found.written), above, path),)
+        task = self._built(place, found.module, args, Spans(place, found.place, found.written), above, path)
+        return (replace(task, faults=faults) if faults else task,)
+
+    def _expected(self, place: Place, faults: Findings, above: Inherited) -> tuple[Diagnostic, ...]:
+        """Faults of arguments that make the task fail, and no more: somebody wrote what is to happen when it does.
+
+        Of all other tasks they are errors of the playbook. What is not built is refused in any case.
+        """
+        ignored = place.value.get("ignore_errors", above.nearest.get("ignore_errors"))
+        expected = ignored is True or above.rescued or place.value.get("failed_when") is not None
+        if not expected or any(fault.code == "CF0123" for fault in faults.errors):
+            self.findings.items.extend(faults.items)
+            return ()
+        self.findings.items.extend(replace(one, severity="warning") if one.is_error else one for one in faults.items)
+        return faults.errors
 
     def _lost(self, place: Place) -> tuple[Node, ...]:
         self.sources.lost.append(place)
@@ -121,7 +144,7 @@ class TaskReader:
         made = {key: value for key, value in args.items() if isinstance(key, Template)}
         plain = {key: value for key, value in args.items() if key not in made}
         where = _Where(place, found.place, found.written)
-        return {**check_module(found.module, plain, where, self.findings), **made}
+        return {**check_module(found.module, plain, where, found.faults), **made}
 
     def _foreign(self, place: Place) -> frozenset[str]:
         """Keys of a task without a known module: those that nothing is said about."""
@@ -140,8 +163,9 @@ class TaskReader:
         if not candidates:
             return self._from_action(place)
         written = candidates[0]
-        module, below = short(written), place.fields[written]
-        return _Found(module, written, below, {**self._extra_args(place, module), **self._args(below, module)})
+        module, below, faults = short(written), place.fields[written], Findings()
+        args = {**self._extra_args(place, module, faults), **self._args(below, module, faults)}
+        return _Found(module, written, below, args, faults)
 
     def _is_module(self, key: Any) -> bool:
         known = self._modules.get(key)
@@ -150,26 +174,27 @@ class TaskReader:
             self._modules[key] = known
         return known
 
-    def _args(self, place: Place, module: str) -> dict[str, Any]:
-        return arguments(place, module_schema(module), module, self.findings)
+    def _args(self, place: Place, module: str, faults: Findings) -> dict[str, Any]:
+        return arguments(place, module_schema(module), module, faults)
 
-    def _extra_args(self, place: Place, module: str) -> dict[str, Any]:
+    def _extra_args(self, place: Place, module: str, faults: Findings) -> dict[str, Any]:
         below = place.fields.get("args")
         if below is None or below.value is None:
             return {}
         if isinstance(below.value, dict):
-            return arguments(below, module_schema(module), module, self.findings)
+            return arguments(below, module_schema(module), module, faults)
         return {}
 
     def _from_action(self, place: Place) -> _Found | None:
         for key in _FREE & place.value.keys():
             below = place.fields[key]
-            found = self._action(below)
+            faults = Findings()
+            found = self._action(below, faults)
             if found is None or found[0] not in self._verbs:
                 self._unknown(str(found[0]) if found else "", below.span)
                 return None
             module, args = found
-            return _Found(module, key, below, {**self._extra_args(place, module), **args})
+            return _Found(module, key, below, {**self._extra_args(place, module, faults), **args}, faults)
         unknown = [key for key in place.value if key not in self._keywords and not str(key).startswith("with_")]
         if unknown:
             self._unknown(str(unknown[0]), place.key_span(unknown[0]))
@@ -177,7 +202,7 @@ class TaskReader:
             self.findings.error("CF0107", "this task has no module", place.span, label="what should it do?")
         return None
 
-    def _action(self, place: Place) -> tuple[str, dict[str, Any]] | None:
+    def _action(self, place: Place, faults: Findings) -> tuple[str, dict[str, Any]] | None:
         """`action: copy src=a dest=b` or `action: {module: copy, src: a}`."""
         if isinstance(place.value, dict):
             module = short(str(place.value.get("module", "")))
@@ -185,14 +210,14 @@ class TaskReader:
                 return module, {}
             inner = Place(place.file, (0, 0, 0, 0), {k: v for k, v in place.value.items() if k != "module"})
             inner.fields = {key: below for key, below in place.fields.items() if key != "module"}
-            return module, self._args(inner, module)
+            return module, self._args(inner, module, faults)
         text = str(getattr(place.value, "source", place.value) or "")
         name, _, rest = text.partition(" ")
         module = short(name)
         if module not in self._verbs:
             return module, {}
         inner = Place(place.file, (0, 0, 0, 0), place.template(rest, len(name) + 1) if rest.strip() else None)
-        return module, self._args(inner, module)
+        return module, self._args(inner, module, faults)
 
     def _unknown(self, name: str, span: Span) -> None:
         near = nearest(short(name), sorted(self._verbs | self._keywords))

@@ -104,7 +104,7 @@ def render(value: Any, scope: Scope) -> Any:
         made = {render(key, scope): render(below, scope) for key, below in value.items()}
         if OMIT in made.values():
             return {key: below for key, below in made.items() if below is not OMIT}
-        return value if _same(made.values(), value.values()) else made
+        return value if _same(made, value) and _same(made.values(), value.values()) else made
     if isinstance(value, list | tuple):
         items = [render(below, scope) for below in value]
         if any(item is OMIT for item in items):
@@ -113,8 +113,14 @@ def render(value: Any, scope: Scope) -> Any:
     return value
 
 
+def keyword(value: Any, scope: Scope, default: Any = None) -> Any:
+    """A keyword's value, rendered; `omit` makes it what it is where nobody wrote it."""
+    made = render(value, scope)
+    return default if made is OMIT else made
+
+
 def _same(made: Any, given: Any) -> bool:
-    return all(a is b for a, b in zip(made, given, strict=True))
+    return len(made) == len(given) and all(a is b for a, b in zip(made, given, strict=True))
 
 
 def _render_template(template: Template, scope: Scope) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Iterator
 from fnmatch import fnmatchcase
 
@@ -93,7 +94,15 @@ def _source(task: Task) -> str | None:
     source = task.args.get("cmd") if task.module == "script" else task.args.get("src")
     if not isinstance(source, str) or not source:
         return None
-    return source.split()[0] if task.module == "script" else source
+    return _program(source) if task.module == "script" else source
+
+
+def _program(command: str) -> str | None:
+    """The file that `script` runs, as a shell would split its words; what can't be split fails when it runs."""
+    try:
+        return next(iter(shlex.split(command)), None)
+    except ValueError:
+        return None
 
 
 def _candidates(name: str, task: Task, folder_of_playbook: str) -> list[str]:

@@ -15,7 +15,10 @@ from ciflow.modules.sources import Missing, Source, find, read
 
 def run(args: Mapping[str, Any], context: Context) -> Steps:
     """The file goes to a temporary place on the host (0700), runs there, and is taken away again."""
-    name, *words = shlex.split(args["cmd"])
+    try:
+        name, *words = shlex.split(args["cmd"])
+    except ValueError as error:
+        return Outcome(failed=True, msg=f"cmd: {error}", data={"cmd": args["cmd"], "rc": None})
     found = yield from find(name, context)
     if isinstance(found, Missing):
         return Outcome(failed=True, msg=str(found))

@@ -1,0 +1,234 @@
+"""What Ansible's manual says in passing, and playbooks rely on: omitted keywords, failures that are expected, special
+variables, names made by templates. Values are those of ansible-core 2.19."""
+
+import sys
+
+import pytest
+
+from ciflow.diagnostics import Invalid
+from tests.engine.playing import Bench
+
+
+def test_an_omitted_keyword_is_as_good_as_not_written(bench: Bench) -> None:
+    played = bench.play(
+        """
+        - hosts: localhost
+          environment: "{{ omit }}"
+          tasks:
+            - name: it
+              command: echo hi
+              check_mode: "{{ omit }}"
+              delegate_to: "{{ omit }}"
+              become: "{{ omit }}"
+              become_user: "{{ omit }}"
+              timeout: "{{ omit }}"
+              throttle: "{{ omit }}"
+              ignore_errors: "{{ omit }}"
+              no_log: "{{ omit }}"
+              diff: "{{ omit }}"
+              environment: "{{ omit }}"
+              until: true
+              retries: "{{ omit }}"
+              delay: "{{ omit }}"
+        """
+    )
+    assert played.ends() == [("it", "changed")]
+    assert played.outcome("it")["stdout"] == "hi"
+
+
+@pytest.mark.parametrize(
+    "arguments", ["{path: /tmp/x, state: wrong}", "{pat: /tmp/x}", "bogus words", "[1]", "{path: /tmp/x, mode: 644}"]
+)
+def test_faulty_arguments_whose_failure_is_expected_fail_their_task_alone(bench: Bench, arguments: str) -> None:
+    played = bench.play(
+        f"""
+        - hosts: localhost
+          tasks:
+            - {{name: ignored, file: {arguments}, ignore_errors: true, register: it}}
+            - {{name: asked, debug: {{msg: "{{{{ it is failed }}}}"}}}}
+            - block:
+                - {{name: rescued, file: {arguments}}}
+              rescue:
+                - {{name: after, debug: {{msg: "{{{{ ansible_failed_task.name }}}}"}}}}
+            - {{name: judged, file: {arguments}, when: false, failed_when: false}}
+        """
+    )
+    assert played.ends() == [
+        ("ignored", "ignored"), ("asked", "ok"), ("rescued", "failed"), ("rescued", "rescued"), ("after", "ok"),
+        ("judged", "skipped"),
+    ]  # fmt: skip
+    assert played.msg("asked") is True
+    assert played.msg("after") == "rescued"
+
+
+@pytest.mark.parametrize("task", ["{file: {pat: /tmp/x}}", "{file: {pat: /tmp/x}, ignore_errors: false}"])
+def test_faulty_arguments_that_nobody_expects_stop_the_playbook_before_it_runs(bench: Bench, task: str) -> None:
+    with pytest.raises(Invalid) as caught:
+        bench.play(f"- hosts: localhost\n  tasks:\n    - {task}\n")
+    assert "unknown argument `pat` of `file`" in caught.value.message
+
+
+def test_names_in_key_value_form_may_be_made_by_templates(bench: Bench) -> None:
+    played = bench.play(
+        """
+        - hosts: localhost
+          tasks:
+            - set_fact: "{{ item }}=moo x{{ item + '=b' | replace('=', '_') }}='a b'"
+              loop: [one, two]
+            - {name: it, debug: "msg='{{ one }} {{ xtwo_b }}'"}
+        """
+    )
+    assert played.msg("it") == "moo a b"
+
+
+def test_vars_and_hostvars_can_be_shown_whole(bench: Bench) -> None:
+    bench.hosts("web1 ansible_connection=local port=81\n")
+    played = bench.play(
+        """
+        - hosts: web1
+          vars: {greeting: "hi {{ port }}"}
+          tasks:
+            - {name: all, debug: {var: vars}}
+            - {name: hosts, debug: {var: hostvars}}
+        """
+    )
+    shown = played.outcome("all")["vars"]
+    assert shown["greeting"] == "hi 81"
+    assert "vars" not in shown
+    assert played.outcome("hosts")["hostvars"]["web1"]["port"] == 81
+
+
+def test_an_assertion_ends_at_its_first_broken_condition_and_says_which(bench: Bench) -> None:
+    played = bench.play(
+        """
+        - hosts: localhost
+          tasks:
+            - {name: it, assert: {that: [1 == 1, thing is defined, thing > 3]}, ignore_errors: true}
+            - {name: listed, assert: {that: "{{ all }}"}, vars: {all: [true, "{{ 1 == 2 }}"]}, ignore_errors: true}
+        """
+    )
+    outcome = played.outcome("it")
+    assert (outcome["msg"], outcome["assertion"], outcome["evaluated_to"]) == (
+        "Assertion failed", "thing is defined", False,
+    )  # fmt: skip
+    said = [event.data["msg"] for event in played.of("task_ended")]
+    assert said == ["Assertion failed: thing is defined", "Assertion failed: {{ all }}"]
+
+
+def test_special_variables_say_how_the_run_was_asked_for(bench: Bench) -> None:
+    text = """
+        - hosts: localhost
+          tasks:
+            - name: it
+              tags: always
+              debug:
+                msg: "{{ ansible_run_tags }} {{ ansible_skip_tags }} {{ ansible_limit is defined }} {{ ansible_forks }}
+                  {{ ansible_version.full is version('2.9', '>=') }} {{ ansible_playbook_python }}"
+    """
+    assert bench.play(text).msg("it") == f"['all'] [] False 1 True {sys.executable}"
+    chosen = bench.play(text, tags=["b", "a"], skip=["c"], options={"forks": 7}).msg("it")
+    assert chosen == f"['a', 'b'] ['c'] False 7 True {sys.executable}"
+
+
+def test_roles_know_who_is_in_the_play_and_who_named_them(bench: Bench) -> None:
+    show = "debug: {msg: '{{ role_names }} {{ ansible_dependent_role_names }} {{ ansible_parent_role_names | d([]) }}'}"
+    for name in ("base", "web", "inner"):
+        bench.file(f"roles/{name}/tasks/main.yml", f"- {{name: {name}, {show}}}\n")
+    bench.file("roles/web/meta/main.yml", "dependencies: [base]\n")
+    bench.file(
+        "roles/web/tasks/main.yml",
+        f"- {{name: web, {show}}}\n- include_role: {{name: inner}}\n- import_role: {{name: inner}}\n",
+    )
+    bench.file(
+        "roles/inner/tasks/main.yml",
+        f"- {{name: inner, {show}}}\n- {{name: path, debug: {{msg: '{{{{ role_path }}}}'}}}}\n",
+    )
+    played = bench.play("- {hosts: localhost, roles: [web]}\n")
+    assert played.msg("web") == "['web', 'inner'] ['base'] []"
+    assert played.msg("inner") == "['web', 'inner'] ['base'] ['web']"
+    assert played.msg("path") == str(bench.folder / "roles/inner")
+
+
+def test_a_host_whose_way_depends_on_its_own_facts_is_refused_and_not_waited_for(bench: Bench) -> None:
+    bench.hosts('web1 ansible_connection=local ansible_python_interpreter="{{ ansible_python.executable }}"\n')
+    played = bench.play("- {hosts: web1, tasks: [{name: it, ping: {}}]}\n")
+    assert played.exit == 4
+    said = " ".join(str(event.data["msg"]) for event in played.of("task_ended"))
+    assert "how to reach this host depends on its fact `ansible_python`" in said
+
+
+def test_a_host_is_called_by_its_name_unless_its_address_is_given(bench: Bench) -> None:
+    bench.hosts(
+        """
+        a ansible_connection=local
+        b ansible_connection=local ansible_host=10.0.0.2
+        [all:vars]
+        greeting='{{ ansible_host }}'
+        """
+    )
+    played = bench.play(
+        "- {hosts: all, tasks: [{name: it, debug: {msg: '{{ greeting }} {{ ansible_config_file }}'}}]}\n"
+    )
+    assert (played.msg("it", "a"), played.msg("it", "b")) == ("a ", "10.0.0.2 ")
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("failed_when: false", "ok 3 False"),
+        ("ignore_errors: true", "ignored 3 True"),
+        ("failed_when: it.attempts > 2", "failed 3 True"),
+    ],
+)
+def test_failed_when_has_the_last_word_over_until(bench: Bench, words: str, said: str) -> None:
+    played = bench.play(
+        f"""
+        - hosts: localhost
+          tasks:
+            - name: t
+              command: "true"
+              changed_when: false
+              register: it
+              until: false
+              retries: 2
+              delay: 0
+              {words}
+        """
+    )
+    outcome = played.outcome("t")
+    assert f"{played.status('t')} {outcome['attempts']} {outcome['failed']}" == said
+
+
+@pytest.mark.parametrize("name", ["1", "'True'", "'none'", "'not'", "'a b'", "'ä'", "''"])
+def test_a_fact_under_an_impossible_name_is_refused(bench: Bench, name: str) -> None:
+    played = bench.play(f'- {{hosts: localhost, tasks: [{{name: it, set_fact: {{"{{{{ {name} }}}}": x}}}}]}}\n')
+    assert played.exit == 4
+    assert played.msg("it").startswith("Invalid variable name '")
+
+
+def test_a_script_may_have_a_space_in_its_path_and_faulty_quotes_fail_its_task(bench: Bench) -> None:
+    bench.file("files/a folder/it.sh", "#!/bin/sh\necho got $1\n")
+    played = bench.play(
+        """
+        - hosts: localhost
+          tasks:
+            - {name: it, script: "'a folder/it.sh' 'one two'"}
+            - {name: bad, script: it's}
+        """
+    )
+    assert played.outcome("it")["stdout"] == "got one two"
+    assert (played.status("bad"), played.msg("bad")) == ("failed", "cmd: No closing quotation")
+
+
+@pytest.mark.parametrize("word", ["changed_when", "failed_when"])
+def test_a_condition_that_cannot_be_decided_fails_the_task_and_keeps_what_it_did(bench: Bench, word: str) -> None:
+    played = bench.play(
+        f"""
+        - hosts: localhost
+          tasks:
+            - {{name: it, command: echo hi, {word}: nobody_knows.this > 3, ignore_errors: true}}
+        """
+    )
+    outcome = played.outcome("it")
+    assert (played.status("it"), outcome["stdout"], outcome["rc"], outcome["changed"]) == ("ignored", "hi", 0, True)
+    assert "nobody_knows" in outcome["msg"]
