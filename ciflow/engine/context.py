@@ -144,7 +144,7 @@ class RunContext:
             "ansible_inventory_sources": lambda: list(sources),
             "inventory_dir": lambda: str(Path(self.inventory.directory).absolute()) if sources else None,
             "inventory_file": lambda: sources[0] if sources else None,
-            "ansible_forks": lambda: self.options.forks or len(self.inventory.hosts),
+            "ansible_forks": lambda: self.options.forks or max(1, len(self.inventory.hosts)),
             "ansible_playbook_python": lambda: sys.executable,
             "ansible_config_file": lambda: None,
             "ansible_version": lambda: {**LANGUAGE, "full": LANGUAGE["string"]},

@@ -33,7 +33,7 @@ from ciflow.engine.result import (
 )
 from ciflow.engine.wire import Call
 from ciflow.lang.schema import coerce, secrets_in
-from ciflow.lang.scope import MISSING, Scope
+from ciflow.lang.scope import MISSING, Scope, opened
 from ciflow.lang.template import evaluate, render
 from ciflow.model import EMPTY, Context, Loop, Outcome, Render, Reply, Steps, Task, Template
 from ciflow.modules import MODULES
@@ -190,7 +190,8 @@ class TaskRun:
 
         def make() -> dict[str, Any]:
             """Its secrets are known as such before the arguments are recorded."""
-            return self._masked(arguments(task, self.rendering.scope(extra)))
+            made = arguments(task, self.rendering.scope(extra))
+            return self._masked({name: opened(value) for name, value in made.items()})
 
         return self._masked(await self.rendering.recorded(f"{key}|args", make))
 
