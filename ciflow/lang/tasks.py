@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from ciflow.dataclass import dataclass
 from ciflow.diagnostics import Diagnostic, Findings, Invalid, Span
 from ciflow.lang.args import Spans, arguments
+from ciflow.lang.early import early
 from ciflow.lang.inherit import Inherited, conditions, extend, names
 from ciflow.lang.kinds import duration, fit
 from ciflow.lang.modulenames import short
@@ -298,7 +299,8 @@ class TaskReader:
     def _import_tasks(
         self, place: Place, args: Mapping[str, Any], above: Inherited, path: tuple[str, ...]
     ) -> tuple[Node, ...]:
-        name = args.get("file") or args.get("_raw_params")
+        own = extend(above, place, self.sources, level=Level.TASK_VARS)
+        name = early(args.get("file") or args.get("_raw_params"), own, self.sources)
         span = self._file_span(place)
         if isinstance(name, Template):
             self.findings.error("CF0402", "the file of `import_tasks` must be known before the run", name.span,
@@ -309,7 +311,6 @@ class TaskReader:
             return ()
         if "loop" in place.fields or self._loops(place):
             self.findings.error("CF0111", "`import_tasks` can't loop", place.span, label="use `include_tasks`")
-        own = extend(above, place, self.sources, level=Level.TASK_VARS)
         return self.file(str(name), own, path, span)
 
     def _file_span(self, place: Place) -> Span:
@@ -337,6 +338,8 @@ class TaskReader:
     def _import_role(
         self, place: Place, args: Mapping[str, Any], above: Inherited, path: tuple[str, ...]
     ) -> tuple[Node, ...]:
+        own = extend(above, place, self.sources, level=Level.TASK_VARS)
+        args = {key: early(value, own, self.sources) for key, value in args.items()}
         name = args.get("name") or args.get("role")
         where = _Where(place, place.fields.get("import_role"), "import_role")
         check_module("import_role", args, where, self.findings)
@@ -345,7 +348,6 @@ class TaskReader:
                                 label="use `include_role`")  # fmt: skip
         if not isinstance(name, str):
             return ()
-        own = extend(above, place, self.sources, level=Level.TASK_VARS)
         try:
             return self.roles.tasks(name, own, path, where("name", False), args)
         except Invalid as fault:

@@ -232,3 +232,33 @@ def test_a_condition_that_cannot_be_decided_fails_the_task_and_keeps_what_it_did
     outcome = played.outcome("it")
     assert (played.status("it"), outcome["stdout"], outcome["rc"], outcome["changed"]) == ("ignored", "hi", 0, True)
     assert "nobody_knows" in outcome["msg"]
+
+
+def test_what_is_imported_may_be_named_by_variables_that_stand_in_files(bench: Bench) -> None:
+    bench.file("roles/web/defaults/main.yml", "part: more\n")
+    bench.file("roles/web/tasks/main.yml", "- import_tasks: '{{ role_path }}/parts/{{ part }}.yml'\n")
+    bench.file("roles/web/parts/more.yml", "- {name: more, debug: {msg: '{{ part }}'}}\n")
+    played = bench.play(
+        """
+        - hosts: localhost
+          vars: {which: web}
+          tasks:
+            - import_role: {name: "{{ which }}"}
+            - import_role: {name: "{{ given }}"}
+              vars: {part: more}
+        """,
+        extra=["given=web"],
+    )
+    assert played.ends() == [("more", "ok"), ("more", "ok")]
+
+
+@pytest.mark.parametrize("name", ["{{ inventory_hostname }}.yml", "{{ later }}.yml", "{{ ansible_system }}.yml"])
+def test_what_only_a_host_knows_names_no_import(bench: Bench, name: str) -> None:
+    with pytest.raises(Invalid) as caught:
+        bench.play(f"""
+        - hosts: localhost
+          tasks:
+            - set_fact: {{later: x}}
+            - import_tasks: "{name}"
+        """)
+    assert "must be known before the run" in caught.value.message
