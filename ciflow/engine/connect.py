@@ -11,7 +11,7 @@ from ciflow.diagnostics import CiflowError, Refused
 from ciflow.lang.files import Files
 from ciflow.lang.scope import Layer, Level, Need, NeedFacts, Scope
 from ciflow.lang.template import keyword, render
-from ciflow.model import Become, Host
+from ciflow.model import EMPTY, Become, Host
 from ciflow.targets import BecomeUser, Connection
 
 LOCAL = Connection(kind="local", name="localhost")
@@ -21,6 +21,19 @@ LOGIN_PASSWORDS = ("ansible_password", "ansible_ssh_pass", "ansible_ssh_password
 BECOME_PASSWORDS = (
     "ansible_sudo_pass", "ansible_su_pass", "ansible_doas_pass", "ansible_become_password", "ansible_become_pass",
 )  # fmt: skip
+_KINDS = {
+    "paramiko": "ssh", "paramiko_ssh": "ssh", "smart": "ssh",
+    "community.docker.docker": "docker", "community.docker.docker_api": "docker",
+}  # fmt: skip
+# What only one kind of target asks for: the name in `Connection.options`, and the variable, as its collection has it.
+_OPTIONS: Mapping[str, Mapping[str, str]] = {
+    "docker": {
+        "docker_host": "ansible_docker_docker_host", "context": "ansible_docker_context",
+        "tls": "ansible_docker_tls", "verify": "ansible_docker_validate_certs", "ca": "ansible_docker_ca_path",
+        "cert": "ansible_docker_client_cert", "key": "ansible_docker_client_key",
+        "workdir": "ansible_docker_working_dir", "privileged": "ansible_docker_privileged",
+    },
+}  # fmt: skip
 LOGIN_USER = Become(enabled=False)  # nobody else, unless the host's own variables say so
 
 
@@ -48,7 +61,7 @@ def connection_for(host: Host, scope: Scope, become: Become, reach: Reach = NOTH
     """Where and as whom operations for `host` are executed."""
     asked = "" if host.connection == "local" else reach.connection  # the implicit localhost stays here
     kind = str(_first(scope, "ansible_connection", "connection") or asked or host.connection)
-    kind = {"paramiko": "ssh", "paramiko_ssh": "ssh", "smart": "ssh"}.get(kind, kind)
+    kind = _KINDS.get(kind, kind)
     key = _first(scope, "ansible_ssh_private_key_file", "ansible_private_key_file") or reach.private_key
     arguments = (
         _first(scope, "ansible_ssh_common_args") or reach.common_args,
@@ -66,7 +79,15 @@ def connection_for(host: Host, scope: Scope, become: Become, reach: Reach = NOTH
         python=str(_first(scope, "ansible_python_interpreter") or "auto"),
         become=_identity(scope, become, reach),
         connect_timeout=float(_first(scope, "ansible_ssh_timeout", "ansible_timeout") or reach.timeout or TIMEOUT),
+        options=tuple(_options(scope, _OPTIONS.get(kind, EMPTY))),
     )
+
+
+def _options(scope: Scope, known: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    for name, variable in known.items():
+        value = _first(scope, variable)
+        if value is not None:
+            yield name, str(value)
 
 
 def _identity(scope: Scope, become: Become, reach: Reach) -> BecomeUser | None:
@@ -119,6 +140,7 @@ def connection_data(connection: Connection) -> dict[str, Any]:
     become = connection.become
     data = {name: getattr(connection, name) for name in _KEPT}
     data["private_keys"] = list(connection.private_keys)
+    data["options"] = dict(connection.options)
     return {**data, "become": [become.user, become.method, become.flags, become.exe] if become is not None else None}
 
 
@@ -126,10 +148,22 @@ def connection_from(data: Mapping[str, Any]) -> Connection:
     """The inverse of `connection_data`."""
     become = BecomeUser(*data["become"]) if data["become"] else None
     kept = {name: data[name] for name in _KEPT}
-    return Connection(**{**kept, "private_keys": tuple(data["private_keys"]), "become": become})
+    lists = {"private_keys": tuple(data["private_keys"]), "options": tuple(data["options"].items())}
+    return Connection(**{**kept, **lists, "become": become})
 
 
-_KEPT = ("kind", "name", "address", "port", "user", "private_keys", "common_args", "python", "connect_timeout")
+_KEPT = (
+    "kind",
+    "name",
+    "address",
+    "port",
+    "user",
+    "private_keys",
+    "common_args",
+    "python",
+    "connect_timeout",
+    "options",
+)
 
 
 def connection_by_name(name: str, inventory: tuple[str, ...], files: Files) -> Connection:

@@ -25,6 +25,12 @@ def _open_ssh(connection: Connection, command: str) -> Pipe:
     return open_ssh(connection, command)
 
 
+def _open_docker(connection: Connection, command: str) -> Pipe:
+    from ciflow.targets.docker import open_docker
+
+    return open_docker(connection, command)
+
+
 def _refuse(connection: Connection, command: str) -> Pipe:  # noqa: ARG001
     raise Refused(
         f"{connection.name}: connection: {connection.kind} is not built yet", help="use connection: ssh or local"
@@ -35,9 +41,15 @@ def _refuse(connection: Connection, command: str) -> Pipe:  # noqa: ARG001
 TARGETS: dict[str, Callable[[Connection, str], Pipe]] = {
     "local": _open_local,
     "ssh": _open_ssh,
-    "docker": _refuse,
+    "docker": _open_docker,
     "kubernetes": _refuse,
 }
+
+
+def _ask_docker(request: Mapping[str, Any], stop: threading.Event) -> Reply:
+    from ciflow.targets.docker import ask_docker
+
+    return ask_docker(request, stop)
 
 
 def _no_api(request: Mapping[str, Any], stop: threading.Event) -> Reply:  # noqa: ARG001
@@ -47,6 +59,6 @@ def _no_api(request: Mapping[str, Any], stop: threading.Event) -> Reply:  # noqa
 # Who answers an Api operation, by its kind: in a thread of its own, within bounded time, and soon once `stop` is set.
 # A write whose answer never came is a Reply with status unknown; a CiflowError is a failure in plain words.
 APIS: dict[str, Callable[[Mapping[str, Any], threading.Event], Reply]] = {
-    "docker": _no_api,
+    "docker": _ask_docker,
     "kubernetes": _no_api,
 }

@@ -1,11 +1,14 @@
-"""Both targets that a test of the contract runs on."""
+"""The targets that a test of the contract runs on."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from ciflow.targets import Connection
+from tests.parts import images
+from tests.parts.docker import Docker
 from tests.parts.sshd import Sshd
 from tests.targets.parley import Parley
 
@@ -33,11 +36,28 @@ def own_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monke
     return home
 
 
-@pytest.fixture(params=["local", "ssh"])
+@pytest.fixture(scope="session")
+def contained(docker: Docker, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Connection]:
+    """A container with Python that sees the machine's processes and the folders of the tests, as a host would."""
+    folder = tmp_path_factory.getbasetemp().parent
+    with docker.container(images.PYTHON, "--pid=host", "-v", f"{folder}:{folder}") as name:
+        yield docker_connection(docker, name)
+
+
+def docker_connection(docker: Docker, name: str, **more: Any) -> Connection:
+    """How the inventory would say it."""
+    options = (("docker_host", docker.host),)
+    return Connection(kind="docker", name=name, address=name, options=options, connect_timeout=30.0, **more)
+
+
+@pytest.fixture(params=["local", "ssh", "docker"])
 def connection(request: pytest.FixtureRequest) -> Connection:
     if request.param == "local":
         request.getfixturevalue("own_home")
         return Connection(connect_timeout=30.0)
+    if request.param == "docker":
+        contained: Connection = request.getfixturevalue("contained")
+        return contained
     return ssh_connection(request.getfixturevalue("ssh_hosts")[0])
 
 
@@ -59,5 +79,5 @@ def talk() -> Iterator[Callable[..., Parley]]:
 
 @pytest.fixture
 def host(connection: Connection, talk: Callable[..., Parley]) -> Parley:
-    """A host to talk to, once local and once over SSH."""
+    """A host to talk to, once by each target."""
     return talk(connection)

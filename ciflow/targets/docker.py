@@ -1,0 +1,336 @@
+"""Docker as a target: the only file that knows the package `docker`.
+
+A container is reached by an exec whose stdin and stdout are the pipe. Exit codes are none of its business: each
+command's own is in the agent's journal, inside the container, so that no code of an exec is ever taken for one.
+The daemon's own API (`ask_docker`) is answered here as well, one plain HTTP request of the Engine's API at a time.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import select
+import shlex
+import socket
+import struct
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from ciflow.dataclass import dataclass
+from ciflow.diagnostics import Lost, Refused, Unreachable
+from ciflow.model import Reply
+from ciflow.targets.connection import Connection
+
+try:
+    import docker
+    import requests
+    from docker import auth
+    from docker.context import ContextAPI
+    from docker.errors import APIError, DockerException, NotFound
+    from docker.tls import TLSConfig
+    from docker.utils import kwargs_from_env
+    from docker.utils.build import tar
+except ImportError as missing:
+    raise Refused(
+        "Docker is reached by the Python package `docker`, which is not installed", help="pip install ciflow[docker]"
+    ) from missing
+
+SEND_TIMEOUT = 30.0  # seconds
+ANSWER_TIMEOUT = 60.0  # seconds that the daemon may take for a word, unless the request says otherwise
+HEADER = struct.Struct(">BxxxL")  # of each piece of an exec's output: which stream, and how many bytes follow
+GO = b"\n"
+# The command begins only at our word: output that came in one packet with the daemon's "101 UPGRADED" would be lost
+# in the HTTP client's buffer. The shell's `read` takes no byte more than its line (POSIX, read).
+BEGIN = "IFS= read -r _ && exec /bin/sh -c "
+NO_SHELL = "the image has no /bin/sh: take one that has a shell, or ssh, or run it as a service of its own"
+
+
+# --- the daemon --------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Daemon:
+    """Where a daemon listens, and by which files TLS is spoken with it. `url` "" is the SDK's default socket."""
+
+    url: str = ""
+    tls: bool = False
+    verify: bool = True
+    ca: str = ""
+    cert: str = ""
+    key: str = ""
+
+
+def daemon_of(said: Mapping[str, Any]) -> Daemon:
+    """The daemon that was named (`docker_host`, else `context`), else the one that the docker command would use:
+    DOCKER_HOST, DOCKER_CONTEXT, the current context, the default socket. Refused: no such context."""
+    if said.get("docker_host"):
+        files = {name: str(said.get(name) or "") for name in ("ca", "cert", "key")}
+        verify = said.get("verify") in (True, "true", "yes")
+        return Daemon(str(said["docker_host"]), bool(said.get("tls")) or verify or any(files.values()), verify, **files)
+    if not said.get("context") and os.environ.get("DOCKER_HOST"):
+        return _from_sdk(kwargs_from_env())
+    name = str(said.get("context") or os.environ.get("DOCKER_CONTEXT") or "") or None
+    try:
+        context = ContextAPI.get_context(name)
+    except (DockerException, OSError, ValueError) as e:
+        raise Refused(f"the Docker context {name or 'in use'} can't be read: {e}") from e
+    if context is None:
+        raise Refused(f"there is no Docker context {name or 'of the name in config.json'}", help="docker context ls")
+    return _from_sdk({"base_url": context.Host or "", "tls": context.TLSConfig})
+
+
+def _from_sdk(known: Mapping[str, Any]) -> Daemon:
+    tls = known.get("tls")
+    if not tls:
+        return Daemon(str(known.get("base_url", "")))
+    cert, key = tls.cert or ("", "")
+    return Daemon(str(known.get("base_url", "")), True, bool(tls.verify), tls.ca_cert or "", cert or "", key or "")
+
+
+@functools.lru_cache(maxsize=64)
+def _client(daemon: Daemon) -> docker.APIClient:
+    """A client that threads share. A daemon that doesn't answer is not remembered."""
+    tls: Any = False
+    if daemon.tls:
+        pair = (daemon.cert, daemon.key) if daemon.cert else None
+        tls = TLSConfig(client_cert=pair, ca_cert=daemon.ca or None, verify=daemon.verify)
+    return docker.APIClient(
+        base_url=daemon.url or None, version="auto", timeout=ANSWER_TIMEOUT, tls=tls, use_ssh_client=True
+    )
+
+
+@contextmanager
+def _ours(daemon: Daemon) -> Iterator[docker.APIClient]:
+    """The client; what the SDK raises becomes Unreachable, or Lost once a request had gone out."""
+    where = daemon.url or "the default socket"
+    try:
+        client = _client(daemon)
+    except (DockerException, requests.RequestException, OSError) as e:
+        raise Unreachable(f"no Docker daemon answers at {where}: {_said(e)}", help=_advice(e)) from e
+    try:
+        yield client
+    except requests.ConnectionError as e:
+        if _never_sent(e):
+            raise Unreachable(f"no Docker daemon answers at {where}: {_said(e)}", help=_advice(e)) from e
+        raise Lost(f"the Docker daemon at {where} went away: {_said(e)}") from e
+    except (requests.RequestException, OSError) as e:
+        raise Lost(f"the Docker daemon at {where} did not answer: {_said(e)}") from e
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    at: BaseException | None = error
+    while at is not None:
+        yield at
+        nested = [one for one in at.args if isinstance(one, BaseException)] + [getattr(at, "reason", None)]
+        at = at.__cause__ or at.__context__ or next((one for one in nested if isinstance(one, BaseException)), None)
+
+
+def _never_sent(error: BaseException) -> bool:
+    return any(isinstance(one, ConnectionRefusedError | FileNotFoundError | PermissionError) for one in _causes(error))
+
+
+def _said(error: BaseException) -> str:
+    plain = [one for one in _causes(error) if isinstance(one, OSError) and one.strerror]
+    return str(plain[-1].strerror) if plain else str(error) or type(error).__name__
+
+
+def _advice(error: BaseException) -> str:
+    if any(isinstance(one, PermissionError) for one in _causes(error)):
+        return "join the group docker, or name another daemon by DOCKER_HOST"
+    return "start it, or name another by DOCKER_HOST, by DOCKER_CONTEXT, or by ansible_docker_docker_host"
+
+
+# --- containers as hosts -----------------------------------------------------------------------------------
+
+
+class DockerPipe:
+    """The connection that an exec was taken over by. stdout and stderr come as one, as in a terminal."""
+
+    def __init__(self, held: Any, name: str) -> None:
+        self._held = held  # the SDK's object, which closes the connection when nobody refers to it
+        self._socket: socket.socket = getattr(held, "_sock", held)
+        self._socket.settimeout(SEND_TIMEOUT)
+        self._name = name
+        self._raw = b""
+        self._first = b""
+
+    def send(self, data: bytes) -> None:
+        try:
+            self._socket.sendall(data)
+        except OSError as e:
+            raise Lost(f"{self._name}: the connection to its container ended: {e}") from e
+
+    def receive(self, timeout: float) -> bytes | None:
+        """None also when no more than a part of a piece has come. Unreachable: there is no shell to run anything."""
+        try:
+            if not self._waits(timeout):
+                return None
+            more = self._socket.recv(256 * 1024)
+        except (OSError, ValueError):  # closed by our side meanwhile
+            return b""
+        if not more:
+            if self._first.startswith(b"OCI runtime exec failed"):
+                raise Unreachable(f"{self._name}: {self._first.decode('utf-8', 'replace').strip()}", help=NO_SHELL)
+            return b""
+        self._raw += more
+        data = self._pieces()
+        self._first = self._first or data[:400]
+        return data or None
+
+    def _waits(self, timeout: float) -> bool:
+        pending = getattr(self._socket, "pending", None)  # TLS: decrypted already, so select would not see it
+        return bool((pending and pending()) or select.select([self._socket], [], [], timeout)[0])
+
+    def _pieces(self) -> bytes:
+        at, found = 0, []
+        while len(self._raw) - at >= HEADER.size:
+            _, size = HEADER.unpack_from(self._raw, at)
+            end = at + HEADER.size + size
+            if len(self._raw) < end:
+                break
+            found.append(self._raw[at + HEADER.size : end])
+            at = end
+        self._raw = self._raw[at:]
+        return b"".join(found)
+
+    def close(self) -> None:
+        try:
+            self._socket.shutdown(socket.SHUT_RDWR)
+        except OSError:
+            return  # the other end went first
+
+
+def open_docker(connection: Connection, command: str) -> DockerPipe:
+    """Run `command` by the container's /bin/sh, as the connection's user (else the image's). Unreachable says why not:
+    of a container that has ended also when, with which code, and whether it ran out of memory."""
+    name, container = connection.name, connection.address or connection.name
+    said = dict(connection.options)
+    with _ours(daemon_of(said)) as client:
+        try:
+            made = client.exec_create(
+                container,
+                ["/bin/sh", "-c", BEGIN + shlex.quote(command)],
+                stdin=True,
+                user=connection.user,
+                workdir=said.get("workdir") or None,
+                privileged=said.get("privileged", "").lower() in ("true", "yes", "1"),
+            )
+            pipe = DockerPipe(client.exec_start(made["Id"], socket=True), name)
+        except NotFound as e:
+            raise Unreachable(f"{name}: there is no container {container}", help="docker ps -a") from e
+        except APIError as e:
+            raise Unreachable(f"{name}: {_state_of(client, container) or e.explanation or e}") from e
+    pipe.send(GO)
+    return pipe
+
+
+def _state_of(client: docker.APIClient, container: str) -> str:
+    """What the daemon knows of a container that takes no exec; "" where it runs."""
+    try:
+        state = client.inspect_container(container)["State"]
+    except DockerException:
+        return ""
+    if state.get("Paused"):
+        return f"the container {container} is paused"
+    if state.get("Running"):
+        return ""
+    ended = f"ended at {state['FinishedAt']} with exit code {state['ExitCode']}" if state.get("FinishedAt") else ""
+    memory = ", killed for want of memory" if state.get("OOMKilled") else ""
+    return f"the container {container} is {state.get('Status', 'not running')}: it {ended}{memory}"
+
+
+# --- the API -----------------------------------------------------------------------------------------------
+
+
+def ask_docker(request: Mapping[str, Any], stop: threading.Event) -> Reply:
+    """One request of the Engine's API (https://docs.docker.com/reference/api/engine/).
+
+    `method`, `path` (below the version), `query`, `body`; `daemon` (see `daemon_of`); `auth`, the name of a registry
+    whose credentials of ~/.docker/config.json and its helpers go along ("*": all of them, for a build); `context`, a
+    folder that is sent as a tar archive without what its .dockerignore names (`dockerfile`: its path in there);
+    `timeout` in seconds between two words of the answer.
+    Data {status, json}. With `pieces` (pull, push, build, load) `json` is the list of what was told on the way, bare
+    progress left out, and one that tells an error makes the reply bad, though HTTP says 200.
+    """
+    try:
+        with _ours(daemon_of(request.get("daemon") or {})) as client:
+            return _asked(client, request, stop)
+    except Unreachable as e:
+        return Reply(ok=False, errno="ECONNREFUSED", error=f"{e.message} ({e.help})")
+    except Lost as e:
+        return Reply(status="unknown", ok=False, error=e.message)
+
+
+def _asked(client: docker.APIClient, request: Mapping[str, Any], stop: threading.Event) -> Reply:
+    headers = _credentials(str(request["auth"])) if request.get("auth") else {}
+    content: Any = None
+    if request.get("context"):
+        headers["Content-Type"] = "application/x-tar"
+        content = _archive(Path(request["context"]), str(request.get("dockerfile") or "Dockerfile"))
+    answer = client.request(
+        request.get("method", "GET"),
+        f"{client.base_url}/v{client.api_version}{request['path']}",
+        params={key: _parameter(value) for key, value in (request.get("query") or {}).items()},
+        headers=headers,
+        json=request.get("body"),
+        data=content,
+        stream=True,
+        timeout=float(request.get("timeout") or ANSWER_TIMEOUT),
+    )
+    with answer:
+        return _pieces(answer, stop) if request.get("pieces") and answer.ok else _whole(answer)
+
+
+def _whole(answer: requests.Response) -> Reply:
+    try:
+        said = answer.json() if "json" in answer.headers.get("Content-Type", "") and answer.content else None
+    except ValueError as e:
+        raise Lost(f"the Docker daemon's answer broke off: {e}") from e
+    data = {"status": answer.status_code, "json": said}
+    if answer.ok:
+        return Reply(data=data)
+    error = said.get("message", "") if isinstance(said, dict) else answer.text
+    return Reply(ok=False, error=error.strip() or f"HTTP {answer.status_code}", data=data)
+
+
+def _pieces(answer: requests.Response, stop: threading.Event) -> Reply:
+    told: list[Any] = []
+    for line in answer.iter_lines():
+        if stop.is_set():
+            return Reply(status="unknown", ok=False, error="it was given up before it had ended")
+        one = json.loads(line) if line.strip() else {}
+        if one and not one.get("progressDetail"):
+            told.append(one)
+    errors = [str(one["error"]) for one in told if one.get("error")]
+    data = {"status": answer.status_code, "json": told}
+    return Reply(ok=not errors, error="; ".join(errors), data=data)
+
+
+def _parameter(value: Any) -> str:
+    """A query's value as the Engine reads it: true and false in small letters, lists and mappings as JSON."""
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def _credentials(registry: str) -> dict[str, str]:
+    """The header by which the daemon logs in to a registry. Refused: a credential helper does not give it."""
+    try:
+        known = auth.load_config()
+        if registry == "*":
+            every = known.get_all_credentials()
+            return {"X-Registry-Config": auth.encode_header(every).decode()} if every else {}
+        found = known.resolve_authconfig(None if registry == "docker.io" else registry)
+    except (DockerException, OSError, ValueError) as e:
+        raise Refused(f"the credentials for {registry} can't be read: {e}", help="see ~/.docker/config.json") from e
+    return {"X-Registry-Auth": auth.encode_header(found).decode()} if found else {}
+
+
+def _archive(folder: Path, dockerfile: str) -> Any:
+    """The folder as a tar archive, in a temporary file."""
+    ignore = folder / ".dockerignore"
+    lines = ignore.read_text().splitlines() if ignore.is_file() else []
+    patterns = [line.strip() for line in lines if line.strip() and not line.startswith("#")]
+    return tar(str(folder), exclude=patterns, dockerfile=(dockerfile, None))
