@@ -8,6 +8,7 @@ The daemon's own API (`ask_docker`) is answered here as well, one plain HTTP req
 from __future__ import annotations
 
 import functools
+import hashlib
 import json
 import os
 import select
@@ -29,10 +30,8 @@ try:
     import docker
     import requests
     from docker import auth
-    from docker.context import ContextAPI
     from docker.errors import APIError, DockerException, NotFound
     from docker.tls import TLSConfig
-    from docker.utils import kwargs_from_env
     from docker.utils.build import tar
 except ImportError as missing:
     raise Refused(
@@ -42,6 +41,7 @@ except ImportError as missing:
 SEND_TIMEOUT = 30.0  # seconds
 ANSWER_TIMEOUT = 60.0  # seconds that the daemon may take for a word, unless the request says otherwise
 HEADER = struct.Struct(">BxxxL")  # of each piece of an exec's output: which stream, and how many bytes follow
+TLS_FILES = ("ca.pem", "cert.pem", "key.pem")
 GO = b"\n"
 # The command begins only at our word: output that came in one packet with the daemon's "101 UPGRADED" would be lost
 # in the HTTP client's buffer. The shell's `read` takes no byte more than its line (POSIX, read).
@@ -72,23 +72,48 @@ def daemon_of(said: Mapping[str, Any]) -> Daemon:
         verify = said.get("verify") in (True, "true", "yes")
         return Daemon(str(said["docker_host"]), bool(said.get("tls")) or verify or any(files.values()), verify, **files)
     if not said.get("context") and os.environ.get("DOCKER_HOST"):
-        return _from_sdk(kwargs_from_env())
-    name = str(said.get("context") or os.environ.get("DOCKER_CONTEXT") or "") or None
+        return _of_environment()
+    return _of_context(str(said.get("context") or os.environ.get("DOCKER_CONTEXT") or ""))
+
+
+def _of_environment() -> Daemon:
+    """DOCKER_HOST, with TLS where DOCKER_TLS_VERIFY or DOCKER_CERT_PATH say so."""
+    host, said = os.environ["DOCKER_HOST"], os.environ.get("DOCKER_CERT_PATH")
+    verify = bool(os.environ.get("DOCKER_TLS_VERIFY"))
+    if not said and not verify:
+        return Daemon(host)
+    files = Path(said) if said else _config_folder()
+    return Daemon(host, True, verify, *(str(files / name) for name in TLS_FILES))
+
+
+def _of_context(name: str) -> Daemon:
+    """A context of the docker command, as it keeps them: in folders named by the SHA-256 of their names. Read here
+    and not by the SDK, which finds none where there is no config.json beside them."""
     try:
-        context = ContextAPI.get_context(name)
-    except (DockerException, OSError, ValueError) as e:
-        raise Refused(f"the Docker context {name or 'in use'} can't be read: {e}") from e
-    if context is None:
-        raise Refused(f"there is no Docker context {name or 'of the name in config.json'}", help="docker context ls")
-    return _from_sdk({"base_url": context.Host or "", "tls": context.TLSConfig})
+        name = name or str(
+            json.loads((_config_folder() / "config.json").read_text()).get("currentContext") or "default"
+        )
+    except FileNotFoundError:
+        name = "default"
+    except (OSError, ValueError, AttributeError) as e:
+        raise Refused(f"{_config_folder() / 'config.json'} can't be read: {e}") from e
+    if name == "default":
+        return Daemon()
+    digest = hashlib.sha256(name.encode()).hexdigest()
+    contexts = _config_folder() / "contexts"
+    try:
+        end = json.loads((contexts / "meta" / digest / "meta.json").read_text())["Endpoints"]["docker"]
+    except FileNotFoundError as e:
+        raise Refused(f"there is no Docker context {name}", help="docker context ls") from e
+    except (OSError, ValueError, KeyError, TypeError) as e:
+        raise Refused(f"the Docker context {name} can't be read: {e}") from e
+    files = [contexts / "tls" / digest / "docker" / file for file in TLS_FILES]
+    there = [str(file) if file.is_file() else "" for file in files]
+    return Daemon(str(end.get("Host") or ""), any(there), not end.get("SkipTLSVerify"), *there)
 
 
-def _from_sdk(known: Mapping[str, Any]) -> Daemon:
-    tls = known.get("tls")
-    if not tls:
-        return Daemon(str(known.get("base_url", "")))
-    cert, key = tls.cert or ("", "")
-    return Daemon(str(known.get("base_url", "")), True, bool(tls.verify), tls.ca_cert or "", cert or "", key or "")
+def _config_folder() -> Path:
+    return Path(os.environ.get("DOCKER_CONFIG") or "~/.docker").expanduser()
 
 
 @functools.lru_cache(maxsize=64)

@@ -76,15 +76,18 @@ def bridge(name: str, address: str) -> Iterator[str]:
 
 
 @contextlib.contextmanager
-def docker(folder: Path) -> Iterator[Docker]:
-    """A daemon with everything under `folder` (a short path: it holds sockets) and the test images loaded."""
+def docker(folder: Path, *, another: int = 0) -> Iterator[Docker]:
+    """A daemon with everything under `folder` (a short path: it holds sockets) and the test images loaded.
+
+    `another` tells those of one process apart.
+    """
     process.find("dockerd", "docker")
     if os.geteuid() != 0:
         raise process.MissingPart("dockerd needs root")
     archive = folder / "images.tar"
     images.write_test_images(archive)
-    number = os.getpid() % 250
-    with bridge(f"cfd{os.getpid()}", f"10.246.{number}.1/24") as link:
+    number = (os.getpid() + another) % 250
+    with bridge(f"cfd{os.getpid()}{'x' * another}", f"10.246.{number}.1/24") as link:
         daemon = Docker(folder, link)
         try:
             daemon.start()

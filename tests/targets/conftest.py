@@ -50,15 +50,21 @@ def docker_connection(docker: Docker, name: str, **more: Any) -> Connection:
     return Connection(kind="docker", name=name, address=name, options=options, connect_timeout=30.0, **more)
 
 
-@pytest.fixture(params=["local", "ssh", "docker"])
-def connection(request: pytest.FixtureRequest) -> Connection:
-    if request.param == "local":
+def reach(kind: str, request: pytest.FixtureRequest) -> Connection:
+    """The connection of a host of that kind, started when it is first asked for."""
+    if kind == "local":
         request.getfixturevalue("own_home")
         return Connection(connect_timeout=30.0)
-    if request.param == "docker":
+    if kind == "docker":
         contained: Connection = request.getfixturevalue("contained")
         return contained
     return ssh_connection(request.getfixturevalue("ssh_hosts")[0])
+
+
+@pytest.fixture(params=["local", "ssh"])
+def connection(request: pytest.FixtureRequest) -> Connection:
+    """What is about the agent rather than about the way to it is tried on two; `test_contract.py` on every target."""
+    return reach(request.param, request)
 
 
 @pytest.fixture

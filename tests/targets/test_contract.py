@@ -1,4 +1,4 @@
-"""What every target keeps to, once on this machine and once over a real sshd."""
+"""What every target keeps to: on this machine, over a real sshd, in a real container."""
 
 import os
 import random
@@ -9,11 +9,19 @@ from pathlib import Path
 import pytest
 
 from ciflow.model import Exec, Read, Stat
+from ciflow.targets import Connection
 from ciflow.targets.session import Answer
+from tests.targets.conftest import reach
 from tests.targets.parley import Parley
 
 ARGUMENTS = 300  # random ones for each target
+TARGETS = ("local", "ssh", "docker")
 PRINT_ARGUMENTS = 'for a; do printf "%s\\0" "$a"; done'
+
+
+@pytest.fixture(params=TARGETS)
+def connection(request: pytest.FixtureRequest) -> Connection:
+    return reach(request.param, request)
 
 
 def test_arguments_arrive_byte_for_byte(host: Parley) -> None:

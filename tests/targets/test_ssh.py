@@ -217,7 +217,7 @@ def test_arguments_are_read_as_ssh_reads_them() -> None:
         parse_arguments("-o LocalForward=1:2:3")
 
 
-@pytest.mark.parametrize("kind", ["docker", "kubernetes"])
+@pytest.mark.parametrize("kind", ["kubernetes"])
 def test_targets_to_come_are_refused_plainly(kind: str) -> None:
     assert "not built" in failure(Connection(kind=kind, name="c")).message
 
