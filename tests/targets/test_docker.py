@@ -1,6 +1,7 @@
 """What only containers do: they end, restart, have no shell, and their daemon goes away."""
 
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -8,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from ciflow.diagnostics import Lost, Unreachable
+from ciflow.diagnostics import Lost, Refused, Unreachable
 from ciflow.model import Exec, Write
 from ciflow.targets import Connection
 from ciflow.targets.session import Ended
@@ -168,3 +169,12 @@ def test_a_daemon_that_restarts_under_a_command_makes_it_unknown_never_good(own_
     again = talk(connection, project=host.project, run=host.run, token=host.token)
     assert [one.state for one in again.ask("long", journal=host.hello["journal"])] == ["unknown"]
     own_daemon.cli("rm", "-f", name)
+
+
+def test_without_the_package_it_is_said_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "docker", None)
+    monkeypatch.delitem(sys.modules, "ciflow.targets.docker", raising=False)
+    ended: Ended = Parley(Connection(kind="docker", name="web")).next(Ended)
+    assert isinstance(ended.error, Refused)
+    assert "`docker`" in ended.error.message
+    assert ended.error.help == "pip install ciflow[docker]"
