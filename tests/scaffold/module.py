@@ -76,15 +76,11 @@ def create(name: str, root: Path = ROOT) -> list[Path]:
 
 
 def registered(source: str, name: str) -> str:
-    """The registry with the verb in its import and in MODULES, both in order of the alphabet."""
-    begin, end = "from ciflow.modules import (\n", ")\n"
-    head, _, rest = source.partition(begin)
-    imports, _, rest = rest.partition(end)
-    lines = sorted([*imports.splitlines(), f"    {name},"])
-    body, mark, entries = rest.partition("MODULES: dict[str, Module] = {\n")
+    """The registry with the verb in MODULES, in order of the alphabet."""
+    head, mark, entries = source.partition("MODULES: dict[str, Module] = {\n")
     inside, _, tail = entries.partition("}\n")
-    rows = sorted([*inside.splitlines(), f'    "{name}": Module({name}.run),'])
-    return head + begin + "\n".join(lines) + "\n" + end + body + mark + "\n".join(rows) + "\n}\n" + tail
+    rows = sorted([*inside.splitlines(), f'    "{name}": Module("{name}"),'])
+    return head + mark + "\n".join(rows) + "\n}\n" + tail
 
 
 if __name__ == "__main__":
