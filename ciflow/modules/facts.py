@@ -135,18 +135,26 @@ def _utc(epoch: int) -> str:
     return datetime.fromtimestamp(epoch, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
+_INITS = {"procd": "openwrt_init", "runit-init": "runit", "svscan": "svc", "openrc-init": "openrc"}
+
+
 def _software(said: Sections) -> dict[str, Any]:
     path, version = _lines(said, "python", 2)
-    init = said.get("init", "").split()
     managers = [line.rsplit("/", 1)[-1] for line in said.get("packages", "").split()]
     found: dict[str, Any] = {
-        "service_mgr": "systemd" if "systemd-runs" in init else (init[0] if init else "unknown"),
+        "service_mgr": _service_manager(*_lines(said, "init", 2)),
         "pkg_mgr": next((_MANAGERS[name] for name in managers if name in _MANAGERS), "unknown"),
     }
     if version:
         major, minor, micro = (int(part) for part in version.split("."))
         found |= {"python_version": version, "python": {"executable": path, "version": _version(major, minor, micro)}}
     return found
+
+
+def _service_manager(installed: str, first: str) -> str:
+    """By the name of process 1, unless that is one of many or a container's shell; then by what is installed."""
+    name = first.rsplit("/", 1)[-1].strip()
+    return (installed or "service") if name in ("", "init") or name.endswith("sh") else _INITS.get(name, name)
 
 
 def _version(major: int, minor: int, micro: int) -> dict[str, int]:

@@ -25,7 +25,16 @@ section user; id -un; id -u; id -g; printf '%s\n' "$HOME" "$SHELL"
 section date; LC_ALL=C date '+%s %Y %m %d %H %M %S %A %u %V %j %Z %z'
 section python; show='import sys; print("%d.%d.%d" % sys.version_info[:3])'
 for p in python3 python; do command -v $p && $p -c "$show" && break; done 2>/dev/null
-section init; cat /proc/1/comm 2>/dev/null; [ -d /run/systemd/system ] && echo systemd-runs
+section init; has() { command -v "$1" >/dev/null; }
+if has systemctl && [ -d /run/systemd/system ]; then echo systemd
+elif has initctl && [ -d /etc/init ]; then echo upstart
+elif [ -e /sbin/openrc ]; then echo openrc
+elif has systemctl && case $(readlink /sbin/init) in systemd|*/systemd) true ;; *) false ;; esac; then echo systemd
+elif [ -d /etc/init.d ]; then echo sysvinit
+elif [ -d /etc/dinit.d ]; then echo dinit
+else echo service
+fi
+cat /proc/1/comm 2>/dev/null || readlink /sbin/init
 section packages; for p in apt-get dnf yum zypper pacman apk; do command -v $p; done 2>/dev/null
 section container; [ -e /.dockerenv ] && echo docker; [ -n "$KUBERNETES_SERVICE_HOST" ] && echo kubernetes
 grep -q '^flags.* hypervisor' /proc/cpuinfo && echo kvm

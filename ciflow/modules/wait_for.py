@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
 from typing import Any
 
-from ciflow.model import Context, Hold, Outcome, Probe, Reply, Steps, Wait
-from ciflow.modules.replies import failure, well
+from ciflow.model import Context, Hold, Outcome, Probe, Reply, Stat, Step, Steps, Wait
+from ciflow.modules.replies import failure, file_data, well
 
 
 def run(args: Mapping[str, Any], _context: Context) -> Steps:
@@ -19,12 +19,25 @@ def run(args: Mapping[str, Any], _context: Context) -> Steps:
     if not port and not path:
         yield Hold(float(args["timeout"]), why="wait_for without a port or a path")
         return Outcome(data=_data(args, Reply(duration=float(args["timeout"]))))
-    reply = yield Probe(_wait(args), last=True)
+    reply = yield Probe(_wait(args), last=not path)
     if well(reply):
-        return Outcome(data=_data(args, reply))
+        left = yield from _found(path)
+        return Outcome(data={**_data(args, reply), **left})
     if reply.errno == "ETIMEDOUT":
         return Outcome(failed=True, msg=args.get("msg") or _timeout(args), data=_data(args, reply))
     return failure(reply, _data(args, reply))
+
+
+def _found(path: str) -> Generator[Step, Reply, dict[str, Any]]:
+    """What stands at the path now, as Ansible tells it: `state` is then what it is, not what was waited for."""
+    if not path:
+        return {}
+    seen = yield Probe(Stat(path=path), last=True)
+    if not well(seen) or not seen.data.get("exists"):
+        return {}
+    told = file_data(seen, path, str(seen.data.get("kind", "file")))
+    del told["dest"]
+    return told
 
 
 def _wait(args: Mapping[str, Any]) -> Wait:
