@@ -270,9 +270,12 @@ class Lane:
 
 
 def place_of(path: tuple[str, ...], task: Task) -> tuple[str, ...]:
-    """Where in the run the use of a role stands that a task with this path belongs to."""
+    """Where in the run the use of a role stands that a task with this path belongs to: up to where the path last names
+    it. Behind that comes the task's place in the role, through whatever files the role includes."""
     assert task.role_run is not None
-    return path[: len(path) - len(task.path) + len(task.role_run.place)]
+    place = task.role_run.place
+    ends = range(len(path), len(place) - 1, -1)
+    return next((path[:end] for end in ends if path[end - len(place) : end] == place), path)
 
 
 def _told_of(task: Task, name: str) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from ciflow.engine.keys import Key
 from ciflow.engine.lane import Lane, name_of
 from ciflow.engine.names import asked_by, asks_for_facts
 from ciflow.engine.pace import Pace
+from ciflow.engine.rendering import Rendering
 from ciflow.engine.result import HostEnded, HostFailed, PlayEnded, Result
 from ciflow.engine.task import TaskRun
 from ciflow.engine.tell import ended, things
@@ -98,9 +99,13 @@ class StageRun:
         self.hosts = self.batch = self._ordered(self.hosts)
         if not self.play.vars_files:
             return
-        scope = self.scope_of(self.hosts[0])
-        folder = str(Path(self.run.plan.path).parent)
-        self.vars_files = load_vars_files(self.play.vars_files, scope, self.run.files, folder)
+        lane = self._lane(self.hosts[0])
+        task = Task("Read vars_files", "include_vars", {}, self.play.span, ("vars_files",))
+        rendering = Rendering(lane, task, replace(lane.key, path=task.path))
+        names, folder = self.play.vars_files, str(Path(self.run.plan.path).parent)
+        self.vars_files = await rendering.settle(
+            lambda: load_vars_files(names, rendering.scope(), self.run.files, folder)
+        )
 
     @property
     def strategy(self) -> str:

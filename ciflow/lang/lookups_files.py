@@ -26,10 +26,12 @@ if TYPE_CHECKING:
 
 
 def search_paths(scope: Scope, name: str, folder: str = "files") -> list[str]:
-    """Where a relative name is looked for, nearest first: the role's folder, the role, beside the playbook."""
+    """Where a relative name is looked for, nearest first: the role, beside the file of tasks, beside the playbook; in
+    each in its `folder` first."""
     if name.startswith("/"):
         return [name]
-    bases = [str(base) for base in (scope.get("role_path"), scope.get("playbook_dir")) if base]
+    given = scope.get("ansible_search_path") or (scope.get("role_path"), scope.get("playbook_dir"))
+    bases = [str(base) for base in given if base]
     return [f"{base}/{below}{name}" for base in bases or ["."] for below in (f"{folder}/", "")]
 
 

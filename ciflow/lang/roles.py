@@ -140,7 +140,8 @@ class Roles:
     def _tasks(
         self, role: Role, own: Inherited, path: tuple[str, ...], span: Span | None, entry: str, use: RoleRun
     ) -> tuple[Node, ...]:
-        with self.sources.inside(f"role {role.name}", "the role is used here", span) as fresh:
+        opened = f"role {role.name}" if entry == "main" else f"role {role.name} ({entry})"
+        with self.sources.inside(opened, "the role is used here", span) as fresh:
             if not fresh:
                 return ()
             path = (*path, role.name)

@@ -206,7 +206,7 @@ class TaskReader:
     def _action(self, place: Place, faults: Findings) -> tuple[str, dict[str, Any]] | None:
         """`action: copy src=a dest=b` or `action: {module: copy, src: a}`."""
         if isinstance(place.value, dict):
-            module = short(str(place.value.get("module", "")))
+            module = short(str(getattr(place.value.get("module"), "source", place.value.get("module", ""))))
             if module not in self._verbs:
                 return module, {}
             inner = Place(place.file, (0, 0, 0, 0), {k: v for k, v in place.value.items() if k != "module"})
@@ -221,6 +221,9 @@ class TaskReader:
         return module, self._args(inner, module, faults)
 
     def _unknown(self, name: str, span: Span) -> None:
+        if "{{" in name:
+            self.findings.error("CF0106", f"the name of a module must be known before the run: `{name}`", span)
+            return
         near = nearest(short(name), sorted(self._verbs | self._keywords))
         label = f"did you mean `{near}`?" if near else ""
         what = "keyword" if near in self._keywords else "module"

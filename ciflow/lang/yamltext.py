@@ -253,6 +253,8 @@ class _Builder:
 
     def collection(self, node: yaml.Node, depth: int) -> tuple[Place, int]:
         wanted = "map" if isinstance(node, yaml.MappingNode) else "seq"
+        if node.tag == "!unsafe":
+            return self.data(node, wanted, depth)
         if node.tag not in (_PLAIN, _STANDARD + wanted):
             self.error(node, "CF0015", f"the tag `{_shown(node.tag)}` makes an object; a playbook holds plain values")
             return self.place(node, None), 1
@@ -268,6 +270,14 @@ class _Builder:
             place.items.append(below)
             place.value.append(below.value)
         return place, size
+
+    def data(self, node: yaml.Node, wanted: str, depth: int) -> tuple[Place, int]:
+        """A collection under `!unsafe`: no text in it is a template."""
+        trusted, self.trusted = self.trusted, False
+        node.tag = _STANDARD + wanted
+        built = self.collection(node, depth)
+        self.trusted = trusted
+        return built
 
     def mapping(self, node: yaml.Node, depth: int) -> tuple[Place, int]:
         place = self.place(node, {})

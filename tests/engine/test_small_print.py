@@ -262,3 +262,59 @@ def test_what_only_a_host_knows_names_no_import(bench: Bench, name: str) -> None
             - import_tasks: "{name}"
         """)
     assert "must be known before the run" in caught.value.message
+
+
+def test_a_role_finds_the_first_of_its_files_beside_its_tasks(bench: Bench) -> None:
+    bench.file(
+        "roles/web/tasks/main.yml", "- include_tasks: \"{{ lookup('first_found', ['no.yml', 'default.yml']) }}\"\n"
+    )
+    bench.file("roles/web/tasks/default.yml", "- {name: found, debug: {msg: x}}\n")
+    assert ("found", "ok") in bench.play("- {hosts: localhost, roles: [web]}\n").ends()
+
+
+def test_vars_files_may_be_looked_for(bench: Bench) -> None:
+    bench.file("vars/default.yml", "port: 81\n")
+    played = bench.play(
+        """
+        - hosts: localhost
+          vars: {places: [vars/no.yml, vars/default.yml]}
+          vars_files: ["{{ lookup('first_found', places) }}"]
+          tasks: [{name: it, debug: {msg: "{{ port }}"}}]
+        """
+    )
+    assert str(played.msg("it")) == "81"
+
+
+def test_nothing_under_unsafe_is_a_template(bench: Bench) -> None:
+    played = bench.play(
+        """
+        - hosts: localhost
+          vars:
+            listed: !unsafe ["{{ a }}", {b: "{{ c }}"}]
+            named: !unsafe {d: "{% e"}
+            own: "{{ 1 + 1 }}"
+          tasks:
+            - {name: it, debug: {msg: "{{ listed[0] ~ listed[1].b ~ named.d ~ own }}"}}
+        """
+    )
+    assert played.msg("it") == "{{ a }}{{ c }}{% e2"
+
+
+def test_a_role_may_use_another_entry_of_itself(bench: Bench) -> None:
+    bench.file("roles/web/tasks/main.yml", "- import_role: {name: web, tasks_from: more}\n")
+    bench.file("roles/web/tasks/more.yml", "- {name: more, debug: {msg: x}}\n")
+    assert bench.play("- {hosts: localhost, roles: [web]}\n").ends() == [("more", "ok")]
+
+
+def test_what_a_role_includes_runs_in_each_use_that_may_run_and_in_no_other(bench: Bench) -> None:
+    bench.file("roles/web/tasks/main.yml", "- {name: main, debug: {msg: x}}\n- include_tasks: more.yml\n")
+    bench.file("roles/web/tasks/more.yml", "- {name: more, debug: {msg: x}}\n- include_tasks: deep.yml\n")
+    bench.file("roles/web/tasks/deep.yml", "- {name: deep, debug: {msg: x}}\n")
+    text = """
+        - hosts: localhost
+          roles: [web, web, {role: web, vars: {a: 1}}]
+          tasks:
+            - include_role: {name: web}
+    """
+    said = [name for name in bench.play(text).names() if name in ("main", "more", "deep")]
+    assert said == ["main", "more", "deep"] * 3
