@@ -340,7 +340,7 @@ class StageRun:
         if not parts or not self.hosts:
             return [self.hosts]
         scope = self.scope_of(self.hosts[0])
-        sizes = [_size(render(part, scope), len(self.hosts)) for part in parts]
+        sizes = [_size(keyword(part, scope, 0), len(self.hosts)) for part in parts]
         found, at, turn = [], 0, 0
         while at < len(self.hosts):
             size = sizes[min(turn, len(sizes) - 1)]

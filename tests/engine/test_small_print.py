@@ -14,6 +14,7 @@ def test_an_omitted_keyword_is_as_good_as_not_written(bench: Bench) -> None:
         """
         - hosts: localhost
           environment: "{{ omit }}"
+          serial: "{{ omit }}"
           tasks:
             - name: it
               command: echo hi
