@@ -6,11 +6,19 @@ from ciflow.lang.schema import module_schema, verbs
 
 _BUILTIN = ("ansible.builtin", "ansible.legacy")
 _SAME = {"systemd_service": "systemd"}  # what Ansible gives two names
+_DOCKER = {  # modules of community.docker by their verbs here
+    "docker_container": "container",
+    "docker_image": "image",
+    "docker_image_pull": "image",
+    "docker_network": "container_network",
+}
 
 
 def short(name: str) -> str:
     """The name without its collection: Ansible's own, or the one that the module's schema names; others stay."""
     collection, dot, verb = name.rpartition(".")
+    if verb in _DOCKER and collection in ("", "community.docker"):
+        return _DOCKER[verb]
     if not dot or collection in _BUILTIN:
         return _SAME.get(verb, verb)
     return verb if verb in verbs() and module_schema(verb).collection == collection else name

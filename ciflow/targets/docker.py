@@ -41,6 +41,7 @@ except ImportError as missing:
 SEND_TIMEOUT = 30.0  # seconds
 ANSWER_TIMEOUT = 60.0  # seconds that the daemon may take for a word, unless the request says otherwise
 HEADER = struct.Struct(">BxxxL")  # of each piece of an exec's output: which stream, and how many bytes follow
+AGAIN = (0.5, 1.0, 2.0, 4.0)  # seconds before each more try of a request that got no answer
 TLS_FILES = ("ca.pem", "cert.pem", "key.pem")
 GO = b"\n"
 # The command begins only at our word: output that came in one packet with the daemon's "101 UPGRADED" would be lost
@@ -279,15 +280,25 @@ def ask_docker(request: Mapping[str, Any], stop: threading.Event) -> Reply:
     folder that is sent as a tar archive without what its .dockerignore names (`dockerfile`: its path in there);
     `timeout` in seconds between two words of the answer.
     Data {status, json}. With `pieces` (pull, push, build, load) `json` is the list of what was told on the way, bare
-    progress left out, and one that tells an error makes the reply bad, though HTTP says 200.
+    progress left out, and one that tells an error makes the reply bad, though HTTP says 200. `framed` is for a
+    container's output, which becomes the reply's stdout and stderr.
+    A daemon that goes away before it has answered is asked again for a while, as after its upgrade: whoever asks here
+    asks for what may be asked twice. If it doesn't come back, the reply is unknown.
     """
-    try:
-        with _ours(daemon_of(request.get("daemon") or {})) as client:
-            return _asked(client, request, stop)
-    except Unreachable as e:
-        return Reply(ok=False, errno="ECONNREFUSED", error=f"{e.message} ({e.help})")
-    except Lost as e:
-        return Reply(status="unknown", ok=False, error=e.message)
+    daemon = daemon_of(request.get("daemon") or {})
+    lost = ""
+    for pause in (*AGAIN, None):
+        try:
+            with _ours(daemon) as client:
+                return _asked(client, request, stop)
+        except Lost as e:
+            lost = e.message
+        except Unreachable as e:
+            if not lost:
+                return Reply(ok=False, errno="ECONNREFUSED", error=f"{e.message} ({e.help})")
+        if pause is None or stop.wait(pause):
+            break
+    return Reply(status="unknown", ok=False, error=lost)
 
 
 def _asked(client: docker.APIClient, request: Mapping[str, Any], stop: threading.Event) -> Reply:
@@ -307,7 +318,23 @@ def _asked(client: docker.APIClient, request: Mapping[str, Any], stop: threading
         timeout=float(request.get("timeout") or ANSWER_TIMEOUT),
     )
     with answer:
-        return _pieces(answer, stop) if request.get("pieces") and answer.ok else _whole(answer)
+        if answer.ok and request.get("framed"):
+            return _framed(answer)
+        return _pieces(answer, stop) if answer.ok and request.get("pieces") else _whole(answer)
+
+
+def _framed(answer: requests.Response) -> Reply:
+    """Output of a container: in pieces of its two streams, or as it is where it has a terminal."""
+    raw, data = answer.content, {"status": answer.status_code}
+    streams = {1: b"", 2: b""}
+    at = 0
+    while at < len(raw):
+        which, size = HEADER.unpack_from(raw, at) if len(raw) - at >= HEADER.size else (255, 0)
+        if which not in (0, 1, 2):
+            return Reply(stdout=raw, data=data)
+        streams[max(which, 1)] += raw[at + HEADER.size : at + HEADER.size + size]
+        at += HEADER.size + size
+    return Reply(stdout=streams[1], stderr=streams[2], data=data)
 
 
 def _whole(answer: requests.Response) -> Reply:
@@ -350,7 +377,7 @@ def _credentials(registry: str) -> dict[str, str]:
         found = known.resolve_authconfig(None if registry == "docker.io" else registry)
     except (DockerException, OSError, ValueError) as e:
         raise Refused(f"the credentials for {registry} can't be read: {e}", help="see ~/.docker/config.json") from e
-    return {"X-Registry-Auth": auth.encode_header(found).decode()} if found else {}
+    return {"X-Registry-Auth": auth.encode_header(found or {}).decode()}  # an empty one, too, or there is no push
 
 
 def _archive(folder: Path, dockerfile: str) -> Any:
