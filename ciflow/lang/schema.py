@@ -142,7 +142,7 @@ class Schema:
         if not self.flat:
             doubtful = made
         validator = self.validators[literal]
-        if doubtful and not validator.validate(doubtful, normalize=False, update=self.flat):
+        if (doubtful or not self.flat) and not validator.validate(doubtful, normalize=False, update=self.flat):
             faults += _flatten(validator._errors, self)
         return made, faults + list(self._over_all(made))
 
