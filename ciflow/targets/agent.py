@@ -2193,6 +2193,18 @@ def wait_for_lock(folder: str) -> bool:
     return False
 
 
+def take_alone(fd: int, patience: float = 2.0) -> None:
+    """Lock a supervisor's file. Whoever asks whether one lives holds it for an instant: that is no other supervisor."""
+    until = time.monotonic() + patience
+    while True:
+        try:
+            return fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() >= until:
+                raise
+        time.sleep(0.001)
+
+
 class Supervisor:
     """Waits (a dead-man or a watch), works, and keeps a process alive where it is to."""
 
@@ -2204,7 +2216,7 @@ class Supervisor:
         self.watches = self.op.get("watch", [])
         self.grace = self.op.get("grace", 10.0)
         self.lock = open_private(self.place.path("lock"))
-        fcntl.flock(self.lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        take_alone(self.lock)
         control = self.place.path("control")
         if not os.path.exists(control):
             os.mkfifo(control, 0o600)

@@ -1,12 +1,16 @@
 """Work that lives apart from controller and agent: async tasks, the dead-man, a supervised process."""
 
+import contextlib
+import fcntl
 import os
 import signal
 import subprocess
 import sys
 import textwrap
+import threading
 import time
 from collections.abc import Callable
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
@@ -243,3 +247,30 @@ def test_work_that_ended_more_than_a_week_ago_is_forgotten_and_what_still_runs_i
     until(lambda: state(again, "ended") == "absent", "the sweep")
     assert state(again, "running") == "running"
     again(Detached(key="running", verb="cancel", grace=0.1))
+
+
+def test_who_asks_whether_it_lives_does_not_hinder_one_that_starts(host: Parley, key: str) -> None:
+    """Each look takes the supervisor's lock for an instant; a start at that instant failed once."""
+    base = Path(host.hello["home"]) / ".local/state/ciflow" / host.hello["epoch"]
+    if not base.exists():
+        pytest.skip("the host's files are not this machine's")
+    folder = base / "detached" / blake2b(key.encode(), digest_size=16).hexdigest()
+    folder.mkdir(parents=True, mode=0o700)
+    stop = threading.Event()
+
+    def look() -> None:
+        with (folder / "lock").open("ab") as lock:
+            while not stop.is_set():
+                with contextlib.suppress(BlockingIOError):
+                    fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+                    time.sleep(0.02)
+                    fcntl.flock(lock, fcntl.LOCK_UN)
+                time.sleep(0.01)
+
+    looking = threading.Thread(target=look)
+    looking.start()
+    try:
+        assert host(Detached(key=key, operations=(Exec(argv=("true",)),))).ok
+    finally:
+        stop.set()
+        looking.join()
