@@ -3,6 +3,8 @@ SHELL := /bin/bash
 PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/installed
+# Slow tests measure, or load a real part with work: they have the machine to themselves.
+PARALLEL := -n 2 --dist loadgroup
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
 .DEFAULT_GOAL := help
@@ -35,13 +37,14 @@ demo-stop: install ## End what the demo left running: the router and both slots
 	$(BIN)/ciflow apply playbooks/stop.yml
 
 test: install ## Run every test; those that lack a real part are skipped by name (make parts)
-	$(BIN)/pytest
+	$(BIN)/pytest -m "not slow" $(PARALLEL)
+	$(BIN)/pytest -m slow
 
 check: install ## Run what is quick: ruff, mypy, layers, and the tests that are not slow
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/pytest -q -m "not slow"
+	$(BIN)/pytest -q -m "not slow" $(PARALLEL)
 
 golden: install ## Rewrite the goldens, to be looked over before committing
 	$(BIN)/pytest tests/golden --golden-rewrite

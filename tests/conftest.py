@@ -20,6 +20,13 @@ from tests.parts.process import MissingPart, short_folder
 T = TypeVar("T")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests that share a part which takes long to start go to the same worker, so that it starts once."""
+    for item in items:
+        for part in {"kube", "docker"} & set(getattr(item, "fixturenames", ())):
+            item.add_marker(pytest.mark.xdist_group(part))
+
+
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "slow: takes seconds, mostly of a real part; `make check` leaves it out")
 
