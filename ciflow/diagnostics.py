@@ -5,6 +5,7 @@ CiflowError                  anything ciflow raises on purpose; `exit_code` says
 |- NoSuch                    a run, service or module is asked for that is not there (exit 3)
 |- TargetError               a target failed as a pipe, not as a task (exit 5)
 |  |- Unreachable            no connection, refused login, unknown or changed host key
+|  |  `- Gone                 the host is no more: a pod or container that was removed
 |  |- Denied                 the host won't let us be whom a task asks for: a wrong password (exit 4)
 |  `- Lost                   the connection ended in mid-operation; the host's journal knows the rest
 |- Locked                    somebody else holds the lock or a greater token (exit 6)
@@ -112,6 +113,10 @@ class TargetError(CiflowError):
 
 class Unreachable(TargetError):
     """No connection could be made: the reason in plain words, and what to do."""
+
+
+class Gone(Unreachable):
+    """The host itself is no more, and its journal with it: what it had in hand nobody can say any more."""
 
 
 class Lost(TargetError):

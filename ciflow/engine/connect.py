@@ -24,6 +24,7 @@ BECOME_PASSWORDS = (
 _KINDS = {
     "paramiko": "ssh", "paramiko_ssh": "ssh", "smart": "ssh",
     "community.docker.docker": "docker", "community.docker.docker_api": "docker",
+    "kubectl": "kubernetes", "kubernetes.core.kubectl": "kubernetes",
 }  # fmt: skip
 # What only one kind of target asks for: the name in `Connection.options`, and the variable, as its collection has it.
 _OPTIONS: Mapping[str, Mapping[str, str]] = {
@@ -33,6 +34,21 @@ _OPTIONS: Mapping[str, Mapping[str, str]] = {
         "cert": "ansible_docker_client_cert", "key": "ansible_docker_client_key",
         "workdir": "ansible_docker_working_dir", "privileged": "ansible_docker_privileged",
     },
+    "kubernetes": {
+        "kubeconfig": "ansible_kubectl_kubeconfig", "config": "ansible_kubectl_config",
+        "context": "ansible_kubectl_context", "namespace": "ansible_kubectl_namespace", "pod": "ansible_kubectl_pod",
+        "container": "ansible_kubectl_container", "selector": "ansible_kubectl_selector",
+    },
+}  # fmt: skip
+# Ways to reach a cluster that nothing here obeys: a kubeconfig says all of it, and is no argument for all to see.
+_UNBUILT: Mapping[str, tuple[str, ...]] = {
+    "kubernetes": (
+        "ansible_kubectl_host", "ansible_kubectl_server", "ansible_kubectl_token", "ansible_kubectl_api_key",
+        "ansible_kubectl_username", "ansible_kubectl_user", "ansible_kubectl_password", "ansible_kubectl_extra_args",
+        "ansible_kubectl_cert_file", "ansible_kubectl_client_cert", "ansible_kubectl_key_file",
+        "ansible_kubectl_client_key", "ansible_kubectl_ca_cert", "ansible_kubectl_ssl_ca_cert",
+        "ansible_kubectl_verify_ssl", "ansible_kubectl_local_env_vars",
+    ),
 }  # fmt: skip
 LOGIN_USER = Become(enabled=False)  # nobody else, unless the host's own variables say so
 
@@ -79,12 +95,15 @@ def connection_for(host: Host, scope: Scope, become: Become, reach: Reach = NOTH
         python=str(_first(scope, "ansible_python_interpreter") or "auto"),
         become=_identity(scope, become, reach),
         connect_timeout=float(_first(scope, "ansible_ssh_timeout", "ansible_timeout") or reach.timeout or TIMEOUT),
-        options=tuple(_options(scope, _OPTIONS.get(kind, EMPTY))),
+        options=tuple(_options(scope, kind)),
     )
 
 
-def _options(scope: Scope, known: Mapping[str, str]) -> Iterator[tuple[str, str]]:
-    for name, variable in known.items():
+def _options(scope: Scope, kind: str) -> Iterator[tuple[str, str]]:
+    for name in _UNBUILT.get(kind, ()):
+        if name in scope:
+            raise Refused(f"the variable {name} is not built", help="say it in a kubeconfig, and name its context")
+    for name, variable in _OPTIONS.get(kind, EMPTY).items():
         value = _first(scope, variable)
         if value is not None:
             yield name, str(value)

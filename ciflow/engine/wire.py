@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import Any, Protocol
 
 from ciflow.dataclass import dataclass
-from ciflow.diagnostics import CiflowError, Lost, Superseded, TargetError, Unreachable
+from ciflow.diagnostics import CiflowError, Gone, Lost, Superseded, TargetError, Unreachable
 from ciflow.engine.keys import Key
 from ciflow.engine.record import Recorder
 from ciflow.model import Api, Attrs, Copy, Edit, Exec, Link, Mkdir, Operation, Remove, Reply, Write
@@ -146,6 +146,8 @@ class HostLink:
             return None
         if isinstance(error, Superseded) and not self._was_ready and self._wire.take_over(error):
             return self._connect()
+        if isinstance(error, Gone):
+            return self._gone(error)
         if self._was_ready and isinstance(error, TargetError) and self._tries < len(RECONNECTS):
             for call in self.calls.values():
                 call.ask = True
@@ -155,6 +157,12 @@ class HostLink:
             asyncio.get_running_loop().call_later(delay, self._connect)
             return None
         return self.fail(Unreachable(error.message, help=error.help) if isinstance(error, Lost) else error)
+
+    def _gone(self, error: Gone) -> None:
+        """What the host had in hand is unknown for good; what never reached it, it can't be given any more."""
+        for call in [call for call in self.calls.values() if call.ask]:
+            self.answered(call.key, Reply(status="unknown", ok=False, error=f"{error.message}: it may have run before"))
+        self.fail(error)
 
     def fail(self, error: CiflowError) -> None:
         calls, self.calls = list(self.calls.values()), {}

@@ -31,10 +31,10 @@ def _open_docker(connection: Connection, command: str) -> Pipe:
     return open_docker(connection, command)
 
 
-def _refuse(connection: Connection, command: str) -> Pipe:  # noqa: ARG001
-    raise Refused(
-        f"{connection.name}: connection: {connection.kind} is not built yet", help="use connection: ssh or local"
-    )
+def _open_kubernetes(connection: Connection, command: str) -> Pipe:
+    from ciflow.targets.kube_pods import open_kubernetes
+
+    return open_kubernetes(connection, command)
 
 
 # A target opens a pipe to a command run by /bin/sh at its place. Third parties extend by passing a dict of their own.
@@ -42,7 +42,7 @@ TARGETS: dict[str, Callable[[Connection, str], Pipe]] = {
     "local": _open_local,
     "ssh": _open_ssh,
     "docker": _open_docker,
-    "kubernetes": _refuse,
+    "kubernetes": _open_kubernetes,
 }
 
 

@@ -201,6 +201,7 @@ class Pipe:
 
     def __init__(self) -> None:
         self.source, self.sink = os.dup(0), os.dup(1)
+        self.errors = os.dup(2)  # kept open: containerd ends an exec's standard input when one of its outputs ends
         null = os.open(os.devnull, os.O_RDWR)
         for number in (0, 1, 2):
             os.dup2(null, number)

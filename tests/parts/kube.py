@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ciflow.targets import Connection
 from tests.parts import images, process
 from tests.parts.docker import bridge
 from tests.parts.pki import Authority
@@ -77,6 +78,28 @@ class Kube:
         with contextlib.suppress(OSError, Refused):
             return bool(self.ask("GET", "/readyz") == "ok")
         return False
+
+    def connection(self, name: str, namespace: str = "default", **options: str) -> Connection:
+        """A pod as the inventory would say it."""
+        said = {"kubeconfig": str(self.kubeconfig), "namespace": namespace, **options}
+        return Connection(kind="kubernetes", name=name, options=tuple(said.items()), connect_timeout=30.0)
+
+    def start_pod(self, name: str, image: str = images.BUSYBOX, **more: Any) -> str:
+        """A pod asleep, with fields of its container in `more`; ready when this returns."""
+        container = {"name": "main", "image": image, "command": ["sleep", "1000000"], **more}
+        spec = {"terminationGracePeriodSeconds": 0, "containers": [container]}
+        if mounts := container.get("volumeMounts"):
+            spec["volumes"] = [{"name": one["name"], "hostPath": {"path": one.pop("from")}} for one in mounts]
+        thing = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "labels": {"app": name}}, "spec": spec}
+        self.ask("POST", "/api/v1/namespaces/default/pods", thing)
+        self.wait_for_phase(name, "Running")
+        return name
+
+    def start_python(self, name: str, folder: str = "/tmp", **more: Any) -> str:
+        """A pod with the machine's Python, and its `folder` at the same path."""
+        usr = {"name": "usr", "from": "/usr", "mountPath": "/usr", "readOnly": True}
+        shared = {"name": "shared", "from": folder, "mountPath": folder}
+        return self.start_pod(name, images.PYTHON, volumeMounts=[usr, shared], **more)
 
     def wait_for_phase(self, pod: str, phase: str, timeout_s: float = 30.0) -> dict[str, Any]:
         """The pod of namespace default once it is in `phase`. Raises TimeoutError with its last status."""

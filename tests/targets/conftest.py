@@ -9,6 +9,7 @@ import pytest
 from ciflow.targets import Connection
 from tests.parts import images
 from tests.parts.docker import Docker
+from tests.parts.kube import Kube
 from tests.parts.sshd import Sshd
 from tests.targets.parley import Parley
 
@@ -44,6 +45,11 @@ def contained(docker: Docker, tmp_path_factory: pytest.TempPathFactory) -> Itera
         yield docker_connection(docker, name)
 
 
+@pytest.fixture(scope="session")
+def python_pod(kube: Kube, tmp_path_factory: pytest.TempPathFactory) -> Connection:
+    return kube.connection(kube.start_python("python", str(tmp_path_factory.getbasetemp().parent)))
+
+
 def docker_connection(docker: Docker, name: str, **more: Any) -> Connection:
     """How the inventory would say it."""
     options = (("docker_host", docker.host),)
@@ -58,6 +64,9 @@ def reach(kind: str, request: pytest.FixtureRequest) -> Connection:
     if kind == "docker":
         contained: Connection = request.getfixturevalue("contained")
         return contained
+    if kind == "kubernetes":
+        pod: Connection = request.getfixturevalue("python_pod")
+        return pod
     return ssh_connection(request.getfixturevalue("ssh_hosts")[0])
 
 

@@ -106,7 +106,7 @@ def test_a_daemon_that_keeps_the_pipe_open_holds_nobody_up(host: Parley) -> None
     reply = host(Exec(shell="sleep 30 & echo started $!"))
     assert reply.ok
     assert time.monotonic() - began < 15
-    os.kill(int(reply.stdout.split()[1]), 9)
+    assert host(Exec(shell=f"kill -9 {int(reply.stdout.split()[1])}")).ok
 
 
 def test_a_timeout_ends_the_whole_group(host: Parley) -> None:

@@ -1,0 +1,283 @@
+"""A Kubernetes API server, as its clients must treat it: the one owner of the package `kubernetes` and of what that
+brings along to talk HTTP and websockets (urllib3, websocket-client).
+
+Every request has a time limit. What the server refuses for now (429, 5xx) is asked again within bounds, and after as
+long as it says (Retry-After, RFC 9110 10.2.3); credentials that it takes no more are read anew, once a request.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import json
+import logging
+import os
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+from urllib.parse import urlencode, urlsplit
+
+from ciflow.dataclass import dataclass
+from ciflow.diagnostics import CiflowError, Lost, Refused, Unreachable
+from ciflow.targets.kube_stream import Stream
+
+CONNECT = 10.0  # seconds to connect
+READ = 30.0  # seconds without a word
+PATIENCE = 60.0  # seconds that a request may be asked again in all
+LONGEST_WAIT = 30.0  # seconds that a server may ask us to wait at a time
+BACKOFF = (0.2, 0.5, 1.0, 2.0, 4.0, 8.0)
+LATER = (429, 500, 502, 503, 504)
+Query = Sequence[tuple[str, str]]
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One answer of the server: its status, its JSON (None when it has none), and when to ask again (seconds)."""
+
+    status: int
+    body: Any
+    retry_after: float = 0.0
+
+    @property
+    def ok(self) -> bool:
+        return self.status < 400
+
+    @property
+    def message(self) -> str:
+        """What the server says of it, in its own words."""
+        said = self.body.get("message") if isinstance(self.body, Mapping) else None
+        return str(said or f"HTTP {self.status}")
+
+
+class NotSent(Unreachable):
+    """Nothing of the request can have reached the server."""
+
+
+@functools.cache
+def cluster(kubeconfig: str, context: str) -> Cluster:
+    """The cluster that a kubeconfig's context means ("": the usual one), shared by all that ask it."""
+    return Cluster(kubeconfig, context)
+
+
+class Cluster:
+    """One API server and our credentials there. Methods may be called from any thread."""
+
+    def __init__(self, kubeconfig: str = "", context: str = "") -> None:
+        self._kubeconfig = kubeconfig
+        self._context = context
+        self._lock = threading.Lock()
+        self._age = 0  # how often the credentials were read anew
+        self._configuration, self._http, self.namespace = _configured(kubeconfig, context)
+
+    @property
+    def name(self) -> str:
+        return str(self._configuration.host)
+
+    def request(
+        self,
+        method: str,
+        path: str,
+        query: Query = (),
+        body: Any = None,
+        *,
+        kind: str = "application/json",
+        again: bool = True,
+        patience: float = PATIENCE,
+        stop: threading.Event | None = None,
+    ) -> Answer:
+        """The server's answer, whatever its status. `again`: it may be asked twice, so it is asked again when no
+        answer came. Unreachable: it can't be asked; Lost: it may have been asked, and nobody knows how it ended."""
+        patience_ends = time.monotonic() + patience
+        renewed = False
+        for number in range(1000):
+            wait = BACKOFF[min(number, len(BACKOFF) - 1)]
+            age = self._age
+            answer: Answer | None = None
+            try:
+                answer = self._once(method, path, query, body, kind)
+                if answer.status == 401 and not renewed:
+                    renewed = True
+                    self._renew(age)
+                    continue
+                if answer.status not in LATER or (answer.status != 429 and not again):
+                    return answer
+                wait = max(wait, min(answer.retry_after, LONGEST_WAIT))
+            except Lost as error:
+                if not again or time.monotonic() + wait > patience_ends:
+                    raise error
+            except NotSent as error:
+                if time.monotonic() + wait > patience_ends:
+                    raise error
+            if answer is not None and time.monotonic() + wait > patience_ends:
+                return answer
+            if (stop or threading.Event()).wait(wait):
+                raise Lost(f"{self.name}: given up: {answer.message if answer else 'no answer'}")
+        raise AssertionError("patience ends before")
+
+    def watch(self, path: str, query: Query, timeout: float) -> Iterator[Mapping[str, Any]]:
+        """Events as they come, for about `timeout` seconds. It may end at any time: read again, then watch again."""
+        import urllib3
+
+        limit = str(max(1, int(timeout)))
+        try:
+            response = self._send("GET", path, [*query, ("watch", "1"), ("timeoutSeconds", limit)], None, "", timeout)
+            with contextlib.closing(response):
+                if response.status != 200:
+                    return
+                rest = b""
+                for piece in response.stream(amt=None):
+                    *lines, rest = (rest + piece).split(b"\n")
+                    yield from map(json.loads, filter(None, lines))
+        except (urllib3.exceptions.HTTPError, ValueError, CiflowError):
+            return
+
+    def stream(self, path: str, query: Query, timeout: float = CONNECT) -> Stream:
+        """Open the streams of an exec. Unreachable: it was not begun; Lost: nobody can say whether it was."""
+        age = self._age
+        for renewed in (False, True):
+            url = self._configuration.host.replace("http", "ws", 1) + path + "?" + urlencode(query)
+            status, said, opened = Stream.open(url, self._authorization(), self._tls(), self._proxy(), timeout)
+            if opened is not None:
+                return opened
+            if status != 401 or renewed:
+                break
+            self._renew(age)
+        error = Unreachable if status else Lost
+        raise error(f"{self.name}: {said}", help=_hint(status))
+
+    # --- private -----------------------------------------------------------------------------------------
+
+    def _once(self, method: str, path: str, query: Query, body: Any, kind: str) -> Answer:
+        import urllib3
+
+        response = self._send(method, path, query, body, kind, READ)
+        try:
+            data = response.data
+        except urllib3.exceptions.HTTPError as e:
+            raise Lost(f"{self.name}: {_plain(e)}") from e
+        try:
+            content = json.loads(data) if data else None
+        except ValueError:
+            content = {"message": data.decode("utf-8", "replace")[:2000].strip()}
+        after = response.headers.get("Retry-After", "0")
+        return Answer(response.status, content, float(after) if after.isdigit() else 0.0)
+
+    def _send(self, method: str, path: str, query: Query, body: Any, kind: str, read: float) -> Any:
+        import urllib3
+
+        headers = {"Accept": "application/json", "User-Agent": "ciflow", **self._authorization()}
+        if body is not None:
+            headers["Content-Type"] = kind
+        url = self._configuration.host + path + ("?" + urlencode(query) if query else "")
+        timeout = urllib3.Timeout(connect=CONNECT, read=read + 5.0)
+        content = None if body is None else json.dumps(body).encode()
+        try:
+            return self._http.request(
+                method, url, body=content, headers=headers, timeout=timeout, retries=False, preload_content=False
+            )
+        except urllib3.exceptions.SSLError as e:
+            raise Unreachable(f"{self.name}: {_plain(e)}", help="mind the certificates of the kubeconfig") from e
+        except (urllib3.exceptions.NewConnectionError, urllib3.exceptions.ConnectTimeoutError) as e:
+            raise NotSent(f"{self.name}: {_plain(e)}", help="is the API server up, and is it this one?") from e
+        except urllib3.exceptions.HTTPError as e:
+            raise Lost(f"{self.name}: {_plain(e)}") from e
+
+    def _authorization(self) -> dict[str, str]:
+        """The header that says who asks; a token that is about to expire is fetched anew by the package."""
+        with self._lock:
+            settings = self._configuration.auth_settings()
+        return {str(one["key"]): str(one["value"]) for one in settings.values() if one["in"] == "header"}
+
+    def _renew(self, age: int) -> None:
+        """Read the credentials anew, unless somebody else has done so meanwhile."""
+        with self._lock:
+            if self._age == age:
+                self._configuration, self._http, self.namespace = _configured(self._kubeconfig, self._context)
+                self._age += 1
+
+    def _tls(self) -> dict[str, Any]:
+        import ssl
+
+        known = self._configuration
+        if not known.verify_ssl:
+            found: dict[str, Any] = {"cert_reqs": ssl.CERT_NONE, "check_hostname": False}
+        else:
+            found = {"cert_reqs": ssl.CERT_REQUIRED, **({"ca_certs": known.ssl_ca_cert} if known.ssl_ca_cert else {})}
+        named = {"certfile": known.cert_file, "keyfile": known.key_file, "server_hostname": known.tls_server_name}
+        return found | {name: value for name, value in named.items() if value}
+
+    def _proxy(self) -> dict[str, Any]:
+        if not self._configuration.proxy:
+            return {}
+        parts = urlsplit(self._configuration.proxy)
+        return {"http_proxy_host": parts.hostname, "http_proxy_port": parts.port, "proxy_type": "http"}
+
+
+def _configured(kubeconfig: str, context: str) -> tuple[Any, Any, str]:
+    """Configuration, connections and own namespace: of the kubeconfig, or without one, of the pod that we are in."""
+    try:
+        import kubernetes.client.rest
+        import kubernetes.config
+    except ImportError as e:
+        raise Refused("the package `kubernetes` is not installed", help="pip install 'ciflow[kubernetes]'") from e
+
+    client: Any = kubernetes.client
+    config: Any = kubernetes.config
+    found = client.Configuration()
+    path = kubeconfig or os.environ.get("KUBECONFIG") or os.path.expanduser("~/.kube/config")  # noqa: PTH111
+    inside = not kubeconfig and not os.path.exists(path) and bool(os.environ.get("KUBERNETES_SERVICE_HOST"))  # noqa: PTH110
+    if not inside and not any(os.path.exists(one) for one in path.split(":")):  # noqa: PTH110
+        raise Unreachable(f"there is no kubeconfig {path}", help="name one: `kubeconfig`, KUBECONFIG or ~/.kube/config")
+    with _heard() as said:
+        try:
+            if inside:
+                config.load_incluster_config(client_configuration=found)
+                namespace = _read("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
+            else:
+                config.load_kube_config(config_file=path, context=context or None, client_configuration=found)
+                namespace = _namespace(config.list_kube_config_contexts(path), context)
+        except (config.ConfigException, OSError, ValueError, TypeError, KeyError) as e:
+            raise Unreachable(f"{path}: {e}", help="`kubectl config view` shows what it says") from e
+    if said:
+        raise Unreachable(f"{path}: {' '.join(said)}", help="the program that gives the credentials failed")
+    return found, client.rest.RESTClientObject(found).pool_manager, namespace or "default"
+
+
+@contextlib.contextmanager
+def _heard() -> Iterator[list[str]]:
+    """What the package has to complain of an exec plugin: it writes that to the log and goes on without credentials."""
+    said: list[str] = []
+
+    class Ear(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            if record.levelno >= logging.ERROR:
+                said.append(record.getMessage())
+
+    ear = Ear()
+    logging.getLogger().addHandler(ear)
+    try:
+        yield said
+    finally:
+        logging.getLogger().removeHandler(ear)
+
+
+def _namespace(contexts: tuple[list[Mapping[str, Any]], Mapping[str, Any]], context: str) -> str:
+    chosen = next((one for one in contexts[0] if one["name"] == context), contexts[1])
+    return str(chosen["context"].get("namespace") or "")
+
+
+def _read(path: str) -> str:
+    with open(path, encoding="utf-8") as file:  # noqa: PTH123
+        return file.read().strip()
+
+
+def _plain(error: Exception) -> str:
+    """urllib3's words without the address of its own object before them."""
+    return str(error.args[-1] if error.args else error).rpartition(">: ")[2]
+
+
+def _hint(status: int) -> str:
+    if status == 403:
+        return "the role lacks `create` and `get` of pods/exec: `ciflow doctor --rbac PLAYBOOK` prints what is needed"
+    return "the credentials of the kubeconfig are not accepted" if status == 401 else ""
