@@ -6,7 +6,6 @@ import threading
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from ciflow.diagnostics import Refused
 from ciflow.model import Reply
 from ciflow.targets.connection import BecomeUser, Connection, Pipe
 
@@ -52,13 +51,15 @@ def _ask_docker(request: Mapping[str, Any], stop: threading.Event) -> Reply:
     return ask_docker(request, stop)
 
 
-def _no_api(request: Mapping[str, Any], stop: threading.Event) -> Reply:  # noqa: ARG001
-    raise Refused("its API is not asked yet")
+def _ask_kubernetes(request: Mapping[str, Any], stop: threading.Event) -> Reply:
+    from ciflow.targets.kube_api import ask_kubernetes
+
+    return ask_kubernetes(request, stop)
 
 
 # Who answers an Api operation, by its kind: in a thread of its own, within bounded time, and soon once `stop` is set.
 # A write whose answer never came is a Reply with status unknown; a CiflowError is a failure in plain words.
 APIS: dict[str, Callable[[Mapping[str, Any], threading.Event], Reply]] = {
     "docker": _ask_docker,
-    "kubernetes": _no_api,
+    "kubernetes": _ask_kubernetes,
 }

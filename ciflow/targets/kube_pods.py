@@ -62,10 +62,12 @@ def open_kubernetes(connection: Connection, command: str) -> PodPipe:
     return PodPipe(stream, f"{connection.name} ({namespace}/{pod}, container {container})")
 
 
-def open_exec(asked: Cluster, namespace: str, pod: str, container: str, argv: list[str], timeout: float) -> Stream:
-    """The streams of a command; its standard input is open."""
+def open_exec(
+    asked: Cluster, namespace: str, pod: str, container: str, argv: list[str], timeout: float, *, stdin: bool = True
+) -> Stream:
+    """The streams of a command. A standard input stays open as long as the stream: there is no half-close."""
     query = [("command", word) for word in argv]
-    query += [("container", container), *((name, "true") for name in ("stdin", "stdout", "stderr"))]
+    query += [("container", container), ("stdin", str(stdin).lower()), ("stdout", "true"), ("stderr", "true")]
     return asked.stream(f"/api/v1/namespaces/{namespace}/pods/{pod}/exec", query, max(timeout, 1.0))
 
 

@@ -54,16 +54,23 @@ class NotSent(Unreachable):
     """Nothing of the request can have reached the server."""
 
 
-@functools.cache
 def cluster(kubeconfig: str, context: str) -> Cluster:
     """The cluster that a kubeconfig's context means ("": the usual one), shared by all that ask it."""
+    path = kubeconfig or os.environ.get("KUBECONFIG") or os.path.expanduser("~/.kube/config")  # noqa: PTH111
+    inside = not kubeconfig and not os.path.exists(path) and bool(os.environ.get("KUBERNETES_SERVICE_HOST"))  # noqa: PTH110
+    return _shared("" if inside else path, context)
+
+
+@functools.cache
+def _shared(kubeconfig: str, context: str) -> Cluster:
     return Cluster(kubeconfig, context)
 
 
 class Cluster:
-    """One API server and our credentials there. Methods may be called from any thread."""
+    """One API server and our credentials there, as the kubeconfig says ("": as the pod's account that we are in).
+    Methods may be called from any thread."""
 
-    def __init__(self, kubeconfig: str = "", context: str = "") -> None:
+    def __init__(self, kubeconfig: str, context: str = "") -> None:
         self._kubeconfig = kubeconfig
         self._context = context
         self._lock = threading.Lock()
@@ -214,7 +221,7 @@ class Cluster:
         return {"http_proxy_host": parts.hostname, "http_proxy_port": parts.port, "proxy_type": "http"}
 
 
-def _configured(kubeconfig: str, context: str) -> tuple[Any, Any, str]:
+def _configured(path: str, context: str) -> tuple[Any, Any, str]:
     """Configuration, connections and own namespace: of the kubeconfig, or without one, of the pod that we are in."""
     try:
         import kubernetes.client.rest
@@ -225,13 +232,11 @@ def _configured(kubeconfig: str, context: str) -> tuple[Any, Any, str]:
     client: Any = kubernetes.client
     config: Any = kubernetes.config
     found = client.Configuration()
-    path = kubeconfig or os.environ.get("KUBECONFIG") or os.path.expanduser("~/.kube/config")  # noqa: PTH111
-    inside = not kubeconfig and not os.path.exists(path) and bool(os.environ.get("KUBERNETES_SERVICE_HOST"))  # noqa: PTH110
-    if not inside and not any(os.path.exists(one) for one in path.split(":")):  # noqa: PTH110
+    if path and not any(os.path.exists(one) for one in path.split(":")):  # noqa: PTH110
         raise Unreachable(f"there is no kubeconfig {path}", help="name one: `kubeconfig`, KUBECONFIG or ~/.kube/config")
     with _heard() as said:
         try:
-            if inside:
+            if not path:
                 config.load_incluster_config(client_configuration=found)
                 namespace = _read("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
             else:

@@ -1,0 +1,213 @@
+"""k8s, k8s_info and k8s_exec against a real cluster, through the whole engine."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.engine.playing import Bench, Played
+from tests.parts import images
+from tests.parts.kube import Kube, Refused
+
+pytestmark = pytest.mark.slow
+_NUMBERS = itertools.count()
+
+
+class Desk:
+    """A namespace, and playbooks whose tasks are about it."""
+
+    def __init__(self, cluster: Kube, folder: Path, namespace: str) -> None:
+        self.cluster = cluster
+        self.bench = Bench(folder)
+        self.namespace = namespace
+
+    def play(self, tasks: str, **options: Any) -> Played:
+        head = "- hosts: localhost\n  gather_facts: false\n  tasks:\n"
+        return self.bench.play(head + "\n".join(f"    {line}" for line in tasks.splitlines()), options=options)
+
+    def get(self, path: str) -> Any:
+        return self.cluster.ask("GET", path.replace("NS", self.namespace))
+
+
+@pytest.fixture
+def desk(kube: Kube, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Desk]:
+    name = f"desk{next(_NUMBERS)}"
+    kube.ask("POST", "/api/v1/namespaces", {"metadata": {"name": name}})
+    config = json.loads(kube.kubeconfig.read_text())
+    config["contexts"][0]["context"]["namespace"] = name
+    path = tmp_path / "kubeconfig"
+    path.write_text(json.dumps(config))
+    monkeypatch.setenv("KUBECONFIG", str(path))
+    monkeypatch.setenv("HOME", str(tmp_path))
+    yield Desk(kube, tmp_path, name)
+    kube.ask("DELETE", f"/api/v1/namespaces/{name}")
+
+
+SETTINGS = """
+- name: Settings
+  k8s:
+    definition:
+      apiVersion: v1
+      kind: ConfigMap
+      metadata: {name: settings, labels: {app: shop}}
+      data: {colour: "VALUE", size: "3"}
+"""
+
+
+def test_an_object_is_made_left_alone_changed_and_removed(desk: Desk) -> None:
+    at = "/api/v1/namespaces/NS/configmaps/settings"
+    made = desk.play(SETTINGS)
+    assert (made.exit, made.outcome("Settings")["changed"]) == (0, True)
+    assert desk.get(at)["data"] == {"colour": "VALUE", "size": "3"}
+    assert [one["manager"] for one in desk.get(at)["metadata"]["managedFields"]] == ["ciflow"]
+    assert desk.play(SETTINGS).outcome("Settings")["changed"] is False
+    assert desk.play(SETTINGS.replace("VALUE", "red")).outcome("Settings")["changed"] is True
+    assert desk.get(at)["data"]["colour"] == "red"
+    gone = desk.play("- name: Gone\n  k8s: {kind: ConfigMap, name: settings, state: absent, wait: true}")
+    assert gone.outcome("Gone")["changed"] is True
+    with pytest.raises(Refused, match="404"):
+        desk.get(at)
+    again = desk.play("- name: Gone\n  k8s: {kind: ConfigMap, name: settings, state: absent}")
+    assert again.outcome("Gone")["changed"] is False
+
+
+def test_check_mode_asks_the_server_and_changes_nothing(desk: Desk) -> None:
+    desk.play(SETTINGS)
+    planned = desk.play(SETTINGS.replace("VALUE", "red"), check=True, diff=True)
+    assert planned.outcome("Settings")["changed"] is True
+    (shown,) = planned.of("diff")
+    assert "colour: VALUE" in shown.data["before"] and "colour: red" in shown.data["after"]
+    assert desk.get("/api/v1/namespaces/NS/configmaps/settings")["data"]["colour"] == "VALUE"
+    wrong = desk.play(SETTINGS.replace("data:", "dat:"), check=True)
+    assert wrong.exit == 4 and "dat" in wrong.msg("Settings")
+
+
+def test_a_field_that_somebody_else_manages_is_named_with_its_manager(desk: Desk) -> None:
+    desk.play(SETTINGS)
+    theirs = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "settings"}, "data": {"colour": "blue"}}
+    at = f"/api/v1/namespaces/{desk.namespace}/configmaps/settings?fieldManager=gitops"
+    desk.cluster.ask("PATCH", at, theirs)
+    refused = desk.play(SETTINGS.replace("VALUE", "red"))
+    assert refused.exit == 4
+    assert ".data.colour (by gitops)" in refused.msg("Settings") and "force_conflicts" in refused.msg("Settings")
+    assert refused.outcome("Settings")["conflicts"] == [{"manager": "gitops", "field": ".data.colour"}]
+    taken = desk.play(SETTINGS.replace("VALUE", "red") + "    force_conflicts: true\n")
+    assert taken.exit == 0
+    assert desk.get("/api/v1/namespaces/NS/configmaps/settings")["data"]["colour"] == "red"
+
+
+DEPLOYMENT = """apiVersion: apps/v1
+kind: Deployment
+metadata: {name: web, labels: {app: shop}}
+spec:
+  replicas: 2
+  selector: {matchLabels: {app: web}}
+  template:
+    metadata: {labels: {app: web}}
+    spec:
+      terminationGracePeriodSeconds: 0
+      containers:
+        - {name: main, image: "IMAGE", imagePullPolicy: NEVER, command: [sleep, "1000000"]}
+---
+---
+apiVersion: v1
+kind: Service
+metadata: {name: web, labels: {app: shop}}
+spec: {selector: {app: "{{ who }}"}, ports: [{port: 80, targetPort: 8080}]}
+"""
+ROLL_OUT = """
+- name: Roll out
+  k8s: {template: web.yml.j2, wait: true, wait_timeout: LIMIT}
+  vars: {who: web}
+"""
+
+
+def test_a_template_with_several_documents_is_waited_for(desk: Desk) -> None:
+    text = DEPLOYMENT.replace("IMAGE", images.BUSYBOX).replace("NEVER", "IfNotPresent")
+    desk.bench.file("templates/web.yml.j2", text)
+    played = desk.play(ROLL_OUT.replace("LIMIT", "60"))
+    assert played.exit == 0, played.msg("Roll out")
+    assert desk.get("/apis/apps/v1/namespaces/NS/deployments/web")["status"]["availableReplicas"] == 2
+    assert desk.get("/api/v1/namespaces/NS/services/web")["spec"]["selector"] == {"app": "web"}
+    results = played.outcome("Roll out")["result"]["results"]
+    assert [one["kind"] for one in results] == ["Deployment", "Service"]
+    assert desk.play(ROLL_OUT.replace("LIMIT", "60")).outcome("Roll out")["changed"] is False
+    asked = desk.play("""
+- name: Pods
+  k8s_info: {kind: Pod, label_selectors: [app=web], namespace: NS, field_selectors: [status.phase=Running]}
+- name: Say
+  k8s_exec: {selector: app=web, command: [sh, -c, "echo hello; echo oh >&2; exit 3"]}
+  failed_when: false
+- name: Nothing
+  k8s_exec: {selector: app=web, command: /bin/nothing}
+""".replace("NS", desk.namespace))
+    assert len(asked.outcome("Pods")["resources"]) == 2
+    said = asked.outcome("Say")
+    assert (said["rc"], said["stdout"], said["stderr"]) == (3, "hello", "oh")
+    assert asked.exit == 4 and "/bin/nothing" in asked.msg("Nothing")
+
+
+def test_what_is_not_ready_in_time_says_why(desk: Desk) -> None:
+    """The registry of the name doesn't exist, so the node can't pull."""
+    text = DEPLOYMENT.replace("IMAGE", "127.0.0.1:9/none:1").replace("NEVER", "Always")
+    desk.bench.file("templates/web.yml.j2", text)
+    played = desk.play(ROLL_OUT.replace("LIMIT", "6"))
+    assert played.exit == 4
+    said = played.msg("Roll out")
+    assert "Deployment web is not ready after 6 s" in said
+    assert "ErrImagePull" in said or "ImagePullBackOff" in said
+
+
+def test_prune_removes_what_is_not_named_any_more_and_nothing_else(desk: Desk) -> None:
+    two = SETTINGS + SETTINGS.replace("Settings", "More").replace("name: settings", "name: more")
+    desk.play(two)
+    by_hand = {"metadata": {"name": "theirs", "labels": {"app": "shop"}}}
+    desk.cluster.ask("POST", f"/api/v1/namespaces/{desk.namespace}/configmaps", by_hand)
+    planned = desk.play(SETTINGS + "    prune: app=shop\n", check=True)
+    assert planned.outcome("Settings")["pruned"] == ["ConfigMap more"]
+    played = desk.play(SETTINGS + "    prune: app=shop\n")
+    assert played.outcome("Settings")["pruned"] == ["ConfigMap more"]
+    left = {one["metadata"]["name"] for one in desk.get("/api/v1/namespaces/NS/configmaps")["items"]}
+    assert left == {"settings", "theirs", "kube-root-ca.crt"}
+
+
+def test_values_of_a_secret_are_shown_nowhere(desk: Desk) -> None:
+    task = """
+- name: Key
+  k8s:
+    definition: {apiVersion: v1, kind: Secret, metadata: {name: key}, stringData: {a: VALUE, b: "same-old"}}
+"""
+    desk.play(task.replace("VALUE", "hunter2-first"))
+    played = desk.play(task.replace("VALUE", "hunter2-second"), diff=True)
+    told = json.dumps([event.data for event in (*played.of("task_ended"), *played.of("diff"))])
+    assert "(secret, before)" in told and "(secret, after)" in told
+    for value in ("hunter2", "aHVudGVyMi", "same-old", "c2FtZS1vbGQ"):
+        assert value not in told
+
+
+def test_a_job_that_fails_is_not_waited_for_to_the_end(desk: Desk) -> None:
+    played = desk.play(f"""
+- name: Work
+  k8s:
+    wait: true
+    wait_timeout: 60
+    definition:
+      apiVersion: batch/v1
+      kind: Job
+      metadata: {{name: work}}
+      spec:
+        backoffLimit: 0
+        template:
+          spec:
+            restartPolicy: Never
+            containers:
+              - {{name: main, image: "{images.BUSYBOX}", imagePullPolicy: IfNotPresent, command: [sh, -c, exit 7]}}
+""")
+    assert played.exit == 4
+    assert "Job work will not be ready" in played.msg("Work")
+    assert "exit code 7" in played.msg("Work")
