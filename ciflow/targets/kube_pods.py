@@ -6,6 +6,7 @@ and where the pod is no more there is nobody to ask (Gone).
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -55,11 +56,17 @@ class PodPipe:
 
 def open_kubernetes(connection: Connection, command: str) -> PodPipe:
     """Start `command` by /bin/sh in the container that the connection means."""
-    asked = cluster(connection.option("kubeconfig"), connection.option("context"))
-    namespace = connection.option("namespace") or asked.namespace
+    kubeconfig = _said(connection, "kubeconfig") or _said(connection, "config")
+    asked = cluster(kubeconfig, _said(connection, "context"))
+    namespace = _said(connection, "namespace") or asked.namespace
     pod, container = find_container(asked, connection, namespace)
     stream = open_exec(asked, namespace, pod, container, ["/bin/sh", "-c", command], connection.connect_timeout)
     return PodPipe(stream, f"{connection.name} ({namespace}/{pod}, container {container})")
+
+
+def _said(connection: Connection, option: str) -> str:
+    """What the inventory says, else the environment, by the names that Ansible's plugin has for it."""
+    return connection.option(option) or os.environ.get(f"K8S_AUTH_{option.upper()}", "")
 
 
 def open_exec(

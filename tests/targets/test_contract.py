@@ -15,7 +15,7 @@ from tests.targets.conftest import reach
 from tests.targets.parley import Parley
 
 ARGUMENTS = 300  # random ones for each target
-TARGETS = ("local", "ssh", "docker")
+TARGETS = ("local", "ssh", "docker", pytest.param("kubernetes", marks=pytest.mark.slow))
 PRINT_ARGUMENTS = 'for a; do printf "%s\\0" "$a"; done'
 
 
