@@ -39,6 +39,7 @@ MODULES: dict[str, Module] = {
     "async_status": Module("async_status"),
     "authorized_key": Module("authorized_key"),
     "blockinfile": Module("blockinfile", own_files=True),
+    "cache": Module("cache"),
     "cargo": Module("cargo"),
     "command": Module("command"),
     "container": Module("container"),

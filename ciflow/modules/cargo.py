@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from ciflow.model import Change, Context, Exec, Outcome, Probe, Reply, Steps
+from ciflow.modules import sccache
 from ciflow.modules.execute import whole_stdout
 from ciflow.modules.replies import failure, predicted, process_data, text
 
@@ -13,10 +15,35 @@ COMPILES = ("build", "check", "clippy", "rustc", "bench")
 
 
 def run(args: Mapping[str, Any], context: Context) -> Steps:
-    """One Exec; a second operation only where cargo wrote more than a reply carries."""
+    """One Exec, with a compiler cache around it where that is asked for and the command compiles."""
     operation = program(args, context)
-    reads = args["command"] == "metadata"
-    reply = yield (Probe(operation) if reads else Change(operation))
+    if args["command"] not in (*COMPILES, "test", "run", "doc"):
+        return (yield from _ran(args["command"], operation))
+
+    def build(env: Mapping[str, str]) -> Steps:
+        return _ran(args["command"], replace(operation, env=env))
+
+    return (yield from cached(args["cache"], operation.env, context, build))
+
+
+def cached(kind: str, env: Mapping[str, str], context: Context, build: Callable[[Mapping[str, str]], Steps]) -> Steps:
+    """`build`, given the environment to run in: with the cache of this `kind`, or `none`."""
+    if kind == "none":
+        return (yield from build(env))
+    cache = yield from sccache.around(kind, env, context)
+    if isinstance(cache, str):
+        outcome = yield from build(env)
+        return replace(outcome, data=sccache.with_cache(outcome, cache))
+    outcome = yield from build({**env, **cache.env})
+    if outcome.unknown:
+        return outcome
+    told = yield from sccache.closed(cache, env)
+    return replace(outcome, data=sccache.with_cache(outcome, told))
+
+
+def _ran(command: str, operation: Exec) -> Steps:
+    """A second operation only where cargo wrote more than a reply carries."""
+    reply = yield (Probe(operation) if command == "metadata" else Change(operation))
     if predicted(reply):
         return Outcome(skipped=True, msg="cargo does not run in check mode", data={"cmd": list(operation.argv)})
     if reply.errno == "ENOENT" and reply.rc == 127:
@@ -26,7 +53,7 @@ def run(args: Mapping[str, Any], context: Context) -> Steps:
         return failure(reply if isinstance(output, bytes) else output, process_data(reply, list(operation.argv)))
     from ciflow.modules import rust  # only a run that gets here pays for the parsers
 
-    return rust.outcome(args["command"], reply, text(output), list(operation.argv))
+    return rust.outcome(command, reply, text(output), list(operation.argv))
 
 
 def missing(cmd: str | list[str]) -> Outcome:

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from ciflow.model import At, Change, Context, Hold, Operation, Outcome, Probe, Reply, Step, Steps
+from ciflow.model import At, Change, Context, Hold, Note, Operation, Outcome, Probe, Reply, Step, Steps
 from ciflow.modules import MODULES
 from tests.golden.replay import schema
 from tests.parts.session import Waiting
@@ -47,6 +47,8 @@ class Host:
             case Probe() | Change():
                 self.asked.append(step.operation)
                 return self.waiting.perform(step.operation, "lane")
+            case Note():
+                return Reply()
             case Hold():
                 time.sleep(step.seconds)
                 return Reply(duration=step.seconds)
