@@ -280,22 +280,36 @@ def reasons(not_cached: Mapping[str, int]) -> dict[str, int]:
     return dict(sorted(found.items(), key=lambda pair: -pair[1]))
 
 
+def added(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
+    """Two events `cache` as one; of their words those that came last."""
+    if not one:
+        return dict(other)
+    total = {**one, **{name: value for name, value in other.items() if value}}
+    for name in ("hits", "misses"):
+        total[name] = int(one.get(name, 0)) + int(other.get(name, 0))
+    known = [told["seconds_saved"] for told in (one, other) if told.get("seconds_saved") is not None]
+    total["seconds_saved"] = round(sum(known), 1) if known else None
+    both: Sequence[Mapping[str, int]] = (one.get("not_cached") or {}, other.get("not_cached") or {})
+    total["not_cached"] = {why: sum(counts.get(why, 0) for counts in both) for why in {**both[0], **both[1]}}
+    return total
+
+
 def sentence(told: Mapping[str, Any]) -> str:
     """The event `cache` (or several added up) in words."""
-    return ", ".join(_parts(told))
+    return ", ".join(_parts(told)) if told.get("backend") else f"none: {told.get('why')}"
 
 
 def _parts(told: Mapping[str, Any]) -> Iterator[str]:
     hits, misses = int(told.get("hits", 0)), int(told.get("misses", 0))
     yield f"{hits} of {hits + misses} crates from {told.get('where') or 'the cache'}"
-    saved = told.get("seconds_saved")
     if hits:
-        yield f"about {saved:g} s saved" if saved is not None else "seconds saved not known yet"
+        saved = told.get("seconds_saved")
+        yield f"about {saved:g} s saved" if saved is not None else "time saved not known yet"
     left_out: Mapping[str, int] = told.get("not_cached") or {}
     if left_out:
         yield f"{sum(left_out.values())} not cacheable ({_listed(left_out)})"
     if told.get("lost"):
-        yield "and then compiled without it: the store was lost"
+        yield "the rest compiled without it, for the store was lost"
 
 
 def _listed(counts: Mapping[str, int]) -> str:

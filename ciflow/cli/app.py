@@ -122,6 +122,12 @@ def _vault() -> click.Command:
     return group
 
 
+def _cache() -> click.Command:
+    from ciflow.cli.cache import group
+
+    return group
+
+
 def _explain() -> click.Command:
     from ciflow.cli.explain import command
 
@@ -154,6 +160,7 @@ COMMANDS: dict[str, tuple[Callable[[], click.Command], str]] = {
     "inventory": (_inventory, "Show hosts, groups and their variables."),
     "vars": (_vars, "Show the variables of a host, and where each comes from."),
     "vault": (_vault, "Encrypt, open and edit secrets in files, as ansible-vault does."),
+    "cache": (_cache, "Set up, look at, try out or empty the cache of compiled crates."),
     "explain": (_explain, "Explain a diagnostic, with its usual fix."),
     "doc": (_doc, "Explain a module or a diagnostic."),
 }

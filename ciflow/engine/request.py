@@ -43,6 +43,7 @@ class Request:
     reach: Reach = NOTHING_SAID
     answers: Answers = field(default_factory=dict)  # to `vars_prompt`
     vault_ids: tuple[str, ...] = ()  # where vault passwords come from, never the passwords
+    subject: str = ""  # what a playbook that ciflow ships works on; runs of it with other subjects don't exclude it
 
     def to_data(self, seal: Seal) -> dict[str, Any]:
         def sealed(name: str, value: Any) -> str:
@@ -71,6 +72,7 @@ class Request:
             Reach(**json.loads(seal.open(data["reach"], "reach"))) if data.get("reach") else NOTHING_SAID,
             json.loads(seal.open(data["answers"], "answers")) if data.get("answers") else {},
             tuple(data.get("vault_ids", ())),
+            data.get("subject", ""),
         )
 
 

@@ -331,7 +331,8 @@ def _release(store: Store, lease: Lease) -> None:
 def _project(request: Request) -> str:
     """Two applies of one playbook and inventory exclude each other, wherever they were started."""
     inventory = ",".join(str(Path(source).absolute()) for source in request.inventory)
-    return f"project:{Path(request.playbook).absolute()}|{inventory}"
+    subject = f"|{request.subject}" if request.subject else ""
+    return f"project:{Path(request.playbook).absolute()}|{inventory}{subject}"
 
 
 def _version() -> str:

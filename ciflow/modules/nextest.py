@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from ciflow.model import Change, Context, Exec, Mkdir, Outcome, Probe, Read, Reply, Steps, Write
-from ciflow.modules.cargo import environment, missing, selection
+from ciflow.modules.cargo import cached, environment, missing, selection
 from ciflow.modules.execute import whole_stdout
 from ciflow.modules.replies import failure, predicted, process_data, text, well
 
@@ -26,6 +26,15 @@ _OK, _TESTS_FAILED = 0, 100
 
 
 def run(args: Mapping[str, Any], context: Context) -> Steps:
+    """The tests, with a compiler cache around them where that is asked for."""
+
+    def build(env: Mapping[str, str]) -> Steps:
+        return _tests({**args, "env": env}, context)
+
+    return (yield from cached(args["cache"], environment(args, context), context, build))
+
+
+def _tests(args: Mapping[str, Any], context: Context) -> Steps:
     """Look what is there; nextest, or `cargo test` where it is missing (and the outcome says so); then doctests."""
     from ciflow.modules import rust  # only a run that gets here pays for the parsers
 

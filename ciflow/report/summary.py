@@ -60,6 +60,7 @@ class Summary:
     dials: dict[str, Dial] = field(default_factory=dict)
     users: dict[str, Mapping[str, Any]] = field(default_factory=dict)
     rollbacks: list[Event] = field(default_factory=list)
+    caches: dict[str, dict[str, Any]] = field(default_factory=dict)  # by play, its builds added up
     stats: dict[str, dict[str, Any]] = field(default_factory=dict)  # by host, "" for those of the run
 
     def event(self, event: Event) -> None:
@@ -100,6 +101,7 @@ class Summary:
             found += self._history(dial, columns)
         found += [each for event in self.rollbacks for each in told(event, columns)]
         found += self._things(columns)
+        found += self._caches(columns)
         found += self._users(columns)
         for host, values in self.stats.items():
             said = ", ".join(f"{name}: {_shown(value)}" for name, value in values.items())
@@ -152,6 +154,18 @@ class Summary:
         signed = {str(s.get("name")) for s in self.signatures}
         found = [_thing("artifact", name, data, columns, name in signed) for name, data in self.artifacts.items()]
         return found + [_thing("sbom", name, data, columns, name in signed) for name, data in self.sboms.items()]
+
+    def _caches(self, columns: int) -> list[Line]:
+        """Of each play what the cache of compiled crates did for it, or why there was none."""
+        if not self.caches:
+            return []
+        from ciflow.cargo.cache import sentence
+
+        found: list[Line] = []
+        for play, counts in self.caches.items():
+            name = self.plays[play].name if play in self.plays else play
+            found += labelled(f"cache {name}", sentence(counts), columns)
+        return found
 
     def _users(self, columns: int) -> list[Line]:
         if not self.users:
@@ -256,6 +270,12 @@ def _task_ended(summary: Summary, event: Event) -> None:
             del summary.failed[task]
 
 
+def _cache(summary: Summary, event: Event) -> None:
+    from ciflow.cargo.cache import added
+
+    summary.caches[event.play] = added(summary.caches.get(event.play, {}), event.data)
+
+
 def _stats(summary: Summary, event: Event) -> None:
     """`set_stats`: values are put down, or added to what is there, as Ansible adds them."""
     values = summary.stats.setdefault(event.host if event.data["per_host"] else "", {})
@@ -272,6 +292,7 @@ def _added(before: Any, value: Any) -> Any:
 
 
 _HANDLERS = {
+    "cache": _cache,
     "stats": _stats,
     "run_started": _run_started,
     "run_ended": _run_ended,

@@ -96,7 +96,7 @@ def test_redis_is_taken_where_it_answers_and_shares_crates_between_machines(
 
 @pytest.mark.slow
 def test_s3_is_taken_where_it_answers(
-    host: Host, workspace: Path, env: dict[str, str], start: Start, tmp_path: Path
+    host: Host, env: dict[str, str], start: Start, tmp_path: Path
 ) -> None:
     address = start(s3(tmp_path))
     env |= KEYS
