@@ -18,6 +18,7 @@ from ciflow.model import Template
 
 BOUND = 1.2
 NAMES = {"host": "web1", "number": 7, "workers": list(range(8)), "app": {"name": "shop", "ports": [80, 443]}}
+LEVELS = tuple(Level)[:11]
 FILE = """# {{ host }}
 {% for worker in workers %}
 worker.{{ worker }} = {{ host }}-{{ number }}-{{ worker }} {{ app.name | upper }} {{ app.ports | join(',') }}
@@ -32,8 +33,8 @@ TEXTS = {
 
 def scope() -> Scope:
     """The names in the middle of a task's layers."""
-    empty = tuple(Layer(level, {}) for level in list(Level)[:11])
-    return Scope((*empty[:6], Layer(Level.PLAY_VARS, NAMES, data=True), *empty[6:]), render)
+    above, below = (tuple([Layer(level, {}) for level in levels]) for levels in (LEVELS[:6], LEVELS[6:]))
+    return Scope((*above, Layer(Level.PLAY_VARS, NAMES, data=True), *below), render)
 
 
 def by_jinja(text: str) -> Callable[[], object]:

@@ -141,15 +141,14 @@ class _Code(CodeGenerator):
         else:
             super().visit_Const(node, frame)
 
-
     def _output_child_pre(self, node: nodes.Expr, frame: Frame, finalize: Any) -> None:
-        """One call makes text of a value, where Jinja makes two."""
+        """What is text already goes out without a call, where Jinja makes two."""
         del node, frame, finalize
-        self.write("environment.text(")
+        self.write("(given if (given := ")
 
     def _output_child_post(self, node: nodes.Expr, frame: Frame, finalize: Any) -> None:
         del node, frame, finalize
-        self.write(")")
+        self.write(").__class__ is str else environment.text(given))")
 
 
 class _ValueCode(NativeCodeGenerator, _Code):
@@ -162,7 +161,7 @@ class _ValueCode(NativeCodeGenerator, _Code):
 
 
 def _text(value: Any) -> str:
-    return value if value.__class__ is str else str(_finalize(value))
+    return str(value if value.__class__ is int else _finalize(value))
 
 
 class _Environment(ImmutableSandboxedEnvironment):
