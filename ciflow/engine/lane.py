@@ -91,10 +91,7 @@ class Lane:
 
     def _of_task(self, task: Task) -> Mapping[str, Callable[[], Any]]:
         """Magic variables that say where a task comes from and where it goes."""
-        beside = str(Path(task.span.file).parent.absolute())
-        found: dict[str, Callable[[], Any]] = {
-            "ansible_search_path": lambda: list(dict.fromkeys(filter(None, (task.role_path, beside, self.run.folder))))
-        }
+        found: dict[str, Callable[[], Any]] = {"ansible_search_path": lambda: _searched(task, self.run.folder)}
         if task.role:
             names = ("role_name", "ansible_role_name")
             found |= {**{name: lambda: task.role for name in names}, "role_path": lambda: task.role_path}
@@ -294,6 +291,12 @@ def _written(value: Any) -> Any:
 def _folders(task: Task, playbook: str) -> tuple[str, ...]:
     """Where a task's files lie, nearest first."""
     return tuple(dict.fromkeys(folder for folder in (task.base, task.role_path, playbook) if folder))
+
+
+def _searched(task: Task, playbook: str) -> list[str]:
+    """Where lookups search for a task's files, as Ansible tells it: its role, beside its file, beside the playbook."""
+    beside = str(Path(task.span.file).parent.absolute())
+    return list(dict.fromkeys(filter(None, (task.role_path, beside, playbook))))
 
 
 def name_of(task: Task, scope: Scope | None = None) -> str:

@@ -96,7 +96,7 @@ def _behind(names: frozenset[str], scope: Scope) -> Iterator[tuple[str, Any]]:
     while left:
         name = left.pop()
         seen.add(name)
-        _, value, _, _ = next(scope.why(name), (None, None, None, ""))
+        value = scope.written(name)
         yield name, value
         left |= names_in(value) - seen
 

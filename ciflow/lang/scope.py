@@ -205,6 +205,13 @@ class Scope:
         """Known names that look like `name`, best first."""
         return get_close_matches(name, sorted(self.names()), n=2, cutoff=0.7)
 
+    def written(self, name: str) -> Any:
+        """The winning value of `name`, not rendered; None where it is computed, or there is none."""
+        for layer in self.layers:
+            if name in layer.values:
+                return None if layer.lazy else layer.values[name]
+        return None
+
     def where(self, name: str) -> Span | None:
         """Where the winning value of `name` was written."""
         return next((layer.span_of(name) for layer in self.layers if name in layer.values), None)
