@@ -76,13 +76,24 @@ def _make_init(cls: Any) -> Any:
             (named if one.kw_only else places).append(one.name + default)
         elif not default:
             continue
-        frozen = cls.__dataclass_params__.frozen
-        body.append(f"put(self, {one.name!r}, {value})" if frozen else f"self.{one.name} = {value}")
+        body.append(_assignment(cls, one.name, value, known))
     if hasattr(cls, "__post_init__"):
         body.append("self.__post_init__()")
     method = _compiled(cls, "__init__", places + (["*", *named] if named else []), body or ["pass"], known)
     method.__annotations__ = {f.name: f.type for f in cls.__dataclass_fields__.values() if f.init} | {"return": None}
     return method
+
+
+def _assignment(cls: Any, name: str, value: str, known: dict[str, Any]) -> str:
+    """A line that sets a field; of a frozen class past its own refusal, by the slot itself where it has one (a third
+    quicker)."""
+    if not cls.__dataclass_params__.frozen:
+        return f"self.{name} = {value}"
+    slot = inspect.getattr_static(cls, name, None)
+    if not isinstance(slot, types.MemberDescriptorType):
+        return f"put(self, {name!r}, {value})"
+    known[f"put_{name}"] = slot.__set__
+    return f"put_{name}(self, {value})"
 
 
 def _compared(cls: Any, of: str) -> str:

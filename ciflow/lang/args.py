@@ -91,6 +91,8 @@ def _value(place: Place, schema: Schema, module: str, key: str) -> Any:
 
 
 def _free_form(text: str, place: Place, schema: Schema, module: str, findings: Findings) -> dict[str, Any]:
+    if "=" not in text and schema.free_form:
+        return {schema.free_form: place.value} if text.strip() else {}
     raw = module in _RAW
     args: dict[str, Any] = {}
     rest: list[tuple[int, int]] = []

@@ -20,13 +20,13 @@ from ciflow.model import Play, Playbook, Task, Template
 def check(playbook: Playbook, inventory: Inventory, extra: Mapping[str, Any], sources: Sources) -> None:
     """Faults that show only over the whole; they go to `sources.findings`."""
     known = known_names(playbook, inventory, extra, sources)
-    _templates(playbook, inventory, known, sources)
+    templated = _templates(playbook, inventory, known, sources)
     for play in playbook.plays:
         _hosts(play, playbook, inventory, sources)
         _handlers(play, sources)
         _registers(play, sources)
     used = check_files(playbook, sources)
-    Undefined(playbook, known, sources).check(used)
+    Undefined(playbook, known, sources).check(used, templated)
     _role_arguments(known, sources)
 
 
@@ -36,25 +36,30 @@ def tasks_of(play: Play) -> list[Task]:
     return flat(play.tasks) + list(play.handlers) + (flat(canary.verify + canary.retire) if canary else [])
 
 
-def values_of(task: Task) -> Iterator[Any]:
+def values_of(task: Task) -> tuple[Any, ...]:
     """Everything in a task that may hold a template."""
-    yield from (task.name, task.args, task.when, task.vars, task.environment, task.notify, task.params)
-    yield from (task.changed_when, task.failed_when, task.until, task.retries, task.delay, task.delegate_to)
-    yield from (task.become.enabled, task.become.user, task.become.flags, task.become.exe)
-    yield from (task.ignore_errors, task.run_once, task.no_log, task.timeout)
-    yield from (task.throttle, task.async_limit, task.poll)
-    if task.loop is not None:
-        yield from (task.loop.items, task.loop.label)
+    become, loop = task.become, task.loop
+    return (task.name, task.args, task.when, task.vars, task.environment, task.notify, task.params,
+            task.changed_when, task.failed_when, task.until, task.retries, task.delay, task.delegate_to,
+            become.enabled, become.user, become.flags, become.exe,
+            task.ignore_errors, task.run_once, task.no_log, task.timeout,
+            task.throttle, task.async_limit, task.poll,
+            (loop.items, loop.label) if loop is not None else None)  # fmt: skip
 
 
-def _templates(playbook: Playbook, inventory: Inventory, known: Known, sources: Sources) -> None:
-    """Syntax of every template, each once."""
-    seen: set[int] = set()
-    for value in filter(None, _values(playbook, inventory, known)):
-        for one in templates_in(value):
-            if id(one) not in seen:
-                seen.add(id(one))
-                sources.findings.items.extend(check_template(one))
+def _templates(playbook: Playbook, inventory: Inventory, known: Known, sources: Sources) -> frozenset[int]:
+    """Syntax of every template, each once. Gives the id() of each task that has any: most of a large playbook have
+    none, and need no other look."""
+    found: dict[int, Template] = {id(one): one for one in templates_in(list(_values(playbook, inventory, known)))}
+    templated: set[int] = set()
+    for play in playbook.plays:
+        for task in tasks_of(play):
+            if inside := templates_in(values_of(task)):
+                templated.add(id(task))
+                found |= {id(one): one for one in inside}
+    for one in found.values():
+        sources.findings.items.extend(check_template(one))
+    return frozenset(templated)
 
 
 def _values(playbook: Playbook, inventory: Inventory, known: Known) -> Iterator[Any]:
@@ -71,8 +76,6 @@ def _values(playbook: Playbook, inventory: Inventory, known: Known) -> Iterator[
         if play.canary is not None:
             yield from (play.canary.service, play.canary.version, play.canary.router[1], play.canary.slots)
             yield from play.canary.gates
-        for task in tasks_of(play):
-            yield from values_of(task)
 
 
 # --- hosts, handlers, registers ------------------------------------------------------------------------

@@ -22,15 +22,15 @@ def templates_in(value: Any) -> Sequence[Template]:
 
 
 def _gather(value: Any, found: list[Template]) -> None:
-    if isinstance(value, Template):
+    if isinstance(value, list | tuple):
+        for below in value:
+            if below and below.__class__ not in _SCALARS:
+                _gather(below, found)
+    elif isinstance(value, Template):
         found.append(value)
     elif isinstance(value, Mapping):
         for key, below in value.items():
-            if isinstance(key, Template):
+            if key.__class__ not in _SCALARS and isinstance(key, Template):
                 found.append(key)
-            if below.__class__ not in _SCALARS:
-                _gather(below, found)
-    elif isinstance(value, list | tuple):
-        for below in value:
-            if below.__class__ not in _SCALARS:
+            if below and below.__class__ not in _SCALARS:
                 _gather(below, found)

@@ -39,6 +39,18 @@ class _Found:
     faults: Findings
 
 
+@dataclass(frozen=True, slots=True)
+class _Shape:
+    """What the keys of a task are: those that name modules, and its `with_..`. Most tasks share one of a few shapes."""
+
+    modules: tuple[str, ...]
+    loops: tuple[str, ...]
+    others: frozenset[str]  # whose meaning is not a keyword's: the module's and the loop's
+
+    def without(self, written: str) -> frozenset[str]:
+        return self.others if written in self.others else self.others | {written}
+
+
 class TaskReader:
     """Reads lists of tasks. `roles` reads the roles that tasks import."""
 
@@ -48,7 +60,7 @@ class TaskReader:
         self.roles: Roles
         self._keywords = frozenset(part_schema("task").fields)
         self._verbs = verbs()
-        self._modules: dict[Any, bool] = {}  # keys met, and whether each names a module
+        self._shapes: dict[tuple[Any, ...], _Shape] = {}
 
     def nodes(self, place: Place | None, above: Inherited, path: tuple[str, ...], section: str) -> tuple[Node, ...]:
         """The nodes of a list of tasks; `section` (tasks, block, rescue, ..) names their place in `path`."""
@@ -102,7 +114,7 @@ class TaskReader:
         if found is None:
             check_part("task", place, self.findings, ignore=self._foreign(place))
             return self._lost(place)
-        check_part("task", place, self.findings, ignore=frozenset({found.written}) | self._loops(place))
+        check_part("task", place, self.findings, ignore=self._shape(place).without(found.written))
         if found.module in _IMPORTS:
             self.findings.items.extend(found.faults.items)
         if found.module == "import_tasks":
@@ -142,20 +154,25 @@ class TaskReader:
         if "" in found.args:
             return found.args
         args = _under(above.module_defaults.get(found.module, {}), found.args, found.module)
-        made = {key: value for key, value in args.items() if isinstance(key, Template)}
-        plain = {key: value for key, value in args.items() if key not in made}
         where = _Where(place, found.place, found.written)
-        return {**check_module(found.module, plain, where, found.faults), **made}
+        made = {key: args.pop(key) for key in list(args) if key.__class__ is Template}
+        return {**check_module(found.module, args, where, found.faults), **made}
 
     def _foreign(self, place: Place) -> frozenset[str]:
         """Keys of a task without a known module: those that nothing is said about."""
         return frozenset(key for key in place.value if key not in self._keywords)
 
-    def _loops(self, place: Place) -> frozenset[str]:
-        return frozenset(key for key in place.value if isinstance(key, str) and key.startswith("with_"))
+    def _shape(self, place: Place) -> _Shape:
+        keys = tuple(place.value)
+        found = self._shapes.get(keys)
+        if found is None:
+            modules = tuple(key for key in keys if self._is_module(key))
+            loops = tuple(key for key in keys if isinstance(key, str) and key.startswith("with_"))
+            found = self._shapes[keys] = _Shape(modules, loops, frozenset((*modules, *loops)))
+        return found
 
     def _module(self, place: Place) -> _Found | None:
-        candidates = [key for key in place.value if self._is_module(key)]
+        candidates = self._shape(place).modules
         if len(candidates) > 1:
             first, second = candidates[:2]
             self.findings.error("CF0108", f"a task has one module; this has `{first}` and `{second}`",
@@ -169,11 +186,7 @@ class TaskReader:
         return _Found(module, written, below, args, faults)
 
     def _is_module(self, key: Any) -> bool:
-        known = self._modules.get(key)
-        if known is None:
-            known = isinstance(key, str) and key not in self._keywords and short(key) in self._verbs
-            self._modules[key] = known
-        return known
+        return isinstance(key, str) and key not in self._keywords and short(key) in self._verbs
 
     def _args(self, place: Place, module: str, faults: Findings) -> dict[str, Any]:
         return arguments(place, module_schema(module), module, faults)
@@ -274,7 +287,7 @@ class TaskReader:
         )
 
     def _loop(self, place: Place) -> Loop | None:
-        kinds = [key for key in ("loop", *self._loops(place)) if key in place.fields]
+        kinds = [*(["loop"] if "loop" in place.fields else []), *self._shape(place).loops]
         if not kinds:
             return None
         if len(kinds) > 1:
@@ -312,7 +325,7 @@ class TaskReader:
         if not name:
             self.findings.error("CF0103", "`import_tasks` needs `file`", place.span)
             return ()
-        if "loop" in place.fields or self._loops(place):
+        if "loop" in place.fields or self._shape(place).loops:
             self.findings.error("CF0111", "`import_tasks` can't loop", place.span, label="use `include_tasks`")
         return self.file(str(name), own, path, span)
 

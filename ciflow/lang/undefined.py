@@ -30,11 +30,14 @@ class Undefined:
         self.known = known
         self.sources = sources
         self._seen: set[tuple[Span, str]] = set()
+        self._worth: frozenset[int] = frozenset()
 
-    def check(self, files: dict[int, Template]) -> None:
-        """`files` are the templates that tasks render, by the task's id()."""
+    def check(self, files: dict[int, Template], templated: frozenset[int]) -> None:
+        """`files` are the templates that tasks render, by the task's id(); `templated` the ids of tasks that have any
+        themselves."""
         if self.known.open:
             return
+        self._worth = templated | files.keys()
         for play in self.playbook.plays:
             self._play(play, files)
 
@@ -47,10 +50,12 @@ class Undefined:
             for value in (play.canary.service, play.canary.version, play.canary.router[1]):
                 self._value(value, guarded, sometimes, ((play.name, play.span),))
         for task, perhaps in _walk(play.tasks, sometimes):
-            self._task(task, perhaps, guarded, play, files)
+            if id(task) in self._worth:
+                self._task(task, perhaps, guarded, play, files)
         rest: tuple[Node, ...] = play.handlers + ((play.canary.verify + play.canary.retire) if play.canary else ())
         for task in flat(rest):
-            self._task(task, True, guarded, play, files)
+            if id(task) in self._worth:
+                self._task(task, True, guarded, play, files)
 
     def _guarded(self, play: Play) -> frozenset[str]:
         """Names that an assertion of the play itself asks for."""
