@@ -138,7 +138,7 @@ class Schema:
                 except ValueError:
                     pass  # for Cerberus to say
             made[name] = doubtful[name] = _fitted(self.fields.get(name), value, literal)
-        faults = [*self._nothing(args), *self._twice(args)] if len(made) < len(args) or self.aliases else []
+        faults = [*self._nothing(args), *self._twice(args)] if len(made) < len(args) else []
         if not self.flat:
             doubtful = made
         validator = self.validators[literal]
@@ -172,7 +172,7 @@ class Schema:
                 what = f"`{path[-1]}`" if path else self.what
                 yield Fault(path, "CF0123", f"{what} is not built yet", "ciflow would not do it", key=bool(path))
         for group in self.one_of:
-            if not any(name in document for name in group):
+            if document.keys().isdisjoint(group):
                 yield Fault((), "CF0110", f"{self.what} needs {either(group)}")
         for group in self.exclusive:
             given = [name for name in group if name in document]

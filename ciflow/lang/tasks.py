@@ -156,7 +156,8 @@ class TaskReader:
         args = _under(above.module_defaults.get(found.module, {}), found.args, found.module)
         where = _Where(place, found.place, found.written)
         made = {key: args.pop(key) for key in list(args) if key.__class__ is Template}
-        return {**check_module(found.module, args, where, found.faults), **made}
+        checked = check_module(found.module, args, where, found.faults)
+        return checked | made if made else checked
 
     def _foreign(self, place: Place) -> frozenset[str]:
         """Keys of a task without a known module: those that nothing is said about."""

@@ -210,7 +210,7 @@ def _character_error(error: yaml.reader.ReaderError, text: str, file: str) -> Di
 
 
 class _Builder:
-    """Composed nodes to places. Aliased nodes share one Place; their expanded size is what counts."""
+    """Composed nodes to places. Aliased collections share one Place; their expanded size is what counts."""
 
     def __init__(
         self, text: str, file: str, findings: Findings, trusted: bool, vault: Vault | None = None
@@ -221,11 +221,13 @@ class _Builder:
         self.findings = findings
         self.trusted = trusted
         self.done: dict[int, tuple[Place, int]] = {}
+        self.scalars = 0
+        self.names: dict[str, Any] = {}  # plain keys met, and how each reads
         self.active: set[int] = set()
 
     def root(self, node: yaml.Node) -> Place:
         place, size = self.build(node, 0)
-        if size > MOST_NODES and size > 10 * len(self.done):
+        if size > MOST_NODES and size > 10 * (len(self.done) + self.scalars):
             self.findings.error("CF0014", f"aliases expand to {size:,} values, at most {MOST_NODES:,} are taken",
                                 Span(self.file, 1, 1))  # fmt: skip
             return Place(self.file, (0, 0, 0, 0), None)
@@ -233,12 +235,13 @@ class _Builder:
 
     def build(self, node: yaml.Node, depth: int) -> tuple[Place, int]:
         """The node's place and its number of values after expansion."""
+        if node.__class__ is yaml.ScalarNode:
+            self.scalars += 1
+            return self.scalar(node), 1
         known = self.done.get(id(node))
         if known is not None:
             return known
-        if isinstance(node, yaml.ScalarNode):
-            result = self.scalar(node), 1
-        elif id(node) in self.active:
+        if id(node) in self.active:
             self.error(node, "CF0013", "this value contains itself, by an alias inside it")
             return self.place(node, None), 1
         elif depth > MOST_DEPTH:
@@ -292,8 +295,13 @@ class _Builder:
                 continue
             start, end = key_node.start_mark, key_node.end_mark
             at = (start.line, start.column, end.line, end.column)
-            below, count = self.build(value_node, depth)
-            size += count
+            if value_node.__class__ is yaml.ScalarNode:
+                self.scalars += 1
+                below = self.scalar(value_node)
+                size += 1
+            else:
+                below, count = self.build(value_node, depth)
+                size += count
             if key_node.value == "<<" and key_node.tag == _PLAIN:
                 merged.append(below)
                 continue
@@ -323,9 +331,12 @@ class _Builder:
             self.findings.error("CF0101", "`<<` merges mappings; this is none", source.span)
 
     def key(self, node: yaml.ScalarNode) -> Any:
-        if node.tag != _PLAIN or node.value in BOOLEANS_1_1:
-            return node.value
-        return resolve(node.value)
+        text = node.value
+        if node.tag != _PLAIN:
+            return text
+        if text not in self.names:
+            self.names[text] = text if text in BOOLEANS_1_1 else resolve(text)
+        return self.names[text]
 
     def odd_key(self, node: yaml.Node, key: yaml.Node) -> None:
         start, end = node.start_mark, node.end_mark
