@@ -8,7 +8,6 @@ from typing import Any, TypeVar
 
 import click
 
-from ciflow.cli.terminal import terminal
 from ciflow.diagnostics import Refused
 from ciflow.lang.files import Files
 from ciflow.lang.passwords import read_vault
@@ -52,6 +51,8 @@ def vault_ids() -> tuple[str, ...]:
 
 def ask(prompt: str) -> str:
     """What somebody types, unseen. Raises Refused where there is no terminal: a prompt has no answer in CI."""
+    from ciflow.cli.terminal import terminal  # with asyncio, which most calls need not
+
     here = terminal(no_input=bool(click.get_current_context().params.get("no_input")))
     if here is None:
         raise Refused(f"there is no terminal to ask on: {prompt.strip(': ')}",

@@ -8,17 +8,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from ciflow.dataclass import dataclass, field
-from ciflow.engine.connect import Reach
-from ciflow.engine.questions import Person
-from ciflow.engine.record import Recorder
-from ciflow.engine.stepping import Stepper
-from ciflow.engine.wire import Connection, Wire
-from ciflow.model import Host
 
 if TYPE_CHECKING:
+    from ciflow.engine.connect import Reach
     from ciflow.engine.hosts import Hosts
     from ciflow.engine.jobs import Job
+    from ciflow.engine.questions import Person
+    from ciflow.engine.record import Recorder
+    from ciflow.engine.stepping import Stepper
+    from ciflow.engine.wire import Connection, Wire
     from ciflow.lang.inventory import Inventory
+    from ciflow.model import Host
     from ciflow.plan import Plan
 
 

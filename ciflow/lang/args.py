@@ -37,6 +37,13 @@ class Spans(Mapping[str, Span]):
             return self._task.span if self._args is None else self._args.span
         raise KeyError(name)
 
+    def of_argument(self, argument: str, key: bool) -> Span:
+        """The place of an argument's key or value, wherever it was written."""
+        for place in (self._args, self._task.fields.get("args")):
+            if place is not None and argument in place.fields:
+                return place.key_span(argument) if key else place.fields[argument].span
+        return self._task.key_span(self._module)
+
     def __iter__(self) -> Iterator[str]:
         yield from self._task.fields
         if self._args is not None:

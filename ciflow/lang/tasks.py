@@ -121,7 +121,8 @@ class TaskReader:
             return self._import_tasks(place, found.args, above, path)
         if found.module == "import_role":
             return self._import_role(place, found.args, above, path)
-        args = {} if found.faults.errors else self._checked(place, found, above)
+        spans = Spans(place, found.place, found.written)
+        args = {} if found.faults.errors else self._checked(spans, found, above)
         if found.module == "set_fact" and found.place is not None:
             for key, below in found.place.fields.items():
                 if key != "cacheable":
@@ -129,7 +130,7 @@ class TaskReader:
         faults = self._expected(place, found.faults, above)
         if self.findings.failed_since(before):
             return self._lost(place)
-        task = self._built(place, found.module, args, Spans(place, found.place, found.written), above, path)
+        task = self._built(place, found.module, args, spans, above, path)
         return (replace(task, faults=faults) if faults else task,)
 
     def _expected(self, place: Place, faults: Findings, above: Inherited) -> tuple[Diagnostic, ...]:
@@ -149,14 +150,13 @@ class TaskReader:
         self.sources.lost.append(place)
         return ()
 
-    def _checked(self, place: Place, found: _Found, above: Inherited) -> dict[str, Any]:
+    def _checked(self, spans: Spans, found: _Found, above: Inherited) -> dict[str, Any]:
         """The arguments with the module's defaults, checked as far as they hold no template."""
         if "" in found.args:
             return found.args
         args = _under(above.module_defaults.get(found.module, {}), found.args, found.module)
-        where = _Where(place, found.place, found.written)
-        made = {key: args.pop(key) for key in list(args) if key.__class__ is Template}
-        checked = check_module(found.module, args, where, found.faults)
+        made = {key: args.pop(key) for key in list(args) if isinstance(key, Template)}
+        checked = check_module(found.module, args, spans.of_argument, found.faults)
         return checked | made if made else checked
 
     def _foreign(self, place: Place) -> frozenset[str]:
@@ -358,7 +358,7 @@ class TaskReader:
         own = extend(above, place, self.sources, level=Level.TASK_VARS)
         args = {key: early(value, own, self.sources) for key, value in args.items()}
         name = args.get("name") or args.get("role")
-        where = _Where(place, place.fields.get("import_role"), "import_role")
+        where = Spans(place, place.fields.get("import_role"), "import_role").of_argument
         check_module("import_role", args, where, self.findings)
         if isinstance(name, Template):
             self.findings.error("CF0401", "the name of an imported role must be known before the run", name.span,
@@ -379,23 +379,6 @@ def _under(defaults: Mapping[str, Any], given: Mapping[str, Any], module: str) -
     schema = module_schema(module)
     own = schema.canonical(given)
     return {**{key: value for key, value in defaults.items() if schema.aliases.get(key, key) not in own}, **given}
-
-
-class _Where:
-    """The place of an argument's key or value, wherever it was written."""
-
-    __slots__ = ("_args", "_task", "_written")
-
-    def __init__(self, task: Place, args: Place | None, written: str) -> None:
-        self._task = task
-        self._args = args
-        self._written = written
-
-    def __call__(self, argument: str, key: bool) -> Span:
-        for place in (self._args, self._task.fields.get("args")):
-            if place is not None and argument in place.fields:
-                return place.key_span(argument) if key else place.fields[argument].span
-        return self._task.key_span(self._written)
 
 
 def _maybe(place: Place | None) -> tuple[Any, ...] | None:

@@ -244,7 +244,7 @@ class _Builder:
         if id(node) in self.active:
             self.error(node, "CF0013", "this value contains itself, by an alias inside it")
             return self.place(node, None), 1
-        elif depth > MOST_DEPTH:
+        if depth > MOST_DEPTH:
             self.error(node, "CF0018", f"values are nested more than {MOST_DEPTH} deep")
             result = self.place(node, None), 1
         else:

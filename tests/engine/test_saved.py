@@ -14,7 +14,7 @@ from ciflow.diagnostics import Invalid, NoSuch
 from ciflow.engine.request import Request, planned
 from ciflow.engine.saved import is_plan, read, ready, same_extra, save
 from ciflow.plan.compile import tasks_of
-from ciflow.store import Store
+from ciflow.store.store import Store
 
 FILES = {
     "site.yml": """\

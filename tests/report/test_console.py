@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from ciflow.model import Event
-from ciflow.report import Console, wants_colour
+from ciflow.report.console import Console, wants_colour
 from ciflow.report.text import width
 from tests.report import story
 from tests.report.story import START, Story
@@ -248,7 +248,8 @@ def test_colour_follows_the_environment(monkeypatch: pytest.MonkeyPatch, env: di
 
 READER_GONE = """
 import sys
-from ciflow.report import Console, JsonLines
+from ciflow.report.console import Console
+from ciflow.report.jsonl import JsonLines
 from tests.report import story
 sink = Console(sys.stdout, colour=False, tty="tty" in sys.argv) if "json" not in sys.argv else JsonLines(sys.stdout)
 for _ in range(300):

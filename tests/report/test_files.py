@@ -10,7 +10,7 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from ciflow.report import JsonLines
+from ciflow.report.jsonl import JsonLines
 from ciflow.report.junit import JUnit
 from tests.report import story
 from tests.report.story import Story

@@ -13,8 +13,9 @@ import pytest
 
 from ciflow.diagnostics import StoreError
 from ciflow.model import Event
-from ciflow.store import Holder, Store
 from ciflow.store.database import NAME, PAGE
+from ciflow.store.locks import Holder
+from ciflow.store.store import Store
 
 FRAME = PAGE + 24
 TRANSACTIONS = 12

@@ -11,7 +11,9 @@ from typing import Any
 import pytest
 
 from ciflow.model import Event
-from ciflow.store import Holder, Release, Store, history, summaries, summary
+from ciflow.store.folds import Release, history, summaries, summary
+from ciflow.store.locks import Holder
+from ciflow.store.store import Store
 
 
 @pytest.fixture
@@ -58,7 +60,7 @@ def test_a_run_s_state_is_read_from_how_it_ended(
 
 def test_a_run_without_an_end_runs_as_long_as_its_process_does(store: Store, tell: Teller) -> None:
     code = (
-        "import sys; from ciflow.store import Holder\n"
+        "import sys; from ciflow.store.locks import Holder\n"
         "h = Holder.me('R-2', 'bob', 'x'); print(h.pid, h.start, flush=True); sys.stdin.read()"
     )
     other = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from ciflow.store import Store
+from ciflow.store.store import Store
 from tests.store.test_damage import TRANSACTIONS, closed_store, look, transaction
 
 
@@ -25,7 +25,7 @@ import sys
 import time
 from pathlib import Path
 from ciflow.model import Event
-from ciflow.store import Store
+from ciflow.store.store import Store
 from ciflow.diagnostics import StoreError
 try:
     with Store.open(Path(sys.argv[1])) as store:

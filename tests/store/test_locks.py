@@ -16,7 +16,8 @@ import pytest
 
 from ciflow.diagnostics import Locked, StoreError
 from ciflow.model import Event
-from ciflow.store import Held, Holder, Lease, Observer, Store
+from ciflow.store.locks import Held, Holder, Lease, Observer
+from ciflow.store.store import Store
 
 ROUNDS = 200
 
@@ -82,7 +83,8 @@ import os, signal, sys, time
 from pathlib import Path
 from ciflow.diagnostics import Locked
 from ciflow.model import Event
-from ciflow.store import Holder, Store
+from ciflow.store.locks import Holder
+from ciflow.store.store import Store
 s = Store.open(Path(sys.argv[1]))
 lease = s.locks.acquire("shield", Holder.me("R-9", "bob", "ciflow apply"))
 print("held", flush=True)

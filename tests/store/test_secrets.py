@@ -16,8 +16,8 @@ from pathlib import Path
 import pytest
 
 from ciflow.diagnostics import StoreError
-from ciflow.store import Mask, Store
-from ciflow.store.mask import STARS
+from ciflow.store.mask import STARS, Mask
+from ciflow.store.store import Store
 
 ALPHABET = string.ascii_letters + string.digits + "!\"#$%&'()*+,-./:;<=>?@[]^_{|}~\\ äß漢"
 Known = tuple[Mask, list[str]]
