@@ -13,10 +13,9 @@ from ciflow.diagnostics import CiflowError, Refused, TargetError, Unreachable
 from ciflow.engine.connect import API
 from ciflow.engine.jobs import Behind, Lasting, LeftBehind, lasting
 from ciflow.engine.keys import Key
-from ciflow.engine.result import NotReached
 from ciflow.engine.wire import Call, Connection, Wire, predicted, went_well
 from ciflow.lang.scope import MISSING
-from ciflow.model import Api, At, Change, Hold, Note, Probe, Render, Reply, Run, Step
+from ciflow.model import Api, At, Change, Hold, Note, Operation, Probe, Render, Reply, Run, Step
 
 T = TypeVar("T")
 
@@ -47,6 +46,7 @@ class Driver:
     place_of: Callable[[str], Connection]
     render: Callable[[Render, Key], Awaitable[Reply]]
     hold: Callable[[Hold, Key], Awaitable[Reply]]
+    reached: Callable[[], Awaitable[None]]  # waits for the task before; raises NotReached where it went wrong
     run: Callable[[Run, Key], Awaitable[Reply]] | None = None
     check: bool = False
     secret: bool = False
@@ -122,8 +122,19 @@ class Driver:
         before = None
         if connection is self.connection:
             before, self.before = self.before, None
-        elif self.before is not None and isinstance(step, Change):
-            await self._after_before()
+        elif self.before is not None and isinstance(step, Change):  # elsewhere, where this host can't guard it
+            self.before = None
+            await self.reached()
+        reply = await self._sent(step, operation, connection, key, before)
+        if before is not None and reply.status == "skipped" and not went_well(before.answer):
+            await self.reached()  # the task before made good what its operation met
+            reply = await self._sent(step, operation, connection, key)
+        return reply
+
+    async def _sent(
+        self, step: Probe | Change, operation: Operation, connection: Connection, key: Key, before: Call | None = None
+    ) -> Reply:
+        """Send it, guarded by `before`. What a guard kept from starting may be sent again under its key."""
         call = self.wire.call(
             connection,
             self.lane,
@@ -137,10 +148,7 @@ class Driver:
         self.current = call
         if step.last and self.chain is not None:
             self.chain.close(call if connection is self.connection else None)
-        reply = await asyncio.shield(call.answer)
-        if before is not None and reply.status == "skipped" and not went_well(before.answer):
-            raise NotReached
-        return reply
+        return await asyncio.shield(call.answer)
 
     async def _leave(self, behind: Behind, step: Probe | Change, key: Key) -> Reply:
         """Give the operation to a supervisor on the host. What keeps it from starting is its reply."""
@@ -157,14 +165,6 @@ class Driver:
             self.controller, f"{key.play}|", str(key), step.operation, probe=True, secret=self.secret, shared=True
         )
         return await asyncio.shield(call.answer)
-
-    async def _after_before(self) -> None:
-        """A change elsewhere can't be guarded by this host: wait for the task before."""
-        assert self.before is not None
-        before, self.before = self.before, None
-        await asyncio.wait([before.answer])
-        if not went_well(before.answer):
-            raise NotReached
 
     def give_up(self) -> None:
         """The task's time is over: what it has under way is to end."""
@@ -188,6 +188,10 @@ async def sleep_only(step: Hold, _key: Key) -> Reply:
     began = time.monotonic()
     await asyncio.sleep(step.seconds)
     return Reply(duration=time.monotonic() - began, started=time.time())
+
+
+async def nothing_before() -> None:
+    """For generators that follow no task."""
 
 
 async def refuse_render(step: Render, _key: Key) -> Reply:

@@ -11,7 +11,7 @@ from typing import Any
 from ciflow.dataclass import dataclass, field
 from ciflow.diagnostics import CiflowError, StoreError
 from ciflow.engine.connect import LOCAL, connection_by_name, connection_data, connection_from
-from ciflow.engine.drive import Driver, refuse_render, sleep_only
+from ciflow.engine.drive import Driver, nothing_before, refuse_render, sleep_only
 from ciflow.engine.keys import Key, new_run
 from ciflow.engine.record import Recorder
 from ciflow.engine.wire import Connection, Wire
@@ -120,6 +120,7 @@ class _Rollback:
             place_of=self.connections.__getitem__,
             render=refuse_render,
             hold=sleep_only,
+            reached=nothing_before,
         )
         try:
             return await driver.drive(self._steps())

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from ciflow.diagnostics import Diagnostic, Invalid, Locked, StoreError
-from ciflow.engine.drive import Driver, refuse_render
+from ciflow.engine.drive import Driver, nothing_before, refuse_render
 from ciflow.engine.keys import Key
 from ciflow.engine.people import Commands, People
 from ciflow.engine.result import PausedRun
@@ -210,6 +210,7 @@ def _driver(work: StageRun, commands: Commands, part: str) -> Driver:
         place_of=work.connection_of,
         render=refuse_render,
         hold=hold,
+        reached=nothing_before,
         run=run,
     )
 

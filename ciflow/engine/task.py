@@ -290,6 +290,7 @@ class TaskRun:
             place_of=self.lane.stage.connection_of,
             render=render_file,
             hold=partial(self.lane.hold, self.task),
+            reached=self._reached,
             check=await rendering.settle(lambda: self.lane.checks(self.task)),
             secret=rendering.secret,
             chain=self.chain if single else None,

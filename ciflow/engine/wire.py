@@ -66,6 +66,7 @@ class HostLink:
         self._was_ready = False
         self._tries = 0
         self._answered: list[str] = []
+        self._last: dict[str, str] = {}  # by lane: the key of the operation that left last, which a guard asks about
         self._journal = ""
 
     @property
@@ -142,6 +143,7 @@ class HostLink:
     def ended(self, error: CiflowError | None) -> None:
         """Reconnect while something is under way and the host was there before; else say that it is not."""
         self._session, self._ready = None, False
+        self._last.clear()
         if not self.calls or error is None:
             return None
         if isinstance(error, Superseded) and not self._was_ready and self._wire.take_over(error):
@@ -180,8 +182,11 @@ class HostLink:
         assert self._session is not None
         if call.ask:
             self._session.ask([call.key], self._journal)
+        elif call.before is not None and call.before.key != self._last.get(call.lane):
+            call.before.answer.add_done_callback(lambda _: self._judged(call))  # the host would judge by another one
         else:
             guard = "after-ok" if call.before is not None else ""
+            self._last[call.lane] = call.key
             self._session.submit(call.lane, call.key, call.operation, guard)
         self._wire.schedule(self)
 
@@ -189,12 +194,17 @@ class HostLink:
         """Never started: send it now, unless the one before it is still to be judged or went wrong."""
         before = call.before.answer if call.before is not None else None
         if before is not None and not before.done():
-            before.add_done_callback(lambda _: self._resubmit(call))
+            before.add_done_callback(lambda _: self._judged(call))
         elif before is not None and not went_well(before):
             self.answered(call.key, Reply(status="skipped", ok=False))
         elif self._ready:
             call.before = None
             self._put(call)
+
+    def _judged(self, call: Call) -> None:
+        """The one before has ended: send what waits for it, once."""
+        if call.before is not None and call.key in self.calls:
+            self._resubmit(call)
 
     def _may_repeat(self, call: Call) -> bool:
         operation = call.operation

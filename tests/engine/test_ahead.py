@@ -92,6 +92,33 @@ def test_a_failure_in_the_middle_of_twenty_sent_ahead_leaves_no_later_side_effec
     assert played.exit == 4
 
 
+INTO_A_FOLDER = {  # the host refuses the first try, for there is a folder, or none; the task goes well all the same
+    "copy": "{copy: {src: f, dest: '{here}/out/there'}}",
+    "copy on the host": "{copy: {src: '{here}/f', dest: '{here}/out/there', remote_src: true}}",
+    "copy into a new folder": "{copy: {src: f, dest: '{here}/out/new/er/'}}",
+    "template": "{template: {src: f, dest: '{here}/out/there'}}",
+}
+
+
+@pytest.mark.parametrize("first", INTO_A_FOLDER.values(), ids=list(INTO_A_FOLDER))
+def test_tasks_follow_one_that_went_well_at_its_second_try(bench: Bench, first: str) -> None:
+    bench.hosts("web1 ansible_connection=local\n")
+    bench.file("f", "x")
+    (bench.out / "there").mkdir()
+    after = [f'{{name: "{n}", shell: "echo {n} >> {{here}}/out/log; test {n} != 4"}}' for n in range(6)]
+    played = bench.play(tasks("{file: {path: '{here}/out/there', mode: '0700'}}", first, *after))
+    assert played.names()[2:] == bench.wrote() == ["0", "1", "2", "3", "4"]
+    assert played.exit == 4
+
+
+def test_what_follows_a_second_try_that_fails_is_not_done(bench: Bench) -> None:
+    bench.hosts("web1 ansible_connection=local\n")
+    bench.file("f", "x")
+    (bench.out / "there/f").mkdir(parents=True)  # a folder where the file is to be
+    played = bench.play(tasks(INTO_A_FOLDER["copy"], "{name: after, shell: echo after > {here}/out/log}"))
+    assert (played.exit, played.names(), bench.wrote()) == (4, ["copy"], [])
+
+
 def test_nothing_is_told_of_tasks_after_a_failure_though_they_ask_nothing_of_the_host(bench: Bench) -> None:
     bench.hosts("web1 ansible_connection=local\n")
     played = bench.play(
