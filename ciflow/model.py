@@ -123,6 +123,7 @@ class Task:
     async_limit: Value = 0  # seconds that it may run apart from the play (`async`); 0: it is a part of it
     poll: Value = 15  # with `async_limit`, 0 leaves it behind, anything else waits for it
     debugger: Value = "never"
+    irreversible: bool = False
     role: str = ""  # name of the role it came from
     role_path: str = ""
     role_run: RoleRun | None = None
@@ -225,6 +226,7 @@ class Canary:
     warm_up: float = 30.0
     bake: float = 600.0
     keep_warm: float = 1800.0
+    drain: float = 0.0  # until connections to the slot that a rollback left are cut; 0: they may last
     sick_for: float = 60.0
     early: bool = False
     by: str = ""
@@ -667,13 +669,15 @@ class Hold:
     """Let `seconds` pass; 0 with a `prompt` waits until somebody answers at the terminal, unseen if `secret`.
 
     The reply's data has {resumed: bool} and {command: ..} (what was typed) when somebody intervened. It is not ok
-    where nobody can be asked.
+    where nobody can be asked. `meet` (of rollouts that go together; 0: not asked) ends it as soon as all others have
+    come as far, data {met: true}; {turned_back: why} and {left: why} say what one of them has done.
     """
 
     seconds: float
     prompt: str = ""
     why: str = ""
     secret: bool = False
+    meet: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -686,6 +690,17 @@ class Run:
 
 
 @dataclass(frozen=True, slots=True)
+class Compile:
+    """Make of a task list what the hosts of the play can do alone, later, with nobody to tell: nothing is run.
+
+    Data of the reply: {places: {place: [operation as on the wire, ..]}}, each place good for an `At`.
+    """
+
+    nodes: tuple[Node, ...]
+    vars: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class Note:
     """Record an event (kind, data) in the run's journal; answered at once. For people: state, gates, dial."""
 
@@ -693,7 +708,7 @@ class Note:
     data: Mapping[str, Any]
 
 
-Step: TypeAlias = Probe | Change | At | Render | Hold | Run | Note
+Step: TypeAlias = Probe | Change | At | Render | Hold | Run | Compile | Note
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

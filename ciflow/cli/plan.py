@@ -23,7 +23,7 @@ from ciflow.cli.reaching import reach_of, reach_options
 from ciflow.cli.terminal import terminal
 from ciflow.diagnostics import ExitCode
 from ciflow.engine.request import Ready, Request
-from ciflow.model import Event
+from ciflow.model import Event, Task
 from ciflow.plan import Stage
 from ciflow.plan.compile import tasks_of, text_of
 from ciflow.plan.graph import dial, stage_data
@@ -106,8 +106,16 @@ class Changes:
 
 
 def _data(stage: Stage) -> dict[str, object]:
-    tasks = [{"name": text_of(task.name), "module": task.module} for task in tasks_of(stage.play.tasks)]
+    tasks = [
+        {"name": text_of(task.name), "module": task.module, **({"irreversible": True} if task.irreversible else {})}
+        for task in tasks_of(stage.play.tasks)
+    ]
     return {**stage_data(stage), "tasks": tasks}
+
+
+def _line(task: Task) -> str:
+    lasts = "  can't be undone" if task.irreversible else ""
+    return f"  {text_of(task.name) or task.module}  ({task.module}){lasts}"
 
 
 def _text(stage: Stage) -> str:
@@ -116,7 +124,7 @@ def _text(stage: Stage) -> str:
     more += ", and those that it has when it begins" if stage.open else ""
     after = f"  after {', '.join(stage.needs)}" if stage.needs else ""
     lines = [f"{stage.play.name} [{stage.id}]  on {hosts}{more}{after}"]
-    lines += [f"  {text_of(task.name) or task.module}  ({task.module})" for task in tasks_of(stage.play.tasks)]
+    lines += [_line(task) for task in tasks_of(stage.play.tasks)]
     if stage.play.canary is not None:
         lines.append(f"  dial: {dial(stage.play.canary)}")
     return "\n".join(lines)

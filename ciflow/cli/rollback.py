@@ -15,17 +15,28 @@ from ciflow.diagnostics import ExitCode
 from ciflow.engine.rollback import Asking, Done, rollback
 from ciflow.lang.files import Files
 from ciflow.report.humane import duration, share
+from ciflow.rollout.rollback import RolledBack
 from ciflow.rollout.routers import Slot
 from ciflow.store.store import Store, default_state
+
+# Decisions that turn nothing though there is something to go back to, and what to do then.
+_NOT_DONE = {
+    "crosses": "`--break-glass --reason ..` goes back all the same: see first that the former version can live with it",
+    "lost": "release it again with `ciflow apply`: its artifacts are those of its run in `ciflow history`",
+    "cold": "deploy it again with `ciflow apply`, or `--break-glass --reason ..` if its processes still run",
+}
 
 
 @click.command("rollback")
 @click.argument("service")
 @click.option("--reason", default="", help="Why; recorded.")
 @click.option("--rehearse", is_flag=True, help="Do all but the turn, and say whether it would work now.")
-@click.option("--break-glass", is_flag=True, help="Go back to a version that is cold or was not observed good.")
-@click.option("--host", default="", help="The router's host, when the journal of this machine is lost.")
-@click.option("-i", "--inventory", multiple=True, help="The inventory that says how to reach --host.")
+@click.option("--break-glass", is_flag=True,
+              help="Go back across what can't be undone, or to a version that is cold or was not observed good; "
+                   "needs --reason.")
+@click.option("--host", default="", metavar="PATTERN",
+              help="Hosts of the router, when this machine's journal doesn't know it; else all of the inventory.")
+@click.option("-i", "--inventory", multiple=True, help="The inventory that says how to reach them.")
 @vault_options
 @json_option
 @state_option
@@ -34,12 +45,14 @@ def command(
     as_json: bool, state: Path | None,
 ) -> int:  # fmt: skip
     """Bring the former version of SERVICE back, now. A second call finds nothing to do."""
-    from ciflow.engine.connect import LOCAL, connection_by_name
+    from ciflow.engine.connect import LOCAL, connections_by_pattern
     from ciflow.engine.who import who
 
     files = live_files() if host or inventory else Files.live()
-    at = connection_by_name(host, inventory, files) if host else LOCAL
-    asking = Asking(service, who(), reason, rehearse, break_glass, at, inventory, files)
+    if break_glass and not reason:
+        raise click.UsageError("--break-glass needs --reason, which is written down first")
+    hosts = connections_by_pattern(host or "all", inventory, files) if host or inventory else (LOCAL,)
+    asking = Asking(service, who(), reason, rehearse, break_glass, hosts, inventory, files)
     done = rollback(asking, lambda: Store.open(state or default_state()))
     for warning in done.warnings:
         click.echo(f"warning: {warning}", err=True)
@@ -49,28 +62,42 @@ def command(
         click.echo("\n".join(_lines(service, done, rehearse)))
     if done.result.failed:
         return ExitCode.UNREACHABLE
-    return ExitCode.TASK_FAILED if done.result.decision.kind == "cold" else ExitCode.OK
+    return ExitCode.TASK_FAILED if done.result.silent or done.result.decision.kind in _NOT_DONE else ExitCode.OK
 
 
 def _lines(service: str, done: Done, rehearse: bool) -> list[str]:
     result, decision = done.result, done.result.decision
     if decision.kind == "nothing":
         return [f"{service}: nothing to do; {decision.why}"]
-    if decision.kind == "cold":
-        return [f"{service}: {decision.why}; nothing was turned",
-                "deploy it again with `ciflow apply`, or `--break-glass` if its processes still run"]  # fmt: skip
+    if decision.kind in _NOT_DONE:
+        return [f"{service}: {decision.why}; nothing was turned", _NOT_DONE[decision.kind]]
     source = f"{decision.source.version} ({decision.source.name}, {share(decision.share)})"
     lines = [f"{service} {source} -> {decision.target.version} ({_standing(decision.target)})"]
     if rehearse:
-        return [*lines, "Rehearsed: every router answers, nothing was turned."]
+        return [*lines, *_rehearsed(result)]
     verified = {True: "verified by its own counters", False: "its counters still show the other slot", None: ""}
     for host in result.done:
         lines.append(f"  {host:<14} traffic on {decision.target.name}   {verified[result.verified]}".rstrip())
     for host, left in result.failed:
         lines.append(f"  {host:<14} not turned: {left}")
     what = "Stopped the rollout" if decision.kind == "fence" else "Rolled back"
+    if result.failed:
+        what += f" on {len(result.done)} of {len(result.done) + len(result.failed)} routers"
     lines.append(f"{what} in {duration(done.took)}.{_recorded(done)}")
+    if result.failed:
+        left = ", ".join(host for host, _ in result.failed)
+        finish = "The same command turns it as soon as it answers; on that host itself it needs no network"
+        lines.append(f"Left: {left}. {finish}.")
     return lines
+
+
+def _rehearsed(result: RolledBack) -> list[str]:
+    """Whether a rollback would work now, and if not, on which routers and why."""
+    lines = [f"  {host:<14} would not be turned: {why}" for host, why in result.failed]
+    where = result.decision.target
+    lines += [f"  {host:<14} slot {where.name} does not answer at {where.authority}" for host in result.silent]
+    well = "every router answers, and so does the version to go back to"
+    return [*lines, f"Rehearsed: {'it would not work everywhere' if lines else well}; nothing was turned."]
 
 
 def _standing(slot: Slot) -> str:

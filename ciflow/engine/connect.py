@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ciflow.dataclass import dataclass, field
 from ciflow.diagnostics import CiflowError, Refused
@@ -13,6 +13,9 @@ from ciflow.lang.scope import Layer, Level, Need, NeedFacts, Scope
 from ciflow.lang.template import keyword, render
 from ciflow.model import EMPTY, Become, Host
 from ciflow.targets import BecomeUser, Connection
+
+if TYPE_CHECKING:
+    from ciflow.lang.inventory import Inventory
 
 LOCAL = Connection(kind="local", name="localhost")
 API = Connection(kind="api", name="the controller")  # where Api operations are answered, whatever host asks
@@ -187,11 +190,20 @@ _KEPT = (
 
 def connection_by_name(name: str, inventory: tuple[str, ...], files: Files) -> Connection:
     """How an inventory says to reach a host. Raises Refused for a host that it doesn't have."""
+    return connections_by_pattern(name, inventory, files)[0]
+
+
+def connections_by_pattern(pattern: str, inventory: tuple[str, ...], files: Files) -> tuple[Connection, ...]:
+    """How an inventory says to reach the hosts of a pattern. Raises Refused where it has none."""
     from ciflow.lang.inventory import load_inventory
 
     known = load_inventory(inventory, files)
-    host = known.host(name)
-    if host is None:
-        raise Refused(f"the inventory has no host {name}", help="name the inventory with `-i`")
-    layers = known.layers.get(name, (Layer(Level.INVENTORY_HOST, host.vars),))
+    found = known.select(pattern)
+    if not found:
+        raise Refused(f"the inventory has no host {pattern}", help="name the inventory with `-i`")
+    return tuple(_of_inventory(known, host) for host in found)
+
+
+def _of_inventory(known: Inventory, host: Host) -> Connection:
+    layers = known.layers.get(host.name, (Layer(Level.INVENTORY_HOST, host.vars),))
     return connection_for(host, Scope(tuple(layers), render), LOGIN_USER)

@@ -15,7 +15,7 @@ from ciflow.engine.jobs import Behind, Lasting, LeftBehind, lasting
 from ciflow.engine.keys import Key
 from ciflow.engine.wire import Call, Connection, Wire, predicted, went_well
 from ciflow.lang.scope import MISSING
-from ciflow.model import Api, At, Change, Hold, Note, Operation, Probe, Render, Reply, Run, Step
+from ciflow.model import Api, At, Change, Compile, Hold, Note, Operation, Probe, Render, Reply, Run, Step
 
 T = TypeVar("T")
 
@@ -48,6 +48,7 @@ class Driver:
     hold: Callable[[Hold, Key], Awaitable[Reply]]
     reached: Callable[[], Awaitable[None]]  # waits for the task before; raises NotReached where it went wrong
     run: Callable[[Run, Key], Awaitable[Reply]] | None = None
+    compile: Callable[[Compile], Awaitable[Reply]] | None = None
     check: bool = False
     secret: bool = False
     before: Call | None = None
@@ -106,8 +107,10 @@ class Driver:
             self.wire.recorder.emit(step.kind, step.data, play=key.play, host=key.host, task=key.task)
             self.wire.schedule()
             return Reply()
-        if self.run is None:
+        if self.run is None or self.compile is None:
             raise Refused("tasks can be run from a rollout only")
+        if isinstance(step, Compile):
+            return await self.compile(step)
         return await self.run(step, key)
 
     async def _perform(self, step: Probe | Change, connection: Connection, key: Key) -> Reply:

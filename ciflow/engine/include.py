@@ -73,9 +73,7 @@ async def _rounds(rendering: Rendering) -> list[Mapping[str, Any]]:
     return [loop_variables(loop, items, number) for number in range(len(items))]
 
 
-async def _variables(
-    rendering: Rendering, args: Mapping[str, Any], extra: Mapping[str, Any], files: list[str]
-) -> None:
+async def _variables(rendering: Rendering, args: Mapping[str, Any], extra: Mapping[str, Any], files: list[str]) -> None:
     """`include_vars`. With `hash_behaviour: merge` a mapping keeps what it has and the file doesn't say."""
     lane = rendering.lane
     found, read = load_variables(lane.run.files, rendering.task, args)

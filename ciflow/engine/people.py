@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Protocol
 
 from ciflow.model import Event, Reply
@@ -54,15 +54,15 @@ class Commands:
         resumed, self._resumed = self._resumed, False
         return resumed
 
-    async def hold(self, seconds: float) -> Reply:
-        """Let time pass, and come back early when somebody says something."""
+    async def hold(self, seconds: float, news: Callable[[], dict[str, Any]] = dict) -> Reply:
+        """Let time pass, and come back early when somebody says something, or there is `news` of other rollouts."""
         began = time.monotonic()
         if self.take_resumed():
             return Reply(data={"resumed": True}, started=time.time())
-        data: dict[str, Any] = {}
+        data = news()
         while (left := seconds - (time.monotonic() - began)) > 0 and not data:
             await asyncio.sleep(min(POLL, left))
-            data = self.take()
+            data = self.take() or news()
         return Reply(data=data, duration=time.monotonic() - began, started=time.time())
 
     async def aborted(self) -> str:

@@ -16,20 +16,22 @@ from ciflow.engine.keys import Key, new_run
 from ciflow.engine.record import Recorder
 from ciflow.engine.wire import Connection, Wire
 from ciflow.lang.files import Files
-from ciflow.model import At, Event, Probe, Read
+from ciflow.model import Event, Read, Reply, Stat
 from ciflow.rollout.rollback import Order, RolledBack, roll_back
 from ciflow.rollout.routers import Manifest, Router, build
-from ciflow.rollout.routers.dial import Asked
 from ciflow.rollout.spec import manifest_path
 from ciflow.store.store import Store
 from ciflow.targets.api import ApiSession, open_session
 from ciflow.targets.connection import connection_cap
 from ciflow.targets.session import Session
 
+PATIENCE = 2.0  # seconds that a host has to answer before the others are turned without it
+MOST_NAMED = 5  # hosts in a message
+
 
 @dataclass(frozen=True, slots=True)
 class Asking:
-    """What somebody asked for. `host` is where to look for the manifest when the store does not know the service;
+    """What somebody asked for. `hosts` are where to look for the manifest when the store does not know the service;
     `inventory` says how to reach the other routers that the manifest names."""
 
     service: str
@@ -37,7 +39,7 @@ class Asking:
     reason: str = ""
     rehearse: bool = False
     break_glass: bool = False
-    host: Connection = LOCAL
+    hosts: tuple[Connection, ...] = (LOCAL,)
     inventory: tuple[str, ...] = ()
     files: Files = field(default_factory=Files.live, compare=False)  # that read the inventory
 
@@ -123,56 +125,81 @@ class _Rollback:
             reached=nothing_before,
         )
         try:
-            return await driver.drive(self._steps())
+            routers = self._known() or await self._found(wire)
+            late = await self._late(wire, [router.host for router in routers])
+            return await driver.drive(roll_back(routers, self._order(), late))
         finally:
             self.recorder.commit()
             wire.close(ended=True)
 
-    def _steps(self) -> Asked[RolledBack]:
-        routers = self._known() or (yield from self._found())
-        return (yield from roll_back(routers, self._order()))
-
     def _known(self) -> tuple[Router, ...]:
-        """The routers that the store says the service has."""
+        """The routers that the store says the service has: those of all plays of the newest run that released it."""
         if self.store is None:
             return ()
         events = [e for e in self.store.events(kinds=("routers",)) if e.data["service"] == self.asking.service]
-        if not events:
-            return ()
-        data = events[-1].data
-        self.connections |= {name: connection_from(values) for name, values in data["hosts"].items()}
-        slots, edges = data["slots"], data["edges"]
-        return build(
-            data["router"], data["settings"], data["service"], slots, list(data["hosts"]), edges=edges, by=data["by"]
-        )
+        newest = {event.play: event.data for event in events if event.run == events[-1].run}
+        routers: list[Router] = []
+        for data in newest.values():
+            self.connections |= {name: connection_from(values) for name, values in data["hosts"].items()}
+            slots, edges, hosts = data["slots"], data["edges"], list(data["hosts"])
+            routers += build(
+                data["router"], data["settings"], data["service"], slots, hosts, edges=edges, by=data["by"]
+            )
+        return tuple(routers)
 
-    def _found(self) -> Asked[tuple[Router, ...]]:
-        """The store is lost, or never knew: the manifest on the router's host knows."""
-        name = self.asking.host.name
-        self.connections[name] = self.asking.host
+    async def _found(self, wire: Wire) -> tuple[Router, ...]:
+        """The store is lost, or never knew: the manifest on the routers' hosts knows."""
         where = manifest_path(self.asking.service)
-        reply = yield At(name, Probe(Read(path=where)))
-        if not reply.ok:
+        asked = {host.name: host for host in self.asking.hosts}
+        replies = await self._asked(wire, asked, Read(path=where), everyone=True)
+        self.connections |= asked
+        found: dict[str, Router] = {}
+        for name, reply in replies.items():
+            if name not in found and reply.ok:
+                for router in self._of_manifest(reply.stdout.decode("utf-8", "replace"), name):
+                    found.setdefault(router.host, router)
+        if not found:
+            names = ", ".join(asked) if len(asked) <= MOST_NAMED else f"any of {len(asked)} hosts"
             raise CiflowError(
-                f"nothing is known of a service {self.asking.service}: neither here nor in {where} on {name}",
+                f"nothing is known of a service {self.asking.service}: neither here nor in {where} on {names}",
                 help="name the host that its router runs on: `ciflow rollback SERVICE --host HOST -i INVENTORY`",
             )
-        manifest = Manifest.from_json(reply.stdout.decode("utf-8", "replace"))
-        slots = {slot.name: {"address": slot.address, "port": slot.port} for slot in manifest.slots}
-        return build(manifest.router, manifest.settings, manifest.service, slots, [name, *self._others(manifest, name)])
+        return tuple(found.values())
 
-    def _others(self, manifest: Manifest, name: str) -> list[str]:
-        """The service's other routers, as far as the inventory knows the way to them; the rest is said."""
-        if len(manifest.hosts) < 2:
-            return []
-        for host in manifest.hosts:
-            if host == name:
-                continue
+    def _of_manifest(self, text: str, name: str) -> tuple[Router, ...]:
+        """The service's routers as one of their hosts knows them, as far as the way to them is known."""
+        manifest = Manifest.from_json(text)
+        slots = {slot.name: {"address": slot.address, "port": slot.port} for slot in manifest.slots}
+        for host in set(manifest.hosts) - self.connections.keys() - {name}:
             try:
                 self.connections[host] = connection_by_name(host, self.asking.inventory, self.asking.files)
             except CiflowError as error:
                 self.warnings.append(f"{host} has a router of {manifest.service} too, not turned: {error.message}")
-        return [host for host in manifest.hosts if host != name and host in self.connections]
+        hosts = [name, *(host for host in manifest.hosts if host != name and host in self.connections)]
+        return build(manifest.router, manifest.settings, manifest.service, slots, hosts)
+
+    async def _late(self, wire: Wire, hosts: Sequence[str]) -> frozenset[str]:
+        """Hosts that take their time to answer, or don't: the others are turned before they are waited for."""
+        if len(hosts) < 2:
+            return frozenset()
+        replies = await self._asked(wire, {host: self.connections[host] for host in hosts}, Stat(path="/"))
+        return frozenset(hosts) - replies.keys()
+
+    async def _asked(
+        self, wire: Wire, hosts: Mapping[str, Connection], operation: Read | Stat, *, everyone: bool = False
+    ) -> dict[str, Reply]:
+        """The replies of those that answer within PATIENCE; with `everyone`, of those that answer at all where none
+        did by then."""
+        calls = {
+            name: wire.call(to, "asking", f"{self.run}|{name}|{type(operation).__name__}", operation, probe=True)
+            for name, to in hosts.items()
+        }
+        answers = [call.answer for call in calls.values()]
+        await asyncio.wait(answers, timeout=PATIENCE)
+        if everyone and not any(answer.done() and not answer.exception() for answer in answers):
+            await asyncio.wait(answers)
+        done = {name: call.answer for name, call in calls.items() if call.answer.done()}
+        return {name: answer.result() for name, answer in done.items() if not answer.exception()}
 
     def _order(self) -> Order:
         held = self.store.locks.held(f"service:{self.asking.service}") if self.store else None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Iterator, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ciflow.diagnostics import Diagnostic, Invalid, Locked, StoreError
@@ -12,11 +13,14 @@ from ciflow.engine.drive import Driver, nothing_before, refuse_render
 from ciflow.engine.keys import Key
 from ciflow.engine.people import Commands, People
 from ciflow.engine.result import PausedRun
+from ciflow.engine.retire import Places, compiled
 from ciflow.engine.rollback import routers_data
+from ciflow.engine.together import Together
 from ciflow.lang.canary import ASKED
 from ciflow.lang.scope import Scope
 from ciflow.lang.template import render
 from ciflow.model import Canary, Hold, Reply, Run
+from ciflow.plan.compile import cells_of, irreversible
 from ciflow.rollout.controller import Controller
 from ciflow.rollout.gates import Gate, gates_from
 from ciflow.rollout.routers import RouterError, build, slots_of
@@ -29,12 +33,13 @@ if TYPE_CHECKING:
 _CREDENTIALS = frozenset({"token", "password", "api_key", "app_key", "secret_key", "session_token"})
 
 
-async def roll_out(work: StageRun, people: People) -> Ended:
+async def roll_out(work: StageRun, people: People, together: Together) -> Ended:
     """Run the canary of a stage to its end. Locked, Invalid and router errors come out as they are."""
     controller = _controller(work)
+    together.join(work.id, controller)
     commands = people.to(controller.spec.service)
     try:
-        ended = await _driver(work, commands, "rollout").drive(controller.run())
+        ended = await _driver(work, commands, "rollout", together).drive(controller.run())
     except StoreError as error:
         raise await _turned_back_unrecorded(work, commands, controller, error) from error
     if ended.result == "lost":
@@ -90,6 +95,9 @@ def _spec(
         steps=canary.steps,
         deploy=work.play.tasks,
         verify=canary.verify,
+        retire=canary.retire,
+        irreversible=irreversible(run.plan, work.stage),
+        together=len(cells_of(run.plan, work.stage)) > 1,
         gates=gates,
         edges=edges,
         by=canary.by,
@@ -101,6 +109,7 @@ def _spec(
         warm_up=canary.warm_up,
         bake=canary.bake,
         keep_warm=canary.keep_warm,
+        drain=canary.drain,
         sick_for=canary.sick_for,
         early=canary.early,
         on_failure=canary.on_failure,
@@ -127,7 +136,7 @@ async def _turned_back_unrecorded(
     run = work.run
     run.recorder.without_journal()
     run.wire.failure = None
-    ended = await _driver(work, commands, "turn-back").drive(controller.turn_back(error.message))
+    ended = await _driver(work, commands, "turn-back", Together(())).drive(controller.turn_back(error.message))
     run.recorder.commit()
     run.wire.failure = error
     said = "all traffic is back" if ended.result == "rolled_back" else ended.reason
@@ -185,11 +194,12 @@ def _router_hosts(work: StageRun, settings: Mapping[str, Any]) -> list[str]:
     return [host.name for host in work.run.inventory.select(str(pattern))]
 
 
-def _driver(work: StageRun, commands: Commands, part: str) -> Driver:
+def _driver(work: StageRun, commands: Commands, part: str, together: Together) -> Driver:
     async def hold(step: Hold, _key: Key) -> Reply:
         if step.why != "paused":
-            return await commands.hold(step.seconds)
+            return await commands.hold(step.seconds, partial(together.news, work.id, step.meet))
         if not commands.take_resumed():
+            together.leave(work.id, step.prompt)
             work.run.wire.warn(f"paused: {step.prompt}; `ciflow resume {work.run.id}` goes on")
             raise PausedRun
         return Reply(data={"resumed": True}, started=time.time())
@@ -201,17 +211,19 @@ def _driver(work: StageRun, commands: Commands, part: str) -> Driver:
         finally:
             listening.cancel()
 
+    places = Places(work)
     return Driver(
         wire=work.run.wire,
         key=Key(work.run.id, work.id, "", (part,)),
         connection=work.run.controller,
         lane=f"{work.id}|{part}",
         controller=work.run.controller,
-        place_of=work.connection_of,
+        place_of=places.of,
         render=refuse_render,
         hold=hold,
         reached=nothing_before,
         run=run,
+        compile=partial(compiled, work, places),
     )
 
 

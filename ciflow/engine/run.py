@@ -11,7 +11,7 @@ import random
 import time
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ciflow.dataclass import dataclass
 from ciflow.diagnostics import CiflowError, ExitCode, Invalid, StoreError
@@ -25,6 +25,10 @@ from ciflow.lang.scope import Layer, Level, Scope
 from ciflow.lang.template import evaluate, render
 from ciflow.model import Host
 from ciflow.plan import Stage
+from ciflow.plan.compile import cells_of, tasks_of, text_of
+
+if TYPE_CHECKING:
+    from ciflow.engine.together import Together
 
 
 @dataclass(slots=True)
@@ -55,10 +59,12 @@ class Engine:
         self._jobs: dict[str, asyncio.Task[StageEnd]] = {}
         self._groups: dict[str, asyncio.Lock] = {}
         self._cells: dict[str, asyncio.Semaphore] = {}
+        self._together: dict[str, Together] = {}  # by play: the rollouts of one release
 
     async def execute(self) -> ExitCode:
         """All stages. Raises Paused when the run waits for somebody and the process is not to stay."""
         loop = asyncio.get_running_loop()
+        self._name_what_lasts()
         for stage in self.run.plan.stages:
             self._jobs[stage.id] = loop.create_task(self._stage(stage))
         try:
@@ -70,6 +76,12 @@ class Engine:
             if isinstance(result, BaseException):
                 raise result
         return self._exit_code()
+
+    def _name_what_lasts(self) -> None:
+        """Before anything runs: the tasks that no rollback undoes."""
+        nodes = {id(stage.play.tasks): stage.play.tasks for stage in self.run.plan.stages}
+        for task in (task for some in nodes.values() for task in tasks_of(some) if task.irreversible):
+            self.run.wire.warn(f"can't be undone once it has run: {text_of(task.name)} ({task.span})")
 
     def _exit_code(self) -> ExitCode:
         order = (ExitCode.INTERNAL, ExitCode.ROLLED_BACK, ExitCode.PAUSED, ExitCode.LOCKED, ExitCode.INVALID)
@@ -89,6 +101,8 @@ class Engine:
         else:
             self._emit_start(stage, stage.hosts)
         self.ends[stage.id] = end
+        if stage.play.canary is not None and stage.cell:
+            self._together_of(stage).ended(stage.id, end.reason or end.result, well=end.well)
         self._left[stage.id] = self._values_before(stage) if stage.cell else values
         self._emit_end(stage, end, time.monotonic() - began)
         return end
@@ -183,7 +197,7 @@ class Engine:
         if stage.play.canary is not None:
             from ciflow.engine.rollout import roll_out  # statistics and routers: only a rollout pays for them
 
-            ended = await roll_out(work, self.people)
+            ended = await roll_out(work, self.people, self._together_of(stage))
             return _canary_end(ended.result, ended.reason, work)
         await work.go()
         end = _end_of(work)
@@ -194,6 +208,14 @@ class Engine:
             if stage.play.outputs:
                 self.run.outputs[stage.play.id] = outputs_of(work)
         return end
+
+    def _together_of(self, stage: Stage) -> Together:
+        """The rollouts that are one release with this stage's."""
+        from ciflow.engine.together import Together
+
+        if stage.play.id not in self._together:
+            self._together[stage.play.id] = Together(cell.id for cell in cells_of(self.run.plan, stage))
+        return self._together[stage.play.id]
 
     # --- what comes before -------------------------------------------------------------------------------
 

@@ -11,8 +11,8 @@ from ciflow.lang.kinds import duration, percent
 from ciflow.lang.near import did_you_mean
 from ciflow.lang.place import Place
 from ciflow.lang.schema import Schema, check_part, part_schema
-from ciflow.lang.tasks import TaskReader
-from ciflow.model import Canary, CanaryStep, Template
+from ciflow.lang.tasks import DYNAMIC, TaskReader
+from ciflow.model import Block, Canary, CanaryStep, Node, Template
 
 ROUTERS = ("haproxy", "envoy")
 ROUTERS_TO_COME = ("nginx", "traefik", "gateway-api", "ingress-nginx", "istio", "replicas")
@@ -22,7 +22,11 @@ ASKED = frozenset({*PROVIDERS, "bad", "total"})  # rendered when the slots are k
 # Known before the run: what the plan shows, and the time that steps and gates take.
 SETTLED = ("steps", "hold", "alpha", "interval", "on_failure", "on_inconclusive", "deadline", "dead_man",
            "warm_up", "bake", "keep_warm", "drain", "by", "sick_for", "early")  # fmt: skip
-_DURATIONS = ("deadline", "dead_man", "warm_up", "bake", "keep_warm", "interval", "sick_for")
+_DURATIONS = ("deadline", "dead_man", "warm_up", "bake", "keep_warm", "drain", "interval", "sick_for")
+# Keywords of a task that somebody must hear its end for, or that send it to another host.
+_HEARD = ("register", "until", "retries", "notify", "async", "poll", "failed_when", "changed_when", "ignore_errors",
+          "delegate_to", "debugger", "run_once", "irreversible")  # fmt: skip
+_ALONE = "its host does this alone, when nobody hears how it ended"
 _WORDS = ("on_failure", "on_inconclusive", "by")
 
 
@@ -43,6 +47,8 @@ def read_canary(play: Place, reader: TaskReader, above: Inherited, findings: Fin
     check_part("canary", place, findings)
     verify = reader.nodes(play.fields.get("verify"), above, (), "verify")
     retire = reader.nodes(play.fields.get("retire"), above, (), "retire")
+    for node in retire:
+        _alone(node, findings)
     router = _router(place, findings)
     slots = _slots(place, findings)
     steps = _steps(place, findings)
@@ -60,6 +66,21 @@ def read_canary(play: Place, reader: TaskReader, above: Inherited, findings: Fin
         value["service"], value["version"], router, slots, steps, gates, verify=verify, retire=retire,
         span=place.span, **plain, **words,  # type: ignore[arg-type]
     )  # fmt: skip
+
+
+def _alone(node: Node, findings: Findings) -> None:
+    """Refuse in `retire` what needs somebody who hears how a task ended: the host does it alone, later."""
+    if isinstance(node, Block):
+        if node.has_rescue or node.always:
+            findings.error("CF0130", "a block of `retire` has no `rescue` and no `always`", node.span, label=_ALONE)
+        for below in node.body:
+            _alone(below, findings)
+        return
+    if node.module in DYNAMIC or node.module == "meta":
+        findings.error("CF0130", f"`{node.module}` has no place in `retire`", node.span, label=_ALONE)
+    for word in node.spans:
+        if word in _HEARD:
+            findings.error("CF0130", f"`{word}` has no place in `retire`", node.spans[word], label=_ALONE)
 
 
 def _router(place: Place, findings: Findings) -> tuple[str, Mapping[str, Any]] | None:

@@ -276,6 +276,7 @@ class TaskReader:
             timeout=_seconds(nearest.pop("timeout", None), 0.0),
             async_limit=_seconds(value.get("async"), 0.0),
             poll=_number(value.get("poll"), 15, int),
+            irreversible=value.get("irreversible") is True,
             **{key: _flag(key, below) for key, below in nearest.items()},
             role=own.role,
             role_path=own.role_path,

@@ -75,7 +75,7 @@ def compile_plan(playbook: Playbook, hosts_of: HostsOf, selection: Selection = E
     for play in playbook.plays:
         needs = before if play.needs is None else _explicit(play, playbook, ids, findings)
         for _, cell in expanded[play.id]:
-            chosen = _select(play, selection)
+            chosen = _select(_one_of(play, len(expanded[play.id]), findings), selection)
             id = cell_id(play.id, cell)
             hosts = hosts_of(play, cell, selection.limit)
             stages.append(Stage(id, chosen, cell, hosts, needs, play.needs is None, growing))
@@ -100,11 +100,35 @@ def tasks_of(nodes: tuple[Node, ...]) -> Iterator[Task]:
             yield node
 
 
+def cells_of(plan: Plan, stage: Stage) -> tuple[Stage, ...]:
+    """All cells of the stage's play, itself among them: of a canary they are one release."""
+    return tuple(other for other in plan.stages if other.play.id == stage.play.id)
+
+
+def irreversible(plan: Plan, stage: Stage) -> tuple[str, ...]:
+    """The names of the tasks, up to and with this stage, that can't be undone by going back."""
+    before = plan.stages[: plan.stages.index(stage) + 1]
+    canary = stage.play.canary
+    nodes = [*(one.play.tasks for one in before), *((canary.verify,) if canary else ())]
+    named = (task for some in nodes for task in tasks_of(some) if task.irreversible)
+    return tuple(dict.fromkeys(text_of(task.name) for task in named))
+
+
 def makes_hosts(task: Task) -> bool:
     """Whether a task may change which hosts later plays have."""
     return task.module in ("add_host", "group_by") or (
         task.module == "meta" and "refresh_inventory" in task.args.values()
     )
+
+
+def _one_of(play: Play, cells: int, findings: Findings) -> Play:
+    """A canary over a matrix is one release: its chance of a false rollback is split over all cells (Bonferroni)."""
+    if play.canary is None or cells < 2:
+        return play
+    if play.matrix.get("max_parallel"):
+        text = f"the dials of `{play.name}` move together: `max_parallel` would let some of them wait for ever"
+        findings.error("CF0130", text, play.canary.span)
+    return replace(play, canary=replace(play.canary, alpha=play.canary.alpha / cells))
 
 
 def _select(play: Play, selection: Selection) -> Play:

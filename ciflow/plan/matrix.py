@@ -15,10 +15,12 @@ def cells(matrix: Mapping[str, Any]) -> tuple[Cell, ...]:
     """All combinations in the order written, less `exclude`, with `include` merged in or added at the end.
 
     An `include` entry extends every cell that it agrees with on the axes it names; one that agrees with none
-    becomes a cell of its own. A play without a matrix has the one empty cell.
+    becomes a cell of its own, and so does each of a matrix without axes. A play without a matrix has the one empty
+    cell.
     """
     axes = {name: values for name, values in matrix.items() if name not in _NOT_AXES}
-    found: list[dict[str, Any]] = [dict(zip(axes, chosen, strict=True)) for chosen in product(*axes.values())]
+    products = product(*axes.values()) if axes or not matrix.get("include") else ()
+    found: list[dict[str, Any]] = [dict(zip(axes, chosen, strict=True)) for chosen in products]
     found = [cell for cell in found if not any(_agrees(cell, out) for out in matrix.get("exclude") or ())]
     original = [dict(cell) for cell in found]
     for extra in matrix.get("include") or ():

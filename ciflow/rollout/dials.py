@@ -108,6 +108,7 @@ class Dials:
         knows that the candidate's slot holds nothing to go back to. Beside the router lies the manifest."""
         yield from self._all(lambda dial: self._resting(dial, self.live, now))
         for router, dial in zip(self.routers, self.dials, strict=True):
+            yield from router.cut("", 0)
             yield from keep_manifest(router, dial.manifest)
 
     # --- the dial ----------------------------------------------------------------------------------------
@@ -135,16 +136,18 @@ class Dials:
             try:
                 yield from self._turn(number, lambda dial: self._resting(dial, self.live, now, ended=True))
                 yield from router.guard(self.token, 0)
+                if self.spec.drain:
+                    yield from router.cut(self.candidate, self.spec.drain)
             except (RouterError, TargetError, Fenced) as error:
                 failures.append(error)
         if failures:
             raise next((error for error in failures if isinstance(error, Fenced)), failures[0])
 
-    def observed_good(self) -> Asked[None]:
-        """From now on a rollback may come back to this version."""
+    def observed_good(self, now: float) -> Asked[None]:
+        """From now on a rollback may come back to this version; the former one stays warm for `keep_warm`."""
 
         def marked(dial: Dial) -> Dial:
-            slots = tuple(replace(s, observed_good=s.observed_good or s.name == dial.live) for s in dial.manifest.slots)
+            slots = tuple(self._marked(slot, dial.live, now) for slot in dial.manifest.slots)
             return replace(dial, manifest=replace(dial.manifest, slots=slots))
 
         yield from self._all(marked)
@@ -212,6 +215,11 @@ class Dials:
 
     # --- private -----------------------------------------------------------------------------------------
 
+    def _marked(self, slot: Slot, live: str, now: float) -> Slot:
+        if slot.name == live:
+            return replace(slot, observed_good=True)
+        return replace(slot, warm_until=now + self.spec.keep_warm) if slot.version else slot
+
     def _ours(self, number: int) -> Asked[None]:
         router = self.routers[number]
         self.dials[number] = dial = yield from router.read()
@@ -258,12 +266,16 @@ class Dials:
         for name, slot in sorted(spec.slots.items()):
             had = replace(next((s for s in known if s.name == name), slot), address=slot.address, port=slot.port)
             if name == self.candidate:
-                version = "" if ended else spec.version
-                slots.append(replace(slot, version=version, usable=live == self.candidate))
+                version, done = ("", ()) if ended else (spec.version, spec.irreversible)
+                usable = live == self.candidate
+                lost = "" if usable else had.lost or (had.version if had.usable and had.warm_until > now else "")
+                slots.append(replace(slot, version=version, usable=usable, irreversible=done, lost=lost))
             elif live == self.candidate and had.version:
-                slots.append(replace(had, warm_until=now + spec.bake + spec.keep_warm))
+                longest = max(spec.bake, spec.deadline)  # a bake goes on while it has too little evidence
+                slots.append(replace(had, warm_until=now + longest + spec.keep_warm))
             else:
-                slots.append(replace(had, warm_until=0.0))
-        hosts = tuple(router.host for router in self.routers)
-        why = f"release of {spec.version}"
-        return Manifest(spec.service, spec.router, spec.settings, hosts, tuple(slots), spec.release, spec.who, why, now)
+                slots.append(replace(had, warm_until=0.0, lost=""))
+        return Manifest(
+            spec.service, spec.router, spec.settings, tuple(router.host for router in self.routers), tuple(slots),
+            spec.release, spec.who, f"release of {spec.version}", now, spec.drain,
+        )  # fmt: skip

@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import Any
 
 from ciflow.dataclass import dataclass
+from ciflow.diagnostics import TargetError
 from ciflow.model import Hold, Note
 from ciflow.rollout.routers.dial import (
     WHOLE,
@@ -24,12 +25,15 @@ from ciflow.rollout.routers.dial import (
     Slot,
     interval,
 )
+from ciflow.rollout.routers.guard import answers
 from ciflow.rollout.spec import keep_manifest
 
 NOWHERE = Slot("")
 TRIES = 5  # against writers that race with us
 LOOK = 0.15  # seconds between two looks at a router's counters
 LOOKS = 3  # until nothing ends elsewhere any more
+MOVES = ("abort", "back", "fence")  # decisions that change something
+KINDS = ("abort", "back", "fence", "crosses", "lost", "cold", "nothing")  # what any router needs, all do
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +56,11 @@ class Order:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """`kind`: back (to `target`), abort (the dial leaves the candidate), fence (only the token moves), nothing."""
+    """`kind`: back (to `target`), abort (the dial leaves the candidate), fence (only the token moves), nothing.
+
+    Or why nothing is turned: crosses (going back leaves something that can't be undone), lost (another release was put
+    over the version), cold (nobody keeps its processes any more).
+    """
 
     kind: str
     why: str
@@ -63,13 +71,14 @@ class Decision:
 
 @dataclass(frozen=True, slots=True)
 class RolledBack:
-    """What was done on which hosts; `failed` maps a host to what is left to do there."""
+    """What was done on which hosts; `failed` maps a host to why not. `silent`: where the target does not answer."""
 
     decision: Decision
     done: tuple[str, ...] = ()
     failed: tuple[tuple[str, str], ...] = ()
     token: int = 0
     verified: bool | None = None  # None: there was no traffic to see it by
+    silent: tuple[str, ...] = ()
 
 
 def decide(dial: Dial, order: Order) -> Decision:
@@ -83,12 +92,18 @@ def decide(dial: Dial, order: Order) -> Decision:
     if not dial.at_rest:
         return Decision("abort", "a rollout is under way", other, live, abs(dial.share - dial.safe))
     if dial.live and _good_enough(live, other, order):
+        if live.irreversible and not order.break_glass:
+            names = ", ".join(f"`{name}`" for name in live.irreversible)
+            return Decision("crosses", f"{live.version} did {names}, which can't be undone", live, other, WHOLE)
         if not other.warm_until or order.now <= other.warm_until or order.break_glass:
             return Decision("back", "the former version is warm", live, other, WHOLE)
         why = f"{other.version} is no longer kept warm in slot {other.name}"
         return Decision("cold", why, live, other, WHOLE)
     if order.contested or (order.contested is None and other.version and not other.usable):
         return Decision("fence", "the rollout under way has no traffic yet; it is stopped", other, live, 0)
+    if other.lost:
+        why = f"{other.lost} was in slot {other.name} until another release was put over it"
+        return Decision("lost", why, live, replace(other, version=other.lost))
     if not dial.live:
         return Decision("nothing", f"{order.service} was never released: there is nothing to go back to")
     return Decision("nothing", f"{order.service} {live.version} has all traffic and no version before it is warm")
@@ -102,42 +117,76 @@ def _good_enough(live: Slot, other: Slot, order: Order) -> bool:
 
 def choose(decisions: Sequence[Decision]) -> Decision:
     """One decision for all routers of a service: what any of them needs, all do."""
-    order = ("abort", "back", "fence", "cold", "nothing")
-    return min(decisions, key=lambda decision: order.index(decision.kind))
+    return min(decisions, key=lambda decision: KINDS.index(decision.kind))
 
 
-def roll_back(routers: Sequence[Router], order: Order) -> Asked[RolledBack]:
-    """Read, decide, turn on every router that can be reached. One that fails does not hold up the others."""
-    dials: list[Dial | None] = []
-    failed: list[tuple[str, str]] = []
-    for router in routers:
-        try:
-            dials.append((yield from router.read()))
-        except RouterError as error:
-            dials.append(None)
-            failed.append((router.host, error.message))
-    known = [dial for dial in dials if dial is not None]
+def roll_back(routers: Sequence[Router], order: Order, late: frozenset[str] = frozenset()) -> Asked[RolledBack]:
+    """Read, decide, turn on every router that can be reached. One that fails does not hold up the others, nor does
+    one on a `late` host, of which it is known that it takes its time to answer."""
+    failed: dict[str, str] = {}
+    first = [router for router in routers if router.host not in late] or list(routers)
+    known = yield from _read(first, failed)
+    rest = [router for router in routers if router not in first]
+    if not known or choose([decide(dial, order) for _, dial in known]).kind not in MOVES or order.rehearse:
+        known += yield from _read(rest, failed)
+        rest = []
     if not known:
         raise RouterError(
-            f"no router of {order.service} answers: {'; '.join(why for _, why in failed)}",
+            f"no router of {order.service} answers: {'; '.join(failed.values())}",
             help="the dead-man on its host gives the traffic back to the live slot if a rollout was under way",
         )
-    decision = choose([decide(dial, order) for dial in known])
-    if decision.kind in ("nothing", "cold") or order.rehearse:
-        return RolledBack(decision, failed=tuple(failed))
-    token = 1 + max(order.floor, *(dial.token for dial in known))
+    decision = choose([decide(dial, order) for _, dial in known])
+    decision, silent = yield from _looked_at(decision, [router for router, _ in known], order)
+    if decision.kind not in MOVES or order.rehearse:
+        return RolledBack(decision, failed=tuple(failed.items()), silent=silent)
+    token = 1 + max(order.floor, *(dial.token for _, dial in known))
+    finished = yield from _turn_all(known, decision, order, token, failed)
+    finished += yield from _turn_all((yield from _read(rest, failed)), decision, order, token, failed)
+    verified = yield from _verify(finished, decision)
+    hosts = tuple(router.host for router in finished)
+    return RolledBack(decision, hosts, tuple(failed.items()), token, verified, silent)
+
+
+def _read(routers: Sequence[Router], failed: dict[str, str]) -> Asked[list[tuple[Router, Dial]]]:
+    """The dials of those that answer."""
+    found = []
+    for router in routers:
+        try:
+            found.append((router, (yield from router.read())))
+        except (RouterError, TargetError) as error:
+            failed[router.host] = error.message
+    return found
+
+
+def _looked_at(decision: Decision, routers: Sequence[Router], order: Order) -> Asked[tuple[Decision, tuple[str, ...]]]:
+    """Whether the target answers, where that is not taken for granted: in a rehearsal, and of a cold one. A warm one
+    is not waited for."""
+    target = decision.target
+    cold = decision.kind == "back" and bool(target.warm_until) and order.now > target.warm_until
+    if not (cold or (order.rehearse and decision.kind in ("back", "abort"))):
+        return decision, ()
+    silent = []
+    for router in routers:
+        if not (yield from answers(router.host, target)):
+            silent.append(router.host)
+    if silent and cold and not order.rehearse:
+        why = f"nothing answers at {target.authority}, where {target.version} was, from {', '.join(silent)}"
+        return replace(decision, kind="cold", why=why), tuple(silent)
+    return decision, tuple(silent)
+
+
+def _turn_all(
+    known: Sequence[tuple[Router, Dial]], decision: Decision, order: Order, token: int, failed: dict[str, str]
+) -> Asked[list[Router]]:
+    """The routers that were turned."""
     finished = []
-    for router, dial in zip(routers, dials, strict=True):
-        if dial is None:
-            continue
+    for router, dial in known:
         try:
             yield from _turn(router, dial, decision, order, token)
-            finished.append(router.host)
-        except RouterError as error:
-            failed.append((router.host, error.message))
-    turned = [router for router in routers if router.host in finished]
-    verified = yield from _verify(turned, decision)
-    return RolledBack(decision, tuple(finished), tuple(failed), token, verified)
+            finished.append(router)
+        except (RouterError, TargetError) as error:
+            failed[router.host] = error.message
+    return finished
 
 
 def _verify(routers: Sequence[Router], decision: Decision) -> Asked[bool | None]:
@@ -157,7 +206,7 @@ def _verify(routers: Sequence[Router], decision: Decision) -> Asked[bool | None]
             if seen is not False:
                 return seen
             before = after
-    except RouterError:
+    except (RouterError, TargetError):
         return None
     return seen
 
@@ -181,6 +230,8 @@ def _turn(router: Router, dial: Dial, decision: Decision, order: Order, token: i
         except NotKept as kept:
             yield Note("warning", {"message": kept.message, "help": kept.help})
         yield from router.guard(to.token, 0)
+        if to.manifest.drain and decision.source.name != decision.target.name:
+            yield from router.cut(decision.source.name, to.manifest.drain)
         yield from keep_manifest(router, to.manifest)
         return
     raise RouterError(f"somebody else writes to the router on {router.host} all the time")
@@ -190,6 +241,7 @@ def _target(dial: Dial, decision: Decision, order: Order, token: int) -> Dial:
     """All traffic on the target's slot. The slot that is left holds nothing to go back to, and no release under way."""
     live = decision.target.name
     left: dict[str, Any] = {"version": "", "usable": False, "observed_good": False, "warm_until": 0.0}
+    left |= {"irreversible": (), "lost": ""}
     slots = tuple(
         replace(slot, warm_until=0.0) if slot.name == live else replace(slot, **left) for slot in dial.manifest.slots
     )

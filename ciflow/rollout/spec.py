@@ -36,6 +36,7 @@ class Spec:
     steps: tuple[CanaryStep, ...]
     deploy: tuple[Node, ...]
     verify: tuple[Node, ...]
+    retire: tuple[Node, ...] = ()
     gates: tuple[Gate, ...]
     token: int
     now: float
@@ -47,12 +48,15 @@ class Spec:
     warm_up: float = 30.0
     bake: float = 600.0
     keep_warm: float = 1800.0
+    drain: float = 0.0
     sick_for: float = 60.0
     early: bool = False
     on_failure: str = "rollback"
     on_inconclusive: str = "pause"
     replace_warm: bool = False
     check: bool = False
+    irreversible: tuple[str, ...] = ()  # names of what the release does that can't be undone
+    together: bool = False  # other services or clusters are part of the same release: all dials move together
 
     @property
     def climb(self) -> tuple[CanaryStep, ...]:

@@ -2159,7 +2159,8 @@ class Work:
         return put
 
     def journal_folder(self) -> str:
-        return ""
+        """Of a supervisor's work: the folder beside which the other detached work of this journal has its own."""
+        return os.path.dirname(os.path.dirname(self.folder))
 
     def digest(self, op: Op) -> str:
         return ""

@@ -263,5 +263,10 @@ def _stop(found: Service) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("HOME", str(found.home))
         with AgentHost() as host:
-            host.kept |= {f"guard-{NAME}", f"{found.kind}-{NAME}", *(f"process/{NAME}-{slot}" for slot in "ab")}
+            host.kept |= {
+                f"guard-{NAME}",
+                f"retire-{NAME}",
+                f"{found.kind}-{NAME}",
+                *(f"process/{NAME}-{slot}" for slot in "ab"),
+            }
             host.kept |= {f"process/{found.kind}-{NAME}"}

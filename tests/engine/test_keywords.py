@@ -24,7 +24,7 @@ HONOURED = {
         "test_order": "run_once any_errors_fatal throttle",
         "test_async": "async poll",
         "test_terminal": "debugger",
-        "test_keywords": "collections",
+        "test_keywords": "collections irreversible",
     },
     "play": {
         "test_stages": "name id hosts tasks needs matrix when retry deadline approval concurrency outputs always "
@@ -36,15 +36,14 @@ HONOURED = {
         "become_method become_flags become_exe port remote_user connection module_defaults ignore_errors "
         "ignore_unreachable timeout check_mode diff no_log",
         "test_terminal": "vars_prompt debugger",
-        "test_keywords": "collections canary verify",
+        "test_keywords": "collections canary verify retire",
     },
 }
 REFUSED = {
-    "task": {"irreversible": "true"},
+    "task": {},
     "play": {
         "fact_path": "/etc/facts",
         "affected": "true",
-        "retire": "[]",
         "strategy": "debug",
     },
 }
@@ -60,17 +59,6 @@ def test_every_keyword_of_the_schemas_stands_in_a_table(part: str) -> None:
 def test_the_test_that_is_named_for_a_keyword_uses_it(part: str, test: str) -> None:
     text = (HERE / f"{test}.py").read_text()
     assert [word for word in HONOURED[part][test].split() if f"{word}:" not in text] == []
-
-
-@pytest.mark.parametrize(("word", "value"), REFUSED["task"].items())
-def test_a_keyword_of_a_task_that_is_not_built_is_refused_at_its_place(bench: Bench, word: str, value: str) -> None:
-    with pytest.raises(Invalid) as refused:
-        bench.play(f"- hosts: localhost\n  tasks:\n    - command: touch {{here}}/out/ran\n      {word}: {value}\n")
-    (fault,) = refused.value.diagnostics
-    assert fault.span is not None
-    assert (fault.span.line, fault.span.column) == (4, 7)
-    assert f"`{word}` is not built yet" in fault.message
-    assert not (bench.out / "ran").exists()
 
 
 @pytest.mark.parametrize(("word", "value"), REFUSED["play"].items())
@@ -93,7 +81,7 @@ def test_a_word_of_the_engine_that_is_not_built_is_refused_before_anything_runs(
 
 
 def test_keywords_that_change_nothing_here_are_taken(bench: Bench) -> None:
-    """`collections:` has no meaning for builtin modules. `canary:` and `verify:` are tried with real routers."""
+    """`collections:` means nothing for builtin modules. `canary:`, `verify:` and `retire:` are tried with routers."""
     played = bench.play(
         """
         - hosts: localhost
@@ -103,3 +91,18 @@ def test_keywords_that_change_nothing_here_are_taken(bench: Bench) -> None:
         """
     )
     assert played.exit == 0
+
+
+def test_what_can_not_be_undone_is_named_before_anything_runs(bench: Bench) -> None:
+    played = bench.play(
+        """
+        - hosts: localhost
+          tasks:
+            - {name: First, command: touch {here}/out/first}
+            - {name: Migrate the database, command: "true", irreversible: true}
+        """
+    )
+    kinds = [event.kind for event in played.events]
+    said = next(event for event in played.events if event.kind == "warning")
+    assert "can't be undone once it has run: Migrate the database" in said.data["message"]
+    assert kinds.index("warning") < kinds.index("task_started")

@@ -8,9 +8,11 @@ from typing import Any
 import pytest
 
 from ciflow.diagnostics import Locked
+from ciflow.engine.together import Together
+from ciflow.model import Exec
 from ciflow.rollout.routers.dial import WHOLE, RouterError
 from ciflow.rollout.spec import Ended
-from tests.rollout.world import Release, World, spec_of, take_back, world_of
+from tests.rollout.world import FakeRouter, Release, World, spec_of, take_back, world_of
 
 
 def to_the_end(release: Release, holds: int = 200) -> Ended:
@@ -317,3 +319,156 @@ def test_early_ends_a_hold_on_evidence_for_the_candidate() -> None:
         until(release, "baking")
         held[early] = world.now - began
     assert held[True] < held[False] / 2
+
+
+# --- the old slot, afterwards -------------------------------------------------------------------------------
+
+
+def test_the_old_slot_is_retired_by_its_host_after_keep_warm_unless_somebody_claims_the_dial() -> None:
+    world = world_of("web1")
+    release = Release(world, spec_of(retire=(object(),), keep_warm=600.0), retires_at=("web1",))
+    assert to_the_end(release).result == "promoted"
+    assert release.compiled_for["slot"]["name"] == "a" and release.compiled_for["release"]["version"] == "1.0"
+    alone = world.machines["web1"].alone["retire-shield"]
+    check, stop = alone.operations
+    assert (alone.after, stop) == (600.0, Exec(argv=("stop",)))
+    assert check == FakeRouter("web1").unclaimed(world.machines["web1"].dial.token)
+    slot = world.machines["web1"].dial.manifest.slot("a")
+    assert slot.warm_until - world.now <= 600.0, "a rollback goes there no longer than its processes are promised"
+
+
+def test_a_release_calls_off_what_would_retire_the_slot_it_goes_into() -> None:
+    world = world_of("web1")
+    to_the_end(Release(world, spec_of(retire=(object(),)), retires_at=("web1",)))
+    world.rates["a"] = 0.3
+    again = Release(world, spec_of(retire=(object(),), version="3.0", replace_warm=True), retires_at=("web1",))
+    assert to_the_end(again).result == "rolled_back"
+    assert world.machines["web1"].alone == {}
+
+
+def test_the_first_release_and_one_that_is_turned_back_retire_nothing() -> None:
+    world = world_of("web1", live="")
+    assert to_the_end(Release(world, spec_of(retire=(object(),)), retires_at=("web1",))).result == "promoted"
+    assert world.machines["web1"].alone == {}
+
+
+def test_a_host_without_a_router_can_not_retire_and_that_is_said_before_anything_is_touched() -> None:
+    release = Release(world_of("web1"), spec_of(retire=(object(),)), retires_at=("db1 as root",))
+    release.go(10_000)
+    assert isinstance(release.ended, RouterError) and "db1" in release.ended.message
+    assert release.world.machines["web1"].writes == []
+
+
+def test_what_can_not_be_undone_is_not_turned_back_after_promotion_but_before_it_is() -> None:
+    for during, result in (("holding", "rolled_back"), ("baking", "failed")):
+        world = world_of("web1")
+        release = Release(world, spec_of(irreversible=("Migrate",), bake=30.0))
+        until(release, during)
+        release.word = {"command": "abort", "by": "ann"}
+        ended = to_the_end(release)
+        assert ended.result == result
+    assert "`Migrate` can't be undone" in ended.reason and "--break-glass" in ended.reason
+    assert shares(world) == {WHOLE}
+    assert take_back(world, contested=False).decision.kind == "crosses"
+    assert take_back(world, contested=False, break_glass=True).done == ("web1",)
+    assert shares(world) == {0}
+
+
+def test_old_connections_are_cut_after_drain_and_not_when_a_release_comes_before() -> None:
+    world = world_of("web1")
+    release = Release(world, spec_of(drain=9.0))
+    until(release, "holding")
+    release.word = {"command": "abort", "by": "ann"}
+    to_the_end(release)
+    assert world.machines["web1"].cut is not None and world.machines["web1"].cut[0] == "b"
+    until(Release(world, spec_of(version="3.0")), "holding")
+    assert world.machines["web1"].cut is None
+
+
+def test_a_version_that_was_overwritten_is_named_when_somebody_wants_it_back() -> None:
+    world = world_of("web1")
+    to_the_end(Release(world, spec_of()))
+    world.rates["a"] = 0.3
+    assert to_the_end(Release(world, spec_of(version="3.0", replace_warm=True))).result == "rolled_back"
+    found = take_back(world, contested=False)
+    assert found.decision.kind == "lost" and "1.0 was in slot a" in found.decision.why
+    assert shares(world) == {WHOLE}
+
+
+# --- several services in one release ------------------------------------------------------------------------
+
+
+class Fleet:
+    """Rollouts of one release, each with routers of its own, told of one another as the engine does it."""
+
+    def __init__(self, *worlds: World, **changes: Any) -> None:
+        self.together = Together(str(number) for number in range(len(worlds)))
+        self.releases = [Release(world, spec_of(together=True, **changes)) for world in worlds]
+        for number, release in enumerate(self.releases):
+            self.together.join(str(number), release.controller)
+            release.news = lambda step, at=str(number): self.together.news(at, step.meet)
+        self.seen: list[tuple[int, ...]] = []
+
+    def go(self, holds: int = 120) -> list[str]:
+        """All in turn, one hold each, to their ends: the results."""
+        for _ in range(holds):
+            for release in self.releases:
+                if release.go(10_000):
+                    release.hold()
+                self.seen.append(tuple(max(shares(one.world)) for one in self.releases))
+        return [release.ended.result for release in self.releases if isinstance(release.ended, Ended)]
+
+
+def test_all_dials_of_a_release_move_together() -> None:
+    slow, quick = world_of("web1"), world_of("eu1")
+    slow.traffic = 40.0  # ten times as long until its gates have seen enough
+    fleet = Fleet(slow, quick, deadline=200.0)
+    assert fleet.go() == ["promoted", "promoted"]
+    assert [weight for weight, _ in dials(fleet.releases[1])] == [500, 5000, WHOLE]
+    apart = {pair for pair in fleet.seen if pair[0] != pair[1]}
+    assert apart <= {(500, 0), (5000, 500), (WHOLE, 5000), (0, 500), (500, 5000), (5000, WHOLE)}, "a step apart at most"
+
+
+def test_one_bad_gate_turns_all_back() -> None:
+    bad, good = world_of("web1"), world_of("eu1")
+    bad.rates["b"] = 0.3
+    fleet = Fleet(bad, good)
+    assert fleet.go() == ["rolled_back", "rolled_back"]
+    assert shares(bad) == shares(good) == {0}
+    assert "of the same release did not go well" in fleet.releases[1].ended.reason  # type: ignore[union-attr]
+
+
+def test_one_that_is_bad_in_the_bake_takes_back_those_that_are_promoted() -> None:
+    bad, good = world_of("web1"), world_of("eu1")
+    fleet = Fleet(bad, good, bake=30.0, deadline=60.0)
+    while fleet.releases[0].controller.state != "baking":
+        fleet.go(1)
+    bad.rates["b"] = 0.3
+    assert fleet.go() == ["rolled_back", "rolled_back"]
+    assert shares(bad) == shares(good) == {0}
+
+
+def test_one_that_can_not_be_deployed_keeps_all_others_at_rest() -> None:
+    fleet = Fleet(world_of("web1"), world_of("eu1"))
+    fleet.releases[0].fail_run = "deploy"
+    assert fleet.go() == ["failed", "rolled_back"]
+    assert max(fleet.seen) == (0, 0)
+
+
+def test_when_one_leaves_for_a_pause_all_leave_and_all_go_on_when_resumed() -> None:
+    silent, good = world_of("web1"), world_of("eu1")
+    silent.traffic = 0.0
+    fleet = Fleet(silent, good)
+    for _ in range(60):
+        for number, release in enumerate(fleet.releases):
+            if release.go(10_000):
+                release.hold()
+            if release.left:
+                fleet.together.leave(str(number), "too little evidence")
+    assert [release.left for release in fleet.releases] == [True, True]
+    silent.traffic = 400.0
+    fleet.together = Together("01")
+    for number, release in enumerate(fleet.releases):
+        release.kill()
+        fleet.together.join(str(number), release.controller)
+    assert fleet.go() == ["promoted", "promoted"]

@@ -42,6 +42,7 @@ class Rollout(RuleBasedStateMachine):
         deadline=st.sampled_from([6.0, 20.0]),
         bake=st.sampled_from([0.0, 3.0]),
         early=st.booleans(),
+        irreversible=st.sampled_from([(), (), ("Migrate",)]),
         fails=st.sampled_from([""] * 14 + ["deploy", "verify"]),
         faulty=st.booleans(),
         ahead=st.sampled_from(range(0, 210, 3)),
@@ -49,7 +50,8 @@ class Rollout(RuleBasedStateMachine):
     def begin(self, live: str, fails: str, faulty: bool, ahead: int, **times: Any) -> None:
         self.live, self.other = live, "b" if live == "a" else "a"
         self.world = world_of("web1", "web2", live=live)
-        self.release = Release(self.world, spec_of(**times), fail_run=fails)
+        self.release = Release(self.world, spec_of(drain=2.0, **times), fail_run=fails)
+        self.glass = bool(times["irreversible"])  # a rollback may have to break it
         self.greatest = dict.fromkeys(self.world.machines, 0)
         self.foreign = False  # somebody else has written
         self.told_to_go_on = times["on_inconclusive"] == "promote" or times["on_failure"] == "pause"
@@ -149,7 +151,7 @@ class Rollout(RuleBasedStateMachine):
         self._event("rollback")
         self._mend(self.world)
         self.foreign = True
-        take_back(self.world, contested=self.release.ended is None)
+        take_back(self.world, contested=self.release.ended is None, break_glass=self.glass)
         self.world.pass_time(5.0)
         assert {m.dial.live for m in self.world.machines.values()} == {self.live}
         self._at_rest(self.world)
@@ -198,7 +200,7 @@ class Rollout(RuleBasedStateMachine):
         if self.release.controller.state == "deploying":
             return
         self._mend(copy)
-        take_back(copy, contested=True)
+        take_back(copy, contested=True, break_glass=self.glass)
         self._at_rest(copy)
         assert {m.dial.live for m in copy.machines.values()} == {self.live}
         assert take_back(copy, contested=False).decision.kind == "nothing"
@@ -224,6 +226,9 @@ class Rollout(RuleBasedStateMachine):
         if ended.result == "promoted":
             assert self.foreign or lives == {self.other}
             assert self.told_to_go_on or not self.always_bad, "a faulty version was promoted"
+        elif ended.result == "failed" and self.glass and lives == {self.other}:
+            assert "can't be undone" in ended.reason, "left where it is for no reason"
+            SEEN["failed", "not turned back"] += 1
         elif ended.result in ("rolled_back", "failed"):
             assert lives == {self.live}
 

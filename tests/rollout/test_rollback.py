@@ -39,6 +39,12 @@ HALF = {"version": "2.0", "usable": False}
         (dial(b={**WARM, "observed_good": False}), order(break_glass=True), "back"),
         (dial(b={**WARM, "observed_good": False}, observed_good=False), order(), "back"),
         (dial(b={**WARM, "usable": False}), order(break_glass=True), "nothing"),
+        (dial(b=WARM, irreversible=("Migrate",)), order(), "crosses"),
+        (dial(b=WARM, irreversible=("Migrate",)), order(break_glass=True), "back"),
+        (dial(500, b=HALF, irreversible=("Migrate",)), order(), "abort"),
+        (dial(500, b={**HALF, "irreversible": ("Migrate",)}), order(), "abort"),
+        (dial(b={"lost": "0.9"}), order(), "lost"),
+        (dial(b={**HALF, "lost": "0.9"}), order(contested=True), "fence"),
         (dial(b=HALF), order(), "nothing"),
         (dial(b=HALF), order(contested=True), "fence"),
         (dial(b=HALF), order(contested=None), "fence"),
@@ -93,6 +99,71 @@ def test_the_dead_man_is_disarmed_and_the_token_greater_than_all() -> None:
     for machine in world.machines.values():
         assert (machine.dial.manifest.who, machine.dial.manifest.why) == ("somebody", "because")
         assert machine.dial.manifest.slot("b") == replace(machine.dial.manifest.slot("b"), version="", usable=False)
+
+
+def test_a_router_whose_host_can_not_be_reached_holds_up_no_other() -> None:
+    world = half_way()
+    world.unreachable = frozenset({"web1"})
+    found = take_back(world, contested=True)
+    assert (found.done, found.failed) == (("web2",), (("web1", "no connection to web1"),))
+    assert world.machines["web2"].dial.at_rest
+
+
+def test_a_host_that_takes_its_time_is_turned_after_the_others() -> None:
+    world = half_way()
+    assert take_back(world, contested=True, late=("web1",)).done == ("web2", "web1")
+    world = half_way()
+    world.unreachable = frozenset({"web1"})
+    assert take_back(world, contested=True, late=("web1",)).done == ("web2",)
+    assert world.tried == ["web1"], "asked once, at the end"
+    assert take_back(world, contested=False, late=("web1", "web2")).decision.kind == "nothing"
+
+
+def test_the_router_that_was_left_is_turned_by_the_same_command_later() -> None:
+    world = half_way()
+    for machine in world.machines.values():
+        machine.dial = promoted(machine.dial)
+    world.unreachable = frozenset({"web2"})
+    assert take_back(world, contested=False).done == ("web1",)
+    world.unreachable = frozenset()
+    assert take_back(world, contested=False).decision.kind == "back"
+    assert {machine.dial.live for machine in world.machines.values()} == {"a"}
+    assert take_back(world, contested=False).decision.kind == "nothing"
+
+
+def test_a_rehearsal_finds_a_version_that_does_not_answer_any_more() -> None:
+    world = half_way()
+    world.machines["web2"].silent = True
+    found = take_back(world, contested=True, rehearse=True)
+    assert (found.decision.kind, found.silent) == ("abort", ("web2",))
+
+
+def test_a_cold_version_is_asked_whether_it_still_answers() -> None:
+    world = half_way()
+    for machine in world.machines.values():
+        machine.dial = promoted(machine.dial, warm_until=world.now - 1)
+    assert take_back(world, contested=False).decision.kind == "cold"
+    world.machines["web1"].silent = True
+    found = take_back(world, contested=False, break_glass=True)
+    assert found.decision.kind == "cold" and "nothing answers at 127.0.0.1:8000" in found.decision.why
+    world.machines["web1"].silent = False
+    assert take_back(world, contested=False, break_glass=True).done == ("web1", "web2")
+
+
+def test_connections_to_the_slot_that_was_left_are_cut_after_drain() -> None:
+    world = half_way()
+    for machine in world.machines.values():
+        machine.dial = replace(machine.dial, manifest=replace(machine.dial.manifest, drain=7.0))
+    began = world.now
+    take_back(world, contested=True)
+    assert {machine.cut for machine in world.machines.values()} == {("b", began + 7.0)}
+
+
+def promoted(dial: Dial, warm_until: float = 0.0) -> Dial:
+    """Version 2.0 is live in b, and 1.0 stays in a."""
+    known = {slot.name: slot for slot in dial.manifest.slots}
+    slots = (replace(known["a"], warm_until=warm_until), replace(known["b"], usable=True))
+    return replace(dial, share=WHOLE, live="b", manifest=replace(dial.manifest, slots=slots))
 
 
 def half_way() -> World:

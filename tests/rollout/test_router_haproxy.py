@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import http.client
 import re
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +15,7 @@ from typing import Any
 import pytest
 
 from ciflow.diagnostics import Refused
-from ciflow.rollout.routers import NotKept, RouterError, Slot, build
+from ciflow.rollout.routers import NotKept, Router, RouterError, Slot, build
 from ciflow.rollout.routers import haproxy_config as config
 from tests.parts import haproxy, process
 from tests.rollout.rig import SERVICE, Rig, burst, get, rig
@@ -176,3 +179,63 @@ def test_the_lines_in_the_manual_are_the_ones_that_are_needed() -> None:
     manual = (Path(__file__).parents[2] / "docs" / "routers.md").read_text()
     lines = manual.split("```haproxy\n")[1].split("```")[0]
     assert lines.strip() == config.snippet(router.settings, router.slots).strip()  # type: ignore[attr-defined]
+
+
+def test_connections_to_the_slot_that_was_left_are_cut_after_the_time_and_no_others(own: Rig) -> None:
+    router = own.prepared()
+    own.do(router.can_cut(1.0))
+    own.turn(router, 10_000, live="b")
+    with ThreadPoolExecutor(2) as clients:
+        left = clients.submit(hanging, own.port)
+        wait_until_open(own, router, "b")
+        own.turn(router, 0, live="a")
+        stays = clients.submit(hanging, own.port, 4.0)
+        wait_until_open(own, router, "a")
+        own.do(router.cut("b", 1.0))
+        began = time.monotonic()
+        assert left.result() != "left by the client"
+        assert 0.9 < time.monotonic() - began < 3.0
+        assert stays.result() == "left by the client"
+
+
+def test_a_release_that_comes_in_between_calls_the_cut_off(own: Rig) -> None:
+    router = own.prepared()
+    own.turn(router, 10_000, live="b")
+    with ThreadPoolExecutor(1) as clients:
+        stays = clients.submit(hanging, own.port, 3.0)
+        wait_until_open(own, router, "b")
+        own.do(router.cut("b", 1.0))
+        own.do(router.cut("", 0))
+        assert stays.result() == "left by the client"
+
+
+def test_a_socket_that_may_not_end_sessions_is_refused_with_the_line_to_write(own: Rig) -> None:
+    map_file = own.folder / "web.map"
+    map_file.write_text("")
+    theirs, text = users_own(own, map_file)
+    with haproxy.haproxy(own.folder, text, [("127.0.0.1", own.port)]), pytest.raises(RouterError) as refused:
+        theirs.do(theirs.prepared().can_cut(1.0))
+    assert "level admin" in refused.value.help
+
+
+def hanging(port: int, patience: float = 20.0) -> str:
+    """A request that the slot never answers: how it ended."""
+    link = http.client.HTTPConnection("127.0.0.1", port, timeout=patience)
+    try:
+        link.request("GET", "/hang")
+        return f"answered {link.getresponse().status}"
+    except TimeoutError:
+        return "left by the client"
+    except (OSError, http.client.HTTPException) as error:
+        return f"cut: {error!r}"
+    finally:
+        link.close()
+
+
+def wait_until_open(own: Rig, router: Router, slot: str) -> None:
+    for _ in range(100):
+        rows = own.do(router._rows())  # type: ignore[attr-defined]
+        if int(rows[f"{SERVICE}_{slot}", "BACKEND"]["scur"]):
+            return
+        time.sleep(0.02)
+    raise AssertionError(f"nothing is open at {slot}")

@@ -13,7 +13,27 @@ from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 from ciflow.diagnostics import CiflowError, TargetError, Unreachable
-from ciflow.model import At, CanaryStep, Change, Hold, Http, Note, Probe, Reply, Run, Step, Talk, Watch, Write
+from ciflow.encoding import encode_operation
+from ciflow.model import (
+    At,
+    CanaryStep,
+    Change,
+    Compile,
+    Detached,
+    Exec,
+    Hold,
+    Http,
+    Note,
+    Operation,
+    Probe,
+    Reply,
+    Run,
+    Step,
+    Talk,
+    Wait,
+    Watch,
+    Write,
+)
 from ciflow.rollout.controller import Controller
 from ciflow.rollout.gates import gates_from
 from ciflow.rollout.rollback import Order, RolledBack, roll_back
@@ -52,6 +72,9 @@ class Machine:
     requests: dict[str, float] = field(default_factory=lambda: {"a": 0.0, "b": 0.0})
     bad: dict[str, float] = field(default_factory=lambda: {"a": 0.0, "b": 0.0})
     writes: list[tuple[str, int]] = field(default_factory=list)  # (who, token) in order
+    cut: tuple[str, float] | None = None  # the slot whose connections will be cut, and when
+    alone: dict[str, Detached] = field(default_factory=dict)  # what this host will do by itself
+    silent: bool = False  # no slot answers, seen from here
     kept: str = ""  # the manifest's file beside the router
 
     def give_back(self) -> None:
@@ -65,6 +88,8 @@ class World:
 
     machines: dict[str, Machine]
     now: float = 1000.0
+    unreachable: frozenset[str] = frozenset()  # hosts that a rollback gets no connection to
+    tried: list[str] = field(default_factory=list)  # those of them that it tried, in order
     traffic: float = 400.0
     rates: dict[str, float] = field(default_factory=lambda: {"a": 0.0, "b": 0.0})
     metric: Callable[[str, float], Reply] = lambda url, now: Reply(ok=False, error="no provider")  # noqa: ARG005
@@ -112,7 +137,11 @@ class World:
         if not isinstance(operation, Talk):
             if isinstance(operation, Write):
                 machine.kept = operation.content.decode()
-            return Reply()
+            if isinstance(operation, Detached) and operation.verb == "start":
+                machine.alone[operation.key] = operation
+            elif isinstance(operation, Detached):
+                machine.alone.pop(operation.key, None)
+            return Reply(ok=not (machine.silent and isinstance(operation, Wait)))
         asked = json.loads(operation.payload)
         return getattr(self, f"_{asked.pop('verb')}")(machine, who=who, **asked)  # type: ignore[no-any-return]
 
@@ -139,6 +168,10 @@ class World:
         if renew and machine.armed and machine.holds_expiry and not machine.dial.at_rest:
             machine.dial = replace(machine.dial, expires=machine.armed, revision=machine.dial.revision + 1)
         return Reply(data={"armed": bool(machine.armed), "fired": machine.fired})
+
+    def _cut(self, machine: Machine, who: str, slot: str, after: float) -> Reply:  # noqa: ARG002
+        machine.cut = (slot, self.now + after) if slot else None
+        return Reply()
 
     def _counts(self, machine: Machine, who: str) -> Reply:  # noqa: ARG002
         slots = {slot: [int(machine.requests[slot]), int(machine.bad[slot])] for slot in ("a", "b")}
@@ -168,7 +201,7 @@ class FakeRouter:
 
     def _ask(self, verb: str, **values: Any) -> Asked[Reply]:
         talk = Talk(address="router", payload=json.dumps({"verb": verb, **values}).encode())
-        reply = yield At(self.host, Change(talk) if verb in ("turn", "arm") else Probe(talk))
+        reply = yield At(self.host, Change(talk) if verb in ("turn", "arm", "cut") else Probe(talk))
         if not reply.ok and reply.status != "refused":
             raise RouterError(f"{verb} on {self.host}: {reply.error}")
         return reply
@@ -217,6 +250,15 @@ class FakeRouter:
         reply = yield from self._ask("arm", after=after, limit=limit, renew=renew)
         return Guard(bool(reply.data["armed"]), bool(reply.data["fired"]))
 
+    def can_cut(self, after: float) -> Asked[None]:  # noqa: ARG002
+        yield from ()
+
+    def cut(self, slot: str, after: float) -> Asked[None]:
+        yield from self._ask("cut", slot=slot, after=after)
+
+    def unclaimed(self, token: int) -> Operation:
+        return Talk(address="router", payload=json.dumps({"verb": "unclaimed", "token": token}).encode())
+
     def errors(self, slot: str, limit: float) -> Watch:
         return Watch(read=Talk(address="router", payload=slot.encode()), pattern="", limit=limit)
 
@@ -243,6 +285,8 @@ class Release:
     fail_run: str = ""  # label of a task list that fails
     unreachable: int = 0  # steps at hosts whose connection breaks
     left: bool = False  # the process has ended paused (exit 8)
+    retires_at: tuple[str, ...] = ()  # places where `retire` comes to one operation
+    news: Callable[[Hold], dict[str, Any]] = lambda step: {}  # noqa: ARG005 - what the others of one release have done
 
     def __post_init__(self) -> None:
         self._begin()
@@ -282,7 +326,7 @@ class Release:
             self._answer(Reply(data={"resumed": True}, started=self.world.now))
             return
         self.world.pass_time(self.step.seconds)
-        word, self.word = self.word, {}
+        word, self.word = self.word or self.news(self.step), {}
         self._answer(Reply(data=word, duration=self.step.seconds, started=self.world.now))
 
     def _reply(self) -> Reply | TargetError:
@@ -293,6 +337,10 @@ class Release:
                 self.unreachable -= 1
                 return Unreachable(f"no connection to {step.place}")
             return self.world.answer(step, "controller")
+        if isinstance(step, Compile):
+            self.compiled_for = step.vars
+            stop = encode_operation(Exec(argv=("stop",)))
+            return Reply(data={"places": {place: [stop] for place in self.retires_at}})
         if isinstance(step, Run) and step.label == self.fail_run:
             return Reply(ok=False, error="exit code 1")
         return Reply()
@@ -323,21 +371,30 @@ class Release:
 
 def drive(world: World, steps: Asked[T], who: str) -> T:
     """A whole generator at once, as another process would run it."""
-    reply: Reply = None  # type: ignore[assignment]
+    reply, error = Reply(), None
+    begun = False
     while True:
         try:
-            step = steps.send(reply)
+            step = steps.throw(error) if error else steps.send(reply if begun else None)  # type: ignore[arg-type]
         except StopIteration as stop:
             return stop.value  # type: ignore[no-any-return]
+        begun, error = True, None
         if isinstance(step, Hold):
             world.pass_time(step.seconds)
-        reply = world.answer(step, who) if isinstance(step, At) else Reply(started=world.now)
+        if isinstance(step, At) and step.place in world.unreachable:
+            world.tried.append(step.place)
+            error = Unreachable(f"no connection to {step.place}")
+        else:
+            reply = world.answer(step, who) if isinstance(step, At) else Reply(started=world.now)
 
 
-def take_back(world: World, *, contested: bool | None, now: float | None = None, **more: Any) -> RolledBack:
+def take_back(
+    world: World, *, contested: bool | None, now: float | None = None, late: tuple[str, ...] = (), **more: Any
+) -> RolledBack:
     """`ciflow rollback` from another shell."""
     order = Order(SERVICE, "somebody", "because", world.now if now is None else now, contested, **more)
-    return drive(world, roll_back([FakeRouter(name) for name in world.machines], order), "rollback")
+    steps = roll_back([FakeRouter(name) for name in world.machines], order, frozenset(late))
+    return drive(world, steps, "rollback")
 
 
 def world_of(*hosts: str, live: str = "a", other: str = "") -> World:

@@ -101,4 +101,3 @@ def newest(series: Iterable[Iterable[tuple[Any, Any]]], now: float) -> Sample:
 def missing(why: str) -> Sample:
     """No number, and why."""
     return Sample((), why=why)
-

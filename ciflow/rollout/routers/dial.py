@@ -17,7 +17,7 @@ from typing import Any, Protocol, TypeAlias, TypeVar
 
 from ciflow.dataclass import dataclass, field
 from ciflow.diagnostics import CiflowError, ExitCode, Locked
-from ciflow.model import Reply, Step, Watch
+from ciflow.model import Operation, Reply, Step, Watch
 
 T = TypeVar("T")
 Asked: TypeAlias = Generator[Step, Reply, T]  # yields steps, is sent their replies, returns a T
@@ -55,7 +55,11 @@ class Fenced(Locked):
 
 @dataclass(frozen=True, slots=True)
 class Slot:
-    """Where one version of a service listens, and what is known of it. `warm_until` in Unix seconds, 0: unknown."""
+    """Where one version of a service listens, and what is known of it. `warm_until` in Unix seconds, 0: unknown.
+
+    `irreversible` names what its release did that can't be undone. `lost` is the version that one could go back to
+    here, until another release was put over it.
+    """
 
     name: str  # a or b
     address: str = "127.0.0.1"
@@ -64,6 +68,8 @@ class Slot:
     observed_good: bool = False
     usable: bool = True
     warm_until: float = 0.0
+    irreversible: tuple[str, ...] = ()
+    lost: str = ""
 
     @property
     def authority(self) -> str:
@@ -85,6 +91,7 @@ class Manifest:
     who: str = ""
     why: str = ""
     when: float = 0.0  # Unix seconds of the last commit
+    drain: float = 0.0  # seconds until connections to a slot that was left are cut; 0: they may last
 
     def slot(self, name: str) -> Slot:
         """The slot of that name, or an empty one when the manifest doesn't know it."""
@@ -98,7 +105,7 @@ class Manifest:
         """Raises RouterError where somebody else has written it."""
         try:
             data = json.loads(text)
-            slots = tuple(Slot(**slot) for slot in data["slots"])
+            slots = tuple(Slot(**{**s, "irreversible": tuple(s.get("irreversible", ()))}) for s in data["slots"])
             made = cls(**{**data, "slots": slots, "hosts": tuple(data["hosts"])})
         except (ValueError, TypeError, KeyError, RecursionError) as error:
             raise RouterError(
@@ -260,6 +267,19 @@ class Router(Protocol):
 
     def guard(self, expect: int, after: float, watch: tuple[Watch, ...] = (), *, renew: bool = False) -> Asked[Guard]:
         """Arm (or with `renew` prolong) the dead-man by `after` seconds; `after` 0 disarms. Fenced like `turn`."""
+        ...
+
+    def can_cut(self, after: float) -> Asked[None]:
+        """Raise RouterError, with what to do, where connections can't be cut `after` seconds."""
+        ...
+
+    def cut(self, slot: str, after: float) -> Asked[None]:
+        """`after` seconds from now the router's host cuts what is still connected to `slot`, alone. `slot` "": what
+        is to be cut is not, for a release goes into that slot."""
+        ...
+
+    def unclaimed(self, token: int) -> Operation:
+        """For work that a host does alone, later: goes well only while nobody has claimed the dial since `token`."""
         ...
 
     def errors(self, slot: str, limit: float) -> Watch:

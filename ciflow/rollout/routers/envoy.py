@@ -235,6 +235,24 @@ class EnvoyRouter:
     def _give_back(self) -> Operation:
         return Copy(path=self.settings.file("safe.json"), dest=self.settings.file("dial.json"), mode="0600")
 
+    # --- what outlives a release ------------------------------------------------------------------------
+
+    def can_cut(self, after: float) -> Asked[None]:
+        """Envoy ends each request `timeout` seconds after it came, so nothing lasts longer."""
+        if after < self.settings.timeout:
+            raise RouterError(
+                f"Envoy can't cut connections {after:g} s after a rollback, for a request may last "
+                f"{self.settings.timeout:g} s",
+                help=f"`drain` of at least {self.settings.timeout:g}s, or a smaller `timeout` of the router",
+            )
+        yield from ()
+
+    def cut(self, slot: str, after: float) -> Asked[None]:  # noqa: ARG002 - its timeout does it
+        yield from ()
+
+    def unclaimed(self, token: int) -> Operation:
+        return Wait(path=self.settings.file("safe.json"), pattern=rf'"version_info": "{token}\.', timeout=1.0)
+
     # --- how it is asked --------------------------------------------------------------------------------
 
     @property

@@ -42,6 +42,19 @@ def agent_guard(
     return Guard(armed=state == "armed", fired=bool(asked.data.get("fired")))
 
 
+def agent_cut(host: str, key: str, cut: Operation, after: float) -> Asked[None]:
+    """Let the agent on `host` perform `cut` after so many seconds; `after` 0: not after all."""
+    step = Detached(key=key, operations=(cut,), after=after) if after > 0 else Detached(key=key, verb="cancel")
+    done((yield At(host, Change(step))), "setting the time when old connections are cut", host)
+
+
+def answers(host: str, slot: Slot) -> Asked[bool]:
+    """Whether the slot's port answers, seen from the router's host."""
+    wait = Wait(host=slot.address, port=slot.port, sleep=0.1, timeout=REACH / 3, connect_timeout=REACH / 3)
+    reply = yield At(host, Probe(wait))
+    return reply.status == "done" and reply.ok
+
+
 def reachable(host: str, slots: Mapping[str, Slot], now: Dial, to: Dial) -> Asked[None]:
     """Before the candidate gets its first traffic, its port must answer on the router's host."""
     if to.at_rest or not now.at_rest:

@@ -31,7 +31,7 @@ from ciflow.rollout.routers.dial import (
     done,
     newest,
 )
-from ciflow.rollout.routers.guard import agent_guard, ask, located, opened, process_key, reachable, vacant
+from ciflow.rollout.routers.guard import agent_cut, agent_guard, ask, located, opened, process_key, reachable, vacant
 from ciflow.rollout.routers.settings import absolute, only, tester
 
 SETTINGS = (
@@ -283,6 +283,27 @@ class HaproxyRouter:
     def _give_back(self) -> Operation:
         """Right however late it comes: it names no slot and no share, it only ends the lease of the dial in force."""
         return Talk(address=self.settings.socket, payload=f"set map {self.settings.map} expires 0\n".encode())
+
+    # --- what outlives a release ------------------------------------------------------------------------
+
+    def can_cut(self, after: float) -> Asked[None]:  # noqa: ARG002 - any time will do
+        """HAProxy lets only an admin end sessions; a backend that isn't there shows who we are."""
+        talk = Talk(address=self.settings.socket, payload=b"shutdown sessions server ciflow-none/none\n")
+        answer = done((yield from ask(self.host, talk)), f"asking HAProxy's socket {self.settings.socket}", self.host)
+        if b"Permission denied" in answer.stdout:
+            raise RouterError(
+                f"HAProxy's socket {self.settings.socket} on {self.host} may not end sessions, which `drain` needs",
+                help=f"In `global`: stats socket {self.settings.socket} mode 600 level admin",
+            )
+
+    def cut(self, slot: str, after: float) -> Asked[None]:
+        """Only sessions of the slot's own backend: as another's backup it serves whom the rollback sent there."""
+        line = f"shutdown sessions server {self.settings.backend}_{slot}/{slot}\n"
+        talk = Talk(address=self.settings.socket, payload=line.encode())
+        yield from agent_cut(self.host, f"drain-{self.service}", talk, after if slot else 0)
+
+    def unclaimed(self, token: int) -> Operation:
+        return Wait(path=self.settings.map, pattern=rf"^token {token}$", timeout=1.0)
 
     # --- how it is asked --------------------------------------------------------------------------------
 

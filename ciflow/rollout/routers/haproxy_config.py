@@ -157,7 +157,7 @@ def whole(settings: HaproxySettings, slots: Mapping[str, Slot]) -> str:
     rules = "\n".join(f"    {rule}" for rule in frontend_rules(settings))
     patience = f"{round(settings.timeout * 1000)}ms"
     return f"""global
-    stats socket {settings.socket} mode 600 level operator
+    stats socket {settings.socket} mode 600 level admin
     stats timeout 30s
     hard-stop-after 30s
 

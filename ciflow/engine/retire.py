@@ -1,0 +1,108 @@
+"""`retire` made of operations: what each host can do alone, long after this process has ended."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from ciflow.diagnostics import Diagnostic, Invalid
+from ciflow.encoding import encode_operation
+from ciflow.engine.keys import Key
+from ciflow.engine.rendering import Rendering, loop_variables
+from ciflow.engine.task import arguments
+from ciflow.lang.template import render
+from ciflow.model import EMPTY, Change, Compile, Context, Operation, Probe, Reply, Task
+from ciflow.modules import MODULES
+from ciflow.plan.compile import tasks_of
+
+if TYPE_CHECKING:
+    from ciflow.engine.lane import Lane
+    from ciflow.engine.stage import StageRun
+    from ciflow.engine.wire import Connection
+
+
+class Places:
+    """Where a rollout's steps are done: hosts by name, and hosts as another user, whose agent has a journal of its
+    own."""
+
+    def __init__(self, work: StageRun) -> None:
+        self._work = work
+        self._others: dict[str, Connection] = {}
+
+    def of(self, name: str) -> Connection:
+        return self._others.get(name) or self._work.connection_of(name)
+
+    def name(self, connection: Connection) -> str:
+        """A connection's name as a place."""
+        host: str = connection.name
+        if connection == self._work.connection_of(host):
+            return host
+        place = f"{host} as {connection.become.user}" if connection.become is not None else f"{host} as itself"
+        self._others[place] = connection
+        return place
+
+
+async def compiled(work: StageRun, places: Places, step: Compile) -> Reply:
+    """The answer to `Compile`. Raises Invalid, placed, for a task that needs a reply to go on."""
+    work.extra = {**work.extra, **step.vars}
+    found: dict[str, list[dict[str, Any]]] = {}
+    for host in work.hosts:
+        lane = work.lane_of(host.name)
+        assert lane is not None
+        lane.extra.update(step.vars)
+        for number, task in enumerate(tasks_of(step.nodes)):
+            await _compile(lane, task, number, places, found)
+    return Reply(data={"places": found})
+
+
+async def _compile(lane: Lane, task: Task, number: int, places: Places, found: dict[str, list[dict[str, Any]]]) -> None:
+    key = lane.key.below("retire", number)
+    rendering = Rendering(lane, task, key)
+    for at, extra in enumerate(await _rounds(rendering)):
+        below = key.below(f"item{at}")
+        if not await rendering.when(below, extra):
+            continue
+        operations = await rendering.recorded(f"{below}|operations", partial(_operations, rendering, extra, below))
+        connection = await rendering.settle(partial(_connection, rendering, extra))
+        found.setdefault(places.name(connection), []).extend(operations)
+
+
+async def _rounds(rendering: Rendering) -> list[Mapping[str, Any]]:
+    loop = rendering.task.loop
+    if loop is None:
+        return [EMPTY]
+    items = await rendering.items() or []
+    loop = await rendering.control(loop)
+    return [loop_variables(loop, items, number) for number in range(len(items))]
+
+
+def _connection(rendering: Rendering, extra: Mapping[str, Any]) -> Connection:
+    return rendering.lane.connection_for(rendering.task, rendering.scope(extra))
+
+
+def _operations(rendering: Rendering, extra: Mapping[str, Any], key: Key) -> list[dict[str, Any]]:
+    lane, task = rendering.lane, rendering.task
+    scope = rendering.scope(extra)
+    environment: dict[str, str] = {}
+    for layer in task.environment:
+        environment |= {str(name): str(value) for name, value in (render(layer, scope) or {}).items()}
+    context = replace(lane.context(task, environment, str(key), 0.0), check=False)
+    return [encode_operation(operation) for operation in alone(task, arguments(task, scope), context)]
+
+
+def alone(task: Task, args: Mapping[str, Any], context: Context) -> Iterator[Operation]:
+    """The one operation that the task comes to. Raises Invalid where it would have to hear how that went."""
+    steps = MODULES[task.module].run(args, context)
+    try:
+        step = next(steps)
+    except StopIteration:
+        return  # it asks nothing of its host
+    finally:
+        steps.close()
+    if not isinstance(step, Probe | Change) or not step.last:
+        text = f"`{task.module}` has no place in `retire`: it asks its host and goes on by the answer"
+        help = "say it with `command` or `shell`; `process` with `state: stopped` and `file` do as well"
+        raise Invalid([Diagnostic("error", "CF0311", text, task.span, help=help)])
+    yield step.operation
