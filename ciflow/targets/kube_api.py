@@ -25,7 +25,7 @@ from ciflow.targets.kube_kinds import Kinds, Resource
 from ciflow.targets.kube_pods import find_container, open_exec
 from ciflow.targets.kube_ready import WORKLOADS, State, holds, state_of, troubles
 from ciflow.targets.kube_stream import ERROR, STDERR
-from ciflow.targets.kubernetes import LATER, Answer, Cluster, cluster
+from ciflow.targets.kubernetes import LATER, NEEDED, Answer, Cluster, cluster
 
 MANAGER = "ciflow"
 APPLY = "application/apply-patch+yaml"
@@ -169,7 +169,7 @@ def refused(answer: Answer) -> Reply:
         fields = ", ".join(f"{one['field']} (by {one['manager']})" for one in found)
         text = f"others manage {fields}: leave these fields out, or take them over with `force_conflicts: true`"
     if answer.status == 403 and "cannot" in text:
-        text += " (`ciflow doctor --rbac PLAYBOOK` prints the role that is needed)"
+        text += f" ({NEEDED})"
     return Reply(ok=False, error=text, data={"status": answer.status, "conflicts": found})
 
 

@@ -15,7 +15,7 @@ from ciflow.diagnostics import Gone, Refused, Unreachable
 from ciflow.targets.connection import Connection
 from ciflow.targets.kube_ready import trouble_of_pod
 from ciflow.targets.kube_stream import ERROR, Ending, Stream
-from ciflow.targets.kubernetes import Cluster, cluster
+from ciflow.targets.kubernetes import NEEDED, Cluster, cluster
 
 LOOK_AGAIN = 0.3  # seconds between looks at a pod that is about to start
 NO_SHELL = ("no such file or directory", "executable file not found", "not found in $PATH")
@@ -116,8 +116,7 @@ def _look(asked: Cluster, connection: Connection, namespace: str) -> tuple[Mappi
 
 def _refuse(answer: Any, connection: Connection) -> None:
     if not answer.ok:
-        hint = "`ciflow doctor --rbac PLAYBOOK` prints the role that is needed" if answer.status == 403 else ""
-        raise Unreachable(f"{connection.name}: {answer.message}", help=hint)
+        raise Unreachable(f"{connection.name}: {answer.message}", help=NEEDED if answer.status == 403 else "")
 
 
 def pick(pods: list[Mapping[str, Any]]) -> Mapping[str, Any] | None:

@@ -28,6 +28,7 @@ PATIENCE = 60.0  # seconds that a request may be asked again in all
 LONGEST_WAIT = 30.0  # seconds that a server may ask us to wait at a time
 BACKOFF = (0.2, 0.5, 1.0, 2.0, 4.0, 8.0)
 LATER = (429, 500, 502, 503, 504)
+NEEDED = "`ciflow doctor --rbac PLAYBOOK` prints the role that is needed"
 Query = Sequence[tuple[str, str]]
 
 
@@ -81,6 +82,18 @@ class Cluster:
     def name(self) -> str:
         return str(self._configuration.host)
 
+    def unaccepted(self) -> str:
+        """Why the server may not take our credentials, as far as that can be seen from here."""
+        path = self._configuration.cert_file
+        if not path:
+            return "the token of the kubeconfig is not accepted"
+        from cryptography import x509
+
+        with open(path, "rb") as file:  # noqa: PTH123
+            until = x509.load_pem_x509_certificate(file.read()).not_valid_after_utc
+        over = until.timestamp() < time.time()
+        return f"the client certificate has expired on {until:%Y-%m-%d}" if over else "its certificate is not accepted"
+
     def request(
         self,
         method: str,
@@ -90,12 +103,11 @@ class Cluster:
         *,
         kind: str = "application/json",
         again: bool = True,
-        patience: float = PATIENCE,
         stop: threading.Event | None = None,
     ) -> Answer:
         """The server's answer, whatever its status. `again`: it may be asked twice, so it is asked again when no
         answer came. Unreachable: it can't be asked; Lost: it may have been asked, and nobody knows how it ended."""
-        patience_ends = time.monotonic() + patience
+        patience_ends = time.monotonic() + PATIENCE
         renewed = False
         for number in range(1000):
             wait = BACKOFF[min(number, len(BACKOFF) - 1)]
@@ -107,6 +119,8 @@ class Cluster:
                     renewed = True
                     self._renew(age)
                     continue
+                if answer.status == 401:
+                    raise Unreachable(f"{self.name}: {self.unaccepted()}")
                 if answer.status not in LATER or (answer.status != 429 and not again):
                     return answer
                 wait = max(wait, min(answer.retry_after, LONGEST_WAIT))
@@ -151,7 +165,8 @@ class Cluster:
                 break
             self._renew(age)
         error = Unreachable if status else Lost
-        raise error(f"{self.name}: {said}", help=_hint(status))
+        said = self.unaccepted() if status == 401 else said
+        raise error(f"{self.name}: {said}", help=NEEDED if status == 403 else "")
 
     # --- private -----------------------------------------------------------------------------------------
 
@@ -280,9 +295,3 @@ def _read(path: str) -> str:
 def _plain(error: Exception) -> str:
     """urllib3's words without the address of its own object before them."""
     return str(error.args[-1] if error.args else error).rpartition(">: ")[2]
-
-
-def _hint(status: int) -> str:
-    if status == 403:
-        return "the role lacks `create` and `get` of pods/exec: `ciflow doctor --rbac PLAYBOOK` prints what is needed"
-    return "the credentials of the kubeconfig are not accepted" if status == 401 else ""

@@ -5,6 +5,7 @@ The node's address lies on a bridge, since Kubernetes refuses loopback addresses
 """
 
 import contextlib
+import datetime
 import fcntl
 import json
 import os
@@ -13,8 +14,8 @@ import subprocess
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,17 @@ class Kube:
 
     folder: Path
     port: int
+    etcd_port: int = field(default_factory=process.free_port)
+    parts: dict[str, process.Running] = field(default_factory=dict, repr=False)
+
+    def start_apiserver(self) -> None:
+        self.parts["apiserver"] = process.start("apiserver", apiserver_argv(self, self.etcd_port), self.folder)
+        process.wait_until(self.healthy, self.parts["apiserver"], 60)
+
+    def stop_apiserver(self) -> None:
+        """At once, as a crash would: every connection to it ends; pods live on."""
+        process.kill([self.parts["apiserver"].pid])
+        process.end(self.parts["apiserver"])
 
     @property
     def kubeconfig(self) -> Path:
@@ -84,10 +96,12 @@ class Kube:
         said = {"kubeconfig": str(self.kubeconfig), "namespace": namespace, **options}
         return Connection(kind="kubernetes", name=name, options=tuple(said.items()), connect_timeout=30.0)
 
-    def start_pod(self, name: str, image: str = images.BUSYBOX, **more: Any) -> str:
-        """A pod asleep, with fields of its container in `more`; ready when this returns."""
+    def start_pod(
+        self, name: str, image: str = images.BUSYBOX, spec: Mapping[str, Any] | None = None, **more: Any
+    ) -> str:
+        """A pod asleep, with fields of its container in `more` and others in `spec`; it runs when this returns."""
         container = {"name": "main", "image": image, "command": ["sleep", "1000000"], **more}
-        spec = {"terminationGracePeriodSeconds": 0, "containers": [container]}
+        spec = {"terminationGracePeriodSeconds": 0, "containers": [container], **(spec or {})}
         if mounts := container.get("volumeMounts"):
             spec["volumes"] = [{"name": one["name"], "hostPath": {"path": one.pop("from")}} for one in mounts]
         thing = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "labels": {"app": name}}, "spec": spec}
@@ -127,6 +141,7 @@ def write_pki(folder: Path) -> None:
     serving = ["localhost", "kubernetes", "kubernetes.default", "kubernetes.default.svc", "127.0.0.1", "10.96.0.1"]
     authority.leaf("apiserver", "kube-apiserver", alternatives=serving)
     authority.leaf("admin", "admin", "system:masters")
+    authority.leaf("expired", "admin", "system:masters", valid=-datetime.timedelta(hours=1))
     authority.leaf("node", f"system:node:{NODE}", "system:nodes", [NODE, "127.0.0.1", NODE_IP])
     authority.leaf("kubelet-client", "apiserver-kubelet", "system:masters")
     authority.pair("sa")
@@ -338,12 +353,12 @@ def tidy(folder: Path) -> None:
 
 @contextlib.contextmanager
 def control_plane(kube: Kube) -> Iterator[None]:
-    etcd_port = process.free_port()
-    folder = kube.folder
+    folder, etcd_port = kube.folder, kube.etcd_port
     with contextlib.ExitStack() as stack:
         etcd = etcd_argv(folder, etcd_port)
         stack.enter_context(process.run("etcd", etcd, folder, lambda: process.answers("127.0.0.1", etcd_port)))
-        stack.enter_context(process.run("apiserver", apiserver_argv(kube, etcd_port), folder, kube.healthy, 60))
+        stack.callback(kube.stop_apiserver)
+        kube.start_apiserver()
         stack.enter_context(process.run("controller", controller_argv(kube), folder, lambda: True))
         stack.enter_context(process.run("scheduler", scheduler_argv(kube), folder, lambda: True))
         yield

@@ -26,10 +26,18 @@ class Authority:
         self.ca = folder / "ca.crt"
         self.ca.write_bytes(authority.sign(self.key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM))
 
-    def leaf(self, name: str, common_name: str, organisation: str = "", alternatives: Sequence[str] = ()) -> None:
-        """A certificate; `organisation` is what Kubernetes reads as the group, `alternatives` are names and IPs."""
+    def leaf(
+        self,
+        name: str,
+        common_name: str,
+        organisation: str = "",
+        alternatives: Sequence[str] = (),
+        valid: datetime.timedelta = VALID,
+    ) -> None:
+        """A certificate; `organisation` is what Kubernetes reads as the group, `alternatives` are names and IPs. Below
+        zero, `valid` says how long ago it ended."""
         key = ec.generate_private_key(ec.SECP256R1())
-        certificate = self._unsigned(subject(common_name, organisation), key)
+        certificate = self._unsigned(subject(common_name, organisation), key, valid)
         if alternatives:
             certificate = certificate.add_extension(
                 x509.SubjectAlternativeName([general_name(text) for text in alternatives]), critical=False
@@ -47,7 +55,9 @@ class Authority:
         )
         (self.folder / f"{name}.pub").write_bytes(public)
 
-    def _unsigned(self, name: x509.Name, key: ec.EllipticCurvePrivateKey) -> x509.CertificateBuilder:
+    def _unsigned(
+        self, name: x509.Name, key: ec.EllipticCurvePrivateKey, valid: datetime.timedelta = VALID
+    ) -> x509.CertificateBuilder:
         now = datetime.datetime.now(datetime.UTC)
         return (
             x509.CertificateBuilder()
@@ -56,7 +66,7 @@ class Authority:
             .public_key(key.public_key())
             .serial_number(x509.random_serial_number())
             .not_valid_before(now - VALID)
-            .not_valid_after(now + VALID)
+            .not_valid_after(now + valid)
         )
 
 
