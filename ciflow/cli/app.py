@@ -134,6 +134,12 @@ def _explain() -> click.Command:
     return command
 
 
+def _doctor() -> click.Command:
+    from ciflow.cli.doctor import command
+
+    return command
+
+
 def _doc() -> click.Command:
     from ciflow.cli.doc import command
 
@@ -163,6 +169,7 @@ COMMANDS: dict[str, tuple[Callable[[], click.Command], str]] = {
     "cache": (_cache, "Set up, look at, try out or empty the cache of compiled crates."),
     "explain": (_explain, "Explain a diagnostic, with its usual fix."),
     "doc": (_doc, "Explain a module or a diagnostic."),
+    "doctor": (_doctor, "Print the Roles that a playbook needs in its cluster."),
 }
 
 
