@@ -48,7 +48,7 @@ def test_every_command_has_a_section_and_no_other() -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_option_is_named(name: str) -> None:
-    whole = name in ("apply", "plan", "validate", "graph", "rollout simulate")
+    whole = name in ("apply", "plan", "validate", "graph", "doctor", "rollout simulate")
     of_head = shared() if whole else {"--state", "--json"} | vault()
     told = set(re.findall(r"`(--?[\w-]+)", TEXTS[name])) | of_head
     assert options(name) <= told
