@@ -19,14 +19,19 @@ def say(store: Store, run: str, verb: str, service: str = "", *, full: bool = Fa
 
     Without a `service` it is said to all rollouts of the run.
     """
+    tell(store, run, verb, service, full=full)
+    click.echo(f"{verb}: said to {run}", err=True)
+    return ExitCode.OK
+
+
+def tell(store: Store, run: str, verb: str, service: str = "", *, full: bool = False) -> None:
+    """The same without a word on the screen."""
     from ciflow.engine.who import who
 
     data: dict[str, object] = {"verb": verb, "by": who(), "full": full}
     if service:
         data["service"] = service
     store.append([Event(kind="command", run=run, at=time.time(), data=data)])
-    click.echo(f"{verb}: said to {run}", err=True)
-    return ExitCode.OK
 
 
 def _command(verb: str, text: str) -> click.Command:

@@ -59,13 +59,14 @@ def command(
     if as_json:
         click.echo(json.dumps({"run": done.run, "took": done.took, **asdict(done.result)}))
     else:
-        click.echo("\n".join(_lines(service, done, rehearse)))
+        click.echo("\n".join(lines_of(service, done, rehearse=rehearse)))
     if done.result.failed:
         return ExitCode.UNREACHABLE
     return ExitCode.TASK_FAILED if done.result.silent or done.result.decision.kind in _NOT_DONE else ExitCode.OK
 
 
-def _lines(service: str, done: Done, rehearse: bool) -> list[str]:
+def lines_of(service: str, done: Done, *, rehearse: bool) -> list[str]:
+    """What was done, or not, for people."""
     result, decision = done.result, done.result.decision
     if decision.kind == "nothing":
         return [f"{service}: nothing to do; {decision.why}"]

@@ -1,4 +1,4 @@
-"""`ciflow status [RUN]`."""
+"""`ciflow status [SERVICE]`."""
 
 from __future__ import annotations
 
@@ -19,10 +19,16 @@ MOST = 10  # runs shown
 
 
 @click.command("status")
+@click.argument("service", default="")
+@click.option("--watch", "watched", is_flag=True, help="Follow the newest rollout (of SERVICE) to its end.")
 @json_option
 @state_option
-def command(as_json: bool, state: Path | None) -> int:
+def command(service: str, watched: bool, as_json: bool, state: Path | None) -> int:
     """Show what runs, what can be resumed, which version has which share of the traffic, and what is locked."""
+    if watched:
+        from ciflow.cli.watch import watch
+
+        return watch(state or default_state(), service, as_json=as_json)
     runs, releases = _found(state or default_state())
     if as_json:
         click.echo(json.dumps({"runs": [asdict(r) for r in runs], "releases": [asdict(r) for r in releases]}))
@@ -31,7 +37,7 @@ def command(as_json: bool, state: Path | None) -> int:
     for run in runs:
         then = f"  `ciflow resume {run.run}`" if run.resumable else ""
         click.echo(f"{run.run}  {run.state} since {ago(now - run.started)}  {run.playbook}{then}")
-    for release in releases:
+    for release in (one for one in releases if service in ("", one.service)):
         good = ", observed good" if release.observed_good else ""
         where = f"slot {release.slot}, {share(release.share)} of the traffic"
         click.echo(f"{release.service} {release.version}  {where}, {release.state.replace('_', ' ')}{good}")

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import os
+import select
 import sys
 import termios
+import tty
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TextIO
@@ -100,3 +102,29 @@ def terminal(*, no_input: bool, hushed: Callable[[], AbstractContextManager[None
     except OSError:
         return None  # not the terminal that controls this process
     return Terminal(keys, sys.stderr, hushed)
+
+
+class Keys:
+    """Single keys, unseen and without Enter."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+
+    def wait(self, seconds: float) -> str:
+        """The next key; "" when none came in that time. Whoever has left is taken for somebody who quits."""
+        ready, _, _ = select.select([self._descriptor], [], [], seconds)
+        if not ready:
+            return ""
+        return os.read(self._descriptor, 1).decode("latin-1") or "q"
+
+
+@contextmanager
+def keys(stream: TextIO) -> Iterator[Keys]:
+    """Ctrl-C still interrupts."""
+    descriptor = stream.fileno()
+    before = termios.tcgetattr(descriptor)
+    tty.setcbreak(descriptor, termios.TCSADRAIN)
+    try:
+        yield Keys(descriptor)
+    finally:
+        termios.tcsetattr(descriptor, termios.TCSADRAIN, before)

@@ -73,16 +73,17 @@ class _Now:
 
 
 class Region:
-    """Repaints itself some times a second; other lines go above it. Rich is loaded only here."""
+    """Repaints itself some times a second; other lines go above it, or it has the `whole` screen. Rich is loaded only
+    here."""
 
-    def __init__(self, out: Out, columns: int, lines: Callable[[], list[Line]]) -> None:
+    def __init__(self, out: Out, columns: int, lines: Callable[[], list[Line]], *, whole: bool = False) -> None:
         from rich.live import Live
 
         self._out = out
         self._lines = lines
         terminal = _terminal(out, columns)
         self._live = Live(
-            _Now(self._text), console=terminal, refresh_per_second=PER_SECOND, transient=True,
+            _Now(self._text), console=terminal, refresh_per_second=PER_SECOND, transient=True, screen=whole,
             redirect_stdout=False, redirect_stderr=False,
         )  # fmt: skip
         self._guarded(self._live.start)

@@ -7,6 +7,7 @@ import time
 import pytest
 
 from tests.e2e.service import Service, finish, wait_for
+from tests.typist import at_a_terminal
 
 
 def test_pause_resume_promote_and_abort(production: Service) -> None:
@@ -84,3 +85,38 @@ def test_a_guarded_pause_gives_back_when_the_candidate_errs(production: Service)
     code, said = production.ciflow("resume")
     assert code == 7 and "gave the traffic back" in said, said
     assert production.live() == before
+
+
+def test_a_rollout_is_watched_and_steered_from_another_terminal(production: Service) -> None:
+    version, before = production.next(), production.live()
+    release = production.apply(version, hold="30s", deadline="60s")
+    production.until(version, "holding", 2500)
+    promoted = [e for e in production.events("command") if e.data["verb"] == "promote"]
+    plain = production.start("status", "--watch", "shield")
+    events = production.start("status", "--watch", "--json")
+    with at_a_terminal(production.home, "status", "--watch", "shield") as typist:
+        typist.sees("in slot .*holding")
+        typist.sees(r"25 %.*step 1 of 2")
+        typist.sees(r"candidate +\d+ requests")
+        typist.sees(r"errors +\[.*of 100")
+        typist.presses(b"P")
+        typist.sees("Take the next step of shield")
+        typist.presses(b"n")
+        typist.sees("q leave")
+        assert [e for e in production.events("command") if e.data["verb"] == "promote"] == promoted
+        typist.presses(b"P")
+        typist.sees("Take the next step of shield")
+        typist.presses(b"y")
+        typist.sees(r"50 %.*step 2 of 2")
+        typist.presses(b"r")
+        typist.sees("Roll shield back, now")
+        typist.presses(b"y")
+        typist.sees("fenced")
+        assert typist.ends() == 6
+    code, said = finish(release)
+    assert code == 6, said
+    assert production.live() == before
+    code, said = finish(plain)
+    assert code == 6 and f"shield {version} the candidate has 50 %" in said and "fenced" in said, said
+    code, said = finish(events)
+    assert code == 6 and '"kind":"gate"' in said and '"kind":"run_ended"' in said, said

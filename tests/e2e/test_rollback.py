@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import socket
 import time
+from dataclasses import replace
 
 import pytest
 
-from tests.e2e.service import Service, finish
+from ciflow.engine.connect import connection_data
+from ciflow.store.store import Store
+from ciflow.targets import Connection
+from tests.e2e.service import Service, finish, wait_for
 
 STATES = {"deploying": 3, "verifying": 3, "holding": 0, "baking": 0}  # seconds that the release stays there
 
@@ -51,3 +56,38 @@ def test_it_works_without_the_journal(production: Service) -> None:
 def test_a_service_that_nobody_knows_is_said_plainly(production: Service) -> None:
     code, said = production.ciflow("rollback", "unheard-of")
     assert code == 1 and "nothing is known of a service unheard-of" in said and "--host" in said, said
+
+
+def test_a_router_that_never_answers_holds_up_no_other_and_is_named_with_what_to_do(production: Service) -> None:
+    """Its host takes connections and says nothing, as one behind a broken firewall."""
+    version, before = production.next(), production.live()
+    code, said = finish(production.apply(version))
+    assert code == 0, said
+    with socket.create_server(("127.0.0.1", 0)) as silent, Store.open(production.state) as store:
+        known = production.events("routers")[-1]
+        gone = Connection("ssh", "web2", "127.0.0.1", silent.getsockname()[1], user="root", connect_timeout=6.0)
+        hosts = {**known.data["hosts"], "web2": connection_data(gone)}
+        store.append([replace(known, data={**known.data, "hosts": hosts}, seq=0)])
+        began = time.monotonic()
+        rollback = production.start("rollback", "shield")
+        wait_for(lambda: production.only_slot() == before, "the traffic is back", 6.0)
+        took = time.monotonic() - began
+        code, said = finish(rollback)
+    print(f"\nrolled back within {took:.1f} s beside a router that takes 6 s to be given up")
+    assert code == 5, said
+    assert "Rolled back on 1 of 2 routers" in said and "web2 not turned" in said and "The same command" in said, said
+    assert time.monotonic() - began > took
+
+
+def test_another_machine_needs_only_the_inventory(production: Service) -> None:
+    """No journal, no `--host`: whoever of the inventory has the manifest says the rest."""
+    version, before = production.next(), production.live()
+    code, said = finish(production.apply(version))
+    assert code == 0, said
+    hosts = production.home / "hosts"
+    hosts.write_text(
+        "other ansible_connection=ssh ansible_host=127.0.0.1 ansible_port=1\nlocalhost ansible_connection=local\n"
+    )
+    code, said = production.ciflow("rollback", "shield", "-i", str(hosts), state=production.home / "elsewhere")
+    assert code == 0 and "traffic on" in said, said
+    assert production.live() == before

@@ -1,0 +1,159 @@
+"""`ciflow status --watch`: a rollout as it goes, whole on a terminal, line by line in a pipe, and keys to step in."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import click
+
+from ciflow.cli.control import tell
+from ciflow.cli.terminal import Keys, keys
+from ciflow.diagnostics import CiflowError, ExitCode
+from ciflow.model import Event
+from ciflow.report.jsonl import json_line
+from ciflow.report.stream import Out
+from ciflow.report.text import Line
+from ciflow.report.watch import KINDS, Watching
+from ciflow.store.folds import summary
+from ciflow.store.store import Store
+
+LOOK = 0.25  # seconds between looks at the journal
+ALIVE = 2.0  # seconds between looks whether the run's process still lives
+FOOT = "p pause or go on   P next step   r roll back   q leave"
+WORDS = {"p": "Pause {}?", "P": "Take the next step of {}?", "r": "Roll {} back, now?"}
+GO_ON = "Let {} go on?"
+
+
+def watch(path: Path, service: str, *, as_json: bool) -> int:
+    """Until the run has ended, or somebody leaves: the run's exit code, 0 for who leaves."""
+    with Store.open(path) as store:
+        run = _run_of(store, service)
+        watching = Watching()
+        if not as_json and sys.stdout.isatty() and sys.stdin.isatty():
+            with keys(sys.stdin) as typed:
+                return _Screen(store, run, path, watching, typed).go()
+        return _lines(store, run, watching, as_json=as_json)
+
+
+def _run_of(store: Store, service: str) -> str:
+    """The newest run with a rollout (of `service`)."""
+    started = [e for e in store.events(kinds=("canary_started",)) if service in ("", e.data["service"])]
+    if not started:
+        raise CiflowError(f"there was no rollout{f' of {service}' if service else ''} yet")
+    return started[-1].run
+
+
+def _follow(store: Store, run: str, watching: Watching) -> Iterator[Event | None]:
+    """Events as they come; None where there are none at the moment. Ends with the run, or with its process."""
+    after, looked = 0, time.monotonic()
+    while watching.exit is None:
+        last = store.last
+        for event in store.events(run, KINDS, after):
+            watching.event(event)
+            yield event
+        after = last
+        if time.monotonic() - looked > ALIVE:
+            looked = time.monotonic()
+            found = summary(store, run)
+            if found is not None and found.state == "interrupted":
+                watching.said = f"its process is gone: `ciflow resume {run}` goes on with it"
+                return
+        yield None
+
+
+def _lines(store: Store, run: str, watching: Watching, *, as_json: bool) -> int:
+    for event in _follow(store, run, watching):
+        if event is None:
+            time.sleep(LOOK)
+        elif as_json:
+            click.echo(json_line(event))
+        elif text := watching.news(event):
+            click.echo(text)
+    return _code(watching)
+
+
+def _code(watching: Watching) -> int:
+    if watching.exit is None:
+        click.echo(watching.said, err=True)
+        return ExitCode.INTERRUPTED
+    return watching.exit
+
+
+class _Screen:
+    """The whole terminal. A key asks first, and acts on `y`."""
+
+    def __init__(self, store: Store, run: str, path: Path, watching: Watching, typed: Keys) -> None:
+        self._store = store
+        self._run = run
+        self._path = path
+        self._watching = watching
+        self._typed = typed
+        self._asked: Callable[[], str] | None = None
+        self._foot = FOOT
+
+    def go(self) -> int:
+        from ciflow.report.console import wants_colour
+        from ciflow.report.live import Region
+
+        out = Out(sys.stdout, colour=wants_colour(sys.stdout))
+        region = Region(out, self._columns, self._frame, whole=True)
+        try:
+            left = self._until_over()
+        finally:
+            region.close()
+        out.lines(self._frame()[:-1])
+        return ExitCode.OK if left else _code(self._watching)
+
+    @property
+    def _columns(self) -> int:
+        return shutil.get_terminal_size((100, 24)).columns - 1
+
+    def _frame(self) -> list[Line]:
+        return self._watching.frame(time.time(), min(self._columns, 120), self._foot)
+
+    def _until_over(self) -> bool:
+        """Whether somebody has left before its end."""
+        for event in _follow(self._store, self._run, self._watching):
+            if event is None and (key := self._typed.wait(LOOK)):
+                if key in ("q", "\x1b") and self._asked is None:
+                    return True
+                self._pressed(key)
+        return False
+
+    def _pressed(self, key: str) -> None:
+        if self._asked is not None:
+            act, self._asked = self._asked, None
+            self._foot = FOOT
+            if key == "y":
+                self._watching.said = act()
+        elif key in WORDS:
+            names = " and ".join(self._watching.services)
+            going_on = key == "p" and self._watching.paused
+            self._foot = f"{(GO_ON if going_on else WORDS[key]).format(names)}  y yes   any other key no"
+            verb = {"p": "resume" if going_on else "pause", "P": "promote"}.get(key, "")
+            self._asked = (lambda: self._say(verb)) if verb else self._roll_back
+
+    def _say(self, verb: str) -> str:
+        tell(self._store, self._run, verb)
+        return f"{verb}: said to {self._run}"
+
+    def _roll_back(self) -> str:
+        """At once, without the rollout's process."""
+        from ciflow.cli.rollback import lines_of
+        from ciflow.engine.rollback import Asking, rollback
+        from ciflow.engine.who import who
+
+        said = []
+        for service in self._watching.services:
+            try:
+                done = rollback(
+                    Asking(service, who(), "asked for while it was watched"), lambda: Store.open(self._path)
+                )
+                said.append(lines_of(service, done, rehearse=False)[-1])
+            except CiflowError as error:
+                said.append(f"{service}: {error.message}")
+        return "  ".join(said)
