@@ -270,6 +270,7 @@ class Play:
     force_handlers: bool | None = None  # None: as the command line says
     deadline: float = 0.0
     concurrency: str = ""
+    image: Value = None  # what its hosts are made of for as long as it runs: a name, or a mapping with `name`
     tags: frozenset[str] = frozenset()
 
 

@@ -76,11 +76,14 @@ class Reach:
 NOTHING_SAID = Reach()
 
 
-def connection_for(host: Host, scope: Scope, become: Become, reach: Reach = NOTHING_SAID) -> Connection:
-    """Where and as whom operations for `host` are executed."""
+def connection_for(
+    host: Host, scope: Scope, become: Become, reach: Reach = NOTHING_SAID, made: str = ""
+) -> Connection:
+    """Where and as whom operations for `host` are executed. `made`: in what was made of a play's image in its place."""
     asked = "" if host.connection == "local" else reach.connection  # the implicit localhost stays here
     kind = str(_first(scope, "ansible_connection", "connection") or asked or host.connection)
-    kind = _KINDS.get(kind, kind)
+    kind = "docker" if made and kind == "local" else _KINDS.get(kind, kind)
+    address = made or str(_first(scope, "ansible_host", "ansible_ssh_host") or host.name)
     key = _first(scope, "ansible_ssh_private_key_file", "ansible_private_key_file") or reach.private_key
     arguments = (
         _first(scope, "ansible_ssh_common_args") or reach.common_args,
@@ -89,7 +92,7 @@ def connection_for(host: Host, scope: Scope, become: Become, reach: Reach = NOTH
     return Connection(
         kind=kind,
         name=host.name,
-        address=str(_first(scope, "ansible_host", "ansible_ssh_host") or host.name) if kind != "local" else "",
+        address=address if kind != "local" else "",
         port=int(_first(scope, "ansible_port", "ansible_ssh_port") or 0),
         user=str(_first(scope, "ansible_user", "ansible_ssh_user") or reach.user),
         password=str(_first(scope, *LOGIN_PASSWORDS) or reach.password),

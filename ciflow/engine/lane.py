@@ -13,6 +13,7 @@ from ciflow.diagnostics import CiflowError, Diagnostic, Invalid
 from ciflow.engine.connect import LOGIN_USER, connection_for
 from ciflow.engine.context import HostValues, RunContext
 from ciflow.engine.drive import sleep_only
+from ciflow.engine.ephemeral import made_for
 from ciflow.engine.keys import Key
 from ciflow.engine.names import delegate
 from ciflow.engine.result import HostFailed, Result
@@ -182,7 +183,7 @@ class Lane:
         """The host itself, or the one that the task is delegated to (with that host's own connection)."""
         name = delegate(task, scope)
         if not name:
-            return self._guarded(connection_for(self.host, scope, task.become, self.run.reach))
+            return self._guarded(connection_for(self.host, scope, task.become, self.run.reach, made_for(self)))
         other = self.run.host(name)
         if other is None:
             text = f"`delegate_to` names a host that the inventory doesn't have: {name}"
@@ -199,7 +200,7 @@ class Lane:
 
     def connection(self) -> Connection:
         """The host under its login user, or as its variables say."""
-        return self._guarded(connection_for(self.host, self.scope(), LOGIN_USER, self.run.reach))
+        return self._guarded(connection_for(self.host, self.scope(), LOGIN_USER, self.run.reach, made_for(self)))
 
     def checks(self, task: Task) -> bool:
         """Whether the task only predicts."""

@@ -17,6 +17,7 @@ from ciflow.dataclass import dataclass
 from ciflow.diagnostics import CiflowError, ExitCode, Invalid, StoreError
 from ciflow.engine.approve import await_approval
 from ciflow.engine.context import HostValues, RunContext
+from ciflow.engine.ephemeral import make, remove
 from ciflow.engine.hosts import hosts_of
 from ciflow.engine.leave import keep_artifacts, outputs_of
 from ciflow.engine.people import People
@@ -57,6 +58,7 @@ class Engine:
         self.ends: dict[str, StageEnd] = {}
         self._left: dict[str, dict[str, HostValues]] = {}  # by stage: hosts' values as it left them
         self._jobs: dict[str, asyncio.Task[StageEnd]] = {}
+        self._tries: dict[str, list[StageRun]] = {}  # by stage: each try of it, until it has ended
         self._groups: dict[str, asyncio.Lock] = {}
         self._cells: dict[str, asyncio.Semaphore] = {}
         self._together: dict[str, Together] = {}  # by play: the rollouts of one release
@@ -98,6 +100,7 @@ class Engine:
         values = self._values_before(stage)
         if end is None:
             end = await self._run_stage(stage, values, needed)
+            await remove(self._tries.pop(stage.id, ()))
         else:
             self._emit_start(stage, stage.hosts)
         self.ends[stage.id] = end
@@ -194,6 +197,8 @@ class Engine:
     ) -> StageEnd:
         work = StageRun(self.run, stage, hosts, values, suffix=suffix)
         await work.prepare()
+        self._tries.setdefault(stage.id, []).append(work)
+        await make(work)
         if stage.play.canary is not None:
             from ciflow.engine.rollout import roll_out  # statistics and routers: only a rollout pays for them
 

@@ -84,7 +84,7 @@ class StageRun:
     async def run_nodes(self, nodes: tuple[Node, ...], hosts: tuple[Host, ...], *, handlers: bool = True) -> None:
         """One list of tasks on some hosts, with the barrier of the strategy between tasks."""
         self.batch = hosts
-        lanes = [self._lane(host) for host in hosts]
+        lanes = [self.own_lane(host) for host in hosts]
         self._once.clear()
         self._batch_ended = False
         self.pace = Pace(lane.name for lane in lanes)
@@ -99,7 +99,7 @@ class StageRun:
         self.hosts = self.batch = self._ordered(self.hosts)
         if not self.play.vars_files:
             return
-        lane = self._lane(self.hosts[0])
+        lane = self.own_lane(self.hosts[0])
         task = Task("Read vars_files", "include_vars", {}, self.play.span, ("vars_files",))
         rendering = Rendering(lane, task, replace(lane.key, path=task.path))
         names, folder = self.play.vars_files, str(Path(self.run.plan.path).parent)
@@ -125,7 +125,7 @@ class StageRun:
 
     # --- one host ----------------------------------------------------------------------------------------
 
-    def _lane(self, host: Host) -> Lane:
+    def own_lane(self, host: Host) -> Lane:
         if host.name not in self.lanes:
             values = self.values.setdefault(host.name, HostValues())
             self.lanes[host.name] = Lane(self, host, values, self.extra)
@@ -144,7 +144,7 @@ class StageRun:
             lane.state = "ended"
             self._end_play(batch=end.batch)
         except HostFailed as failure:
-            self._host_failed(lane, failure)
+            self.host_failed(lane, failure)
         finally:
             self.pace.leave(lane.name)
 
@@ -153,7 +153,7 @@ class StageRun:
             await walk.nodes(nodes)
             await walk.settle((len(nodes),))
         except HostFailed as failure:
-            self._host_failed(lane, failure)
+            self.host_failed(lane, failure)
             said = self.play.force_handlers
             forced = self.run.options.force_handlers if said is None else said
             if handlers and forced and lane.state == "failed":
@@ -171,7 +171,7 @@ class StageRun:
         except HostFailed as failure:
             lane.last_failure = failure
 
-    def _host_failed(self, lane: Lane, failure: HostFailed) -> None:
+    def host_failed(self, lane: Lane, failure: HostFailed) -> None:
         lane.state = "unreachable" if failure.result.status == "unreachable" else "failed"
         lane.last_failure = failure
         self.failures.unrescued(lane, failure)
@@ -361,12 +361,12 @@ class StageRun:
             async with self._forks or asyncio.Semaphore(1):
                 await self.learn_facts(lane)
         except HostFailed as failure:
-            self._host_failed(lane, failure)
+            self.host_failed(lane, failure)
 
     async def learn_facts(self, lane: Lane) -> bool:
         """Read the facts of a host, or when it has them, those of the other hosts of this batch, whose facts it asks
         for; false when there are none left to read. Raises HostFailed."""
-        wanted = [lane] if not lane.values.facts_known else [self._lane(host) for host in self.batch]
+        wanted = [lane] if not lane.values.facts_known else [self.own_lane(host) for host in self.batch]
         wanted = [one for one in wanted if not one.values.facts_known]
         await asyncio.gather(*map(self._facts_of, wanted))
         return bool(wanted)

@@ -108,17 +108,22 @@ class Files:
             return any(name.startswith(f"{path}\0") for name in self._read)
         return os.access(path, os.X_OK)
 
-    def output(self, path: str, *arguments: str) -> bytes:
-        """What the program at `path` prints (an inventory script). Kept in the snapshot as if it were a file."""
+    def output(self, path: str, *arguments: str, by: tuple[str, ...] = ()) -> bytes:
+        """What the program at `path` prints (an inventory script). Kept in the snapshot as if it were a file.
+
+        `by` is the program where `path` only names it: what is kept must be found again from another installation.
+        """
         name = "\0".join((path, *arguments))
         if name in self._read:
             return self._read[name]
         if self._frozen is not None:
             raise _unreadable(path, "its output is not in the snapshot of this run")
         try:
-            run = subprocess.run([Path(path).resolve(), *arguments], capture_output=True, check=True, timeout=60)
+            argv = [*(by or (Path(path).resolve(),)), *arguments]
+            run = subprocess.run(argv, capture_output=True, check=True, timeout=60)
         except (OSError, subprocess.SubprocessError) as error:
-            raise _unreadable(path, f"it did not run: {error}") from error
+            said = (getattr(error, "stderr", None) or b"").decode("utf-8", "replace").strip()
+            raise _unreadable(path, f"it did not run: {said.splitlines()[-1] if said else error}") from error
         self._read[name] = run.stdout
         return run.stdout
 

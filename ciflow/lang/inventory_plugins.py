@@ -1,16 +1,18 @@
 """Inventory plugins, files that say `plugin: NAME`: hosts from elsewhere, groups and variables made of what is known.
 
-`constructed` and `generator` are Ansible's (ansible.builtin, and its documentation of 2.19); `ssh_config` is ours.
+`constructed` and `generator` are Ansible's (ansible.builtin, and its documentation of 2.19); the others are ours.
 """
 
 from __future__ import annotations
 
 import itertools
+import json
 import re
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from ciflow.diagnostics import CiflowError
+from ciflow.diagnostics import CiflowError, Invalid
 from ciflow.lang.place import Place
 from ciflow.lang.scope import Layer, Level, Need, NeedFacts, Scope, Vars
 from ciflow.lang.template import render
@@ -179,6 +181,37 @@ def _ssh_config(place: Place, reader: InventoryReader) -> None:
                 reader.add(plain, (str(place.value.get("group") or "ungrouped"),), {}, ())
 
 
+# --- docker ------------------------------------------------------------------------------------------------
+
+_CONSTRUCTED = ("strict", "compose", "groups", "keyed_groups", "leading_separator")
+_DOCKER = ("label", "filters", "all", "group", "docker_host", "context")
+
+
+def _docker(place: Place, reader: InventoryReader) -> None:
+    """Containers of a daemon, all of them in `group`; then what `constructed` does."""
+    given = dict(place.value)
+    labels = given.get("label") or []
+    filters = {**(given.get("filters") or {}), **({"label": labels} if labels else {})}
+    settings = {"filters": filters, "all": given.get("all") is True}
+    settings |= {key: str(given[key]) for key in ("docker_host", "context") if given.get(key)}
+    for name, variables in _listed("docker", settings, place, reader).items():
+        reader.add(name, (str(given.get("group") or "containers"),), variables, ())
+    if any(key in given for key in _CONSTRUCTED):
+        _constructed(place, reader)
+
+
+def _listed(kind: str, settings: Mapping[str, Any], place: Place, reader: InventoryReader) -> dict[str, dict[str, Any]]:
+    """Hosts that a target's own place knows of, by name: printed by a program of that target."""
+    by = (sys.executable, "-m", "ciflow.targets.listing")
+    try:
+        text = reader.files.output(f"the inventory of {kind}", kind, json.dumps(settings, sort_keys=True), by=by)
+    except Invalid as error:
+        reader.findings.error("CF0601", error.diagnostics[0].message, place.key_span("plugin"))
+        return {}
+    found: dict[str, dict[str, Any]] = json.loads(text)
+    return found
+
+
 def _fields(place: Place, name: str) -> list[tuple[str, Place]]:
     below = place.fields.get(name)
     return [(str(key), value) for key, value in below.fields.items()] if below is not None else []
@@ -186,7 +219,9 @@ def _fields(place: Place, name: str) -> list[tuple[str, Place]]:
 
 Plugin = Callable[[Place, "InventoryReader"], None]
 _PLUGINS: dict[str, tuple[Plugin, tuple[str, ...]]] = {
-    "constructed": (_constructed, ("strict", "compose", "groups", "keyed_groups", "leading_separator")),
+    "constructed": (_constructed, _CONSTRUCTED),
+    "docker": (_docker, (*_DOCKER, *_CONSTRUCTED)),
+    "docker_containers": (_docker, (*_DOCKER, *_CONSTRUCTED)),
     "generator": (_generator, ("layers", "hosts")),
     "ssh_config": (_ssh_config, ("path", "group")),
 }

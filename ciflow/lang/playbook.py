@@ -206,6 +206,9 @@ class PlaybookReader:
         asked = [one for one in asked if isinstance(one.value, dict) and isinstance(one.value.get("name"), str)]
         basic = Play(id, name, value.get("hosts"), place.span, nodes, (*roles.handlers, *handlers),
                      prompts=tuple(Prompt(one.value["name"], one.span) for one in asked))  # fmt: skip
+        if canary is not None and value.get("image") is not None:
+            self.findings.error("CF0111", "`canary` and `image` exclude each other", place.key_span("image"),
+                                label="what is made for a play does not outlive it")  # fmt: skip
         if broken:
             return basic
         connection = keywords(place)
@@ -225,6 +228,7 @@ class PlaybookReader:
             tags=tags(fields.get("tags")),
             facts={key: value[key] for key in ("gather_subset", "gather_timeout") if value.get(key) is not None},
             canary=canary,
+            image=value.get("image"),
         )
         return replace(made, **_settings(value))
 

@@ -8,9 +8,7 @@ The daemon's own API (`ask_docker`) is answered here as well, one plain HTTP req
 from __future__ import annotations
 
 import functools
-import hashlib
 import json
-import os
 import select
 import shlex
 import socket
@@ -21,10 +19,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from ciflow.dataclass import dataclass
 from ciflow.diagnostics import Lost, Refused, Unreachable
 from ciflow.model import Reply
 from ciflow.targets.connection import Connection
+from ciflow.targets.docker_daemon import Daemon, daemon_of
 
 try:
     import docker
@@ -42,7 +40,6 @@ SEND_TIMEOUT = 30.0  # seconds
 ANSWER_TIMEOUT = 60.0  # seconds that the daemon may take for a word, unless the request says otherwise
 HEADER = struct.Struct(">BxxxL")  # of each piece of an exec's output: which stream, and how many bytes follow
 AGAIN = (0.5, 1.0, 2.0, 4.0)  # seconds before each more try of a request that got no answer
-TLS_FILES = ("ca.pem", "cert.pem", "key.pem")
 GO = b"\n"
 # The command begins only at our word: output that came in one packet with the daemon's "101 UPGRADED" would be lost
 # in the HTTP client's buffer. The shell's `read` takes no byte more than its line (POSIX, read).
@@ -51,70 +48,6 @@ NO_SHELL = "the image has no /bin/sh: take one that has a shell, or ssh, or run 
 
 
 # --- the daemon --------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Daemon:
-    """Where a daemon listens, and by which files TLS is spoken with it. `url` "" is the SDK's default socket."""
-
-    url: str = ""
-    tls: bool = False
-    verify: bool = True
-    ca: str = ""
-    cert: str = ""
-    key: str = ""
-
-
-def daemon_of(said: Mapping[str, Any]) -> Daemon:
-    """The daemon that was named (`docker_host`, else `context`), else the one that the docker command would use:
-    DOCKER_HOST, DOCKER_CONTEXT, the current context, the default socket. Refused: no such context."""
-    if said.get("docker_host"):
-        files = {name: str(said.get(name) or "") for name in ("ca", "cert", "key")}
-        verify = said.get("verify") in (True, "true", "yes")
-        return Daemon(str(said["docker_host"]), bool(said.get("tls")) or verify or any(files.values()), verify, **files)
-    if not said.get("context") and os.environ.get("DOCKER_HOST"):
-        return _of_environment()
-    return _of_context(str(said.get("context") or os.environ.get("DOCKER_CONTEXT") or ""))
-
-
-def _of_environment() -> Daemon:
-    """DOCKER_HOST, with TLS where DOCKER_TLS_VERIFY or DOCKER_CERT_PATH say so."""
-    host, said = os.environ["DOCKER_HOST"], os.environ.get("DOCKER_CERT_PATH")
-    verify = bool(os.environ.get("DOCKER_TLS_VERIFY"))
-    if not said and not verify:
-        return Daemon(host)
-    files = Path(said) if said else _config_folder()
-    return Daemon(host, True, verify, *(str(files / name) for name in TLS_FILES))
-
-
-def _of_context(name: str) -> Daemon:
-    """A context of the docker command, as it keeps them: in folders named by the SHA-256 of their names. Read here
-    and not by the SDK, which finds none where there is no config.json beside them."""
-    try:
-        name = name or str(
-            json.loads((_config_folder() / "config.json").read_text()).get("currentContext") or "default"
-        )
-    except FileNotFoundError:
-        name = "default"
-    except (OSError, ValueError, AttributeError) as e:
-        raise Refused(f"{_config_folder() / 'config.json'} can't be read: {e}") from e
-    if name == "default":
-        return Daemon()
-    digest = hashlib.sha256(name.encode()).hexdigest()
-    contexts = _config_folder() / "contexts"
-    try:
-        end = json.loads((contexts / "meta" / digest / "meta.json").read_text())["Endpoints"]["docker"]
-    except FileNotFoundError as e:
-        raise Refused(f"there is no Docker context {name}", help="docker context ls") from e
-    except (OSError, ValueError, KeyError, TypeError) as e:
-        raise Refused(f"the Docker context {name} can't be read: {e}") from e
-    files = [contexts / "tls" / digest / "docker" / file for file in TLS_FILES]
-    there = [str(file) if file.is_file() else "" for file in files]
-    return Daemon(str(end.get("Host") or ""), any(there), not end.get("SkipTLSVerify"), *there)
-
-
-def _config_folder() -> Path:
-    return Path(os.environ.get("DOCKER_CONFIG") or "~/.docker").expanduser()
 
 
 @functools.lru_cache(maxsize=64)
@@ -267,6 +200,24 @@ def _state_of(client: docker.APIClient, container: str) -> str:
     ended = f"ended at {state['FinishedAt']} with exit code {state['ExitCode']}" if state.get("FinishedAt") else ""
     memory = ", killed for want of memory" if state.get("OOMKilled") else ""
     return f"the container {container} is {state.get('Status', 'not running')}: it {ended}{memory}"
+
+
+def list_containers(settings: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Running containers as hosts, by name. `filters` are those of `docker ps` (a name and its values), `all` has those
+    that don't run as well; the rest says which daemon. Refused: it doesn't answer."""
+    filters = {name: value if isinstance(value, list) else [value] for name, value in settings["filters"].items()}
+    request = {"path": "/containers/json", "query": {"filters": filters, "all": settings["all"]}, "daemon": settings}
+    reply = ask_docker(request, threading.Event())
+    if not reply.ok:
+        raise Refused(reply.error)
+    reached = {f"ansible_docker_{key}": settings[key] for key in ("docker_host", "context") if settings.get(key)}
+    hosts = {}
+    for one in reply.data["json"]:
+        name = str(one["Names"][0]).removeprefix("/") if one["Names"] else str(one["Id"])[:12]
+        about = {"docker_image": one["Image"], "docker_labels": one["Labels"] or {}, "docker_state": one["State"]}
+        about["docker_networks"] = sorted(one["NetworkSettings"]["Networks"])
+        hosts[name] = {"ansible_connection": "docker", "ansible_host": one["Id"], **reached, **about}
+    return hosts
 
 
 # --- the API -----------------------------------------------------------------------------------------------

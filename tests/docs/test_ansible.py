@@ -59,7 +59,7 @@ def test_strategy_and_gathering_are_read_and_a_word_that_neither_knows_is_refuse
         options_of()
 
 
-@pytest.mark.parametrize("kind", ["docker", "kubernetes"])
+@pytest.mark.parametrize("kind", ["kubernetes"])
 def test_connections_said_to_be_refused_are(kind: str) -> None:
     with pytest.raises(Refused, match="not built"):
         TARGETS[kind](Connection(kind=kind, name="web"), "true")

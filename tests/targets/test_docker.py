@@ -1,5 +1,6 @@
 """What only containers do: they end, restart, have no shell, and their daemon goes away."""
 
+import os
 import subprocess
 import sys
 import time
@@ -9,7 +10,9 @@ from typing import Any
 
 import pytest
 
-from ciflow.diagnostics import Lost, Refused, Unreachable
+from ciflow.diagnostics import Invalid, Lost, Refused, Unreachable
+from ciflow.lang.files import Files
+from ciflow.lang.inventory import load_inventory
 from ciflow.model import Exec, Write
 from ciflow.targets import Connection
 from ciflow.targets.session import Ended
@@ -178,3 +181,34 @@ def test_without_the_package_it_is_said_what_to_install(monkeypatch: pytest.Monk
     assert isinstance(ended.error, Refused)
     assert "`docker`" in ended.error.message
     assert ended.error.help == "pip install ciflow[docker]"
+
+
+def test_an_inventory_plugin_lists_containers_by_label_as_hosts_to_connect_to(docker: Docker, tmp_path: Path) -> None:
+    with docker.container(images.PYTHON, "--label", "tier=web") as web, docker.container(images.PYTHON) as other:
+        source = tmp_path / "shop.docker.yml"
+        said = f"plugin: docker\nlabel: [tier=web]\ndocker_host: {docker.host}\n"
+        source.write_text(said + "keyed_groups: [{key: docker_labels.tier, prefix: tier}]\n")
+        files = Files.live()
+        inventory = load_inventory((str(source),), files)
+        assert [host.name for host in inventory.hosts] == [web]
+        assert inventory.groups["tier_web"] == inventory.groups["containers"] == (web,)
+        frozen = load_inventory((str(source),), Files.frozen(files.snapshot()))
+        assert frozen.hosts == inventory.hosts
+        source.write_text(f"plugin: community.docker.docker_containers\ndocker_host: {docker.host}\n")
+        assert {web, other} <= {host.name for host in load_inventory((str(source),), Files.live()).hosts}
+        (tmp_path / "play.yml").write_text("- hosts: tier_web\n  tasks: [{name: here, command: hostname}]\n")
+        source.write_text(said + "groups: {tier_web: true}\n")
+        argv = [sys.executable, "-m", "ciflow", "apply", "play.yml", "-i", str(source), "-vv"]
+        state = {"XDG_STATE_HOME": str(tmp_path / "state")}
+        done = subprocess.run(argv, cwd=tmp_path, env=os.environ | state, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert docker.cli("inspect", "-f", "{{.Config.Hostname}}", web) in done.stdout + done.stderr
+
+
+def test_an_inventory_of_a_daemon_that_does_not_answer_is_an_error_at_its_place(tmp_path: Path) -> None:
+    source = tmp_path / "shop.docker.yml"
+    source.write_text(f"plugin: docker\ndocker_host: unix://{tmp_path}/none.sock\n")
+    with pytest.raises(Invalid) as caught:
+        load_inventory((str(source),), Files.live())
+    assert "no Docker daemon answers" in caught.value.diagnostics[0].message
+    assert caught.value.diagnostics[0].span is not None

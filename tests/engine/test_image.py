@@ -1,0 +1,125 @@
+"""`image` of a play: its tasks run in a container that lives as long as the play does, also through a kill."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from tests.engine.playing import Bench
+from tests.parts import images
+from tests.parts.docker import Docker
+
+USR = '["/usr:/usr:ro"]'
+
+
+@pytest.fixture
+def daemon(docker: Docker, monkeypatch: pytest.MonkeyPatch) -> Iterator[Docker]:
+    """The daemon that the docker command would use."""
+    monkeypatch.setenv("DOCKER_HOST", docker.host)
+    yield docker
+    assert left(docker) == [], "a play left its container"
+
+
+def left(docker: Docker) -> list[str]:
+    return docker.cli("ps", "-aq", "--filter", "label=ciflow.run").split()
+
+
+@pytest.mark.usefixtures("daemon")
+def test_tasks_run_in_a_container_of_the_image_that_is_gone_afterwards(bench: Bench) -> None:
+    played = bench.play(f"""
+        - name: build
+          hosts: localhost
+          vars: {{which: "{images.PYTHON}"}}
+          image: {{name: "{{{{ which }}}}", volumes: {USR}, env: {{WORD: hello}}}}
+          tasks:
+            - name: write
+              copy: {{content: x, dest: /tmp/built}}
+            - name: where
+              shell: cat /tmp/built; echo $WORD; cat /etc/passwd
+            - name: outside
+              command: hostname
+              delegate_to: localhost
+        - name: after
+          hosts: localhost
+          tasks: [{{name: none, stat: {{path: /tmp/built}}}}]
+    """)
+    assert played.exit == 0
+    assert played.outcome("where")["stdout"] == "xhello\nroot:x:0:0:root:/root:/bin/sh"
+    assert played.outcome("outside")["stdout"] != played.outcome("where")["stdout"]
+    assert played.outcome("none")["stat"]["exists"] is False
+    assert [name for name in played.names() if "image" in name or "Remove" in name] == [
+        "Start the play's image", "Remove what it started",
+    ]  # fmt: skip
+
+
+def test_a_failed_play_takes_its_container_away_and_an_image_that_is_not_there_fails_it(
+    bench: Bench, daemon: Docker
+) -> None:
+    played = bench.play(f"""
+        - hosts: localhost
+          image: {{name: {images.PYTHON}, volumes: {USR}}}
+          deadline: 3s
+          tasks: [{{name: long, command: sleep 60}}]
+    """)
+    assert played.exit != 0
+    assert left(daemon) == []
+    played = bench.play("""
+        - hosts: localhost
+          image: {name: "ciflow.test/none:1", pull: never}
+          tasks: [{name: never, command: "true"}]
+    """)
+    assert played.exit != 0
+    assert "is not here" in played.msg("Start the play's image")
+    assert "never" not in played.names()
+
+
+@pytest.mark.usefixtures("daemon")
+def test_each_cell_of_a_matrix_has_its_own_and_hosts_that_are_no_containers_are_refused(bench: Bench) -> None:
+    played = bench.play(f"""
+        - hosts: localhost
+          matrix: {{word: [one, two]}}
+          image: {{name: {images.PYTHON}, volumes: {USR}, env: {{WORD: "{{{{ matrix.word }}}}"}}}}
+          tasks: [{{name: say, shell: echo $WORD}}]
+    """)
+    said = [event.data["outcome"]["stdout"] for event in played.of("task_ended") if event.data["name"] == "say"]
+    assert sorted(said) == ["one", "two"]
+    bench.hosts("far ansible_connection=ssh\n")
+    played = bench.play(f"- hosts: far\n  image: {images.PYTHON}\n  tasks: []\n")
+    assert played.exit != 0
+    assert "reached by ssh" in played.errors()
+
+
+@pytest.mark.slow
+def test_a_killed_run_goes_on_in_its_container_and_then_removes_it(bench: Bench, daemon: Docker) -> None:
+    """kill -9 under a task: it ends in the container, is not run again, and the container goes with the play."""
+    path = bench.file("play.yml", f"""
+        - hosts: localhost
+          image: {{name: {images.PYTHON}, volumes: {USR}}}
+          tasks:
+            - name: once
+              shell: echo once >> /tmp/log; sleep 4
+            - name: count
+              command: cat /tmp/log
+    """)  # fmt: skip
+    environment = {**os.environ, "XDG_STATE_HOME": str(bench.folder / "xdg")}
+    command = [sys.executable, "-m", "ciflow"]
+    run = subprocess.Popen([*command, "apply", str(path)], cwd=bench.folder, env=environment, stdout=subprocess.DEVNULL)
+    until = time.monotonic() + 60
+    while not left(daemon) or not daemon.cli("exec", left(daemon)[0], "sh", "-c", "cat /tmp/log 2>/dev/null; true"):
+        assert time.monotonic() < until
+        time.sleep(0.1)
+    run.send_signal(signal.SIGKILL)
+    run.wait()
+    assert len(left(daemon)) == 1
+    done = subprocess.run(
+        [*command, "resume", "--json"], cwd=bench.folder, env=environment, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    told = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+    counts = [one for one in told if one.get("kind") == "task_ended" and one["data"]["name"] == "count"]
+    assert counts[-1]["data"]["outcome"]["stdout"] == "once"
