@@ -14,7 +14,7 @@ from dataclasses import replace
 from typing import Any, TypeAlias
 
 from ciflow.dataclass import dataclass, field
-from ciflow.diagnostics import CiflowError, Lost, Superseded, Unreachable
+from ciflow.diagnostics import CiflowError, Lost, Refused, Superseded, Unreachable
 from ciflow.encoding import decode_reply
 from ciflow.model import Operation, Reply
 from ciflow.targets import TARGETS, wire
@@ -231,7 +231,7 @@ class Session:
         error: CiflowError | None = None
         try:
             launch = plan_launch(self.connection)
-            pipe = TARGETS[self.connection.kind](self.connection, launch.command)
+            pipe = self._opener()(self.connection, launch.command)
             try:
                 self._listen(pipe, greet(pipe, launch, self.connection, self._first))
             finally:
@@ -242,6 +242,13 @@ class Session:
             error = Lost(f"{self.connection.name}: {type(e).__name__}: {e}")
             error.__cause__ = e
         self._inbox(Ended(self, None if self._closed else self._error or error))
+
+    def _opener(self) -> Callable[[Connection, str], Pipe]:
+        kind = self.connection.kind
+        if kind not in TARGETS:
+            help = f"there are {', '.join(TARGETS)}"
+            raise Refused(f"{self.connection.name}: there is no connection `{kind}`", help=help)
+        return TARGETS[kind]
 
     def _first(self) -> bytes:
         with self._lock:

@@ -11,7 +11,6 @@ from ciflow.cli.options import options_of
 from ciflow.diagnostics import Invalid, Refused
 from ciflow.lang.files import Files
 from ciflow.lang.load import load
-from ciflow.targets import TARGETS, Connection
 from tests.docs.pages import ROOT
 
 PAGE = (ROOT / "docs" / "ansible.md").read_text()
@@ -57,9 +56,3 @@ def test_strategy_and_gathering_are_read_and_a_word_that_neither_knows_is_refuse
     monkeypatch.setenv("ANSIBLE_STRATEGY", "mitogen_linear")
     with pytest.raises(Refused, match="ANSIBLE_STRATEGY can't be `mitogen_linear`"):
         options_of()
-
-
-@pytest.mark.parametrize("kind", ["kubernetes"])
-def test_connections_said_to_be_refused_are(kind: str) -> None:
-    with pytest.raises(Refused, match="not built"):
-        TARGETS[kind](Connection(kind=kind, name="web"), "true")

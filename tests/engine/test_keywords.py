@@ -36,6 +36,7 @@ HONOURED = {
         "become_method become_flags become_exe port remote_user connection module_defaults ignore_errors "
         "ignore_unreachable timeout check_mode diff no_log",
         "test_terminal": "vars_prompt debugger",
+        "test_image": "image",
         "test_keywords": "collections canary verify retire",
     },
 }

@@ -217,9 +217,10 @@ def test_arguments_are_read_as_ssh_reads_them() -> None:
         parse_arguments("-o LocalForward=1:2:3")
 
 
-@pytest.mark.parametrize("kind", ["kubernetes"])
-def test_targets_to_come_are_refused_plainly(kind: str) -> None:
-    assert "not built" in failure(Connection(kind=kind, name="c")).message
+def test_a_kind_of_connection_that_nobody_has_is_refused_plainly() -> None:
+    refused = failure(Connection(kind="winrm", name="c"))
+    assert refused.message == "c: there is no connection `winrm`"
+    assert "ssh" in refused.help
 
 
 # --- who runs it
