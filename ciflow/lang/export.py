@@ -36,19 +36,26 @@ def _any_case(words: Iterable[str]) -> str:
     return "|".join("".join(f"[{one}{one.upper()}]" if one.isalpha() else one for one in word) for word in words)
 
 
+_PERCENT = [
+    {"type": "number", "minimum": 0, "maximum": 100},
+    _pattern(r"0*(100(\.0+)?|\d{1,2}(\.\d+)?)\s*%?"),
+]
 # What `kinds.fit` takes for each kind, booleans set aside: they are never text in a file.
 _KINDS: Mapping[str, list[Json]] = {
     "boolean": [{"type": "boolean"}, {"enum": [0, 1]},
                 _pattern(rf"({_any_case(sorted(TRUE_WORDS | FALSE_WORDS))})(\.0)?")],
+    "batches": [{"type": "array",
+                 "items": {"anyOf": [{"type": "integer"}, *_PERCENT, _pattern(r"[-+]?\d+"), _TEMPLATE]}}],
     "condition": [{"type": ["boolean", "string"]}, {"type": "array", "items": {"type": ["boolean", "string"]}}],
     "dict": [{"type": "object"}, {"type": "string", "pattern": r"^\s*\{|="}],
     "duration": [{"type": "number"}, _pattern(r"\d+(\.\d+)?|(\d+(\.\d+)?\s*(ms|s|m|h|d)\s*)+")],
     "float": [{"type": "number"}, _pattern(_NUMBER)],
     "integer": [{"type": "integer"}, _pattern(r"[-+]?\d+")],
+    "items": [{"type": "array"}],
     "list": [{"type": "array"}],  # and what `_short` says
+    "mappings": [{"type": "array", "items": {"anyOf": [{"type": "object"}, _TEMPLATE]}}],
     "mode": [_pattern(r"(0o?)?[0-7]{1,4}|[ugoa]*[-+=][rwxXstugo]*(,[ugoa]*[-+=][rwxXstugo]*)*|preserve")],
-    "percent": [{"type": "number", "minimum": 0, "maximum": 100},
-                _pattern(r"0*(100(\.0+)?|\d{1,2}(\.\d+)?)\s*%?")],
+    "percent": _PERCENT,
     "size": [{"type": "number", "minimum": 0}, _pattern(r"\d+(\.\d+)?\s*[kKmMgGtT]?[iI]?[bB]?")],
     "text": [{"type": ["string", "number"]}],
 }  # fmt: skip

@@ -89,7 +89,7 @@ def extend(above: Inherited, place: Place, sources: Sources, *, level: Level = L
     if "notify" in fields:
         changes["notify"] = above.notify + names(fields["notify"])
     if "vars" in fields and level != Level.PLAY_VARS:
-        changes["vars"] = (*above.vars, sources.variables(fields["vars"], _label(level, place), level))
+        changes["vars"] = (*above.vars, sources.variables(fields["vars"], _label(level, place), level, checked=True))
     if became := {_BECOME[key]: fields[key].value for key in _BECOME if key in fields}:
         changes["become"] = replace(above.become, **became)
     if nearest := {key: fields[key].value for key in NEAREST if key in fields and fields[key].value is not None}:

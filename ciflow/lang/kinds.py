@@ -107,6 +107,34 @@ def listed(value: Any) -> list[Any]:
     raise ValueError(f"{_shown(value)} is not a list")
 
 
+def items(value: Any) -> list[Any]:
+    """A list that is written as one."""
+    if isinstance(value, list | tuple):
+        return list(value)
+    raise ValueError(f"{_shown(value)} is not a list")
+
+
+def mappings(value: Any) -> list[Any]:
+    """A list of mappings, or of templates that will be some."""
+    for one in items(value):
+        if not isinstance(one, Mapping | Template):
+            raise ValueError(f"{_shown(one)} is not a mapping")
+    return items(value)
+
+
+def batches(value: Any) -> list[Any]:
+    """Sizes of batches: each a number of hosts, or a share of them."""
+    return [one if isinstance(one, Template) else _batch(one) for one in items(value)]
+
+
+def _batch(value: Any) -> Any:
+    try:
+        return integer(value)
+    except ValueError:
+        percent(value)
+        return value
+
+
 def mapping(value: Any) -> dict[Any, Any]:
     """A mapping; text is read as JSON or as `key=value` pairs."""
     if isinstance(value, Mapping):
@@ -141,6 +169,7 @@ def condition(value: Any) -> Any:
 
 KINDS: dict[str, Callable[[Any], Any]] = {
     "any": lambda value: value,
+    "batches": batches,
     "boolean": boolean,
     "condition": condition,
     "dict": mapping,
@@ -148,7 +177,9 @@ KINDS: dict[str, Callable[[Any], Any]] = {
     "expression": condition,
     "float": floating,
     "integer": integer,
+    "items": items,
     "list": listed,
+    "mappings": mappings,
     "mode": mode,
     "number": floating,
     "path": text,
@@ -158,7 +189,7 @@ KINDS: dict[str, Callable[[Any], Any]] = {
     "text": text,
 }
 _EXACT: dict[str, type | tuple[type, ...]] = {
-    "boolean": bool, "dict": dict, "list": list, "path": str, "string": str, "text": str, "mode": str,
+    "boolean": bool, "dict": dict, "list": list, "items": list, "path": str, "string": str, "text": str, "mode": str,
     "integer": int, "float": float,
 }  # fmt: skip
 

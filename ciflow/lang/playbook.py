@@ -55,7 +55,8 @@ def read_playbook(path: str, sources: Sources, extra: Mapping[str, Any] = EMPTY)
         return None
     reader = PlaybookReader(sources, extra)
     plays_place, whole = reader.parts(document)
-    variables = sources.variables(whole.fields.get("vars") if whole else None, "playbook", Level.PLAY_VARS)
+    shared = whole.fields.get("vars") if whole else None
+    variables = sources.variables(shared, "playbook", Level.PLAY_VARS, checked=True)
     reader.shared = variables
     with sources.inside(path, "", None):
         plays = reader.plays(plays_place)
@@ -185,7 +186,8 @@ class PlaybookReader:
     def _play(self, place: Place) -> Play:
         fields, value = place.fields, place.value
         before = len(self.findings.items)
-        variables = self.sources.variables(fields.get("vars"), f"play {value.get('name', '')}".strip(), Level.PLAY_VARS)
+        said = f"play {value.get('name', '')}".strip()
+        variables = self.sources.variables(fields.get("vars"), said, Level.PLAY_VARS, checked=True)
         self._settle(place, variables)
         check_part("play", place, self.findings)
         broken = self.findings.failed_since(before)

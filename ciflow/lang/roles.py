@@ -18,10 +18,11 @@ from ciflow.lang.sources import RoleCall, Sources, join
 from ciflow.lang.tasks import TaskReader
 from ciflow.model import EMPTY, Block, Node, RoleRun, Task, Template
 
-_ENTRY = frozenset({"role", "name", "vars", "when", "tags", "become", "become_user", "become_method", "become_flags",
-                    "become_exe", "environment", "delegate_to", "delegate_facts", "ignore_errors", "no_log",
-                    "run_once", "any_errors_fatal", "check_mode", "diff", "throttle", "timeout", "connection",
-                    "port", "remote_user", "module_defaults", "notify", "collections"})  # fmt: skip
+KEYWORDS = frozenset({"role", "name", "vars", "when", "tags", "become", "become_user", "become_method", "become_flags",
+                      "become_exe", "environment", "delegate_to", "delegate_facts", "ignore_errors", "no_log",
+                      "run_once", "any_errors_fatal", "check_mode", "diff", "throttle", "timeout", "connection",
+                      "port", "remote_user", "module_defaults", "notify", "collections", "ignore_unreachable",
+                      "debugger"})  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,10 +63,7 @@ class Roles:
         self, place: Place | None, above: Inherited, path: tuple[str, ...], word: str = "roles"
     ) -> tuple[Node, ...]:
         """The tasks of `roles:` or of `dependencies:`, in order."""
-        if place is None or place.value is None:
-            return ()
-        if not isinstance(place.value, list):
-            self.sources.findings.error("CF0101", f"`{word}` must be a list of roles", place.span)
+        if place is None or not isinstance(place.value, list):
             return ()
         found: list[Node] = []
         for index, item in enumerate(place.items):
@@ -96,7 +94,7 @@ class Roles:
             self.sources.findings.error("CF0401", "a role is a name, or a mapping with `role: name`", place.span)
             return None, above
         own = extend(above, place, self.sources, level=Level.BLOCK_VARS)
-        params = {key: below for key, below in place.fields.items() if key not in _ENTRY}
+        params = {key: below for key, below in place.fields.items() if key not in KEYWORDS}
         if params:
             spans = {key: below.span for key, below in params.items()}
             for below in params.values():

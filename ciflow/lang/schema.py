@@ -222,6 +222,8 @@ def _fault(error: Any, schema: Schema) -> Fault:
         return not_allowed(path, error.info[0][0], error.constraint)
     if error.code == errors.EMPTY_NOT_ALLOWED.code:
         return Fault(path, "CF0104", f"`{step(path)}` is empty")
+    if error.code == errors.REGEX_MISMATCH.code:
+        return Fault(path, "CF0104", f"`{step(path)}` can't be `{error.value}`", f"it is to be like {error.constraint}")
     limits = {errors.MIN_VALUE.code: "at least", errors.MAX_VALUE.code: "at most"}
     if error.code in limits:
         return Fault(path, "CF0104", f"`{step(path)}` must be {limits[error.code]} {error.constraint}")

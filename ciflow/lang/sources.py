@@ -100,12 +100,16 @@ class Sources:
                     "CF0101", "this must be known before the run; lookups and facts are not", place.span
                 )
 
-    def variables(self, place: Place | None, label: str, level: Level | None = None) -> Vars:
-        """A mapping of variables, with hints for values that YAML 1.1 and 1.2 read otherwise."""
+    def variables(
+        self, place: Place | None, label: str, level: Level | None = None, *, checked: bool = False
+    ) -> Vars:
+        """A mapping of variables, with hints for values that YAML 1.1 and 1.2 read otherwise. `checked`: a schema tells
+        where they are none."""
         if place is None or place.value is None:
             return Vars({}, label=label)
         if not isinstance(place.value, dict):
-            self.findings.error("CF0101", "variables are a mapping of names to values", place.span)
+            if not checked:
+                self.findings.error("CF0101", "variables are a mapping of names to values", place.span)
             return Vars({}, label=label)
         for key, below in place.fields.items():
             if not isinstance(key, str) or not key.isidentifier():

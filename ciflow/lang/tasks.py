@@ -204,6 +204,8 @@ class TaskReader:
         for key in _FREE & place.value.keys():
             below = place.fields[key]
             faults = Findings()
+            if isinstance(below.value, list):
+                return None  # which the schema tells
             found = self._action(below, faults)
             if found is None or found[0] not in self._verbs:
                 self._unknown(str(found[0]) if found else "", below.span)

@@ -42,7 +42,8 @@ def unknown(path: tuple[Any, ...], fields: Mapping[str, Any], names: list[str], 
 def not_allowed(path: tuple[Any, ...], value: Any, allowed: Any) -> Fault:
     """A value that is none of those allowed."""
     shown = str(value).lower() if isinstance(value, bool) else value
-    message = f"`{step(path)}` can't be `{shown}`; it is one of {', '.join(map(str, allowed))}"
+    known = [str(one) for one in allowed if not str(one).startswith("ansible.builtin.")]
+    message = f"`{step(path)}` can't be `{shown}`; it is one of {', '.join(known)}"
     return Fault(path, "CF0104", message, did_you_mean(value, allowed))
 
 

@@ -47,7 +47,7 @@ def _row(name: str, rule: dict[str, Any]) -> str:
     allowed = f": {', '.join(f'`{value!s}`' for value in rule['allowed'])}" if _few(rule) else ""
     default = "required" if rule.get("required") else _shown(rule["default"]) if "default" in rule else ""
     meaning = rule["meta"]["doc"] + (_below(rule["schema"]) if rule["type"] == "dict" and "schema" in rule else "")
-    return f"| {names} | {' or '.join(kinds)}{allowed} | {default} | {_cell(meaning)} |"
+    return f"| {names} | {' or '.join(kinds)}{allowed} | {default} | {cell(meaning)} |"
 
 
 def _few(rule: dict[str, Any]) -> bool:
@@ -56,7 +56,7 @@ def _few(rule: dict[str, Any]) -> bool:
 
 def _shown(value: Any) -> str:
     text = yaml.safe_dump(value, default_flow_style=True, width=1000).strip().removesuffix("\n...").strip()
-    return f"`{_cell(text)}`"
+    return f"`{cell(text)}`"
 
 
 def _below(schema: dict[str, Any]) -> str:
@@ -64,7 +64,7 @@ def _below(schema: dict[str, Any]) -> str:
     return " Keys: " + " ".join(f"`{name}`: {rule['meta']['doc']}" for name, rule in schema.items())
 
 
-def _cell(text: str) -> str:
+def cell(text: str) -> str:
     return text.replace("|", "\\|").replace("\n", " ")
 
 

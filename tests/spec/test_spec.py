@@ -1,6 +1,7 @@
 """The manual that can't lie: each section of tests/spec/*.md is files and exactly what comes of them.
 
 A fenced block whose info string names a file is that file. `text diagnostics` is what a person sees on stderr,
+`text faults` the same in a line for each, all of them,
 `text plan` what would run, `text values` what the variables of the first play are on its first host.
 """
 
@@ -27,7 +28,7 @@ from ciflow.model import Block, Node, Play, Template
 
 HERE = Path(__file__).parent
 _BLOCK = re.compile(r"^```(\S+) (\S+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-_EXPECTED = ("diagnostics", "plan", "values")
+_EXPECTED = ("diagnostics", "faults", "plan", "values")
 
 
 @dataclass(frozen=True)
@@ -69,6 +70,9 @@ def came_of(kind: str, example: Example) -> str:
     try:
         loaded = load("playbook.yml", hosts, files=files)
     except Invalid as fault:
+        if kind == "faults":
+            return "".join(f"{one.span.line}:{one.span.column} {one.severity}[{one.code}]: {one.message}\n"
+                           for one in fault.diagnostics if one.span)  # fmt: skip
         return render_diagnostics(fault.diagnostics, fault.sources).replace(str(shipped("roles")), "SHIPPED") + "\n"
     if kind == "diagnostics":
         return render_diagnostics(loaded.findings, files.sources()) + "\n" if loaded.findings else ""
@@ -83,7 +87,8 @@ def plan_of(loaded: Loaded) -> str:
 
 
 def _play(play: Play, loaded: Loaded) -> Iterator[str]:
-    hosts = ", ".join(host.name for host in loaded.inventory.select(_said(play.hosts))) or "nobody"
+    pattern = ",".join(play.hosts) if isinstance(play.hosts, list) else _said(play.hosts)
+    hosts = ", ".join(host.name for host in loaded.inventory.select(pattern)) or "nobody"
     needs = "" if play.needs is None else f" needs {', '.join(play.needs) or 'nothing'}"
     yield f"{play.name} [{play.id}] on {hosts}{needs}"
     yield from _nodes(play.tasks, "  ")
