@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from ciflow.dataclass import dataclass, field
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from ciflow.lang.inventory import Inventory
 
 LOCAL = Connection(kind="local", name="localhost")
-API = Connection(kind="api", name="the controller")  # where Api operations are answered, whatever host asks
+API = Connection(kind="api", name="the controller")  # where Api operations are answered
 TIMEOUT = LOCAL.connect_timeout  # seconds, unless somebody says otherwise
 LOGIN_PASSWORDS = ("ansible_password", "ansible_ssh_pass", "ansible_ssh_password")
 BECOME_PASSWORDS = (
@@ -103,6 +104,14 @@ def connection_for(
         connect_timeout=float(_first(scope, "ansible_ssh_timeout", "ansible_timeout") or reach.timeout or TIMEOUT),
         options=tuple(_options(scope, kind)),
     )
+
+
+def api_of(connection: Connection, kind: str) -> Connection:
+    """Where the API of `kind` is asked by a task of a host. A host that is reached over a network may have a Docker
+    daemon of its own, as in Ansible; all else is asked from the controller, whatever host asks."""
+    if kind != "docker" or connection.kind == "local":
+        return API
+    return replace(connection, kind="api", api=connection.kind)
 
 
 def _options(scope: Scope, kind: str) -> Iterator[tuple[str, str]]:

@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from ciflow.dataclass import dataclass, field
 from ciflow.diagnostics import CiflowError, Refused, TargetError, Unreachable
-from ciflow.engine.connect import API
+from ciflow.engine.connect import api_of
 from ciflow.engine.jobs import Behind, Lasting, LeftBehind, lasting
 from ciflow.engine.keys import Key
 from ciflow.engine.wire import Call, Connection, Wire, predicted, went_well
@@ -121,7 +121,7 @@ class Driver:
                 return Reply(status="skipped", ok=True, data={"check": True})
             operation = prediction
         if isinstance(operation, Api):
-            connection = API
+            connection = api_of(connection, operation.kind)
         before = None
         if connection is self.connection:
             before, self.before = self.before, None

@@ -25,8 +25,6 @@ if TYPE_CHECKING:
 
 # A week, and then it ends: a shell that waits takes in the orphans that commands leave, as process 1 has to.
 ASLEEP = "i=0; while [ $i -lt 168 ]; do i=$((i+1)); sleep 3600 & wait $!; done"
-_DAEMON = {"docker_host": "docker_host", "context": "docker_context", "tls": "tls", "verify": "validate_certs",
-           "ca": "ca_path", "cert": "client_cert", "key": "client_key"}  # fmt: skip
 
 # Of one kind of connection: module and arguments that make the host, and those that take it away.
 Made = tuple[tuple[str, dict[str, Any]], tuple[str, dict[str, Any]]]
@@ -83,8 +81,7 @@ def _task(stage: StageRun, lane: Lane, which: int) -> Task:
 def _container(image: Any, lane: Lane, connection: Connection) -> Made:
     """A container that sleeps. Nothing is mounted but what the play names, the daemon's socket least of all."""
     wanted = dict(image) if isinstance(image, Mapping) else {"name": image}
-    which = {said: connection.option(name) for name, said in _DAEMON.items() if connection.option(name)}
-    common = {"name": connection.address, "force_kill": True, "keep_volumes": False, **which}
+    common = {"name": connection.address, "force_kill": True, "keep_volumes": False}
     made = {"image": wanted.pop("name"), "entrypoint": ["/bin/sh", "-c"], "command": [ASLEEP], "auto_remove": True}
     labels = {"ciflow.run": lane.run.id, "ciflow.play": lane.stage.play.id}
     return ("container", {**common, **made, **wanted, "labels": labels}), ("container", {**common, "state": "absent"})

@@ -26,6 +26,7 @@ class ApiSession:
 
     def __init__(self, connection: Connection, inbox: Callable[[SessionEvent], None]) -> None:
         self.connection = connection
+        self._host = replace(connection, kind=connection.api) if connection.api else None
         self._inbox = inbox
         self._lock = threading.Lock()
         self._stops: dict[str, threading.Event] = {}  # of what is submitted and not answered
@@ -78,18 +79,18 @@ class ApiSession:
             key, operation = self._queue.get()
             with self._lock:
                 stop = self._stops[key]
-            reply = _performed(operation, stop)
+            reply = _performed(operation, stop, self._host)
             with self._lock:
                 self._stops.pop(key, None)
             self._inbox(Answer(self, key, reply))
 
 
-def _performed(operation: Operation, stop: threading.Event) -> Reply:
-    """The reply, whatever happens: nobody could be told otherwise."""
+def _performed(operation: Operation, stop: threading.Event, host: Connection | None) -> Reply:
+    """The reply, whatever happens: nobody could be told otherwise. `host` is given to who may need it to get there."""
     started, began = time.time(), time.monotonic()
     try:
         assert isinstance(operation, Api), f"{operation} is nothing to ask an API"
-        reply = APIS[operation.kind](operation.request, stop)
+        reply = APIS[operation.kind]({**operation.request, **({"host": host} if host else {})}, stop)
     except CiflowError as error:
         text = f"{error.message} ({error.help})" if error.help else error.message
         reply = Reply(ok=False, error=text)

@@ -29,7 +29,8 @@ class Connection:
     `common_args` are options of OpenSSH's ssh (`ansible_ssh_common_args` and `ansible_ssh_extra_args`).
     `python` is a path or a name there; "auto" looks for one. `connect_timeout` in seconds, for each of: the
     connection, the login, and the agent's first word.
-    `options` are what only this kind of target knows, by name.
+    `options` are what only this kind of target knows, by name. `api`, with the kind `api`, is the kind of connection
+    to the host that an API is asked through or for.
     """
 
     kind: str = "local"
@@ -44,6 +45,7 @@ class Connection:
     become: BecomeUser | None = None
     connect_timeout: float = 10.0
     options: tuple[tuple[str, str], ...] = ()
+    api: str = ""
 
     def option(self, name: str) -> str:
         """One of `options`; "" where it is not set."""

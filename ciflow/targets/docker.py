@@ -22,7 +22,7 @@ from typing import Any
 from ciflow.diagnostics import Lost, Refused, Unreachable
 from ciflow.model import Reply
 from ciflow.targets.connection import Connection
-from ciflow.targets.docker_daemon import Daemon, daemon_of
+from ciflow.targets.docker_daemon import Daemon, daemon_for
 
 try:
     import docker
@@ -58,7 +58,7 @@ def _client(daemon: Daemon) -> docker.APIClient:
         pair = (daemon.cert, daemon.key) if daemon.cert else None
         tls = TLSConfig(client_cert=pair, ca_cert=daemon.ca or None, verify=daemon.verify)
     return docker.APIClient(
-        base_url=daemon.url or None, version="auto", timeout=ANSWER_TIMEOUT, tls=tls, use_ssh_client=True
+        base_url=daemon.url or None, version="auto", timeout=ANSWER_TIMEOUT, tls=tls
     )
 
 
@@ -168,7 +168,7 @@ def open_docker(connection: Connection, command: str) -> DockerPipe:
     of a container that has ended also when, with which code, and whether it ran out of memory."""
     name, container = connection.name, connection.address or connection.name
     said = dict(connection.options)
-    with _ours(daemon_of(said)) as client:
+    with _ours(daemon_for(said, None)) as client:
         try:
             made = client.exec_create(
                 container,
@@ -226,8 +226,8 @@ def list_containers(settings: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
 def ask_docker(request: Mapping[str, Any], stop: threading.Event) -> Reply:
     """One request of the Engine's API (https://docs.docker.com/reference/api/engine/).
 
-    `method`, `path` (below the version), `query`, `body`; `daemon` (see `daemon_of`); `auth`, the name of a registry
-    whose credentials of ~/.docker/config.json and its helpers go along ("*": all of them, for a build); `context`, a
+    `method`, `path` (below the version), `query`, `body`; `daemon` and `host`: see `daemon_for`; `auth`, the name of a
+    registry whose credentials of ~/.docker/config.json and its helpers go along ("*": all, for a build); `context`, a
     folder that is sent as a tar archive without what its .dockerignore names (`dockerfile`: its path in there);
     `timeout` in seconds between two words of the answer.
     Data {status, json}. With `pieces` (pull, push, build, load) `json` is the list of what was told on the way, bare
@@ -236,7 +236,7 @@ def ask_docker(request: Mapping[str, Any], stop: threading.Event) -> Reply:
     A daemon that goes away before it has answered is asked again for a while, as after its upgrade: whoever asks here
     asks for what may be asked twice. If it doesn't come back, the reply is unknown.
     """
-    daemon = daemon_of(request.get("daemon") or {})
+    daemon = daemon_for(request.get("daemon") or {}, request.get("host"))
     lost = ""
     for pause in (*AGAIN, None):
         try:

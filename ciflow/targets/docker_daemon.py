@@ -11,6 +11,8 @@ from typing import Any
 
 from ciflow.dataclass import dataclass
 from ciflow.diagnostics import Refused
+from ciflow.targets.connection import Connection
+from ciflow.targets.docker_relay import connection_of, relay_to
 
 TLS_FILES = ("ca.pem", "cert.pem", "key.pem")
 
@@ -37,6 +39,18 @@ def daemon_of(said: Mapping[str, Any]) -> Daemon:
     if not said.get("context") and os.environ.get("DOCKER_HOST"):
         return _of_environment()
     return _of_context(str(said.get("context") or os.environ.get("DOCKER_CONTEXT") or ""))
+
+
+def daemon_for(said: Mapping[str, Any], host: Connection | None) -> Daemon:
+    """The daemon that a task on `host` means (None: beside the controller). Of a host that is reached by ssh it is the
+    one on that host, unless an address or a context names one that is reached from here."""
+    if host is not None and host.kind == "docker":
+        return daemon_for({**dict(host.options), **said}, None)
+    url = str(said.get("docker_host") or "")
+    if host is not None and not said.get("context") and (not url or url.startswith("unix://")):
+        return Daemon(relay_to(host, url.removeprefix("unix://")))
+    daemon = daemon_of(said)
+    return Daemon(relay_to(connection_of(daemon.url))) if daemon.url.startswith("ssh://") else daemon
 
 
 def _of_environment() -> Daemon:

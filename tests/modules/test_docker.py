@@ -11,12 +11,15 @@ from typing import Any, ClassVar
 
 import pytest
 
+from ciflow.diagnostics import Refused
+from ciflow.targets.docker_relay import connection_of
 from tests.conftest import starting
 from tests.engine.playing import Bench, Played
 from tests.parts import docker as docker_part
 from tests.parts import images
 from tests.parts.docker import Docker
 from tests.parts.process import short_folder
+from tests.parts.sshd import Sshd
 
 LOCAL = "web1 ansible_connection=local\n"
 
@@ -315,3 +318,28 @@ def test_a_daemon_that_restarts_under_a_task_is_asked_again(tmp_path: Path) -> N
         data = played.outcome("do")
         assert data["rc"] not in (0, None)
         daemon.cli("rm", "-f", "shop")
+
+
+def test_tasks_of_a_host_reached_by_ssh_ask_the_daemon_of_that_host(shop: Shop, ssh_hosts: list[Sshd]) -> None:
+    """`unix://` is a socket there, asked through ciflow's own connection; a host without a daemon says so."""
+    server = ssh_hosts[0]
+    shop.bench.hosts(
+        f"web1 ansible_host={server.address} ansible_port={server.port} ansible_user={server.user.name} "
+        f"ansible_ssh_private_key_file={server.key} ansible_python_interpreter=/usr/bin/python3 "
+        f"ansible_ssh_common_args='-F none -o UserKnownHostsFile={server.known_hosts}'\n"
+    )
+    assert changed(shop.container())
+    assert shop.inspect() == "running"
+    assert not changed(shop.container())
+    nowhere = shop.task("container", {"name": "shop", "state": "absent", "docker_host": "unix:///no/where.sock"})
+    assert nowhere.exit != 0
+    assert "no Docker daemon answers at /no/where.sock: No such file or directory" in nowhere.msg("do")
+    assert shop.inspect() == "running"
+
+
+def test_the_address_of_a_daemon_behind_ssh_is_read_as_the_docker_command_reads_it() -> None:
+    found = connection_of("ssh://ann@web1.example.com:2222")
+    assert (found.kind, found.address, found.port, found.user) == ("ssh", "web1.example.com", 2222, "ann")
+    assert connection_of("ssh://web1").user == ""
+    with pytest.raises(Refused, match="no daemon's address"):
+        connection_of("ssh://ann:word@web1")
