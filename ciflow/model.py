@@ -200,11 +200,13 @@ class Artifact:
 
 @dataclass(frozen=True, slots=True)
 class CanaryStep:
-    """One turn of the dial. `weight` in hundredths of a percent (1 % = 100); `hold` in seconds."""
+    """One turn of the dial. `weight` in hundredths of a percent (1 % = 100), `mirror` too: the share of the live slot's
+    requests that the candidate gets a copy of, whose answers nobody sees. `hold` in seconds."""
 
     weight: int
     hold: float
     min_requests: int = 0
+    mirror: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -63,7 +63,7 @@ def simulate(
 
 def _steps_of(stage: Stage) -> bool:
     canary = stage.play.canary
-    return canary is not None and any(step.weight < WHOLE for step in canary.steps)
+    return canary is not None and any(0 < step.weight < WHOLE for step in canary.steps)
 
 
 def _forecast(
@@ -81,7 +81,7 @@ def _forecast(
     steps = [
         Step(step.weight / WHOLE, step.hold + canary.warm_up, step.min_requests)
         for step in canary.steps
-        if step.weight < WHOLE
+        if 0 < step.weight < WHOLE
     ]
     traffic = Traffic(
         requests_per_second=rate,

@@ -16,6 +16,7 @@ from ciflow.model import Block, Canary, CanaryStep, Node, Template
 
 ROUTERS = ("haproxy", "envoy")
 ROUTERS_TO_COME = ("nginx", "traefik", "gateway-api", "ingress-nginx", "istio", "replicas")
+MIRRORS = ("envoy",)  # routers that can send copies of requests
 GATES = ("errors", "latency", "slo", "query")
 PROVIDERS = ("prometheus", "http", "command", "datadog", "cloudwatch", "influxdb", "graphite")
 ASKED = frozenset({*PROVIDERS, "bad", "total"})  # rendered when the slots are known: what a gate asks of its provider
@@ -27,6 +28,7 @@ _DURATIONS = ("deadline", "dead_man", "warm_up", "bake", "keep_warm", "drain", "
 _HEARD = ("register", "until", "retries", "notify", "async", "poll", "failed_when", "changed_when", "ignore_errors",
           "delegate_to", "debugger", "run_once", "irreversible")  # fmt: skip
 _ALONE = "its host does this alone, when nobody hears how it ended"
+Router = tuple[str, Mapping[str, Any]] | None
 _WORDS = ("on_failure", "on_inconclusive", "by")
 
 
@@ -50,7 +52,7 @@ def read_canary(play: Place, reader: TaskReader, above: Inherited, findings: Fin
         _alone(node, findings)
     router = _router(place, findings)
     slots = _slots(place, findings)
-    steps = _steps(place, findings)
+    steps = _steps(place, router, findings)
     gates = _gates(place.fields.get("gates"), findings)
     if findings.failed_since(before) or router is None:
         return None
@@ -117,7 +119,7 @@ def _slots(place: Place, findings: Findings) -> Mapping[str, Mapping[str, Any]]:
     return {str(name): value or {} for name, value in below.value.items()}
 
 
-def _steps(place: Place, findings: Findings) -> tuple[CanaryStep, ...]:
+def _steps(place: Place, router: Router, findings: Findings) -> tuple[CanaryStep, ...]:
     below = place.fields.get("steps")
     if below is None or not isinstance(below.value, list):
         return ()
@@ -125,10 +127,10 @@ def _steps(place: Place, findings: Findings) -> tuple[CanaryStep, ...]:
     usual = 120.0 if hold is None else _or_zero(hold)
     found: list[CanaryStep] = []
     for item in below.items:
-        step = _step(item, usual, findings)
+        step = _step(item, usual, router, findings)
         if step is None:
             continue
-        if found and step.weight <= found[-1].weight:
+        if found and (step.weight < found[-1].weight or 0 < step.weight == found[-1].weight):
             findings.error(
                 "CF0130", "steps must rise", item.span, label=f"the step before has {found[-1].weight / 100:g}%"
             )
@@ -145,14 +147,16 @@ def _or_zero(value: Any) -> float:
         return 0.0  # the schema has named the fault
 
 
-def _step(place: Place, hold: float, findings: Findings) -> CanaryStep | None:
+def _step(place: Place, hold: float, router: Router, findings: Findings) -> CanaryStep | None:
+    mirror = 0
     if isinstance(place.value, dict):
         before = len(findings.items)
         check_part("canary_step", place, findings)
         if findings.failed_since(before):
             return None
-        weight, hold = place.value["weight"], duration(place.value.get("hold", hold))
+        weight, hold = place.value.get("weight", "0%"), duration(place.value.get("hold", hold))
         requests = int(place.value.get("min_requests") or 0)
+        mirror = round(percent(place.value.get("mirror") or 0) * 100)
     else:
         weight, requests = place.value, 0
     try:
@@ -160,10 +164,18 @@ def _step(place: Place, hold: float, findings: Findings) -> CanaryStep | None:
     except ValueError as error:
         findings.error("CF0130", str(error), place.span)
         return None
-    if not share >= 0.01:
-        findings.error("CF0130", "a step is at least 0.01 %", place.span)
-        return None
-    return CanaryStep(round(share * 100), hold, requests)
+    kind, settings = router or ("", {})
+    if mirror and (kind not in MIRRORS or not settings.get("mirror")):
+        label = "router: {envoy: {mirror: true}} can" if kind in MIRRORS else f"only {', '.join(MIRRORS)} can"
+        findings.error("CF0130", f"the router `{kind}` does not mirror requests", place.span, label=label)
+    elif mirror and share:
+        findings.error("CF0130", "a step mirrors requests or gives the candidate a share, not both", place.span)
+    elif not mirror and share < 0.01 and (share or not settings.get("header")):
+        label = "" if share else "0 % is for testers, whom the router's `header` sends to the candidate"
+        findings.error("CF0130", "a step is at least 0.01 %", place.span, label=label)
+    else:
+        return CanaryStep(round(share * 100), hold, requests, mirror)
+    return None
 
 
 def _gates(place: Place | None, findings: Findings) -> tuple[Mapping[str, Any], ...]:

@@ -53,7 +53,7 @@ def data(plan: Plan) -> dict[str, Any]:
 
 def dial(canary: Canary) -> str:
     """The way of the dial: `1 % -> 5 % -> 100 %`."""
-    shares = [f"{step.weight / 100:g} %" for step in canary.steps]
+    shares = [f"mirror {s.mirror / 100:g} %" if s.mirror else f"{s.weight / 100:g} %" for s in canary.steps]
     return " -> ".join([*shares, *(["100 %"] if shares[-1:] != ["100 %"] else [])])
 
 

@@ -125,7 +125,7 @@ class Dial:
 
     def event(self, event: Event) -> Stand | None:
         if event.kind == "dial":
-            return self._turn(int(event.data["weight"]), event.at)
+            return self._turn(int(event.data["weight"]), event.at, str(event.data.get("reason", "")).startswith("step"))
         if event.kind == "canary_state":
             return self._state(event)
         stand = self.now
@@ -136,13 +136,14 @@ class Dial:
             stand.gates[str(event.data["name"])] = event.data
         return None
 
-    def _turn(self, weight: int, at: float) -> Stand | None:
+    def _turn(self, weight: int, at: float, step: bool) -> Stand | None:
+        """A `step` at 0 % has testers, or copies of requests."""
         stand = self.now
-        if stand and stand.weight == weight:
+        if stand and stand.weight == weight and not (step and not weight):
             return None  # a renewal
         if stand:
-            stand.close("good" if weight > stand.weight else "turned back", at)
-        if weight:
+            stand.close("good" if weight > stand.weight or step else "turned back", at)
+        if weight or step:
             self.stands.append(Stand(weight, at))
         return stand
 

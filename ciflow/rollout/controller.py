@@ -115,6 +115,7 @@ class Controller(Waiting):
                 break
             self.step, weight = number, step.weight
             yield from self._enter("holding", weight=step.weight)
+            self.dials.mirror = step.mirror
             yield from self._turn(step.weight, f"step {self.step + 1}")
             yield from self._hold(step)
         return weight
@@ -123,7 +124,7 @@ class Controller(Waiting):
         """Wait until all rollouts of the release have come as far; this one's dial is kept where it is."""
         while self.spec.together:
             reply, _ = yield from self._wait("waiting for the others of this release", weight, level)
-            yield from (self.dials.renew(weight, self.now) if weight else self.dials.still_ours())
+            yield from self._keep(weight)
             if reply.data.get("met"):
                 return
 

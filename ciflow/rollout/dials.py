@@ -43,6 +43,7 @@ class Dials:
         self.samples: list[Sample | None] = [None] * len(self.routers)
         self.token = spec.token
         self.live = ""
+        self.mirror = 0  # the share of requests that the candidate is to get a copy of
         self._losses = 0
 
     @property
@@ -119,18 +120,20 @@ class Dials:
 
         def moved(dial: Dial) -> Dial:
             manifest = self._manifest(dial.manifest.slots, dial.live, now)
-            return replace(dial, share=share, token=self.token, manifest=manifest)
+            return replace(dial, share=share, token=self.token, manifest=manifest, mirror=self.mirror)
 
         yield from self._all(moved, self.spec.dead_man)
 
     def promote(self, now: float) -> Asked[None]:
         """Share, live slot and the dead-man's end in one fenced write on each router."""
+        self.mirror = 0
         yield from self._all(lambda dial: self._resting(dial, self.candidate, now))
         for router in self.routers:
             yield from router.guard(self.token, 0)
 
     def back(self, now: float) -> Asked[None]:
         """All traffic to the slot that was live before. One that fails holds up no other; its error comes after."""
+        self.mirror = 0
         failures: list[CiflowError] = []
         for number, router in enumerate(self.routers):
             try:
@@ -163,9 +166,9 @@ class Dials:
         lost = ""
         for number, router in enumerate(self.routers):
             guard = yield from router.guard(self.token, self.spec.dead_man, renew=True)
-            wanted = self.dials[number].share
+            wanted = self._where(number)
             yield from self._ours(number)
-            if guard.fired or self.dials[number].share != wanted:
+            if guard.fired or self._where(number) != wanted:
                 lost = router.host
         if not lost:
             return
@@ -179,7 +182,7 @@ class Dials:
     def again(self, weight: int, now: float) -> Asked[None]:
         """After a kill: are the dials still ours? Then they go where they were left. `weight` 0: they rest."""
         yield from self.still_ours()
-        if weight:
+        if weight or self.mirror:
             yield from self.turn(weight, now)
 
     def still_ours(self) -> Asked[None]:
@@ -214,6 +217,9 @@ class Dials:
         return known if len(known) == len(deltas) else None
 
     # --- private -----------------------------------------------------------------------------------------
+
+    def _where(self, number: int) -> tuple[int, int]:
+        return self.dials[number].share, self.dials[number].mirror
 
     def _marked(self, slot: Slot, live: str, now: float) -> Slot:
         if slot.name == live:
@@ -256,7 +262,7 @@ class Dials:
         """All traffic on `live`. `ended`: the release is over, and its slot holds nothing any more."""
         manifest = self._manifest(dial.manifest.slots, live, now, ended=ended)
         share = WHOLE if live == "b" else 0
-        return replace(dial, share=share, live=live, token=self.token, manifest=manifest, expires=0.0)
+        return replace(dial, share=share, live=live, token=self.token, manifest=manifest, expires=0.0, mirror=0)
 
     def _manifest(self, known: tuple[Slot, ...], live: str, now: float, *, ended: bool = False) -> Manifest:
         """What a rollback needs. The candidate's slot is no place to go back to before it is promoted: a version in

@@ -7,7 +7,7 @@ from typing import Any
 from ciflow.model import Note
 from ciflow.rollout.dials import Dials
 from ciflow.rollout.judge import Verdict
-from ciflow.rollout.routers.dial import WHOLE, Asked
+from ciflow.rollout.routers.dial import Asked
 from ciflow.rollout.spec import Spec
 from ciflow.rollout.tally import gate_data
 
@@ -58,8 +58,9 @@ class Notes:
 
     def way(self) -> str:
         """`5 % -> 50 % -> 100 %`."""
-        shares = (*(step.weight for step in self._spec.climb), WHOLE)
-        return " -> ".join(f"{share / 100:g} %" for share in shares)
+        shares = [f"mirror {s.mirror / 100:g} %" if s.mirror else f"{s.weight / 100:g} %" for s in self._spec.climb]
+        return " -> ".join((*shares, "100 %"))
 
     def _dial(self, weight: int, reason: str) -> dict[str, Any]:
-        return {"weight": weight, "slot": self._dials.candidate, "reason": reason, "token": self._dials.token}
+        return {"weight": weight, "slot": self._dials.candidate, "reason": reason, "token": self._dials.token,
+                "mirror": self._dials.mirror}  # fmt: skip

@@ -247,4 +247,4 @@ def _target(dial: Dial, decision: Decision, order: Order, token: int) -> Dial:
     )
     manifest = replace(dial.manifest, slots=slots, who=order.who, why=order.reason or "rollback", when=order.now)
     share = WHOLE if live == "b" else 0
-    return replace(dial, share=share, live=live, token=token, manifest=manifest, expires=0.0)
+    return replace(dial, share=share, live=live, token=token, manifest=manifest, expires=0.0, mirror=0)

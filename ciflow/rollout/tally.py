@@ -75,6 +75,8 @@ def split_is_off(deltas: Sequence[Deltas], candidate: str, weight: int) -> bool:
 
     At six, chance alone says so once in 10^9 intervals (normal tail); the half request is for continuity.
     """
+    if not weight:
+        return False  # testers, or copies of requests: no share was asked for
     total = sum(counts.requests for delta in deltas for counts in delta.values())
     ours = sum(delta[candidate].requests for delta in deltas if candidate in delta)
     share = weight / 10_000

@@ -23,7 +23,8 @@ class Track:
     """`worse` carries over the whole release; `better`, `low` and `power` are of the current step.
 
     `worse` and `better` are the e-processes for and against rolling back, `low` shows the candidate's rate below
-    the gate's floor, `sick` watches stable itself. `total` are the release's counts, `step` this step's;
+    the gate's floor, `sick` watches stable itself. `alone` are stable's counts before
+    the release, in the candidate's place, `total` the release's, `step` this step's;
     `read`: whether the last interval could be counted at all."""
 
     edge: float | None
@@ -36,6 +37,7 @@ class Track:
     total: Counts = NOTHING
     step: Counts = NOTHING
     read: bool = False
+    alone: Counts = NOTHING
 
     @classmethod
     def begin(cls, gate: Gate, edge: float | None, before: Sequence[tuple[Counts, ...]]) -> Track:
@@ -45,7 +47,7 @@ class Track:
         if gate.kind == "slo":
             return cls._against(gate, edge, math.exp(log_odds(1 - gate.objective)), None, dispersion)
         paired = cls._against(gate, edge, gate.tolerate, gate.detect, dispersion)
-        return replace(paired, sick=_sick_watch(alone))
+        return replace(paired, sick=_sick_watch(alone), alone=alone)
 
     @classmethod
     def _against(
@@ -58,11 +60,13 @@ class Track:
         return cls(edge, worse, better, _floor(gate), power, None, dispersion)
 
     def against_record(self, gate: Gate) -> Track:
-        """The track for the bake: the candidate alone against stable's recorded rate (plus one bad event, so that
-        a record without any is no promise of perfection); as it was if it never was a comparison."""
+        """The track for the bake: the candidate alone against stable's recorded rate, before the release and during it
+        (plus one bad event, so that a record without any is no promise of perfection), or where stable had no traffic
+        against the gate's floor; as it was if it never was a comparison."""
         if not self.worse.paired:
             return Track._against(gate, self.edge, math.exp(self.worse.null), None, self.dispersion)
-        rate = (self.total.e_s + 1) / (self.total.n_s + 2)
+        bad, requests = self.alone.e_c + self.total.e_s, self.alone.n_c + self.total.n_s
+        rate = (bad + 1) / (requests + 2) if requests else gate.floor or 0.5
         return Track._against(gate, self.edge, gate.tolerate * math.exp(log_odds(rate)), None, self.dispersion)
 
     def add(self, gate: Gate, strata: tuple[Counts, ...]) -> Track:
@@ -171,6 +175,7 @@ class Track:
             "total": self.total.to_dict(),
             "step": self.step.to_dict(),
             "read": self.read,
+            "alone": self.alone.to_dict(),
         }
 
     @classmethod
@@ -186,6 +191,7 @@ class Track:
             Counts.from_dict(data["total"]),
             Counts.from_dict(data["step"]),
             data["read"],
+            Counts.from_dict(data["alone"]),
         )
 
 

@@ -65,7 +65,7 @@ class Waiting:
                 yield from self._leave(str(reply.data["left"]), weight)
                 return "resume"
             said = self._said(reply)
-            yield from (self.dials.renew(weight, self.now) if weight else self.dials.still_ours())
+            yield from self._keep(weight)
             if said in ("resume", "promote"):
                 yield from self._count()
                 yield from self._enter(before, "resumed", weight)
@@ -77,7 +77,7 @@ class Waiting:
         before, pause_for = self.state, left if left > self.spec.dead_man else self.spec.deadline
         yield from self._count()
         yield from self._enter("paused", why, weight)
-        moved = 0 < weight < WHOLE
+        moved = 0 < weight < WHOLE or bool(self.dials.mirror)
         if moved:
             yield from self.dials.leave(pause_for)
         reply = yield Hold(pause_for, why="paused", prompt=self._until(pause_for, weight))
@@ -92,6 +92,10 @@ class Waiting:
         if weight in (0, WHOLE):
             return f"the {'candidate' if weight else 'former version'} keeps all traffic"
         return f"it stays at {weight / 100:g} % for up to {pause_for:.0f} s, watched by the routers' hosts"
+
+    def _keep(self, weight: int) -> Asked[None]:
+        """The dial stays where it is for another interval."""
+        yield from (self.dials.renew(weight, self.now) if weight or self.dials.mirror else self.dials.still_ours())
 
     def _again(self, weight: int) -> Asked[None]:
         yield from self.dials.again(weight if weight < WHOLE else 0, self.now)

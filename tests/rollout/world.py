@@ -91,6 +91,7 @@ class World:
     unreachable: frozenset[str] = frozenset()  # hosts that a rollback gets no connection to
     tried: list[str] = field(default_factory=list)  # those of them that it tried, in order
     traffic: float = 400.0
+    testers: float = 0.0  # requests a second at each router that a header sends to the candidate
     rates: dict[str, float] = field(default_factory=lambda: {"a": 0.0, "b": 0.0})
     metric: Callable[[str, float], Reply] = lambda url, now: Reply(ok=False, error="no provider")  # noqa: ARG005
 
@@ -106,9 +107,17 @@ class World:
 
     def _serve(self, machine: Machine, seconds: float) -> None:
         share_b = machine.dial.share / WHOLE
+        self._copy(machine, seconds)
         for slot, share in (("a", 1 - share_b), ("b", share_b)):
             machine.requests[slot] += self.traffic * seconds * share
             machine.bad[slot] += self.traffic * seconds * share * self.rates[slot]
+
+    def _copy(self, machine: Machine, seconds: float) -> None:
+        """Testers and copies of requests, beside the share."""
+        dial = machine.dial
+        count = (self.testers + self.traffic * dial.mirror / WHOLE) * seconds if dial.live else 0.0
+        machine.requests[dial.candidate] += count
+        machine.bad[dial.candidate] += count * self.rates[dial.candidate]
 
     def _guard(self, machine: Machine) -> None:
         dial = machine.dial

@@ -124,7 +124,8 @@ class Dial:
     `share` is the absolute share of slot b in hundredths of a percent, `live` the slot that people trust ("" before
     the first release): what the router falls back to by itself. `token` fences writers, `revision` counts writes
     under one token. `expires` (Unix seconds by the router host's clock, 0: nothing to expire, or the router can't
-    hold it) is when the router leaves `share` for `safe` of its own accord.
+    hold it) is when the router leaves `share` for `safe` of its own accord. `mirror` is the share of requests that the
+    candidate gets a copy of.
     """
 
     share: int = 0
@@ -133,6 +134,7 @@ class Dial:
     manifest: Manifest = Manifest("")
     revision: int = 0
     expires: float = 0.0
+    mirror: int = 0
 
     @property
     def safe(self) -> int:
@@ -141,7 +143,7 @@ class Dial:
 
     @property
     def at_rest(self) -> bool:
-        return self.share == self.safe
+        return self.share == self.safe and not self.mirror
 
     @property
     def candidate(self) -> str:
@@ -150,7 +152,7 @@ class Dial:
 
     def settled(self) -> Dial:
         """The same dial with all traffic on the live slot: what the disk holds and a dead-man restores."""
-        return replace(self, share=self.safe, expires=0.0)
+        return replace(self, share=self.safe, expires=0.0, mirror=0)
 
     def order(self) -> tuple[int, int]:
         return self.token, self.revision
@@ -158,13 +160,14 @@ class Dial:
     def to_json(self) -> str:
         """All but `expires`, which only the router knows."""
         head = {"share": self.share, "token": self.token, "live": self.live, "revision": self.revision}
+        head |= {"mirror": self.mirror} if self.mirror else {}
         return json.dumps({**head, "manifest": json.loads(self.manifest.to_json())}, separators=(",", ":"))
 
     @classmethod
     def from_json(cls, text: str) -> Dial:
         data = json.loads(text)
         manifest = Manifest.from_json(json.dumps(data["manifest"]))
-        return cls(data["share"], data["token"], data["live"], manifest, data["revision"])
+        return cls(data["share"], data["token"], data["live"], manifest, data["revision"], mirror=data.get("mirror", 0))
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,6 +187,15 @@ class Counts:
     diverted: int = 0
     client_errors: int = 0  # 4xx
     retries: int = 0
+
+    def plus(self, more: Counts) -> Counts:
+        """Both together."""
+        slower = {edge: n + more.slower.get(edge, 0) for edge, n in self.slower.items()}
+        return Counts(
+            self.requests + more.requests, self.bad + more.bad, slower, self.unanswered + more.unanswered,
+            self.overdue + more.overdue, self.diverted + more.diverted, self.client_errors + more.client_errors,
+            self.retries + more.retries,
+        )  # fmt: skip
 
     def since(self, before: Counts) -> Counts:
         """What happened after `before`. Nothing is negative (an overdue request may be answered after all), and
@@ -305,7 +317,11 @@ def newest(in_force: Dial, *written: Dial | None) -> Dial:
     A crash between the write to disk and the turn leaves a newer commit on disk: its token counts.
     """
     latest = max((in_force, *(dial for dial in written if dial)), key=Dial.order)
-    return in_force if latest.order() == in_force.order() else replace(latest, share=in_force.share)
+    return (
+        in_force
+        if latest.order() == in_force.order()
+        else replace(latest, share=in_force.share, mirror=in_force.mirror)
+    )
 
 
 def done(reply: Reply, what: str, host: str, help: str = "") -> Reply:

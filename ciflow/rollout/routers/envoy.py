@@ -50,7 +50,7 @@ from ciflow.rollout.routers.dial import (
 from ciflow.rollout.routers.guard import agent_guard, ask, located, opened, process_key, reachable, vacant
 from ciflow.rollout.routers.settings import absolute, only, tester
 
-SETTINGS = ("port", "dir", "bind", "admin", "binary", "concurrency", "timeout", "connect_timeout", "header")
+SETTINGS = ("port", "dir", "bind", "admin", "binary", "concurrency", "timeout", "connect_timeout", "header", "mirror")
 DUMP = "/config_dump?resource=dynamic_route_configs"
 COUNTERS = (
     "/stats/prometheus?filter=cluster%5C..*%5C.upstream_"
@@ -318,6 +318,7 @@ def build(
         timeout=float(settings.get("timeout", 15.0)),
         connect_timeout=float(settings.get("connect_timeout", 1.0)),
         edges=edges,
+        mirror=bool(settings.get("mirror", False)),
         tester=tester("envoy", settings),
     )
     return EnvoyRouter(service, host, slots, values, wheel())

@@ -36,6 +36,7 @@ class EnvoySettings:
     timeout: float = 15.0
     connect_timeout: float = 1.0
     edges: tuple[float, ...] = ()
+    mirror: bool = False  # its start-up file knows where copies of requests go
     tester: tuple[str, str] | None = None  # header and value that send a request to the candidate at any share
 
     def file(self, name: str) -> str:
@@ -48,6 +49,11 @@ class EnvoySettings:
 
 def cluster_name(service: str, slot: str) -> str:
     return f"{service}_{slot}"
+
+
+def mirror_name(service: str, slot: str) -> str:
+    """The cluster for copies of requests: the slot alone, for a copy must never be served by the live slot."""
+    return f"{service}_{slot}_mirror"
 
 
 def _address(host: str, port: int) -> JSON:
@@ -114,6 +120,16 @@ def _cluster(service: str, slot: Slot, other: Slot, settings: EnvoySettings) -> 
     }
 
 
+def _mirror(service: str, slot: Slot, settings: EnvoySettings) -> JSON:
+    name = mirror_name(service, slot.name)
+    return {
+        "name": name,
+        "type": "STATIC" if _is_ip(slot.address) else "STRICT_DNS",
+        "connect_timeout": f"{settings.connect_timeout}s",
+        "load_assignment": {"cluster_name": name, "endpoints": _endpoints((slot,))},
+    }
+
+
 def _listener(service: str, settings: EnvoySettings) -> JSON:
     manager = {
         "@type": "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3"
@@ -141,12 +157,13 @@ def bootstrap(service: str, slots: Mapping[str, Slot], settings: EnvoySettings) 
     """Envoy's whole start-up file. The gates' latency edges are among the histogram buckets, so counts are exact
     there; the usual ones always are, so that a release with other gates needs no other start-up file."""
     a, b = slots["a"], slots["b"]
+    mirrors = [_mirror(service, slot, settings) for slot in (a, b)] if settings.mirror else []
     document: JSON = {
         "admin": {"address": _admin(settings.admin_address)},
         "stats_flush_on_admin": True,  # a scrape sees the histograms of now, not of the last flush
         "static_resources": {
             "listeners": [_listener(service, settings)],
-            "clusters": [_cluster(service, a, b, settings), _cluster(service, b, a, settings)],
+            "clusters": [_cluster(service, a, b, settings), _cluster(service, b, a, settings), *mirrors],
         },
     }
     buckets = sorted({*BUCKETS, *(round(edge * 1000) for edge in settings.edges)})
@@ -167,6 +184,10 @@ def resource(service: str, dial: Dial, settings: EnvoySettings) -> bytes:
         },
         **_patience(settings),
     }
+    if dial.mirror and dial.live:
+        part = {"default_value": {"numerator": dial.mirror, "denominator": "TEN_THOUSAND"}}
+        copies = {"cluster": mirror_name(service, dial.candidate), "runtime_fraction": part}
+        route["request_mirror_policies"] = [copies]
     routes: list[JSON] = [{"match": {"prefix": "/"}, "route": route}]
     if settings.tester and dial.live:
         header, value = settings.tester
@@ -251,7 +272,11 @@ def parse_counts(prometheus: str, clusters: JSON, service: str, edges: Sequence[
         detail = labels.get("le") or labels.get("envoy_response_code_class", "")
         values[labels["envoy_cluster_name"], line["name"], detail] = int(float(line["value"]))
     diverted = _diverted(clusters, service)
-    return {slot: _slot_counts(values, cluster_name(service, slot), diverted[slot], edges) for slot in ("a", "b")}
+    found = {}
+    for slot in ("a", "b"):
+        served = _slot_counts(values, cluster_name(service, slot), diverted[slot], edges)
+        found[slot] = served.plus(_slot_counts(values, mirror_name(service, slot), 0, edges))
+    return found
 
 
 def _slot_counts(
