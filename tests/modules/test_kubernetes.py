@@ -9,7 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
+from ciflow.cli.doctor import command as doctor
+from ciflow.targets.kubernetes import Cluster
 from tests.engine.playing import Bench, Played
 from tests.parts import images
 from tests.parts.kube import Kube, Refused
@@ -211,3 +214,87 @@ def test_a_job_that_fails_is_not_waited_for_to_the_end(desk: Desk) -> None:
     assert played.exit == 4
     assert "Job work will not be ready" in played.msg("Work")
     assert "exit code 7" in played.msg("Work")
+
+
+# --- the least that is needed ----------------------------------------------------------------------------
+
+LEAST = """
+- hosts: localhost
+  gather_facts: false
+  tasks:
+    - name: Settings
+      k8s:
+        definition: {apiVersion: v1, kind: ConfigMap, metadata: {name: least, labels: {app: least}}}
+        prune: app=least
+    - name: Web
+      k8s: {src: web.yml, wait: true}
+    - name: Pods
+      k8s_info: {kind: Pod, namespace: NS}
+    - name: Say
+      k8s_exec: {selector: app=web, command: [echo, hello]}
+      register: said
+      failed_when: said.stdout != "hello"
+    - name: Gone
+      k8s: {state: absent, kind: Deployment, api_version: apps/v1, name: web}
+"""
+EVERYTHING = {
+    "": ["pods", "pods/exec", "pods/log", "configmaps", "secrets", "services", "serviceaccounts", "namespaces"],
+    "apps": ["deployments", "statefulsets", "daemonsets", "deployments/scale"],
+    "batch": ["jobs"],
+    "rbac.authorization.k8s.io": ["roles", "rolebindings"],
+}
+VERBS = ["get", "list", "watch", "create", "update", "patch", "delete", "deletecollection"]
+
+
+def test_the_roles_that_doctor_prints_are_enough_and_no_more(
+    desk: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The playbook runs as an account that has nothing else, and the server says what that account may not do."""
+    web = DEPLOYMENT.split("---")[0].replace("IMAGE", images.BUSYBOX).replace("NEVER", "IfNotPresent")
+    desk.bench.file("web.yml", web)
+    playbook = desk.bench.file("least.yml", LEAST.replace("NS", desk.namespace))
+    ran = CliRunner().invoke(doctor, ["--rbac", str(playbook), "-n", desk.namespace, "--json"], standalone_mode=False)
+    (role,) = json.loads(ran.stdout)["roles"]
+    account = account_of(desk, role)
+    config = json.loads((tmp_path / "kubeconfig").read_text())
+    config["users"][0]["user"] = {"token": account}
+    path = tmp_path / "least.kubeconfig"
+    path.write_text(json.dumps(config))
+    monkeypatch.setenv("KUBECONFIG", str(path))
+    played = desk.bench.play(LEAST.replace("NS", desk.namespace))
+    assert played.exit == 0, [event.data["msg"] for event in played.of("task_ended")]
+    needed = {(rule["apiGroups"][0], rule["resources"][0], verb) for rule in role["rules"] for verb in rule["verbs"]}
+    cluster, tried = Cluster(str(path)), 0
+    for group, resources in EVERYTHING.items():
+        for resource, verb in itertools.product(resources, VERBS):
+            assert may(cluster, desk.namespace, group, resource, verb) == ((group, resource, verb) in needed), (
+                f"{verb} {group}/{resource}"
+            )
+            tried += 1
+    assert not may(cluster, "kube-system", "", "pods", "get")
+    print(f"{tried} rights tried, {len(needed)} of them given")
+
+
+def account_of(desk: Desk, role: dict[str, Any]) -> str:
+    """The token of a new account that has this role and no other."""
+    space = f"/namespaces/{desk.namespace}"
+    desk.cluster.ask("POST", f"/api/v1{space}/serviceaccounts", {"metadata": {"name": "least"}})
+    desk.cluster.ask("POST", f"/apis/rbac.authorization.k8s.io/v1{space}/roles", role)
+    binding = {
+        "metadata": {"name": "least"},
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": role["metadata"]["name"]},
+        "subjects": [{"kind": "ServiceAccount", "name": "least", "namespace": desk.namespace}],
+    }
+    desk.cluster.ask("POST", f"/apis/rbac.authorization.k8s.io/v1{space}/rolebindings", binding)
+    answer = desk.cluster.ask("POST", f"/api/v1{space}/serviceaccounts/least/token", {"spec": {}})
+    return str(answer["status"]["token"])
+
+
+def may(cluster: Cluster, namespace: str, group: str, resource: str, verb: str) -> bool:
+    """What the server answers the account itself (SelfSubjectAccessReview)."""
+    name, _, sub = resource.partition("/")
+    asked = {"namespace": namespace, "group": group, "resource": name, "subresource": sub, "verb": verb}
+    review = {"apiVersion": "authorization.k8s.io/v1", "kind": "SelfSubjectAccessReview"}
+    path = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
+    answer = cluster.request("POST", path, body={**review, "spec": {"resourceAttributes": asked}})
+    return bool(answer.body["status"]["allowed"])
