@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -28,7 +30,7 @@ BECOME_PASSWORDS = (
 _KINDS = {
     "paramiko": "ssh", "paramiko_ssh": "ssh", "smart": "ssh",
     "community.docker.docker": "docker", "community.docker.docker_api": "docker",
-    "kubectl": "kubernetes", "kubernetes.core.kubectl": "kubernetes",
+    "kubernetes": "kubernetes", "kubectl": "kubernetes", "kubernetes.core.kubectl": "kubernetes",
 }  # fmt: skip
 # What only one kind of target asks for: the name in `Connection.options`, and the variable, as its collection has it.
 _OPTIONS: Mapping[str, Mapping[str, str]] = {
@@ -54,6 +56,7 @@ _UNBUILT: Mapping[str, tuple[str, ...]] = {
         "ansible_kubectl_verify_ssl", "ansible_kubectl_local_env_vars",
     ),
 }  # fmt: skip
+_WHICH_POD = ("pod", "container", "selector")
 LOGIN_USER = Become(enabled=False)  # nobody else, unless the host's own variables say so
 
 
@@ -83,7 +86,9 @@ def connection_for(
     """Where and as whom operations for `host` are executed. `made`: in what was made of a play's image in its place."""
     asked = "" if host.connection == "local" else reach.connection  # the implicit localhost stays here
     kind = str(_first(scope, "ansible_connection", "connection") or asked or host.connection)
-    kind = "docker" if made and kind == "local" else _KINDS.get(kind, kind)
+    kind = _KINDS.get(kind, kind)
+    if made and kind == "local":
+        kind = _maker(scope)
     address = made or str(_first(scope, "ansible_host", "ansible_ssh_host") or host.name)
     key = _first(scope, "ansible_ssh_private_key_file", "ansible_private_key_file") or reach.private_key
     arguments = (
@@ -102,7 +107,7 @@ def connection_for(
         python=str(_first(scope, "ansible_python_interpreter") or "auto"),
         become=_identity(scope, become, reach),
         connect_timeout=float(_first(scope, "ansible_ssh_timeout", "ansible_timeout") or reach.timeout or TIMEOUT),
-        options=tuple(_options(scope, kind)),
+        options=tuple(_options(scope, kind, made)),
     )
 
 
@@ -114,14 +119,31 @@ def api_of(connection: Connection, kind: str) -> Connection:
     return replace(connection, kind="api", api=connection.kind)
 
 
-def _options(scope: Scope, kind: str) -> Iterator[tuple[str, str]]:
+def _maker(scope: Scope) -> str:
+    """In what a play's image is started in the place of this machine: what the play's `connection` says, or docker."""
+    said = (str(layer.values.get("ansible_connection")) for layer in scope.layers if layer.level is Level.KEYWORDS)
+    return next((_KINDS[one] for one in said if one in _KINDS), "docker")
+
+
+def _options(scope: Scope, kind: str, made: str) -> Iterator[tuple[str, str]]:
     for name in _UNBUILT.get(kind, ()):
         if name in scope:
             raise Refused(f"the variable {name} is not built", help="say it in a kubeconfig, and name its context")
     for name, variable in _OPTIONS.get(kind, EMPTY).items():
         value = _first(scope, variable)
-        if value is not None:
+        if value is None and kind == "kubernetes":
+            value = os.environ.get(f"K8S_AUTH_{name.upper()}")  # as Ansible's plugin has it
+        if value and not (made and name in _WHICH_POD):
             yield name, str(value)
+    if made and kind == "kubernetes":
+        yield "job", _job_name(made)
+
+
+def _job_name(made: str) -> str:
+    """A name that a Job may have, and the label that its pod has by it (RFC 1123): no two of them get the same."""
+    name = re.sub(r"[^a-z0-9]+", "-", made.lower()).strip("-")
+    digest = hashlib.blake2b(made.encode(), digest_size=4).hexdigest()
+    return f"{name[:43].rstrip('-')}-{digest}"
 
 
 def _identity(scope: Scope, become: Become, reach: Reach) -> BecomeUser | None:

@@ -12,11 +12,13 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from ciflow.diagnostics import Diagnostic, Invalid
+from ciflow.diagnostics import Diagnostic, Invalid, Refused
 from ciflow.engine.drive import Chain
 from ciflow.engine.result import HostFailed, Result
 from ciflow.engine.task import TaskRun
 from ciflow.engine.wire import Connection
+from ciflow.lang.kinds import size
+from ciflow.lang.template import render
 from ciflow.model import Become, Task
 
 if TYPE_CHECKING:
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
 
 # A week, and then it ends: a shell that waits takes in the orphans that commands leave, as process 1 has to.
 ASLEEP = "i=0; while [ $i -lt 168 ]; do i=$((i+1)); sleep 3600 & wait $!; done"
+WEEK = 7 * 24 * 3600  # seconds
 
 # Of one kind of connection: module and arguments that make the host, and those that take it away.
 Made = tuple[tuple[str, dict[str, Any]], tuple[str, dict[str, Any]]]
@@ -87,4 +90,74 @@ def _container(image: Any, lane: Lane, connection: Connection) -> Made:
     return ("container", {**common, **made, **wanted, "labels": labels}), ("container", {**common, "state": "absent"})
 
 
-MAKERS: Mapping[str, Callable[[Any, Lane, Connection], Made]] = {"docker": _container}
+def _job(image: Any, lane: Lane, connection: Connection) -> Made:
+    """A Job whose pod sleeps. It is connected to once that runs; a forgotten one ends by its deadline."""
+    image = render(image, lane.scope())
+    wanted = dict(image) if isinstance(image, Mapping) else {"name": image}
+    unbuilt = sorted(wanted.keys() & {"platform", "networks", "network_mode"})
+    if unbuilt:
+        text = f"`{unbuilt[0]}` of an image is Docker's, and {lane.host.name} is made in Kubernetes"
+        raise Invalid([Diagnostic("error", "CF0520", text, lane.stage.play.span)])
+    job = connection.option("job")
+    labels = {"ciflow.run": lane.run.id, "ciflow.play": _label(lane.stage.play.id)}
+    which = {name: connection.option(name) for name in ("kubeconfig", "context", "namespace")}
+    which["kubeconfig"] = which["kubeconfig"] or connection.option("config")
+    which = {name: value for name, value in which.items() if value}
+    mounts, volumes = _volumes(wanted.get("volumes") or ())
+    container: dict[str, Any] = {
+        "name": "main",
+        "image": wanted["name"],
+        "command": ["/bin/sh", "-c", ASLEEP],
+        "imagePullPolicy": {"always": "Always", "never": "Never"}.get(str(wanted.get("pull")), "IfNotPresent"),
+        "env": [{"name": str(key), "value": str(value)} for key, value in (wanted.get("env") or {}).items()],
+        "volumeMounts": mounts,
+        "resources": {"limits": _limits(wanted)},
+        "securityContext": _user(wanted.get("user")),
+    }
+    pod = {"restartPolicy": "Never", "terminationGracePeriodSeconds": 1, "containers": [container], "volumes": volumes}
+    spec = {
+        "backoffLimit": 0,
+        "activeDeadlineSeconds": WEEK,
+        "ttlSecondsAfterFinished": 3600,
+        "template": {"metadata": {"labels": labels}, "spec": pod},
+    }
+    made = {"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": job, "labels": labels}, "spec": spec}
+    gone = {"api_version": "batch/v1", "kind": "Job", "name": job, "state": "absent", "wait": True}
+    gone["delete_options"] = {"propagationPolicy": "Foreground"}  # its pod first: the play is over when that is gone
+    return ("k8s", {"definition": made, **which}), ("k8s", {**gone, **which})
+
+
+def _label(text: str) -> str:
+    """A value that a label may have (Kubernetes, "Labels and Selectors")."""
+    return re.sub(r"[^A-Za-z0-9_.-]+", "-", text)[:63].strip("-_.")
+
+
+def _volumes(said: Iterable[str]) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Mounts and volumes of `/on/the/node:/inside:ro` (hostPath) or `claim:/inside` (PersistentVolumeClaim)."""
+    mounts, volumes = [], []
+    for number, text in enumerate(said):
+        source, inside, *flags = str(text).split(":")
+        claim = {"persistentVolumeClaim": {"claimName": source}}
+        kind: dict[str, Any] = {"hostPath": {"path": source}} if source.startswith("/") else claim
+        mounts.append({"name": f"v{number}", "mountPath": inside, "readOnly": flags == ["ro"]})
+        volumes.append({"name": f"v{number}", **kind})
+    return mounts, volumes
+
+
+def _limits(wanted: Mapping[str, Any]) -> dict[str, str]:
+    """Memory in bytes, processors as a number: Kubernetes reads `2g` otherwise than Docker does."""
+    memory = {"memory": str(size(wanted["memory"]))} if wanted.get("memory") else {}
+    return memory | ({"cpu": str(wanted["cpus"])} if wanted.get("cpus") else {})
+
+
+def _user(said: Any) -> dict[str, Any]:
+    """`1000` or `1000:1000`; Kubernetes knows users by number only."""
+    user, _, group = str(said if said is not None else "").partition(":")
+    if not user:
+        return {}
+    if not user.isdigit() or (group and not group.isdigit()):
+        raise Refused(f"`user: {said}` of an image: Kubernetes knows users by their numbers")
+    return {"runAsUser": int(user), **({"runAsGroup": int(group)} if group else {})}
+
+
+MAKERS: Mapping[str, Callable[[Any, Lane, Connection], Made]] = {"docker": _container, "kubernetes": _job}

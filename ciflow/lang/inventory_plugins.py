@@ -200,6 +200,27 @@ def _docker(place: Place, reader: InventoryReader) -> None:
         _constructed(place, reader)
 
 
+# --- kubernetes --------------------------------------------------------------------------------------------
+
+_KUBERNETES = ("kubeconfig", "context", "namespaces", "label", "field", "container", "all", "group")
+
+
+def _kubernetes(place: Place, reader: InventoryReader) -> None:
+    """Pods of a cluster, all of them in `group`; then what `constructed` does."""
+    given = dict(place.value)
+    lists = {name: _list(given[name]) for name in ("namespaces", "label", "field") if given.get(name)}
+    texts = {name: str(given[name]) for name in ("kubeconfig", "context", "container") if given.get(name)}
+    settings = {**lists, **texts, "all": given.get("all") is True}
+    for name, variables in _listed("kubernetes", settings, place, reader).items():
+        reader.add(name, (str(given.get("group") or "pods"),), variables, ())
+    if any(key in given for key in _CONSTRUCTED):
+        _constructed(place, reader)
+
+
+def _list(said: Any) -> list[str]:
+    return [str(one) for one in said] if isinstance(said, list | tuple) else [str(said)]
+
+
 def _listed(kind: str, settings: Mapping[str, Any], place: Place, reader: InventoryReader) -> dict[str, dict[str, Any]]:
     """Hosts that a target's own place knows of, by name: printed by a program of that target."""
     by = (sys.executable, "-m", "ciflow.targets.listing")
@@ -222,6 +243,7 @@ _PLUGINS: dict[str, tuple[Plugin, tuple[str, ...]]] = {
     "constructed": (_constructed, _CONSTRUCTED),
     "docker": (_docker, (*_DOCKER, *_CONSTRUCTED)),
     "docker_containers": (_docker, (*_DOCKER, *_CONSTRUCTED)),
+    "kubernetes": (_kubernetes, (*_KUBERNETES, *_CONSTRUCTED)),
     "generator": (_generator, ("layers", "hosts")),
     "ssh_config": (_ssh_config, ("path", "group")),
 }

@@ -24,6 +24,7 @@ WIDE = frozenset(
     | {"StorageClass", "IngressClass", "PriorityClass", "RuntimeClass", "GatewayClass", "CSIDriver", "APIService"}
     | {"ValidatingWebhookConfiguration", "MutatingWebhookConfiguration", "ValidatingAdmissionPolicy"}
 )
+_CONNECTIONS = ("kubernetes", "kubectl", "kubernetes.core.kubectl")
 _LINE = re.compile(r"(?m)^(?:- )?(apiVersion|kind): *[\"']?([\w./-]+)[\"']? *(?:#.*)?$")
 
 
@@ -51,7 +52,7 @@ def needs_of(plan: Plan, read: Callable[[str, Task], str | None]) -> Needs:
     found: list[Need] = []
     unknown: list[str] = []
     for stage in plan.stages:
-        found += [need for host in stage.hosts for need in _of_host(host)]
+        found += [need for host in stage.hosts for need in _of_host(stage.play, host)]
         for task in (*tasks_of(stage.play.tasks), *stage.play.handlers):
             reader = _TASKS.get(task.module)
             if reader is None:
@@ -60,7 +61,6 @@ def needs_of(plan: Plan, read: Callable[[str, Task], str | None]) -> Needs:
                 found += reader(task, read)
             except _Untold as why:
                 unknown.append(f"{task.span}: {why}")
-        found += _of_image(stage.play, stage.hosts)
     return Needs(tuple(_merged(found)), tuple(dict.fromkeys(unknown)))
 
 
@@ -107,23 +107,20 @@ def _need(namespace: str, api_version: str, kind: str, verbs: Iterable[str]) -> 
     return Need(namespace, group, plural(kind), tuple(verbs), kind in WIDE)
 
 
-def _of_host(host: Host) -> Iterator[Need]:
-    """A pod that is a host: it is found, and a command is started in it (a websocket asks for both verbs)."""
-    if host.connection not in ("kubernetes", "kubectl", "kubernetes.core.kubectl"):
+def _of_host(play: Play, host: Host) -> Iterator[Need]:
+    """A pod that is a host: it is found, and a command is started in it (a websocket asks for both verbs). One that is
+    made for the play is made by a Job, which is waited for when it goes."""
+    keyword = next((str(one["ansible_connection"]) for one in play.role_defaults if "ansible_connection" in one), "")
+    kind = str(host.vars.get("ansible_connection") or keyword or host.connection)
+    made = play.image is not None
+    if (keyword if made and kind == "local" else kind) not in _CONNECTIONS:
         return
-    space = str(host.vars.get("ansible_kubectl_namespace") or "")
-    yield Need(space, "", "pods", ("list",) if host.vars.get("ansible_kubectl_selector") else ("get",))
+    space = str(host.vars.get("ansible_kubectl_namespace") or play.vars.get("ansible_kubectl_namespace") or "")
+    listed = made or host.vars.get("ansible_kubectl_selector")
+    yield Need(space, "", "pods", ("list",) if listed else ("get",))
     yield Need(space, "", "pods/exec", ("create", "get"))
-
-
-def _of_image(play: Play, hosts: Iterable[Host]) -> Iterator[Need]:
-    """A play whose hosts are made: a Job for each, and its pod."""
-    if getattr(play, "image", None) is None:
-        return
-    for host in hosts:
-        for need in _of_host(host):
-            yield Need(need.namespace, "", need.resource, ("create", "get") if "/" in need.resource else ("list",))
-            yield Need(need.namespace, "batch", "jobs", (*APPLY, "delete"))
+    if made:
+        yield Need(space, "batch", "jobs", (*APPLY, *DELETE, *WATCH))
 
 
 # --- tasks -----------------------------------------------------------------------------------------------

@@ -6,7 +6,6 @@ and where the pod is no more there is nobody to ask (Gone).
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -18,6 +17,8 @@ from ciflow.targets.kube_stream import ERROR, Ending, Stream
 from ciflow.targets.kubernetes import NEEDED, Cluster, cluster
 
 LOOK_AGAIN = 0.3  # seconds between looks at a pod that is about to start
+START = 300.0  # seconds
+HOPELESS = ("ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull", "CreateContainerConfigError")
 NO_SHELL = ("no such file or directory", "executable file not found", "not found in $PATH")
 NEED_SHELL = "use an image with a shell, or add such a container to the pod and name it: ansible_kubectl_container"
 
@@ -56,17 +57,11 @@ class PodPipe:
 
 def open_kubernetes(connection: Connection, command: str) -> PodPipe:
     """Start `command` by /bin/sh in the container that the connection means."""
-    kubeconfig = _said(connection, "kubeconfig") or _said(connection, "config")
-    asked = cluster(kubeconfig, _said(connection, "context"))
-    namespace = _said(connection, "namespace") or asked.namespace
+    asked = cluster(connection.option("kubeconfig") or connection.option("config"), connection.option("context"))
+    namespace = connection.option("namespace") or asked.namespace
     pod, container = find_container(asked, connection, namespace)
     stream = open_exec(asked, namespace, pod, container, ["/bin/sh", "-c", command], connection.connect_timeout)
     return PodPipe(stream, f"{connection.name} ({namespace}/{pod}, container {container})")
-
-
-def _said(connection: Connection, option: str) -> str:
-    """What the inventory says, else the environment, by the names that Ansible's plugin has for it."""
-    return connection.option(option) or os.environ.get(f"K8S_AUTH_{option.upper()}", "")
 
 
 def open_exec(
@@ -79,8 +74,9 @@ def open_exec(
 
 
 def find_container(asked: Cluster, connection: Connection, namespace: str) -> tuple[str, str]:
-    """(pod, container) of a connection, once the container runs; `connect_timeout` is how long that may take."""
-    until = time.monotonic() + max(connection.connect_timeout, 1.0)
+    """(pod, container) of a connection, once the container runs; `connect_timeout` is how long that may take, and
+    START for a pod that was just made: its image may have to be pulled."""
+    until = time.monotonic() + max(connection.connect_timeout, START if connection.option("job") else 1.0)
     while True:
         pod, said = _look(asked, connection, namespace)
         if pod is not None:
@@ -88,6 +84,8 @@ def find_container(asked: Cluster, connection: Connection, namespace: str) -> tu
             if _runs(pod, container):
                 return str(pod["metadata"]["name"]), container
             said = trouble_of_pod(pod) or f"container {container} does not run"
+            if any(word in said for word in HOPELESS):
+                raise Unreachable(f"{connection.name}: {said}")
         if time.monotonic() > until:
             raise Unreachable(f"{connection.name}: {said}")
         time.sleep(LOOK_AGAIN)
@@ -96,7 +94,8 @@ def find_container(asked: Cluster, connection: Connection, namespace: str) -> tu
 def _look(asked: Cluster, connection: Connection, namespace: str) -> tuple[Mapping[str, Any] | None, str]:
     """The pod as it is now, or why there is none (yet). Gone: the named one is not there."""
     pods = f"/api/v1/namespaces/{namespace}/pods"
-    selector = connection.option("selector")
+    job = connection.option("job")
+    selector = f"job-name={job}" if job else connection.option("selector")
     if selector:
         answer = asked.request("GET", pods, [("labelSelector", selector)])
         _refuse(answer, connection)

@@ -20,7 +20,13 @@ def _docker(settings: Mapping[str, Any]) -> Hosts:
     return list_containers(settings)
 
 
-LISTS: dict[str, Callable[[Mapping[str, Any]], Hosts]] = {"docker": _docker}
+def _kubernetes(settings: Mapping[str, Any]) -> Hosts:
+    from ciflow.targets.kube_list import list_pods
+
+    return list_pods(settings)
+
+
+LISTS: dict[str, Callable[[Mapping[str, Any]], Hosts]] = {"docker": _docker, "kubernetes": _kubernetes}
 
 
 def main(kind: str, settings: str) -> int:

@@ -12,6 +12,8 @@ import pytest
 from click.testing import CliRunner
 
 from ciflow.cli.doctor import command as doctor
+from ciflow.lang.files import Files
+from ciflow.lang.inventory import load_inventory
 from ciflow.targets.kubernetes import Cluster
 from tests.engine.playing import Bench, Played
 from tests.parts import images
@@ -214,6 +216,56 @@ def test_a_job_that_fails_is_not_waited_for_to_the_end(desk: Desk) -> None:
     assert played.exit == 4
     assert "Job work will not be ready" in played.msg("Work")
     assert "exit code 7" in played.msg("Work")
+
+
+# --- pods as hosts ---------------------------------------------------------------------------------------
+
+
+def test_a_play_runs_in_a_pod_of_its_image_that_is_gone_afterwards(desk: Desk) -> None:
+    played = desk.bench.play(f"""
+        - hosts: localhost
+          connection: kubernetes
+          vars: {{which: "{images.PYTHON}"}}
+          image: {{name: "{{{{ which }}}}", volumes: ["/usr:/usr:ro"], env: {{WORD: hello}}, memory: 200m, cpus: 1}}
+          tasks:
+            - name: write
+              copy: {{content: x, dest: /root/built}}
+            - name: where
+              shell: cat /root/built; echo $WORD; hostname
+    """)
+    assert played.exit == 0, played.errors() or [event.data["msg"] for event in played.of("task_ended")]
+    assert played.outcome("where")["stdout"].startswith("xhello\nciflow-r-")
+    assert desk.get("/apis/batch/v1/namespaces/NS/jobs")["items"] == []
+    assert desk.get("/api/v1/namespaces/NS/pods")["items"] == []
+
+
+def test_an_image_that_is_not_there_is_said_at_once_and_leaves_nothing(desk: Desk) -> None:
+    played = desk.bench.play("""
+        - hosts: localhost
+          connection: kubernetes
+          image: {name: "ciflow.test/none:1", pull: never}
+          tasks: [{name: never, command: "true"}]
+    """)
+    assert played.exit == 5
+    assert "ErrImageNeverPull" in played.msg("never")
+    assert desk.get("/apis/batch/v1/namespaces/NS/jobs")["items"] == []
+
+
+def test_pods_that_run_are_hosts_by_their_labels(desk: Desk) -> None:
+    text = DEPLOYMENT.split("---")[0].replace("IMAGE", images.BUSYBOX).replace("NEVER", "IfNotPresent")
+    desk.bench.file("web.yml", text)
+    assert desk.play("- name: Web\n  k8s: {src: web.yml, wait: true}").exit == 0
+    desk.bench.file("pods.yml", """
+        plugin: kubernetes
+        label: app=web
+        keyed_groups: [{key: kubernetes_labels.app, prefix: app}]
+    """)  # fmt: skip
+    found = load_inventory((str(desk.bench.folder / "pods.yml"),), Files.live())
+    there = {one["metadata"]["name"] for one in desk.get("/api/v1/namespaces/NS/pods")["items"]}
+    assert len(there) == 2 and {host.name for host in found.hosts} == there
+    assert set(found.groups["app_web"]) == set(found.groups["pods"]) == there
+    assert all(host.connection == "kubernetes" for host in found.hosts)
+    assert {host.vars["ansible_kubectl_namespace"] for host in found.hosts} == {desk.namespace}
 
 
 # --- the least that is needed ----------------------------------------------------------------------------

@@ -86,6 +86,16 @@ def test_every_way_of_a_task_to_use_the_cluster_is_seen(tmp_path: Path) -> None:
     }  # fmt: skip
 
 
+def test_a_play_in_a_pod_of_its_own_makes_a_job(tmp_path: Path) -> None:
+    task = "- hosts: localhost\n  connection: kubernetes\n  image: rust:1\n  tasks:\n    - {name: Any, command: ls}\n"
+    found, _ = doctor(tmp_path, task, "other ansible_connection=local\n")
+    assert found == {
+        "Role -": {
+            "/pods": "list", "/pods/exec": "create get", "batch/jobs": "create delete get list patch watch",
+        },
+    }  # fmt: skip
+
+
 def test_what_is_only_known_when_it_runs_is_said_with_its_place(tmp_path: Path) -> None:
     task = "- hosts: localhost\n  tasks:\n    - name: Any\n      k8s: {kind: '{{ kind }}', name: a}\n"
     task += "      vars: {kind: Pod}\n"
