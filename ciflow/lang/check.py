@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from ciflow.lang.ahead import look_ahead
 from ciflow.lang.inventory import Inventory
 from ciflow.lang.known import Known, known_names
-from ciflow.lang.names import templates_in
+from ciflow.lang.names import templates_in, values_of
 from ciflow.lang.near import did_you_mean
 from ciflow.lang.roles import flat
 from ciflow.lang.sources import Sources
@@ -19,7 +20,8 @@ from ciflow.model import Play, Playbook, Task, Template
 
 def check(playbook: Playbook, inventory: Inventory, extra: Mapping[str, Any], sources: Sources) -> None:
     """Faults that show only over the whole; they go to `sources.findings`."""
-    known = known_names(playbook, inventory, extra, sources)
+    ahead = look_ahead(playbook, sources)
+    known = known_names(playbook, inventory, extra, sources, ahead)
     templated = _templates(playbook, inventory, known, sources)
     for play in playbook.plays:
         _hosts(play, playbook, inventory, sources)
@@ -34,17 +36,6 @@ def tasks_of(play: Play) -> list[Task]:
     """Every task of a play: its own, its handlers, and those of its canary."""
     canary = play.canary
     return flat(play.tasks) + list(play.handlers) + (flat(canary.verify + canary.retire) if canary else [])
-
-
-def values_of(task: Task) -> tuple[Any, ...]:
-    """Everything in a task that may hold a template."""
-    become, loop = task.become, task.loop
-    return (task.name, task.args, task.when, task.vars, task.environment, task.notify, task.params,
-            task.changed_when, task.failed_when, task.until, task.retries, task.delay, task.delegate_to,
-            become.enabled, become.user, become.flags, become.exe,
-            task.ignore_errors, task.run_once, task.no_log, task.timeout,
-            task.throttle, task.async_limit, task.poll,
-            (loop.items, loop.label) if loop is not None else None)  # fmt: skip
 
 
 def _templates(playbook: Playbook, inventory: Inventory, known: Known, sources: Sources) -> frozenset[int]:

@@ -50,7 +50,7 @@ def role_of(files: Files, task: Task, args: Mapping[str, Any]) -> tuple[Role | N
 
 def load_variables(files: Files, task: Task, args: Mapping[str, Any]) -> tuple[Vars, tuple[str, ...]]:
     """The variables of `include_vars`, by name and place, under one name where `name` is given; the files read."""
-    sources = Sources(files, _inherited(task).folder)
+    sources = Sources(files, inherited(task).folder)
     paths = _variable_files(sources, task, args)
     merged = Vars({}, {}, "include_vars", Level.INCLUDE_VARS)
     for path in paths:
@@ -85,12 +85,12 @@ def load_vars_files(names: tuple[Any, ...], scope: Scope, files: Files, folder: 
 
 
 def _reader(files: Files, task: Task, extra: Mapping[str, Any]) -> tuple[TaskReader, Inherited]:
-    above = _inherited(task)
+    above = inherited(task)
     given = [values for values in task.vars[len(above.vars) :] if getattr(values, "level", None) is not Level.KEYWORDS]
     found = (*given, extra) if extra else given
     params = (Vars(one, getattr(one, "spans", None), "include", Level.INCLUDE_PARAMS) for one in found)
     own = replace(above, params=(*above.params, *params))
-    sources = Sources(files, own.folder, dynamic=True)
+    sources = Sources(files, own.folder, own.roles_path)
     reader = TaskReader(sources)
     reader.roles = Roles(sources, reader)
     applied = task.args.get("apply")
@@ -99,7 +99,8 @@ def _reader(files: Files, task: Task, extra: Mapping[str, Any]) -> tuple[TaskRea
     return reader, own
 
 
-def _inherited(task: Task) -> Inherited:
+def inherited(task: Task) -> Inherited:
+    """What surrounds an include, and so its tasks."""
     return task.inherit if isinstance(task.inherit, Inherited) else Inherited(base=task.base)
 
 
@@ -120,7 +121,7 @@ def _sound(sources: Sources, nodes: tuple[Node, ...]) -> tuple[Node, ...]:
 
 
 def _variable_files(sources: Sources, task: Task, args: Mapping[str, Any]) -> list[str]:
-    own = _inherited(task)
+    own = inherited(task)
     bases = [*([join(own.role_path, "vars"), own.role_path] if own.role_path else []),
              task.span.file.rpartition("/")[0] or ".", join(own.folder, "vars"), own.folder or "."]  # fmt: skip
     if args.get("file"):

@@ -49,6 +49,7 @@ class Inherited:
     role_run: RoleRun | None = None
     base: str = ""
     folder: str = ""  # the playbook's
+    roles_path: tuple[str, ...] = ()  # where roles are looked for besides
     rescued: bool = False  # by the `rescue` of a block around it
     defaults: tuple[Mapping[str, Any], ...] = ()
     params: tuple[Mapping[str, Any], ...] = ()

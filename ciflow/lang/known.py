@@ -7,6 +7,7 @@ from typing import Any
 
 from ciflow.dataclass import dataclass, field
 from ciflow.diagnostics import Findings, Span
+from ciflow.lang.ahead import Ahead, within
 from ciflow.lang.inventory import Inventory
 from ciflow.lang.inventory_read import InventoryReader
 from ciflow.lang.roles import flat
@@ -46,15 +47,17 @@ class Known:
             self.values.setdefault(name, []).append((None, ""))
 
 
-def known_names(playbook: Playbook, inventory: Inventory, extra: Mapping[str, Any], sources: Sources) -> Known:
-    """What may be defined anywhere in the playbook; order is not looked at."""
+def known_names(
+    playbook: Playbook, inventory: Inventory, extra: Mapping[str, Any], sources: Sources, ahead: Ahead
+) -> Known:
+    """What may be defined anywhere in the playbook; order is not looked at. `ahead`: what its includes bring."""
     known = Known()
     known.add(playbook.vars, "playbook")
     known.add(dict.fromkeys(extra), "extra")
     for layers in inventory.layers.values():
         known.learn(*(name for layer in layers for name in layer.values))
     for play in playbook.plays:
-        _of_play(play, known, sources)
+        _of_play(play, known, sources, ahead)
     _of_groups_to_come(playbook, inventory, known, sources)
     for place in sources.lost:
         known.learn(str(place.value.get("register")))
@@ -84,7 +87,7 @@ def _short(key: Any) -> str:
     return str(key).rpartition(".")[2]
 
 
-def _of_play(play: Play, known: Known, sources: Sources) -> None:
+def _of_play(play: Play, known: Known, sources: Sources, ahead: Ahead) -> None:
     known.add(play.vars, "play")
     for values in (*play.role_defaults, *play.role_vars):
         known.add(values, "role")
@@ -95,8 +98,8 @@ def _of_play(play: Play, known: Known, sources: Sources) -> None:
         for values in play.canary.slots.values():
             known.add(values, "slot") if isinstance(values, Mapping) else None
     nodes = play.tasks + play.handlers + ((play.canary.verify + play.canary.retire) if play.canary else ())
-    for task in flat(nodes):
-        known.learn(*_told(task, known))
+    for task in within(nodes, ahead):
+        known.learn(*_told(task, known, ahead))
 
 
 def _vars_file(file: Any, known: Known, sources: Sources, span: Span) -> None:
@@ -113,7 +116,7 @@ def _vars_file(file: Any, known: Known, sources: Sources, span: Span) -> None:
         known.add(sources.variables(document, path), path)
 
 
-def _told(task: Task, known: Known) -> Iterator[str]:
+def _told(task: Task, known: Known, ahead: Ahead) -> Iterator[str]:
     """Names that a task defines for itself or for what comes after it."""
     if task.register:
         yield task.register
@@ -127,7 +130,8 @@ def _told(task: Task, known: Known) -> Iterator[str]:
         known.open |= any(not isinstance(name, str) or name == "" for name in task.args)
         yield from (name for name in task.args if isinstance(name, str))
     elif (
-        task.module in ("include_vars", "include_role", "include_tasks")
+        task.module == "include_vars"
+        or (task.module in ("include_role", "include_tasks") and id(task) not in ahead)
         or "" in task.args
         or (task.module != "setup" and "ansible_facts" in module_schema(task.module).returns)
     ):

@@ -193,7 +193,7 @@ class PlaybookReader:
         broken = self.findings.failed_since(before)
         if value.get("hosts") is None:
             self.findings.error("CF0103", "a play needs `hosts`", place.span, label="on which hosts?")
-        above = extend(_top(self.sources.folder), place, self.sources, level=Level.PLAY_VARS)
+        above = extend(_top(self.sources), place, self.sources, level=Level.PLAY_VARS)
         reader = TaskReader(self.sources)
         roles = Roles(self.sources, reader)
         reader.roles = roles
@@ -280,8 +280,8 @@ class PlaybookReader:
         return unique
 
 
-def _top(folder: str) -> Inherited:
-    return Inherited(base=folder or ".", folder=folder)
+def _top(sources: Sources) -> Inherited:
+    return Inherited(base=sources.folder or ".", folder=sources.folder, roles_path=sources.roles_path)
 
 
 def _flush(place: Place, after: str) -> Task:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -269,3 +269,14 @@ def flat(nodes: tuple[Node, ...]) -> list[Task]:
         else:
             found.append(node)
     return found
+
+
+def walk(nodes: tuple[Node, ...], perhaps: bool) -> Iterator[tuple[Task, bool]]:
+    """Tasks, and whether each runs only under some condition (tasks of a rescue do)."""
+    for node in nodes:
+        if isinstance(node, Block):
+            yield from walk(node.body, perhaps)
+            yield from walk(node.rescue, True)
+            yield from walk(node.always, perhaps)
+        else:
+            yield node, perhaps or "never" in node.tags

@@ -35,7 +35,6 @@ class Sources:
     folder: str
     roles_path: tuple[str, ...] = ()
     findings: Findings = field(default_factory=Findings)
-    dynamic: bool = False  # read while the run is under way: what is unknown now stays unknown
     role_calls: list[RoleCall] = field(default_factory=list)
     roles: list[str] = field(default_factory=list)  # folders of the roles that were read
     lost: list[Place] = field(default_factory=list)  # tasks so faulty that they are not in the model

@@ -6,7 +6,7 @@ keeps the name from being read. Names that are tested for being defined, or have
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from difflib import get_close_matches
 from functools import partial
 from typing import Any
@@ -14,10 +14,10 @@ from typing import Any
 from ciflow.diagnostics import Diagnostic, Span
 from ciflow.lang.known import Known
 from ciflow.lang.names import templates_in
-from ciflow.lang.roles import flat
+from ciflow.lang.roles import flat, walk
 from ciflow.lang.sources import Sources
 from ciflow.lang.template import name_span, names_of
-from ciflow.model import Block, Node, Play, Playbook, Task, Template
+from ciflow.model import Node, Play, Playbook, Task, Template
 
 Chain = tuple[tuple[str, Span | None], ...]
 
@@ -49,7 +49,7 @@ class Undefined:
         if play.canary is not None:
             for value in (play.canary.service, play.canary.version, play.canary.router[1]):
                 self._value(value, guarded, sometimes, ((play.name, play.span),))
-        for task, perhaps in _walk(play.tasks, sometimes):
+        for task, perhaps in walk(play.tasks, sometimes):
             if id(task) in self._worth:
                 self._task(task, perhaps, guarded, play, files)
         rest: tuple[Node, ...] = play.handlers + ((play.canary.verify + play.canary.retire) if play.canary else ())
@@ -122,17 +122,6 @@ class Undefined:
             if span is not None:
                 return f" ({span.file}:{span.line})"
         return ""
-
-
-def _walk(nodes: tuple[Node, ...], perhaps: bool) -> Iterator[tuple[Task, bool]]:
-    """Tasks, and whether each runs only under some condition (tasks of a rescue do)."""
-    for node in nodes:
-        if isinstance(node, Block):
-            yield from _walk(node.body, perhaps)
-            yield from _walk(node.rescue, True)
-            yield from _walk(node.always, perhaps)
-        else:
-            yield node, perhaps or "never" in node.tags
 
 
 def _conditions(task: Task) -> list[Any]:

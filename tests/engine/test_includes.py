@@ -217,3 +217,15 @@ def test_a_role_that_is_missing_is_refused_before_anything_runs(bench: Bench) ->
         bench.play("- hosts: localhost\n  roles: [nothere]\n")
     assert refused.value.diagnostics[0].span is not None
     assert refused.value.diagnostics[0].span.line == 2
+
+
+def test_a_task_may_write_the_file_that_is_included_after_it(bench: Bench) -> None:
+    path = bench.file("more.yml", "- {name: old, debug: {msg: old}}\n")
+    text = f"""
+        - hosts: localhost
+          tasks:
+            - name: write
+              copy: {{content: "- {{name: new, debug: {{msg: new}}}}\\n", dest: {path}}}
+            - include_tasks: more.yml
+        """
+    assert bench.play(text).names() == ["write", "include_tasks", "new"]
