@@ -128,6 +128,18 @@ def _cache() -> click.Command:
     return group
 
 
+def _test() -> click.Command:
+    from ciflow.cli.test import command
+
+    return command
+
+
+def _flaky() -> click.Command:
+    from ciflow.cli.flaky import group
+
+    return group
+
+
 def _explain() -> click.Command:
     from ciflow.cli.explain import command
 
@@ -166,6 +178,8 @@ COMMANDS: dict[str, tuple[Callable[[], click.Command], str]] = {
     "inventory": (_inventory, "Show hosts, groups and their variables."),
     "vars": (_vars, "Show the variables of a host, and where each comes from."),
     "vault": (_vault, "Encrypt, open and edit secrets in files, as ansible-vault does."),
+    "test": (_test, "Run the tests of a Rust workspace."),
+    "flaky": (_flaky, "Say which tests are flaky; keep the quarantine."),
     "cache": (_cache, "Set up, look at, try out or empty the cache of compiled crates."),
     "explain": (_explain, "Explain a diagnostic, with its usual fix."),
     "doc": (_doc, "Explain a module or a diagnostic."),

@@ -38,13 +38,15 @@ class LastOutcome:
 
 
 def work(
-    playbook: str, variables: Mapping[str, Any], store: Store, sinks: Sequence[Sink] = (), *, check: bool = False
+    playbook: str, variables: Mapping[str, Any], store: Store, sinks: Sequence[Sink] = (), subject: str = ""
 ) -> tuple[int, LastOutcome]:
-    """Run `playbooks/<playbook>.yml` with these variables, for the folder one stands in; the exit code, and what the
-    task came to. Runs for other folders may go on at the same time."""
+    """Run `playbooks/<playbook>.yml` with these variables; the exit code, and what its task came to.
+
+    `subject` is the folder it works on, by default the one one stands in: runs for others may go on meanwhile.
+    """
     last = LastOutcome()
     path = str(shipped("playbooks") / f"{playbook}.yml")
     extra = (json.dumps(dict(variables)),)
-    request = Request(path, extra=extra, options=options_of(check=check), subject=str(Path.cwd()))
+    request = Request(path, extra=extra, options=options_of(), subject=subject or str(Path.cwd()))
     code = apply(request, store, (last, *sinks))
     return int(code), last

@@ -117,6 +117,7 @@ class RunContext:
     artifacts: dict[str, str] = field(default_factory=dict)
     git: Mapping[str, Any] = field(default_factory=dict)
     services: dict[str, Mapping[str, Any]] = field(default_factory=dict)
+    test_history: Callable[[], Mapping[str, Any]] = dict  # what runs before this one tell of its tests
     values: dict[str, HostValues] = field(default_factory=dict)
     jobs: dict[str, Job] = field(default_factory=dict)  # tasks left behind on their hosts, by job id
     folder: str = ""  # of the playbook, absolute

@@ -138,6 +138,7 @@ class Lane:
             "run": run.of_run,
             "plays": lambda: {id: {"outputs": dict(outputs)} for id, outputs in run.outputs.items()},
             "services": lambda: {name: dict(release) for name, release in run.services.items()},
+            "test_history": lambda: dict(run.test_history()),
         }
 
     def _groups(self) -> list[str]:

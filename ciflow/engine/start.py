@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import os
 import signal
 import time
@@ -26,6 +27,7 @@ from ciflow.engine.run import Engine
 from ciflow.engine.secrets import secrets_of
 from ciflow.engine.snapshot import keep_snapshot, snapshot_of
 from ciflow.engine.stepping import Stepper
+from ciflow.engine.testing import before
 from ciflow.engine.wire import Connection, Wire
 from ciflow.lang.files import Files
 from ciflow.lang.load import Loaded
@@ -228,6 +230,7 @@ class _Process:
             started=self.started,
             claim=self._claim,
             mask=self.mask,
+            test_history=functools.cache(lambda: before(self.store, self.id, self.started)),
             services={release.service: {"version": release.version} for release in history(self.store)},
         )
 

@@ -3,30 +3,58 @@
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from ciflow.model import Change, Context, Exec, Mkdir, Outcome, Probe, Read, Reply, Steps, Write
+from ciflow.dataclass import dataclass
+from ciflow.model import Change, Context, Exec, Mkdir, Note, Outcome, Probe, Read, Reply, Step, Steps, Write
 from ciflow.modules.cargo import cached, environment, missing, selection
 from ciflow.modules.execute import whole_stdout
 from ciflow.modules.replies import failure, predicted, process_data, text, well
 
 if TYPE_CHECKING:
+    from ciflow.cargo.junit import JUnitReport
     from ciflow.cargo.metadata import Workspace
+    from ciflow.cargo.nextest import Part
+    from ciflow.cargo.quarantine import Quarantined
 
-# Line 1: the version of nextest, empty where it is missing. Then the workspace.
+# Line 1: the version of nextest, empty where it is missing. Line 2: the commit, and a digest of what has changed since.
+# Then the workspace.
 _LOOK = """
 command -v cargo >/dev/null || exit 127
 cargo nextest --version 2>/dev/null | head -n 1 | grep . || echo
+commit=$(git rev-parse HEAD 2>/dev/null)
+[ -z "$commit" ] || git diff --quiet HEAD || commit=$commit+$(git diff HEAD --no-ext-diff | git hash-object --stdin)
+echo "$commit"
 exec cargo metadata --no-deps --format-version=1
 """
 # Exit codes of nextest (https://docs.rs/nextest-metadata, NextestExitCode).
 _OK, _TESTS_FAILED = 0, 100
+_NO_CHOICE = ("archive", "archive_from")
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What is there. `version` of nextest is empty where it is missing."""
+
+    version: str
+    commit: str
+    workspace: Workspace
+
+    @property
+    def config(self) -> str:
+        return posixpath.join(self.workspace.target_directory, "ciflow", "nextest.toml")
+
+    def junit(self, profile: str) -> str:
+        """Where nextest writes it, also when the tests come from an archive."""
+        return posixpath.join(self.workspace.root, "target", "nextest", profile, "junit.xml")
 
 
 def run(args: Mapping[str, Any], context: Context) -> Steps:
     """The tests, with a compiler cache around them where that is asked for."""
+    if wrong := _wrong(args):
+        return Outcome(failed=True, msg=wrong)
 
     def build(env: Mapping[str, str]) -> Steps:
         return _tests({**args, "env": env}, context)
@@ -34,8 +62,32 @@ def run(args: Mapping[str, Any], context: Context) -> Steps:
     return (yield from cached(args["cache"], environment(args, context), context, build))
 
 
+def _wrong(args: Mapping[str, Any]) -> str:
+    shard, shards = args["shard"], args["shards"]
+    if shard > shards:
+        return f"there is no shard {shard} of {shards}"
+    if all(args.get(name) for name in _NO_CHOICE):
+        return "archive makes an archive and archive_from uses one: say one of them"
+    return ""
+
+
 def _tests(args: Mapping[str, Any], context: Context) -> Steps:
     """Look what is there; nextest, or `cargo test` where it is missing (and the outcome says so); then doctests."""
+    look = yield from _look(args, context)
+    if isinstance(look, Outcome):
+        return look
+    if not look.version and (args["shards"] > 1 or any(args.get(name) for name in _NO_CHOICE)):
+        return Outcome(failed=True, msg="shards and archives need cargo-nextest, which is not installed on this host")
+    outcome = yield from (_nextest(args, context, look) if look.version else _cargo_test(args, context))
+    data = {**outcome.data, "runner": look.version.split(" (")[0] or "cargo test"}
+    first = args["shard"] == 1 and not args.get("archive")
+    doctests = look.version and args["doctests"] and first and any(member.doctests for member in look.workspace.members)
+    if not doctests or outcome.failed or outcome.skipped:
+        return replace(outcome, data=data)
+    return (yield from _doctests(args, context, replace(outcome, data=data)))
+
+
+def _look(args: Mapping[str, Any], context: Context) -> Generator[Step, Reply, Look | Outcome]:
     from ciflow.modules import rust  # only a run that gets here pays for the parsers
 
     look = Exec(shell=_LOOK.strip() + "\n", cwd=args.get("chdir", ""), env=environment(args, context))
@@ -45,30 +97,148 @@ def _tests(args: Mapping[str, Any], context: Context) -> Steps:
     output = yield from whole_stdout(seen)
     if isinstance(output, Reply) or not well(seen):
         return failure(seen, process_data(seen, "cargo metadata"), "cargo metadata failed")
-    version, _, described = text(output).partition("\n")
+    version, commit, described = [*text(output).split("\n", 2), "", ""][:3]
     workspace = rust.workspace(described)
-    if isinstance(workspace, str):
-        return Outcome(failed=True, msg=workspace)
-    outcome = yield from (_nextest(args, context, workspace) if version else _cargo_test(args, context))
-    data = {**outcome.data, "runner": version.split(" (")[0] or "cargo test"}
-    doctests = version and args["doctests"] and any(member.doctests for member in workspace.members)
-    if not doctests or outcome.failed or outcome.skipped:
-        return replace(outcome, data=data)
-    return (yield from _doctests(args, context, replace(outcome, data=data)))
+    return Outcome(failed=True, msg=workspace) if isinstance(workspace, str) else Look(version, commit, workspace)
 
 
-def _nextest(args: Mapping[str, Any], context: Context, workspace: Workspace) -> Steps:
+def _nextest(args: Mapping[str, Any], context: Context, look: Look) -> Steps:
+    written = yield from _configured(args, context, look, ())
+    if written is not None:
+        return written
+    if args.get("archive"):
+        return (yield from _archived(args, context, look))
+    held = yield from _held(look)
+    part = held if isinstance(held, Outcome) else (yield from _part(args, context, look, held))
+    if isinstance(part, Outcome):
+        return part
+    outcome = yield from _gated(args, context, look, part)
+    no_verdict = outcome.skipped or "failures" not in outcome.data
+    if no_verdict or isinstance(held, Outcome):
+        return outcome
+    late = [one.test for one in held if not one.active(context.now)]
+    said = f"; no longer in quarantine: {', '.join(late)}" if late else ""
+    outcome = replace(outcome, msg=outcome.msg + said)
+    return (yield from _aside(args, context, look, part, outcome)) if part.quarantined else outcome
+
+
+def _configured(
+    args: Mapping[str, Any], context: Context, look: Look, retried: tuple[str, ...]
+) -> Generator[Step, Reply, Outcome | None]:
+    """Our profile, for the tests that are to be retried; the workspace's own configuration goes before it."""
+    from ciflow.cargo.nextest import Limits, configuration
+
+    if context.check:
+        return None
+    limits = Limits(args["slow_after"], args["terminate_after"])
+    content = configuration(args["profile"], limits, retried).encode()
+    for step in (Mkdir(path=posixpath.dirname(look.config)), Write(path=look.config, content=content)):
+        made = yield Change(step)
+        if not well(made):
+            return failure(made)
+    return None
+
+
+def _archived(args: Mapping[str, Any], context: Context, look: Look) -> Steps:
+    """The tests built and packed, to be run elsewhere."""
+    words = ["archive", "--tool-config-file", f"ciflow:{look.config}", "--archive-file", args["archive"]]
+    operation = _program(args, context, ("nextest", *words), tail=_cargo_profile(args))
+    reply = yield Change(operation)
+    if predicted(reply):
+        return Outcome(skipped=True, msg="tests are not built in check mode")
+    data = {**process_data(reply, list(operation.argv)), "archive": args["archive"]}
+    if not well(reply):
+        return failure(reply, data, "the tests could not be packed")
+    return Outcome(changed=True, msg=f"the tests are in {args['archive']}", data=data)
+
+
+def _held(look: Look) -> Generator[Step, Reply, tuple[Quarantined, ...] | Outcome]:
+    """The quarantine as the workspace has it; one that can't be read is an error, for it decides what gates."""
+    from ciflow.cargo.errors import ToolOutputError
+    from ciflow.cargo.quarantine import FILE, read
+
+    reply = yield Probe(Read(path=posixpath.join(look.workspace.root, FILE)))
+    if not well(reply):
+        return () if reply.errno == "ENOENT" else failure(reply, what="the quarantine can't be read")
+    try:
+        return read(text(reply.stdout))
+    except ToolOutputError as error:
+        return Outcome(failed=True, msg=str(error))
+
+
+def _part(
+    args: Mapping[str, Any], context: Context, look: Look, held: tuple[Quarantined, ...]
+) -> Generator[Step, Reply, Part | Outcome]:
+    """Which tests run here; of what there is, as nextest lists it, where tests are named."""
+    from ciflow.cargo import nextest, shards
+    from ciflow.cargo.errors import ToolOutputError
+
+    active = [one for one in held if one.active(context.now)]
+    seconds = {str(test): float(taken) for test, taken in args["seconds"].items()}
+    shard, of, user = args["shard"], args["shards"], args.get("filter", "")
+    if context.check or not nextest.needs_list(of, seconds, active, args["flaky"]):
+        return nextest.Part(user, "", f"slice:{shard}/{of}" if of > 1 else "", ())
+    words = ("nextest", "list", "--message-format", "json", "--tool-config-file", f"ciflow:{look.config}")
+    operation = _program(args, context, words, tail=[*_profile(args), *(["-E", user] if user else [])])
+    reply = yield Change(operation)
+    output = yield from whole_stdout(reply)
+    if isinstance(output, Reply) or not well(reply):
+        from ciflow.modules import rust
+
+        return failure(reply, process_data(reply, list(operation.argv)), rust.reason(reply))
+    try:
+        tests = shards.listed(text(output))
+    except ToolOutputError as error:
+        return Outcome(failed=True, msg=str(error))
+    part = nextest.part(tests, active, [str(test) for test in args["flaky"]], seconds, shard, of, user)
+    written = (yield from _configured(args, context, look, part.retried)) if part.retried else None
+    return part if written is None else written
+
+
+def _gated(args: Mapping[str, Any], context: Context, look: Look, part: Part) -> Steps:
+    """The run that decides."""
     from ciflow.modules import rust
 
-    config = posixpath.join(workspace.target_directory, "ciflow", "nextest.toml")
-    profile = args["profile"]
-    wish = f'[profile.{profile}.junit]\npath = "junit.xml"\n'.encode()
-    if not context.check:
-        for step in (Mkdir(path=posixpath.dirname(config)), Write(path=config, content=wish)):
-            made = yield Change(step)
-            if not well(made):
-                return failure(made)
-    operation = _program(args, context, ("nextest", "run", "--tool-config-file", f"ciflow:{config}"), profile)
+    tail = [*_profile(args), *(["--retries", str(args["retries"])] if args["retries"] else [])]
+    tail += _partition(part)
+    tail += ["--no-tests=pass"] if part.quarantined or args["shards"] > 1 else []
+    ran = yield from _ran(args, context, look, part.gating, tail)
+    if isinstance(ran, Outcome):
+        return ran
+    reply, data = ran
+    path = look.junit(args["profile"])
+    report = yield from _report(path, look, "")
+    return report if isinstance(report, Outcome) else rust.of_nextest(reply, report, path, data)
+
+
+def _aside(args: Mapping[str, Any], context: Context, look: Look, part: Part, outcome: Outcome) -> Steps:
+    """The quarantined tests, after those that decide: what becomes of them is told, and decides nothing."""
+    from ciflow.cargo.junit import Verdict
+    from ciflow.cargo.nextest import QUARANTINE
+
+    args = {**args, "profile": QUARANTINE, "fail_fast": False}
+    tail = [*_profile(args), *_partition(part), "--no-tests=pass"]
+    ran = yield from _ran(args, context, look, part.quarantined, tail)
+    if isinstance(ran, Outcome):
+        return replace(outcome, msg=f"{outcome.msg}; the quarantined tests could not be run: {ran.msg}")
+    report = yield from _report(look.junit(QUARANTINE), look, "quarantine")
+    if report is None or isinstance(report, Outcome):
+        return replace(outcome, msg=f"{outcome.msg}; nobody can say what became of the quarantined tests")
+    bad = [case.id for case in report.having(Verdict.FAILED, Verdict.TIMEOUT)]
+    told = {"tests": len(report.cases), "failed_tests": bad}
+    said = f"{len(report.cases)} in quarantine, " + (f"of which failed: {', '.join(bad)}" if bad else "all passed")
+    return replace(outcome, msg=f"{outcome.msg}; {said}", data={**outcome.data, "quarantined": told})
+
+
+def _ran(
+    args: Mapping[str, Any], context: Context, look: Look, chosen: str, tail: list[str]
+) -> Generator[Step, Reply, tuple[Reply, dict[str, Any]] | Outcome]:
+    """One `nextest run`; an outcome where it gives no verdict on tests."""
+    from ciflow.modules import rust
+
+    words = ("nextest", "run", "--tool-config-file", f"ciflow:{look.config}")
+    tail = [*tail, *(["-E", chosen] if chosen else []), *_not_failing_fast(args)]
+    operation = _program(args, context, words, tail=tail)
     reply = yield Change(operation)
     if predicted(reply):
         return Outcome(skipped=True, msg="tests do not run in check mode")
@@ -77,18 +247,42 @@ def _nextest(args: Mapping[str, Any], context: Context, workspace: Workspace) ->
         return failure(reply, data)
     if reply.rc not in (_OK, _TESTS_FAILED):
         return Outcome(failed=True, msg=rust.reason(reply), data=data)
-    path = posixpath.join(workspace.root, "target", "nextest", profile, "junit.xml")
+    return reply, data
+
+
+def _report(path: str, look: Look, part: str) -> Generator[Step, Reply, JUnitReport | Outcome | None]:
+    """The JUnit file of a run, which goes into the history of tests as well; None where there is none."""
+    from ciflow.cargo import junit
+    from ciflow.cargo.errors import ToolOutputError
+    from ciflow.cargo.history import recorded
+
     read = yield Probe(Read(path=path))
-    return rust.of_nextest(reply, read.stdout if well(read) else None, path, data)
+    if not well(read):
+        return None
+    try:
+        report = junit.parse(read.stdout)
+    except ToolOutputError as error:
+        return Outcome(failed=True, msg=str(error), data={"junit": path})
+    yield Note("tests", {"commit": look.commit, "part": part, "results": recorded(report)})
+    return report
 
 
-def _program(args: Mapping[str, Any], context: Context, words: tuple[str, ...], profile: str = "") -> Exec:
-    chosen = selection({**args, "profile": ""})
-    tail = ["--profile", profile] if profile else []
-    tail += ["--cargo-profile", args["cargo_profile"]] if profile and args.get("cargo_profile") else []
-    tail += ["--retries", str(args["retries"])] if profile and args["retries"] else []
-    tail += ["-E", args["filter"]] if profile and args.get("filter") else []
-    tail += ["--no-fail-fast"] if not args["fail_fast"] else []
+def _profile(args: Mapping[str, Any]) -> list[str]:
+    return ["--profile", args["profile"], *_cargo_profile(args)]
+
+
+def _partition(part: Part) -> list[str]:
+    return ["--partition", part.partition] if part.partition else []
+
+
+def _cargo_profile(args: Mapping[str, Any]) -> list[str]:
+    return ["--cargo-profile", args["cargo_profile"]] if args.get("cargo_profile") else []
+
+
+def _program(args: Mapping[str, Any], context: Context, words: tuple[str, ...], tail: list[str]) -> Exec:
+    """Tests from an archive are built already: what says how to build is left out."""
+    archive = args.get("archive_from")
+    chosen = ["--archive-file", archive, "--workspace-remap", "."] if archive else selection({**args, "profile": ""})
     env = environment(args, context)
     return Exec(argv=("cargo", *words, *chosen, *tail), cwd=args.get("chdir", ""), env=env, timeout=context.timeout)
 
@@ -96,7 +290,7 @@ def _program(args: Mapping[str, Any], context: Context, words: tuple[str, ...], 
 def _cargo_test(args: Mapping[str, Any], context: Context) -> Steps:
     from ciflow.modules import rust
 
-    operation = _program(args, context, ("test",))
+    operation = _program(args, context, ("test",), _not_failing_fast(args))
     reply = yield Change(operation)
     if predicted(reply):
         return Outcome(skipped=True, msg="tests do not run in check mode")
@@ -107,10 +301,15 @@ def _cargo_test(args: Mapping[str, Any], context: Context) -> Steps:
     return rust.of_cargo_test(reply, text(output), data)
 
 
+def _not_failing_fast(args: Mapping[str, Any]) -> list[str]:
+    return [] if args["fail_fast"] else ["--no-fail-fast"]
+
+
 def _doctests(args: Mapping[str, Any], context: Context, before: Outcome) -> Steps:
     """nextest can't run them; they are tests all the same."""
     from ciflow.modules import rust
 
-    operation = _program({**args, "bin": None, "all_targets": False}, context, ("test", "--doc"))
+    built = {**args, "bin": None, "all_targets": False, "archive_from": None}
+    operation = _program(built, context, ("test", "--doc"), _not_failing_fast(args))
     reply = yield Change(operation)
     return rust.with_doctests(before, reply, list(operation.argv))

@@ -6,7 +6,7 @@ import re
 from dataclasses import replace
 from typing import Any
 
-from ciflow.cargo import junit, libtest, messages, metadata
+from ciflow.cargo import libtest, messages, metadata
 from ciflow.cargo.errors import ToolOutputError
 from ciflow.cargo.junit import JUnitReport, Verdict
 from ciflow.cargo.messages import BuildReport, CompilerMessage
@@ -111,14 +111,9 @@ def _line(message: CompilerMessage) -> str:
     return f"{message.level}{code}: {message.text}{place}"
 
 
-def of_nextest(reply: Reply, report: bytes | None, path: str, data: dict[str, Any]) -> Outcome:
+def of_nextest(reply: Reply, report: JUnitReport | None, path: str, data: dict[str, Any]) -> Outcome:
     """From the JUnit file at `path`, or without one from nextest's last line."""
-    if report is None:
-        return _summarised(reply, data)
-    try:
-        return _reported(reply, junit.parse(report), data | {"junit": path})
-    except ToolOutputError as error:
-        return Outcome(failed=True, msg=str(error), data=data | {"junit": path})
+    return _summarised(reply, data) if report is None else _reported(reply, report, data | {"junit": path})
 
 
 def _reported(reply: Reply, report: JUnitReport, data: dict[str, Any]) -> Outcome:
