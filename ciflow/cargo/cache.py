@@ -34,9 +34,10 @@ _SETTINGS = {
 _OTHERS = ("SCCACHE_MULTILEVEL_CHAIN", "SCCACHE_MEMCACHED", "SCCACHE_GCS_BUCKET", "SCCACHE_AZURE_BLOB_CONTAINER")
 _TIERS = {"s3": "disk,s3", "redis": "disk,redis"}
 # Questions of cargo to rustc (its version, its cfg), no compilations; so nobody misses them in the cache.
-_QUESTIONS = ("-", "missing input")
+_QUESTIONS = ("-", "missing input", "missing output_dir")
 _REASONS = {
     "crate-type": "links a program, a test or a dynamic library",
+    "multiple input files": "linted by clippy",
     "incremental": "compiled incrementally (CARGO_INCREMENTAL=0 ends that)",
     "unknown source language": "not a language that sccache knows",
 }
@@ -301,7 +302,8 @@ def sentence(told: Mapping[str, Any]) -> str:
 
 def _parts(told: Mapping[str, Any]) -> Iterator[str]:
     hits, misses = int(told.get("hits", 0)), int(told.get("misses", 0))
-    yield f"{hits} of {hits + misses} crates from {told.get('where') or 'the cache'}"
+    where = told.get("where") or "the cache"
+    yield f"{hits} of {hits + misses} crates from {where}" if hits + misses else f"no crate was looked for in {where}"
     if hits:
         saved = told.get("seconds_saved")
         yield f"about {saved:g} s saved" if saved is not None else "time saved not known yet"

@@ -21,7 +21,7 @@ class Limits:
     terminate: int
 
 
-def configuration(profile: str, limits: Limits, retried: Iterable[str] = ()) -> str:
+def configuration(profile: str, limits: Limits, retried: Iterable[str] = (), junit: str = "junit.xml") -> str:
     """A file for `--tool-config-file`, which ranks below the workspace's own: whatever that says holds.
 
     Only `retried` tests are: a retry of all hides what is newly broken.
@@ -29,7 +29,7 @@ def configuration(profile: str, limits: Limits, retried: Iterable[str] = ()) -> 
     slow = f"{limits.slow:.0f}s" if limits.slow == int(limits.slow) else f"{limits.slow * 1000:.0f}ms"
     period = f'slow-timeout = {{ period = "{slow}", terminate-after = {limits.terminate} }}\n'
     text = "".join(
-        f'[profile.{name}]\n{period}[profile.{name}.junit]\npath = "junit.xml"\n' for name in (profile, QUARANTINE)
+        f'[profile.{name}]\n{period}[profile.{name}.junit]\npath = "{junit}"\n' for name in (profile, QUARANTINE)
     )
     tests = sorted(retried)
     if not tests:

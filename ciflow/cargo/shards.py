@@ -60,4 +60,5 @@ def only(tests: Iterable[str]) -> str:
 
 
 def _escaped(text: str) -> str:
-    return re.sub(r"([\\(),])", r"\\\1", text)
+    """Where a name's own bracket or comma would end it; an opening bracket is plain to nextest, and no escape."""
+    return re.sub(r"([\\),])", r"\\\1", text)

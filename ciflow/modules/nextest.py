@@ -41,14 +41,19 @@ class Look:
     version: str
     commit: str
     workspace: Workspace
+    part: str  # in the names of files, for shards may run side by side in one checkout
 
     @property
     def config(self) -> str:
-        return posixpath.join(self.workspace.target_directory, "ciflow", "nextest.toml")
+        return posixpath.join(self.workspace.target_directory, "ciflow", f"nextest{self.part}.toml")
+
+    @property
+    def report(self) -> str:
+        return f"junit{self.part}.xml"
 
     def junit(self, profile: str) -> str:
         """Where nextest writes it, also when the tests come from an archive."""
-        return posixpath.join(self.workspace.root, "target", "nextest", profile, "junit.xml")
+        return posixpath.join(self.workspace.root, "target", "nextest", profile, self.report)
 
 
 def run(args: Mapping[str, Any], context: Context) -> Steps:
@@ -99,7 +104,10 @@ def _look(args: Mapping[str, Any], context: Context) -> Generator[Step, Reply, L
         return failure(seen, process_data(seen, "cargo metadata"), "cargo metadata failed")
     version, commit, described = [*text(output).split("\n", 2), "", ""][:3]
     workspace = rust.workspace(described)
-    return Outcome(failed=True, msg=workspace) if isinstance(workspace, str) else Look(version, commit, workspace)
+    if isinstance(workspace, str):
+        return Outcome(failed=True, msg=workspace)
+    part = f"-{args['shard']}-of-{args['shards']}" if args["shards"] > 1 else ""
+    return Look(version, commit, workspace, part)
 
 
 def _nextest(args: Mapping[str, Any], context: Context, look: Look) -> Steps:
@@ -131,7 +139,7 @@ def _configured(
     if context.check:
         return None
     limits = Limits(args["slow_after"], args["terminate_after"])
-    content = configuration(args["profile"], limits, retried).encode()
+    content = configuration(args["profile"], limits, retried, look.report).encode()
     for step in (Mkdir(path=posixpath.dirname(look.config)), Write(path=look.config, content=content)):
         made = yield Change(step)
         if not well(made):

@@ -22,11 +22,12 @@ class Host:
 
     waiting: Waiting
     asked: list[Operation] = field(default_factory=list)
+    noted: list[Note] = field(default_factory=list)  # what the last task told the journal
 
     def task(self, verb: str, args: Mapping[str, Any], **context: Any) -> Outcome:
         """Run one task to its end, with the defaults of its schema."""
         defaults = {name: rule["default"] for name, rule in schema(verb)["arguments"].items() if "default" in rule}
-        self.asked = []
+        self.asked, self.noted = [], []
         return self._drive(MODULES[verb].run(defaults | dict(args), Context(**context)))
 
     def _drive(self, steps: Steps) -> Outcome:
@@ -48,6 +49,7 @@ class Host:
                 self.asked.append(step.operation)
                 return self.waiting.perform(step.operation, "lane")
             case Note():
+                self.noted.append(step)
                 return Reply()
             case Hold():
                 time.sleep(step.seconds)
