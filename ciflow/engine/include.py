@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
+from itertools import product
 from typing import TYPE_CHECKING, Any
 
 from ciflow.diagnostics import Invalid, TargetError
@@ -13,7 +15,10 @@ from ciflow.engine.rendering import Rendering, loop_variables
 from ciflow.engine.result import HostFailed, Result, broken, skipped
 from ciflow.lang.filters_data import combine
 from ciflow.lang.include import load_role, load_task_file, load_variables, role_of
+from ciflow.lang.role_arguments import complaints, options_of
+from ciflow.lang.roles import flat
 from ciflow.lang.schema import coerce
+from ciflow.lang.sources import RoleCall
 from ciflow.lang.template import render
 from ciflow.model import EMPTY, Node, Task
 from ciflow.plan.tags import prune
@@ -90,6 +95,23 @@ async def _variables(rendering: Rendering, args: Mapping[str, Any], extra: Mappi
     lane.values.included.update(values)
 
 
+async def _given(rendering: Rendering, at: Key, nodes: tuple[Node, ...], calls: tuple[RoleCall, ...]) -> None:
+    """Whether a role is given what it says it takes, as it would see it. Raises HostFailed, with Ansible's keys."""
+    for first, call in product(flat(nodes)[:1], calls):
+        inside = Rendering(rendering.lane, first, at.below("arguments"))
+        if wrong := await inside.settle(partial(_complaints, call, inside)):
+            values = {"changed": False, "failed": True, "skipped": False, "unreachable": False,
+                      "msg": "\n".join(["Validation of arguments failed:", *wrong]), "argument_errors": wrong,
+                      "argument_spec_data": options_of(call),
+                      "validate_args_context": {"type": "role", "name": call.role, "argument_spec_name": call.entry,
+                                                "path": first.role_path}}  # fmt: skip
+            raise HostFailed(rendering.task, Result("failed", values), at)
+
+
+def _complaints(call: RoleCall, inside: Rendering) -> list[str]:
+    return complaints(call, inside.scope())
+
+
 async def _include(rendering: Rendering, at: Key, extra: Mapping[str, Any], files: list[str]) -> tuple[Node, ...]:
     """One round: variables are taken in at once (`files` tells from where), tasks are given back, chosen by tags as all
     others are."""
@@ -103,6 +125,10 @@ async def _include(rendering: Rendering, at: Key, extra: Mapping[str, Any], file
     if task.module == "include_tasks":
         nodes = load_task_file(run.files, task, args, extra)
     else:
-        lane.stage.adopt_handlers(role_of(run.files, task, args)[1])
-        nodes = load_role(run.files, task, args, extra)
+        role, handlers = role_of(run.files, task, args)
+        lane.stage.adopt_handlers(handlers)
+        nodes, calls = load_role(run.files, task, args, extra)
+        await _given(rendering, at, nodes, calls)
+        if role is not None and args.get("public"):
+            lane.stage.adopt_variables(role)
     return prune(nodes, run.plan.selection.tags, run.plan.selection.skip_tags)

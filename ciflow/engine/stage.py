@@ -27,6 +27,7 @@ from ciflow.engine.tell import ended, things
 from ciflow.engine.walk import Started, Walk
 from ciflow.engine.wire import Connection
 from ciflow.lang.include import load_vars_files
+from ciflow.lang.roles import Role
 from ciflow.lang.scope import Scope, View
 from ciflow.lang.template import keyword, render
 from ciflow.model import EMPTY, Become, Host, Node, Play, Task, Template
@@ -247,6 +248,13 @@ class StageRun:
         known = {handler.path for handler in self.play.handlers}
         more = tuple(handler for handler in handlers if handler.path not in known)
         self.play = replace(self.play, handlers=(*self.play.handlers, *more))
+
+    def adopt_variables(self, role: Role) -> None:
+        """Those of a role that was included with `public`: all tasks from here on see them."""
+        play = self.play
+        if role.vars not in play.role_vars or role.defaults not in play.role_defaults:
+            self.play = replace(play, role_vars=(*play.role_vars, role.vars),
+                                role_defaults=(*play.role_defaults, role.defaults))  # fmt: skip
 
     def abort(self, why: str) -> None:
         """No host starts another task."""

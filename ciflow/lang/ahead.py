@@ -78,8 +78,9 @@ class _Ahead:
 
     def _read(self, task: Task, perhaps: bool) -> tuple[Node, ...] | None:
         try:
-            load = load_task_file if task.module == "include_tasks" else load_role
-            return load(self._files, task, task.args)
+            if task.module == "include_tasks":
+                return load_task_file(self._files, task, task.args)
+            return load_role(self._files, task, task.args)[0]
         except Invalid as fault:
             self._found(list(fault.diagnostics), task, perhaps)
             return None

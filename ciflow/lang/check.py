@@ -10,6 +10,7 @@ from ciflow.lang.inventory import Inventory
 from ciflow.lang.known import Known, known_names
 from ciflow.lang.names import templates_in, values_of
 from ciflow.lang.near import did_you_mean
+from ciflow.lang.role_arguments import check_role_arguments
 from ciflow.lang.roles import flat
 from ciflow.lang.sources import Sources
 from ciflow.lang.template_check import check_template
@@ -29,7 +30,7 @@ def check(playbook: Playbook, inventory: Inventory, extra: Mapping[str, Any], so
         _registers(play, sources)
     used = check_files(playbook, sources)
     Undefined(playbook, known, sources).check(used, templated)
-    _role_arguments(known, sources)
+    check_role_arguments(known, sources)
 
 
 def tasks_of(play: Play) -> list[Task]:
@@ -125,39 +126,3 @@ def _registers(play: Play, sources: Sources) -> None:
                 "CF0503", f"`{task.register}` is set by another task too", task.spans.get("register") or task.span,
                 label=f"line {earlier.span.line}; a skipped task sets its register as well",
             )  # fmt: skip
-
-
-# --- argument_specs ------------------------------------------------------------------------------------
-
-_KINDS = {"str": "text", "int": "integer", "bool": "boolean", "list": "list", "dict": "dict", "path": "path",
-          "float": "float"}  # fmt: skip
-
-
-def _role_arguments(known: Known, sources: Sources) -> None:
-    """What a role says it takes, against what it is given as far as that can be seen."""
-    for call in sources.role_calls:
-        options = (call.specs.get(call.entry) or {}).get("options") or {}
-        for name, rules in options.items():
-            given = next((values for values in call.given if name in values), None)
-            if given is not None:
-                _role_argument(name, rules or {}, given, call.role, sources)
-            elif (rules or {}).get("required") and name not in known:
-                sources.findings.error("CF0404", f"the role {call.role} needs `{name}`", call.span,
-                                       label=str((rules or {}).get("description", ""))[:80])  # fmt: skip
-
-
-def _role_argument(name: str, rules: Mapping[str, Any], given: Mapping[str, Any], role: str, sources: Sources) -> None:
-    from ciflow.lang.kinds import fit
-
-    value = given[name]
-    span = getattr(given, "spans", {}).get(name)
-    if any(templates_in(value)):
-        return
-    try:
-        made = fit(_KINDS.get(str(rules.get("type", "str")), "any"), value, literal=False)
-    except ValueError as error:
-        sources.findings.error("CF0404", f"`{name}` of the role {role}: {error}", span)
-        return
-    if rules.get("choices") and made not in rules["choices"]:
-        allowed = ", ".join(map(str, rules["choices"]))
-        sources.findings.error("CF0404", f"`{name}` of the role {role} is one of {allowed}", span)

@@ -17,7 +17,7 @@ from ciflow.lang.inherit import Inherited, extend
 from ciflow.lang.place import Place
 from ciflow.lang.roles import Role, Roles
 from ciflow.lang.scope import Level, Scope, Vars
-from ciflow.lang.sources import Sources, join
+from ciflow.lang.sources import RoleCall, Sources, join
 from ciflow.lang.tasks import TaskReader
 from ciflow.model import EMPTY, Node, Task, Template
 
@@ -33,12 +33,14 @@ def load_task_file(
     return _sound(reader.sources, nodes)
 
 
-def load_role(files: Files, task: Task, args: Mapping[str, Any], extra: Mapping[str, Any] = EMPTY) -> tuple[Node, ...]:
-    """The tasks of `include_role`, its defaults and vars in them."""
+def load_role(
+    files: Files, task: Task, args: Mapping[str, Any], extra: Mapping[str, Any] = EMPTY
+) -> tuple[tuple[Node, ...], tuple[RoleCall, ...]]:
+    """The tasks of `include_role`, its defaults and vars in them, and what its roles say they take."""
     reader, own = _reader(files, task, extra)
     span = task.spans.get("name") or task.span
     nodes = reader.roles.tasks(str(args.get("name", "")), own, (), span, args)
-    return _sound(reader.sources, nodes)
+    return _sound(reader.sources, nodes), tuple(reader.sources.role_calls)
 
 
 def role_of(files: Files, task: Task, args: Mapping[str, Any]) -> tuple[Role | None, tuple[Task, ...]]:

@@ -49,15 +49,20 @@ class Roles:
     handlers: list[Task] = field(default_factory=list)
     used: dict[str, Role] = field(default_factory=dict)
     _known: dict[str, Role] = field(default_factory=dict)
+    _private: set[str] = field(default_factory=set)  # roles that the play's other tasks see nothing of
     _ran: dict[str, list[Inherited]] = field(default_factory=dict)
 
     @property
     def defaults(self) -> tuple[Vars, ...]:
-        return tuple(role.defaults for role in self.used.values() if role.defaults)
+        return tuple(role.defaults for role in self._public if role.defaults)
 
     @property
     def vars(self) -> tuple[Vars, ...]:
-        return tuple(role.vars for role in self.used.values() if role.vars)
+        return tuple(role.vars for role in self._public if role.vars)
+
+    @property
+    def _public(self) -> list[Role]:
+        return [role for name, role in self.used.items() if name not in self._private]
 
     def listed(
         self, place: Place | None, above: Inherited, path: tuple[str, ...], word: str = "roles"
@@ -108,7 +113,8 @@ class Roles:
     ) -> tuple[Node, ...]:
         """The tasks of a role that a task imports or includes; dependencies first.
 
-        `given` are that task's arguments: `tasks_from`, `vars_from`, `defaults_from`, `handlers_from`.
+        `given` are that task's arguments: `tasks_from`, `vars_from`, `defaults_from`, `handlers_from`, `public`,
+        `rolespec_validate`.
         """
         role = self.find(name, span)
         if role is None:
@@ -122,6 +128,10 @@ class Roles:
         entry = str(given.get("tasks_from") or "main")
         key = _key(name, own, own) if entry == "main" else f"{_key(name, own, own)} {entry}"
         again = given.get("allow_duplicates") is not False
+        if given.get("public") is False and name not in self.used:
+            self._private.add(name)
+        if given.get("rolespec_validate") is False:
+            role = replace(role, specs=EMPTY)
         return self._tasks(role, own, path, span, entry, RoleRun(key, (), not again))
 
     def _other(self, role: Role, part: str, level: Level, given: Mapping[str, Any], span: Span | None) -> Vars | None:

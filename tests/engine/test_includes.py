@@ -229,3 +229,62 @@ def test_a_task_may_write_the_file_that_is_included_after_it(bench: Bench) -> No
             - include_tasks: more.yml
         """
     assert bench.play(text).names() == ["write", "include_tasks", "new"]
+
+
+WEB = {
+    "roles/web/tasks/main.yml": "- {name: served, debug: {msg: '{{ port }} {{ color }}'}}\n",
+    "roles/web/defaults/main.yml": "port: 80\n",
+    "roles/web/vars/main.yml": "color: red\n",
+    "roles/web/meta/argument_specs.yml": "argument_specs: {main: {options: "
+    "{port: {type: int}, tone: {choices: [a, b]}, needed: {required: true}}}}\n",
+}
+
+
+def test_what_an_included_role_is_given_is_checked_with_the_values_that_it_meets(bench: Bench) -> None:
+    """Ansible's words and keys, as ansible-core 2.19 gives them."""
+    for name, text in WEB.items():
+        bench.file(name, text)
+    played = bench.play("""
+        - hosts: localhost
+          vars: {word: zzz, number: "{{ word }}"}
+          tasks:
+            - block:
+                - {name: wrong, include_role: {name: web}, vars: {tone: "{{ word }}", port: "{{ number }}"}}
+              rescue:
+                - {name: why, debug: {msg: "{{ ansible_failed_result.argument_errors }}"}}
+            - {name: unchecked, include_role: {name: web, rolespec_validate: false}, vars: {tone: "{{ word }}"}}
+            - {name: right, include_role: {name: web}, vars: {tone: "{{ 'a' }}", needed: 1}}
+        """)
+    missing, port, tone = played.msg("why")
+    assert missing == "missing required arguments: needed"
+    assert port.startswith("argument 'port' is of type str and we were unable to convert to int: ")
+    assert tone == "value of tone must be one of: a, b, got: zzz"
+    assert played.ends()[:2] == [("wrong", "failed"), ("wrong", "rescued")]
+    assert played.names()[2:] == ["why", "unchecked", "served", "right", "served"]
+
+
+def test_a_role_shows_its_variables_to_the_other_tasks_when_it_is_public(bench: Bench) -> None:
+    """An included one from there on if it says so, an imported one everywhere unless it says no."""
+    for name, text in WEB.items():
+        bench.file(name, text)
+    text = """
+        - hosts: localhost
+          vars: {needed: 1}
+          tasks:
+            - {name: before, debug: {msg: "{{ color | default('hidden') }}"}}
+            - {role}
+            - {name: after, debug: {msg: "{{ color | default('hidden') }} {{ port | default(0) }}"}}
+        """
+    seen = {}
+    for how in ("include_role", "import_role"):
+        for public in ("", ", public: true", ", public: false"):
+            played = bench.play(text.replace("{role}", f"{how}: {{name: web{public}}}"))
+            seen[how + public] = (played.msg("before"), played.msg("after"))
+    assert seen == {
+        "include_role": ("hidden", "hidden 0"),
+        "include_role, public: true": ("hidden", "red 80"),
+        "include_role, public: false": ("hidden", "hidden 0"),
+        "import_role": ("red", "red 80"),
+        "import_role, public: true": ("red", "red 80"),
+        "import_role, public: false": ("hidden", "hidden 0"),
+    }
