@@ -57,16 +57,17 @@ def recorded(report: JUnitReport) -> dict[str, list[Any]]:
 
 
 def trials(events: Iterable[Event]) -> list[Trial]:
-    """In order. An event that is told twice, by a run that was resumed, counts once."""
+    """In order. What is told twice, by a run that was resumed, counts once; quarantined tests ran in the same run."""
     found: dict[tuple[str, ...], Trial] = {}
     for event in events:
         if event.kind != "tests":
             continue
         data = event.data
         results = {test: Result(str(letters), float(seconds)) for test, (letters, seconds) in data["results"].items()}
-        part = str(data.get("part", ""))
-        trial = Trial(event.run, str(data.get("commit", "")), event.at, event.host, results)
-        found[event.run, event.play, event.host, event.task, part] = trial
+        key = (event.run, event.play, event.host, event.task)
+        if key in found:
+            results = {**found[key].results, **results}
+        found[key] = Trial(event.run, str(data.get("commit", "")), event.at, event.host, results)
     return sorted(found.values(), key=lambda trial: trial.at)
 
 

@@ -46,7 +46,7 @@ def command(
     }
     screen = told(as_json=as_json, quiet=quiet, verbose=verbose)
     with Store.open(state or default_state()) as store, screen as sinks:
-        code, last = work("test", asked, store, sinks, subject=str(folder.absolute()))
+        code, last = work("test", asked, store, sinks, subject=f"{folder.absolute()} {shard}")
     if not as_json and not code:
         click.echo(last.outcome.get("msg"))
     return code

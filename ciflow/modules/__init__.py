@@ -94,6 +94,7 @@ MODULES: dict[str, Module] = {
     "systemd": Module("systemd"),
     "tempfile": Module("tempfile", own_files=True),
     "template": Module("template", own_files=True),
+    "test_report": Module("test_report"),
     "unarchive": Module("unarchive"),
     "uri": Module("uri"),
     "user": Module("user"),

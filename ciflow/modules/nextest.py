@@ -8,10 +8,11 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from ciflow.dataclass import dataclass
-from ciflow.model import Change, Context, Exec, Mkdir, Note, Outcome, Probe, Read, Reply, Step, Steps, Write
+from ciflow.model import Change, Context, Exec, Mkdir, Outcome, Probe, Read, Reply, Step, Steps, Write
 from ciflow.modules.cargo import cached, environment, missing, selection
 from ciflow.modules.execute import whole_stdout
 from ciflow.modules.replies import failure, predicted, process_data, text, well
+from ciflow.modules.test_report import COMMIT, note
 
 if TYPE_CHECKING:
     from ciflow.cargo.junit import JUnitReport
@@ -19,14 +20,11 @@ if TYPE_CHECKING:
     from ciflow.cargo.nextest import Part
     from ciflow.cargo.quarantine import Quarantined
 
-# Line 1: the version of nextest, empty where it is missing. Line 2: the commit, and a digest of what has changed since.
-# Then the workspace.
-_LOOK = """
+# Line 1: the version of nextest, empty where it is missing. Line 2: the commit. Then the workspace.
+_LOOK = f"""
 command -v cargo >/dev/null || exit 127
 cargo nextest --version 2>/dev/null | head -n 1 | grep . || echo
-commit=$(git rev-parse HEAD 2>/dev/null)
-[ -z "$commit" ] || git diff --quiet HEAD || commit=$commit+$(git diff HEAD --no-ext-diff | git hash-object --stdin)
-echo "$commit"
+{COMMIT}
 exec cargo metadata --no-deps --format-version=1
 """
 # Exit codes of nextest (https://docs.rs/nextest-metadata, NextestExitCode).
@@ -262,7 +260,6 @@ def _report(path: str, look: Look, part: str) -> Generator[Step, Reply, JUnitRep
     """The JUnit file of a run, which goes into the history of tests as well; None where there is none."""
     from ciflow.cargo import junit
     from ciflow.cargo.errors import ToolOutputError
-    from ciflow.cargo.history import recorded
 
     read = yield Probe(Read(path=path))
     if not well(read):
@@ -271,7 +268,7 @@ def _report(path: str, look: Look, part: str) -> Generator[Step, Reply, JUnitRep
         report = junit.parse(read.stdout)
     except ToolOutputError as error:
         return Outcome(failed=True, msg=str(error), data={"junit": path})
-    yield Note("tests", {"commit": look.commit, "part": part, "results": recorded(report)})
+    yield note(report, look.commit, part)
     return report
 
 

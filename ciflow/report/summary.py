@@ -29,14 +29,16 @@ class PlayEnd:
     duration: float = 0.0
     did: str = ""
     statuses: Counter[str] = field(default_factory=Counter)
+    tests: Counter[str] = field(default_factory=Counter)  # passed, flaky (of these), failed, in quarantine
 
     @property
     def words(self) -> str:
-        """What it did, in its own words, else how many tasks changed and failed."""
+        """What it did, in its own words, else what came of tests, else how many tasks changed and failed."""
         counts = (
             f"{humane.number(n)} {s}" for s, n in sorted(self.statuses.items()) if n and s not in ("ok", "skipped")
         )
-        return self.did or ", ".join(counts) or ("nothing changed" if self.result == "ok" else "")
+        tested = ", ".join(f"{humane.number(n)} {what}" for what, n in self.tests.items() if n)
+        return self.did or tested or ", ".join(counts) or ("nothing changed" if self.result == "ok" else "")
 
 
 @dataclass(slots=True)
@@ -270,6 +272,17 @@ def _task_ended(summary: Summary, event: Event) -> None:
             del summary.failed[task]
 
 
+def _tests(summary: Summary, event: Event) -> None:
+    counts = summary.plays.setdefault(event.play, PlayEnd(event.play)).tests
+    results = [str(letters) for letters, _ in event.data["results"].values()]
+    if event.data.get("part"):
+        counts["in quarantine"] += len(results)
+        return
+    passed = [letters for letters in results if letters.endswith("P")]
+    counts.update({"passed": len(passed), "flaky": sum(len(letters) > 1 for letters in passed)})
+    counts["failed"] += len(results) - len(passed)
+
+
 def _cache(summary: Summary, event: Event) -> None:
     from ciflow.cargo.cache import added
 
@@ -293,6 +306,7 @@ def _added(before: Any, value: Any) -> Any:
 
 _HANDLERS = {
     "cache": _cache,
+    "tests": _tests,
     "stats": _stats,
     "run_started": _run_started,
     "run_ended": _run_ended,

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from ciflow.cargo.flaky import State, flaky_probability, judge, red_by_flakiness, to_retry
+from ciflow.cargo.flaky import State, flaky_probability, judge, outage, red_by_flakiness, to_retry
 from ciflow.cargo.history import Result, Trial, seconds, trials
 from ciflow.model import Event
 
@@ -95,6 +95,18 @@ def test_events_told_twice_count_once_and_times_are_medians_of_clean_passes() ->
     past = trials([event("1", 2.0), event("1", 2.0), event("2", 4.0), event("3", 9.0), event("4", 100.0, "FP")])
     assert [trial.run for trial in past] == ["1", "2", "3", "4"]
     assert seconds(past) == {"a b": 4.0}
+
+
+def test_failures_in_quarantine_are_no_outage() -> None:
+    """Six quarantined tests that all fail, told apart from the 44 that gate: a run of 50 in which 12 % failed."""
+    events = []
+    for part, names, letter in (("", range(44), "P"), ("quarantine", range(44, 50), "F")):
+        results = {f"t{n}": [letter, 0.1] for n in names}
+        data = {"commit": "c", "part": part, "results": results}
+        events.append(Event(kind="tests", run="R", at=NOW, host="h", task="t", data=data))
+    (trial,) = trials(events)
+    assert len(trial.results) == 50
+    assert not outage(trial)
 
 
 # --- a project, simulated -----------------------------------------------------------------------------------
