@@ -49,6 +49,7 @@ _KINDS: Mapping[str, list[Json]] = {
     "condition": [{"type": ["boolean", "string"]}, {"type": "array", "items": {"type": ["boolean", "string"]}}],
     "dict": [{"type": "object"}, {"type": "string", "pattern": r"^\s*\{|="}],
     "duration": [{"type": "number"}, _pattern(r"\d+(\.\d+)?|(\d+(\.\d+)?\s*(ms|s|m|h|d)\s*)+")],
+    "fields": [{"type": "object"}],
     "float": [{"type": "number"}, _pattern(_NUMBER)],
     "integer": [{"type": "integer"}, _pattern(r"[-+]?\d+")],
     "items": [{"type": "array"}],

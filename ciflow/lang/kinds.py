@@ -151,6 +151,13 @@ def mapping(value: Any) -> dict[Any, Any]:
     raise ValueError(f"{_shown(value)} is not a mapping")
 
 
+def fields(value: Any) -> dict[Any, Any]:
+    """A mapping that is written as one."""
+    if isinstance(value, Mapping):
+        return dict(value)
+    raise ValueError(f"{_shown(value)} is not a mapping")
+
+
 def boolean(value: Any) -> bool:
     if isinstance(value, bool):
         return value
@@ -175,6 +182,7 @@ KINDS: dict[str, Callable[[Any], Any]] = {
     "dict": mapping,
     "duration": duration,
     "expression": condition,
+    "fields": fields,
     "float": floating,
     "integer": integer,
     "items": items,
@@ -189,8 +197,8 @@ KINDS: dict[str, Callable[[Any], Any]] = {
     "text": text,
 }
 _EXACT: dict[str, type | tuple[type, ...]] = {
-    "boolean": bool, "dict": dict, "list": list, "items": list, "path": str, "string": str, "text": str, "mode": str,
-    "integer": int, "float": float,
+    "boolean": bool, "dict": dict, "fields": dict, "list": list, "items": list, "path": str, "string": str, "text": str,
+    "mode": str, "integer": int, "float": float,
 }  # fmt: skip
 
 

@@ -41,7 +41,7 @@ def _types(kinds: list[str]) -> frozenset[type]:
     """Types whose every value is of one of these kinds."""
     found: set[type] = {str} if {"text", "string", "path", "condition"} & set(kinds) else set()
     found |= {bool} if {"boolean", "condition"} & set(kinds) else set()
-    plain = ((int, "integer"), (list, "list"), (dict, "dict"))
+    plain = ((int, "integer"), (list, "list"), (list, "items"), (dict, "dict"), (dict, "fields"))
     return frozenset(found | {kind for kind, name in plain if name in kinds})
 
 

@@ -176,6 +176,9 @@ def _compose(text: str) -> list[yaml.Node]:
 _BARE_TEMPLATE = re.compile(r"^\s*(?:-\s+)*(?:[^\s#'\"{][^#'\"{]*:\s+|-\s+)(\{\{)")
 
 
+_KEY = re.compile(r"\s*(?:-\s+)*[^\s:]+:\s")  # what a line begins with whose value holds another colon
+
+
 def _syntax_error(error: yaml.MarkedYAMLError, text: str, file: str) -> Diagnostic:
     mark = error.problem_mark or error.context_mark
     line, column = (mark.line, mark.column) if mark else (0, 0)
@@ -194,7 +197,16 @@ def _syntax_error(error: yaml.MarkedYAMLError, text: str, file: str) -> Diagnost
     related: tuple[tuple[str, Span | None], ...] = ()
     if error.context_mark and error.context_mark.line != line:
         related = (("it began here", Span(file, error.context_mark.line + 1, error.context_mark.column + 1)),)
-    return Diagnostic("error", "CF0010", f"YAML: {problem}{context}", Span(file, line + 1, column + 1), related=related)
+    label = _likely(lines[line], column) if "mapping values" in problem else ""
+    span = Span(file, line + 1, column + 1)
+    return Diagnostic("error", "CF0010", f"YAML: {problem}{context}", span, label, related=related)
+
+
+def _likely(line: str, column: int) -> str:
+    """What somebody may have meant where YAML finds a `:` that it can't place."""
+    if _KEY.match(line[:column]):
+        return "this text holds a `:` and a blank: quote all of it"
+    return "does the line before lack its `:`?"
 
 
 def _unquoted(file: str, line: int, column: int, text: str) -> Diagnostic:

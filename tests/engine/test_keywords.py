@@ -72,9 +72,9 @@ def test_a_keyword_of_a_play_that_is_not_built_is_refused_at_its_place(bench: Be
 
 @pytest.mark.parametrize(
     "line",
-    ["include_role: {name: r, public: true}", "meta: reset"],
+    ["include_role: {name: r, publik: true}", "meta: reset"],
 )
-def test_a_word_of_the_engine_that_is_not_built_is_refused_before_anything_runs(bench: Bench, line: str) -> None:
+def test_a_word_that_the_engine_does_not_know_is_refused_before_anything_runs(bench: Bench, line: str) -> None:
     bench.file("roles/r/tasks/main.yml", "- debug: {msg: x}\n")
     with pytest.raises(Invalid):
         bench.play(f"- hosts: localhost\n  tasks:\n    - command: touch {{here}}/out/ran\n    - {line}\n")

@@ -12,6 +12,8 @@ from tests.scaffold.docs import ROOT, cell
 
 PAGE = ROOT / "docs" / "language.md"
 PARTS = ("task", "block", "play")  # what a keyword means is said by the first that has it
+SAID = {"dict": "mapping", "fields": "mapping", "mappings": "list of mappings", "items": "list",
+        "batches": "list of these"}  # fmt: skip
 WORDS = ("import_playbook", "import_tasks", "include_tasks", "import_role", "include_role", "include_vars", "meta")
 
 
@@ -37,7 +39,8 @@ def keywords() -> str:
 
 
 def _rows(name: str, rule: Mapping[str, Any], where: str) -> Iterator[str]:
-    kinds = rule["type"] if isinstance(rule["type"], list) else [rule["type"]]
+    types = rule["type"] if isinstance(rule["type"], list) else [rule["type"]]
+    kinds = [SAID.get(one, one) for one in types]
     allowed = [str(one) for one in rule.get("allowed", ()) if not str(one).startswith("ansible.")]
     value = " or ".join(f"`{one}`" for one in allowed) if allowed else " or ".join(kinds)
     meta = rule.get("meta") or {}
