@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 
-from ciflow.diagnostics import CiflowError
+from ciflow.diagnostics import CiflowError, Lost
 from ciflow.model import Api, Operation, Reply
 from ciflow.targets import APIS
 from ciflow.targets.connection import Connection
@@ -88,9 +88,11 @@ class ApiSession:
 def _performed(operation: Operation, stop: threading.Event, host: Connection | None) -> Reply:
     """The reply, whatever happens: nobody could be told otherwise. `host` is given to who may need it to get there."""
     started, began = time.time(), time.monotonic()
+    assert isinstance(operation, Api), f"{operation} is nothing to ask an API"
     try:
-        assert isinstance(operation, Api), f"{operation} is nothing to ask an API"
         reply = APIS[operation.kind]({**operation.request, **({"host": host} if host else {})}, stop)
+    except Lost as error:
+        reply = Reply(status="done" if operation.repeat else "unknown", ok=False, error=error.message)
     except CiflowError as error:
         text = f"{error.message} ({error.help})" if error.help else error.message
         reply = Reply(ok=False, error=text)

@@ -12,7 +12,7 @@ from typing import Any
 
 from ciflow.diagnostics import Gone, Refused, Unreachable
 from ciflow.targets.connection import Connection
-from ciflow.targets.kube_ready import trouble_of_pod
+from ciflow.targets.kube_ready import state_of, trouble_of_pod
 from ciflow.targets.kube_stream import ERROR, Ending, Stream
 from ciflow.targets.kubernetes import NEEDED, Cluster, cluster
 
@@ -100,6 +100,8 @@ def _look(asked: Cluster, connection: Connection, namespace: str) -> tuple[Mappi
         answer = asked.request("GET", pods, [("labelSelector", selector)])
         _refuse(answer, connection)
         found = pick(answer.body["items"])
+        if found is None and job:
+            _still_there(asked, connection, namespace, job)
         return found, f"no pod in namespace {namespace} has the labels {selector}"
     name = connection.option("pod") or connection.address or connection.name
     answer = asked.request("GET", f"{pods}/{name}")
@@ -111,6 +113,16 @@ def _look(asked: Cluster, connection: Connection, namespace: str) -> tuple[Mappi
         why = trouble_of_pod(answer.body) or answer.body["status"]["phase"]
         raise Gone(f"{connection.name}: pod {name} has ended: {why}")
     return answer.body, ""
+
+
+def _still_there(asked: Cluster, connection: Connection, namespace: str, job: str) -> None:
+    """Whether a pod can still be made by the Job: it makes one, and none in its place."""
+    answer = asked.request("GET", f"/apis/batch/v1/namespaces/{namespace}/jobs/{job}")
+    if answer.status == 404:
+        raise Gone(f"{connection.name}: its Job {job} is not there any more")
+    state = state_of(answer.body) if answer.ok else None
+    if state is not None and (state.lost or state.ready):
+        raise Gone(f"{connection.name}: its Job {job} has ended{': ' + state.why if state.why else ''}")
 
 
 def _refuse(answer: Any, connection: Connection) -> None:

@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import itertools
 import json
 import logging
 import os
+import queue
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, TypeVar, cast
 from urllib.parse import urlencode, urlsplit
 
 from ciflow.dataclass import dataclass
@@ -24,11 +26,13 @@ from ciflow.targets.kube_stream import Stream
 
 CONNECT = 10.0  # seconds to connect
 READ = 30.0  # seconds without a word
+CREDENTIALS = 60.0  # seconds that a program may take to give credentials
 PATIENCE = 60.0  # seconds that a request may be asked again in all
 LONGEST_WAIT = 30.0  # seconds that a server may ask us to wait at a time
 BACKOFF = (0.2, 0.5, 1.0, 2.0, 4.0, 8.0)
 LATER = (429, 500, 502, 503, 504)
 NEEDED = "`ciflow doctor --rbac PLAYBOOK` prints the role that is needed"
+T = TypeVar("T")
 Query = Sequence[tuple[str, str]]
 
 
@@ -76,7 +80,8 @@ class Cluster:
         self._context = context
         self._lock = threading.Lock()
         self._age = 0  # how often the credentials were read anew
-        self._configuration, self._http, self.namespace = _configured(kubeconfig, context)
+        found = _in_time(lambda: _configured(kubeconfig, context))
+        self._configuration, self._http, self.namespace = found
 
     @property
     def name(self) -> str:
@@ -106,35 +111,37 @@ class Cluster:
         stop: threading.Event | None = None,
     ) -> Answer:
         """The server's answer, whatever its status. `again`: it may be asked twice, so it is asked again when no
-        answer came. Unreachable: it can't be asked; Lost: it may have been asked, and nobody knows how it ended."""
-        patience_ends = time.monotonic() + PATIENCE
+        answer came. Unreachable: nobody answers; Lost: it was asked once, and nobody knows how that ended."""
+        until = time.monotonic() + PATIENCE
         renewed = False
-        for number in range(1000):
-            wait = BACKOFF[min(number, len(BACKOFF) - 1)]
+        for wait in itertools.chain(BACKOFF, itertools.repeat(BACKOFF[-1])):
             age = self._age
             answer: Answer | None = None
+            lost: Unreachable | None = None
             try:
                 answer = self._once(method, path, query, body, kind)
-                if answer.status == 401 and not renewed:
-                    renewed = True
-                    self._renew(age)
-                    continue
-                if answer.status == 401:
-                    raise Unreachable(f"{self.name}: {self.unaccepted()}")
-                if answer.status not in LATER or (answer.status != 429 and not again):
-                    return answer
-                wait = max(wait, min(answer.retry_after, LONGEST_WAIT))
-            except Lost as error:
-                if not again or time.monotonic() + wait > patience_ends:
-                    raise error
             except NotSent as error:
-                if time.monotonic() + wait > patience_ends:
-                    raise error
-            if answer is not None and time.monotonic() + wait > patience_ends:
+                lost = error
+            except Lost as error:
+                if not again:
+                    raise
+                lost = Unreachable(error.message)
+            if answer is not None and answer.status == 401:
+                if renewed:
+                    raise Unreachable(f"{self.name}: {self.unaccepted()}")
+                renewed = True
+                self._renew(age)
+                continue
+            if answer is not None and (answer.status not in LATER or (answer.status != 429 and not again)):
                 return answer
-            if (stop or threading.Event()).wait(wait):
-                raise Lost(f"{self.name}: given up: {answer.message if answer else 'no answer'}")
-        raise AssertionError("patience ends before")
+            pause = max(wait, min(answer.retry_after, LONGEST_WAIT)) if answer is not None else wait
+            over = time.monotonic() + pause > until or (stop is not None and stop.wait(0))
+            if over and answer is not None:
+                return answer
+            if over and lost is not None:
+                raise lost
+            (stop or threading.Event()).wait(pause)
+        raise AssertionError("the time is over at some time")
 
     def watch(self, path: str, query: Query, timeout: float) -> Iterator[Mapping[str, Any]]:
         """Events as they come, for about `timeout` seconds. It may end at any time: read again, then watch again."""
@@ -207,15 +214,20 @@ class Cluster:
 
     def _authorization(self) -> dict[str, str]:
         """The header that says who asks; a token that is about to expire is fetched anew by the package."""
-        with self._lock:
-            settings = self._configuration.auth_settings()
+        def settle() -> Mapping[str, Any]:
+            with self._lock:
+                known: Mapping[str, Any] = self._configuration.auth_settings()
+                return known
+
+        settings = _in_time(settle)
         return {str(one["key"]): str(one["value"]) for one in settings.values() if one["in"] == "header"}
 
     def _renew(self, age: int) -> None:
         """Read the credentials anew, unless somebody else has done so meanwhile."""
         with self._lock:
             if self._age == age:
-                self._configuration, self._http, self.namespace = _configured(self._kubeconfig, self._context)
+                found = _in_time(lambda: _configured(self._kubeconfig, self._context))
+                self._configuration, self._http, self.namespace = found
                 self._age += 1
 
     def _tls(self) -> dict[str, Any]:
@@ -234,6 +246,27 @@ class Cluster:
             return {}
         parts = urlsplit(self._configuration.proxy)
         return {"http_proxy_host": parts.hostname, "http_proxy_port": parts.port, "proxy_type": "http"}
+
+
+def _in_time(work: Callable[[], T]) -> T:
+    """What `work` comes to. It may run a program that gives credentials, for which the package knows no time limit."""
+    done: queue.SimpleQueue[tuple[T | None, BaseException | None]] = queue.SimpleQueue()
+
+    def run() -> None:
+        try:
+            done.put((work(), None))
+        except BaseException as error:  # raised where it is waited for
+            done.put((None, error))
+
+    threading.Thread(target=run, name="credentials", daemon=True).start()
+    try:
+        result, error = done.get(timeout=CREDENTIALS)
+    except queue.Empty:
+        text = f"no credentials came within {CREDENTIALS:g} s"
+        raise Unreachable(text, help="mind the `exec` of the kubeconfig") from None
+    if error is not None:
+        raise error
+    return cast(T, result)
 
 
 def _configured(path: str, context: str) -> tuple[Any, Any, str]:

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Iterator
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -350,3 +354,66 @@ def may(cluster: Cluster, namespace: str, group: str, resource: str, verb: str) 
     path = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
     answer = cluster.request("POST", path, body={**review, "spec": {"resourceAttributes": asked}})
     return bool(answer.body["status"]["allowed"])
+
+
+# --- killed ----------------------------------------------------------------------------------------------
+
+
+def killed(desk: Desk, playbook: Path, under_way: Callable[[], bool]) -> None:
+    """`ciflow apply`, killed (-9) as soon as something is seen to be under way."""
+    run = subprocess.Popen([sys.executable, "-m", "ciflow", "apply", str(playbook)], cwd=desk.bench.folder,
+                           env=killable(desk), stdout=subprocess.DEVNULL)  # fmt: skip
+    until = time.monotonic() + 60
+    while not under_way():
+        assert time.monotonic() < until and run.poll() is None
+        time.sleep(0.1)
+    run.kill()
+    run.wait()
+
+
+def resumed(desk: Desk) -> subprocess.CompletedProcess[str]:
+    argv = [sys.executable, "-m", "ciflow", "resume"]
+    return subprocess.run(argv, cwd=desk.bench.folder, env=killable(desk), capture_output=True, text=True, timeout=120)
+
+
+def killable(desk: Desk) -> dict[str, str]:
+    return {**os.environ, "XDG_STATE_HOME": str(desk.bench.folder / "xdg")}
+
+
+def test_a_killed_run_goes_on_in_its_pod_and_repeats_nothing(desk: Desk) -> None:
+    """A Job made for the play, a task in its pod, and what is applied after it."""
+    log = desk.bench.out / "log"
+    playbook = desk.bench.file("killed.yml", f"""
+        - hosts: localhost
+          connection: kubernetes
+          image: {{name: "{images.PYTHON}", volumes: ["/usr:/usr:ro", "{desk.bench.out}:/out"]}}
+          tasks:
+            - name: once
+              shell: echo once >> /out/log; sleep 5
+            - name: settings
+              k8s: {{definition: {{apiVersion: v1, kind: ConfigMap, metadata: {{name: after}}}}}}
+    """)  # fmt: skip
+    killed(desk, playbook, log.exists)
+    ended = resumed(desk)
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    assert log.read_text() == "once\n"
+    assert desk.get("/api/v1/namespaces/NS/configmaps/after")
+    assert desk.get("/apis/batch/v1/namespaces/NS/jobs")["items"] == []
+
+
+def test_a_command_of_k8s_exec_that_the_run_was_killed_under_is_unknown_and_not_run_again(desk: Desk) -> None:
+    log = desk.bench.out / "log"
+    mounts = {"volumeMounts": [{"name": "out", "from": str(desk.bench.out), "mountPath": "/out"}]}
+    pod = desk.cluster.start_pod(f"exec-{desk.namespace}", **mounts)
+    playbook = desk.bench.file("killed.yml", f"""
+        - hosts: localhost
+          gather_facts: false
+          tasks:
+            - name: migrate
+              k8s_exec: {{namespace: default, pod: {pod}, command: [sh, -c, "echo once >> /out/log; sleep 4"]}}
+    """)  # fmt: skip
+    killed(desk, playbook, log.exists)
+    ended = resumed(desk)
+    assert ended.returncode == 4
+    assert "unknown" in ended.stdout + ended.stderr
+    assert log.read_text() == "once\n"

@@ -243,6 +243,15 @@ def test_a_plugin_that_fails_is_said_with_its_words(kube: Kube, tmp_path: Path) 
         Cluster(kubeconfig(kube, tmp_path / "config", {"exec": said}))
 
 
+def test_a_plugin_that_never_ends_is_not_waited_for_for_ever(
+    kube: Kube, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kubernetes, "CREDENTIALS", 1.0)
+    said = {"apiVersion": "client.authentication.k8s.io/v1", "command": "/bin/sleep", "args": ["20"]}
+    with pytest.raises(Unreachable, match="within 1 s"):
+        Cluster(kubeconfig(kube, tmp_path / "config", {"exec": {**said, "interactiveMode": "Never"}}))
+
+
 def test_a_client_certificate_that_has_expired_is_said_so(kube: Kube, tmp_path: Path) -> None:
     """Signed by the cluster's own authority, for a time that is over."""
     pki = kube.folder / "pki"
