@@ -107,7 +107,9 @@ class HostLink:
 
     def ready(self, hello: Any) -> None:
         self._ready, self._was_ready, self._tries = True, True, 0
-        self._journal = self._wire.first_journal(self.connection, str(hello["journal"]))
+        if not self._journal or not any(call.ask for call in self.calls.values()):
+            # What is to be asked about was sent to the journal before: in another one, absent says nothing of it.
+            self._journal = self._wire.first_journal(self.connection, str(hello["journal"]))
         if hello["warning"]:
             self._wire.warn(f"{self.connection.name}: {hello['warning']}")
         for call in list(self.calls.values()):

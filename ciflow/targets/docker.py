@@ -50,6 +50,15 @@ NO_SHELL = "the image has no /bin/sh: take one that has a shell, or ssh, or run 
 # --- the daemon --------------------------------------------------------------------------------------------
 
 
+class _Client(docker.APIClient):  # type: ignore[misc]
+    """The SDK's client; the authority that it was given is not replaced by that of REQUESTS_CA_BUNDLE, as requests
+    would have it."""
+
+    def merge_environment_settings(self, url: Any, proxies: Any, stream: Any, verify: Any, cert: Any) -> Any:
+        own = self.verify if verify is None else verify
+        return super().merge_environment_settings(url, proxies, stream, own, cert)
+
+
 @functools.lru_cache(maxsize=64)
 def _client(daemon: Daemon) -> docker.APIClient:
     """A client that threads share. A daemon that doesn't answer is not remembered."""
@@ -57,9 +66,7 @@ def _client(daemon: Daemon) -> docker.APIClient:
     if daemon.tls:
         pair = (daemon.cert, daemon.key) if daemon.cert else None
         tls = TLSConfig(client_cert=pair, ca_cert=daemon.ca or None, verify=daemon.verify)
-    return docker.APIClient(
-        base_url=daemon.url or None, version="auto", timeout=ANSWER_TIMEOUT, tls=tls
-    )
+    return _Client(base_url=daemon.url or None, version="auto", timeout=ANSWER_TIMEOUT, tls=tls)
 
 
 @contextmanager

@@ -17,6 +17,7 @@ class Docker:
 
     folder: Path
     bridge: str
+    more: tuple[str, ...] = ()
     running: process.Running | None = field(default=None, repr=False)
 
     @property
@@ -45,6 +46,7 @@ class Docker:
         argv = [process.find("dockerd", "docker"), "--host", self.host, "--bridge", self.bridge]
         argv += ["--data-root", str(self.folder / "data"), "--exec-root", str(self.folder / "exec")]
         argv += ["--iptables=false", "--ip-forward=false", "--ip-masq=false"]
+        argv += self.more
         argv += ["--pidfile", str(self.folder / "docker.pid"), "--shutdown-timeout", "1"]
         self.running = process.start("dockerd", argv, self.folder)
         process.wait_until(self._ready, self.running)
@@ -76,10 +78,10 @@ def bridge(name: str, address: str) -> Iterator[str]:
 
 
 @contextlib.contextmanager
-def docker(folder: Path, *, another: int = 0) -> Iterator[Docker]:
+def docker(folder: Path, *, another: int = 0, more: tuple[str, ...] = ()) -> Iterator[Docker]:
     """A daemon with everything under `folder` (a short path: it holds sockets) and the test images loaded.
 
-    `another` tells those of one process apart.
+    `another` tells those of one process apart; `more` are options of dockerd.
     """
     process.find("dockerd", "docker")
     if os.geteuid() != 0:
@@ -88,7 +90,7 @@ def docker(folder: Path, *, another: int = 0) -> Iterator[Docker]:
     images.write_test_images(archive)
     number = (os.getpid() + another) % 250
     with bridge(f"cfd{os.getpid()}{'x' * another}", f"10.246.{number}.1/24") as link:
-        daemon = Docker(folder, link)
+        daemon = Docker(folder, link, more)
         try:
             daemon.start()
             daemon.cli("load", "-i", str(archive))
