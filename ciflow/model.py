@@ -232,6 +232,7 @@ class Canary:
     sick_for: float = 60.0
     early: bool = False
     by: str = ""
+    require: Mapping[str, Value] = field(default_factory=dict)  # signed_by, bundles
     verify: tuple[Node, ...] = ()
     retire: tuple[Node, ...] = ()
     span: Span | None = None

@@ -12,6 +12,7 @@ from ciflow.diagnostics import Diagnostic, Invalid, Locked, StoreError
 from ciflow.engine.drive import Driver, nothing_before, refuse_render
 from ciflow.engine.keys import Key
 from ciflow.engine.people import Commands, People
+from ciflow.engine.require import check_required
 from ciflow.engine.result import PausedRun
 from ciflow.engine.retire import Places, compiled
 from ciflow.engine.rollback import routers_data
@@ -35,6 +36,7 @@ _CREDENTIALS = frozenset({"token", "password", "api_key", "app_key", "secret_key
 
 async def roll_out(work: StageRun, people: People, together: Together) -> Ended:
     """Run the canary of a stage to its end. Locked, Invalid and router errors come out as they are."""
+    check_required(work)
     controller = _controller(work)
     together.join(work.id, controller)
     commands = people.to(controller.spec.service)

@@ -65,6 +65,7 @@ def read_canary(play: Place, reader: TaskReader, above: Inherited, findings: Fin
         plain["early"] = bool(value["early"])
     return Canary(
         value["service"], value["version"], router, slots, steps, gates, verify=verify, retire=retire,
+        require=value.get("require") or {},
         span=place.span, **plain, **words,  # type: ignore[arg-type]
     )  # fmt: skip
 
