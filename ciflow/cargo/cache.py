@@ -145,7 +145,8 @@ class Wrapper:
 def wrapper(backend: Backend, sccache: str, folder: str, user: str, seen: Mapping[str, str]) -> Wrapper:
     """One script holds all of a backend, so that its path in RUSTC_WRAPPER is all that a build needs.
 
-    Its server has a port of its own, for each user, backend and environment: it keeps those it was started with.
+    Its server has a port of its own, for each user, backend and environment: it keeps those it was started with. A
+    build may say another port, for a server of its own, whose counters are those of that build alone.
     Remote stores get the local folder as a nearer tier, which sccache fills from them.
     """
     settings = {"SCCACHE_IDLE_TIMEOUT": "600", **backend.settings}
@@ -154,12 +155,17 @@ def wrapper(backend: Backend, sccache: str, folder: str, user: str, seen: Mappin
     dropped = [*_OTHERS, *(name for kind, names in _SETTINGS.items() if kind != backend.kind for name in names)]
     named = json.dumps([sccache, user, backend.kind, sorted(settings.items()), sorted(seen.items())])
     digest = blake2b(named.encode(), digest_size=6).hexdigest()
-    settings.setdefault("SCCACHE_SERVER_PORT", str(10_000 + int(digest[:6], 16) % 20_000))
     path = f"{folder}/rustc-{backend.kind}-{digest}"
     settings["CIFLOW_CACHE"] = path
     lines = [f"unset {' '.join(name for name in dropped if name not in settings)}"]
+    lines += [f"export SCCACHE_SERVER_PORT=${{SCCACHE_SERVER_PORT:-{port(path)}}}"]
     lines += [f"export {name}={shlex.quote(value)}" for name, value in sorted(settings.items())]
     return Wrapper(path, _SCRIPT.format(settings="\n".join(lines), sccache=shlex.quote(sccache)))
+
+
+def port(name: str) -> int:
+    """The same for the same name; below those that systems give to outgoing connections."""
+    return 10_000 + int(blake2b(name.encode(), digest_size=4).hexdigest(), 16) % 20_000
 
 
 _SCRIPT = """\

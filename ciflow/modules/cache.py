@@ -57,7 +57,7 @@ def run(args: Mapping[str, Any], context: Context) -> Steps:
         "backend": cache.backend.kind,
         "where": cache.backend.where,
         "why": cache.why,
-        "env": {name: value for name, value in cache.env.items() if name != "CIFLOW_CACHE_LOST"},
+        "env": dict(cache.env),
     }
     said = Outcome(msg=f"{cache.backend.where} ({cache.why})", data=told)
     match args["state"]:
@@ -104,7 +104,7 @@ def _stats(said: Outcome, cache: Opened) -> Outcome:
 
 def _verify(said: Outcome, cache: Opened, env: Mapping[str, str], context: Context) -> Steps:
     argv = ("/bin/sh", "-c", _TRY.strip() + "\n", "sh", cache.wrapper.path, context.seed or str(context.now))
-    reply = yield Change(Exec(argv=argv, env={**env, "CIFLOW_CACHE_LOST": cache.lost}, timeout=120.0))
+    reply = yield Change(Exec(argv=argv, env=env, timeout=120.0))
     if not well(reply):
         return failure(reply, said.data, f"{cache.backend.where} can't be tried")
     after = yield from sccache.counters(cache.wrapper, env)

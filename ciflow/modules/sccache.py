@@ -24,11 +24,12 @@ for name in $1; do eval "value=\${$name-}"; [ -z "$value" ] || echo "$name=$valu
 for name in $2; do eval "value=\${$name-}"; [ -z "$value" ] || echo "$name=$value" | sed 's#//[^/]*@#//#'; done
 for name in $3; do eval "value=\${$name-}"; [ -z "$value" ] || echo "$name=set"; done
 """
-# A server that didn't come up stays behind, and holds on to a dead store: $1 is the wrapper that began it.
+# A server that didn't come up stays behind, and holds on to a dead store. $1: the wrapper that began it, $2: its port.
 _END = r"""
 for process in /proc/[0-9]*; do
   [ "$(cat "$process/comm" 2>/dev/null)" = sccache ] || continue
-  tr '\0' '\n' < "$process/environ" 2>/dev/null | grep -qxF "CIFLOW_CACHE=$1" && kill "${process#/proc/}" 2>/dev/null
+  said=$(tr '\0' '\n' 2>/dev/null < "$process/environ" | grep -cxF -e "CIFLOW_CACHE=$1" -e "SCCACHE_SERVER_PORT=$2")
+  [ "$said" -lt 2 ] || kill "${process#/proc/}" 2>/dev/null
 done
 :
 """
@@ -52,7 +53,6 @@ class Opened:
     wrapper: Wrapper
     why: str
     env: Mapping[str, str]
-    lost: str
     before: Stats
 
 
@@ -72,8 +72,11 @@ def look(env: Mapping[str, str]) -> Generator[Step, Reply, Look | str]:
     return Look(sccache, user, folder, dict(line.split("=", 1) for line in variables if "=" in line))
 
 
-def opened(wish: Wish, env: Mapping[str, str], context: Context) -> Found:
-    """The best store that answers, its server running; or why there is none."""
+def opened(wish: Wish, env: Mapping[str, str], context: Context, *, own: str = "") -> Found:
+    """The best store that answers, its server running; or why there is none.
+
+    A build gets a server of its `own`, named so, for builds side by side are not to count each other's crates.
+    """
     from ciflow.cargo import cache
 
     host = yield from look(env)
@@ -84,14 +87,14 @@ def opened(wish: Wish, env: Mapping[str, str], context: Context) -> Found:
     choice = cache.choose(wish, host.seen)
     tried = list(choice.passed_over)
     for backend in choice.candidates:
-        begun = yield from _begun(backend, host, tried, env, context)
+        begun = yield from _begun(backend, host, tried, env, own)
         if isinstance(begun, Opened):
             return begun
         tried.append(f"{backend.kind}: {begun}")
     return "; ".join(tried)
 
 
-def _begun(backend: Backend, host: Look, tried: list[str], env: Mapping[str, str], context: Context) -> Found:
+def _begun(backend: Backend, host: Look, tried: list[str], env: Mapping[str, str], own: str) -> Found:
     """The server of one store, started or found running; or what is wrong with it."""
     from ciflow.cargo import cache
 
@@ -107,17 +110,25 @@ def _begun(backend: Backend, host: Look, tried: list[str], env: Mapping[str, str
     ):
         if not well((yield Change(step))):
             return f"{host.folder} can't be written"
-    started = yield Change(Exec(argv=(wrapper.path, "--start-server"), env=env))
+    ways = _ways(wrapper, own)
+    started = yield Change(Exec(argv=(wrapper.path, "--start-server"), env={**env, **ways}))
     if not well(started) and b"in use" not in started.stderr:
-        yield from _ended(wrapper)
+        yield from _ended(wrapper, ways)
         said = text(started.stderr).strip().splitlines()
         return f"sccache can't be started: {said[-1] if said else 'it said nothing'}"
-    before = yield from counters(wrapper, env)
-    if isinstance(before, str):
-        return before
-    lost = f"{wrapper.path}.{sha256(context.seed.encode()).hexdigest()[:12]}"
-    ways = {"RUSTC_WRAPPER": wrapper.path, "CARGO_INCREMENTAL": "0", "CIFLOW_CACHE_LOST": lost}
-    return Opened(backend, wrapper, cache.why(backend, tried), ways, lost, before)
+    before = yield from counters(wrapper, {**env, **ways})
+    return before if isinstance(before, str) else Opened(backend, wrapper, cache.why(backend, tried), ways, before)
+
+
+def _ways(wrapper: Wrapper, own: str) -> dict[str, str]:
+    """The environment of builds."""
+    from ciflow.cargo.cache import port
+
+    ways = {"RUSTC_WRAPPER": wrapper.path, "CARGO_INCREMENTAL": "0"}
+    if not own:
+        return ways
+    lost = f"{wrapper.path}.{sha256(own.encode()).hexdigest()[:12]}"
+    return {**ways, "CIFLOW_CACHE_LOST": lost, "SCCACHE_SERVER_PORT": str(port(lost))}
 
 
 def counters(wrapper: Wrapper, env: Mapping[str, str]) -> Generator[Step, Reply, Stats | str]:
@@ -134,10 +145,11 @@ def counters(wrapper: Wrapper, env: Mapping[str, str]) -> Generator[Step, Reply,
 
 
 def closed(cache: Opened, env: Mapping[str, str]) -> Generator[Step, Reply, dict[str, Any]]:
-    """What the build had of its cache, for its outcome and for the journal (event `cache`)."""
+    """What the build had of its cache, for its outcome and for the journal (event `cache`). Its server ends."""
     from ciflow.cargo.cache import Compiled, Stats, reasons
 
-    lost = yield Probe(Read(path=cache.lost, limit=4096))
+    env, mark = {**env, **cache.env}, cache.env["CIFLOW_CACHE_LOST"]
+    lost = yield Probe(Read(path=mark, limit=4096))
     gone = text(lost.stdout).strip().splitlines()[:1] if well(lost) else []
     after: Stats | str = "lost" if gone else (yield from counters(cache.wrapper, env))
     found = Stats() if isinstance(after, str) else after.since(cache.before)
@@ -147,8 +159,10 @@ def closed(cache: Opened, env: Mapping[str, str]) -> Generator[Step, Reply, dict
     if found.compilations:
         yield Change(Write(path=memory, content=compiled.text().encode()))
     if gone:
-        yield Change(Remove(path=cache.lost))
-        yield from _ended(cache.wrapper)
+        yield Change(Remove(path=mark))
+        yield from _ended(cache.wrapper, cache.env)
+    else:
+        yield Change(Exec(argv=(cache.wrapper.path, "--stop-server"), env=env))
     told = {
         "backend": cache.backend.kind,
         "where": cache.backend.where,
@@ -163,15 +177,18 @@ def closed(cache: Opened, env: Mapping[str, str]) -> Generator[Step, Reply, dict
     return told
 
 
-def _ended(wrapper: Wrapper) -> Generator[Step, Reply, None]:
-    yield Change(Exec(argv=("/bin/sh", "-c", _END.strip() + "\n", "sh", wrapper.path)))
+def _ended(wrapper: Wrapper, ways: Mapping[str, str]) -> Generator[Step, Reply, None]:
+    from ciflow.cargo.cache import port
+
+    number = ways.get("SCCACHE_SERVER_PORT") or str(port(wrapper.path))
+    yield Change(Exec(argv=("/bin/sh", "-c", _END.strip() + "\n", "sh", wrapper.path, number)))
 
 
 def around(kind: str, env: Mapping[str, str], context: Context) -> Found:
     """The cache that the argument `cache` of a build asks for. Without one the build goes on, and why is told."""
     from ciflow.cargo.cache import Wish
 
-    found = yield from opened(Wish(kind), env, context)
+    found = yield from opened(Wish(kind), env, context, own=context.seed or f"{context.host} {context.now}")
     if isinstance(found, str) and not context.check:
         yield Note("cache", {"backend": "", "why": found, "hits": 0, "misses": 0})
     return found
