@@ -72,7 +72,7 @@ class RoleRun:
     """One use of a role. `key` is equal for uses that do the same; `place` is this one's part of its tasks' paths.
 
     `once`: not run on a host where another use with this key ran before (a role that doesn't allow duplicates).
-    `parents`: names and folders of the roles that use it, the nearest first.
+    `parents`: names and folders of the roles that import or include it, the nearest first.
     """
 
     key: str
@@ -254,6 +254,7 @@ class Play:
     answers: Mapping[str, Value] = field(default_factory=dict)  # what was typed, once it is known
     role_defaults: tuple[Mapping[str, Value], ...] = ()
     role_vars: tuple[Mapping[str, Value], ...] = ()
+    roles: Mapping[str, bool] = field(default_factory=dict)  # by name: whether only another role depends on it
     facts: Mapping[str, Value] = field(default_factory=dict)  # which ones: arguments of `setup`
     gather_facts: bool | None = None  # facts are read when a name asks for one; true reads them at the start
     needs: tuple[str, ...] | None = None  # None: the play before

@@ -24,6 +24,7 @@ class Failures:
         self.cleared = False
         self._stage = stage
         self._of_all: list[HostFailed] = []
+        self._forgotten: list[HostFailed] = []
 
     def seen(self, lane: Lane, failure: HostFailed) -> None:
         """A task failed on a host: with `any_errors_fatal` the others fail as well."""
@@ -49,9 +50,14 @@ class Failures:
         last = self._of_all[-1]
         return FailedByOthers(last.task, replace(last.result, status="failed"), last.key)
 
+    def forgives(self, failure: HostFailed) -> bool:
+        """Whether it was forgotten while the `always` of its block ran: then its host goes on behind the block."""
+        return failure in self._forgotten
+
     def clear(self) -> None:
         """Hosts that failed take part again, from the next play on."""
         self.cleared = True
+        self._forgotten = [lane.last_failure for lane in self._stage.lanes.values() if lane.last_failure is not None]
         for lane in self._stage.failed:
             lane.state = "ended"
 

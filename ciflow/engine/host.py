@@ -216,6 +216,9 @@ class HostStage:
         recorder = self.lane.run.recorder
         recorder.emit("task_ended", data, play=self.stage.id, host=self.lane.host.name, task=key, key="rescued")
 
+    def forgives(self, failure: HostFailed) -> bool:
+        return self.stage.failures.forgives(failure)
+
     def failed(self, failure: HostFailed) -> None:
         self.lane.last_failure = failure
         self.stage.failures.seen(self.lane, failure)

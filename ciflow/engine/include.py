@@ -125,6 +125,7 @@ async def _include(rendering: Rendering, at: Key, extra: Mapping[str, Any], file
     if task.module == "include_tasks":
         nodes = load_task_file(run.files, task, args, extra)
     else:
+        args = coerce(task.module, args, task.spans)
         role, handlers = role_of(run.files, task, args)
         lane.stage.adopt_handlers(handlers)
         nodes, calls = load_role(run.files, task, args, extra)

@@ -67,7 +67,7 @@ class Lane:
             inventory=self.run.inventory,
             task=task,
             learnt=Learnt(facts, values.set_facts, values.included),
-            vars_files=self.stage.vars_files,
+            vars_files=self.stage.vars_files_of(self.host),
             extra=self.run.extra,
             magic=self._magic(task),
             answers=answers,

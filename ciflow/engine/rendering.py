@@ -15,7 +15,7 @@ from ciflow.diagnostics import Diagnostic, Invalid
 from ciflow.engine.keys import Key
 from ciflow.lang.kinds import duration, fit
 from ciflow.lang.scope import MISSING, Need, NeedFacts, Scope
-from ciflow.lang.template import evaluate, keyword
+from ciflow.lang.template import evaluate, failing, keyword
 from ciflow.model import EMPTY, Loop, Render, Reply, Task
 
 if TYPE_CHECKING:
@@ -102,8 +102,15 @@ class Rendering:
 
     async def when(self, key: Key, extra: Mapping[str, Any] = EMPTY) -> bool:
         """Whether the task's `when` lets it run, for one item."""
+        return not await self.denied(key, extra)
+
+    async def denied(self, key: Key, extra: Mapping[str, Any] = EMPTY) -> list[Any]:
+        """The condition of `when` that doesn't hold for one item, as it is written; nothing where all hold."""
         conditions = self.task.when
-        return not conditions or await self.recorded(f"{key}|when", lambda: evaluate(conditions, self.scope(extra)))
+        if not conditions:
+            return []
+        found = await self.recorded(f"{key}|when", lambda: failing(conditions, self.scope(extra)))
+        return list(found)
 
     # --- loops -------------------------------------------------------------------------------------------
 

@@ -87,10 +87,11 @@ def status_of(values: Mapping[str, Any], *, unknown: bool = False) -> str:
     return "changed" if values.get("changed") else "ok"
 
 
-def skipped() -> Result:
-    """`when` said no."""
-    values = {"changed": False, "failed": False, "skipped": True, "unreachable": False, "msg": ""}
-    return Result("skipped", {**values, "skip_reason": "Conditional result was False"})
+def skipped(condition: Any = None) -> Result:
+    """`when` said no, by this condition where one is known."""
+    values: dict[str, Any] = {"changed": False, "failed": False, "skipped": True, "unreachable": False, "msg": ""}
+    values["skip_reason"] = "Conditional result was False"
+    return Result("skipped", values if condition is None else {**values, "false_condition": condition})
 
 
 def broken(error: CiflowError | HostFailed) -> Result:
@@ -121,13 +122,24 @@ def looped(results: list[Result]) -> Result:
         "failed": any(result.values.get("failed") for result in results),
         "skipped": bool(results) and all(result.values.get("skipped") for result in results),
         "unreachable": any(result.values.get("unreachable") for result in results),
-        "msg": "One or more items failed" if any(r.bad for r in results) else "All items completed",
+        "msg": "One or more items failed" if any(map(_went_wrong, results)) else "All items completed",
     }
+    if values["skipped"]:
+        values["msg"] = "All items skipped"
     if not results:
         values |= {"skipped": True, "skipped_reason": "No items in the list"}
-    unknown = any(result.status == "unknown" for result in results)
     facts = {name: value for result in results for name, value in result.facts.items()}
     others: dict[str, dict[str, Any]] = {}
     for host, known in (told for result in results for told in result.others.items()):
         others.setdefault(host, {}).update(known)
-    return Result(status_of(values, unknown=unknown), values, facts, others=others)
+    return Result(_status_of_all(results) or status_of(values), values, facts, others=others)
+
+
+def _went_wrong(result: Result) -> bool:
+    return result.bad or result.status == "ignored"
+
+
+def _status_of_all(results: list[Result]) -> str:
+    """Of items that went wrong: ignored where each of them is, else what the worst of the others came to."""
+    wrong = {result.status for result in results if _went_wrong(result)}
+    return next((status for status in ("unreachable", "unknown", "failed", "ignored") if status in wrong), "")

@@ -59,7 +59,7 @@ class StageRun:
         self.extra = extra
         self.lanes: dict[str, Lane] = {}
         self.batch: tuple[Host, ...] = hosts
-        self.vars_files: tuple[Mapping[str, Any], ...] = ()
+        self.vars_files: dict[str, tuple[Mapping[str, Any], ...]] = {}  # by host: each may choose others
         self.pace = Pace(())
         self.aborted = ""
         self.failures = Failures(self)
@@ -100,13 +100,21 @@ class StageRun:
         self.hosts = self.batch = self._ordered(self.hosts)
         if not self.play.vars_files:
             return
-        lane = self.own_lane(self.hosts[0])
+        first = self.vars_files[self.hosts[0].name] = await self._read_vars_files(self.hosts[0])
+        chosen = any(isinstance(one, Template) for name in self.play.vars_files for one in _each(name))
+        for host in self.hosts[1:]:
+            self.vars_files[host.name] = await self._read_vars_files(host) if chosen else first
+
+    async def _read_vars_files(self, host: Host) -> tuple[Mapping[str, Any], ...]:
+        lane = self.own_lane(host)
         task = Task("Read vars_files", "include_vars", {}, self.play.span, ("vars_files",))
         rendering = Rendering(lane, task, replace(lane.key, path=task.path))
         names, folder = self.play.vars_files, str(Path(self.run.plan.path).parent)
-        self.vars_files = await rendering.settle(
-            lambda: load_vars_files(names, rendering.scope(), self.run.files, folder)
-        )
+        return await rendering.settle(lambda: load_vars_files(names, rendering.scope(), self.run.files, folder))
+
+    def vars_files_of(self, host: Host) -> tuple[Mapping[str, Any], ...]:
+        """The play's `vars_files` as this host chose them; another one's, seen from here, are those of the first."""
+        return self.vars_files.get(host.name) or next(iter(self.vars_files.values()), ())
 
     @property
     def strategy(self) -> str:
@@ -285,9 +293,7 @@ class StageRun:
 
     def role_names(self, *, dependent: bool = False) -> list[str]:
         """Roles of the play, or those that they depend on."""
-        uses = {task.role_run.place: task.role for task in tasks_of(self.play.tasks) if task.role_run is not None}
-        names = (name for place, name in uses.items() if any(p.startswith("dependencies.") for p in place) == dependent)
-        return list(dict.fromkeys(names))
+        return [name for name, depended in self.play.roles.items() if depended == dependent]
 
     def asked(self, task: Task) -> frozenset[str]:
         """Names that the task reads; found once for each task of the play."""
@@ -401,6 +407,11 @@ class StageRun:
             return tuple(random.Random(seed).sample(hosts, len(hosts)))
         by_name = sorted(hosts, key=lambda host: host.name) if order.endswith("sorted") else list(hosts)
         return tuple(reversed(by_name) if order.startswith("reverse") else by_name)
+
+
+def _each(name: Any) -> Any:
+    """A name of `vars_files`, or those of which the first that exists is taken."""
+    return name if isinstance(name, list | tuple) else (name,)
 
 
 def _size(part: Any, total: int) -> int:

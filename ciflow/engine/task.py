@@ -113,8 +113,9 @@ class TaskRun:
             learnt |= {**result.facts, **({self.task.register: result.values} if self.task.register else {})}
             label = await self.rendering.label(loop, item, extra)
             named = {loop.var: item, "ansible_loop_var": loop.var, "_ansible_item_label": label}
-            results.append(replace(result, values={**result.values, **named}))
-            if result.status == "unreachable" or await self._breaks(loop, extra, results[-1]):
+            result = replace(result, values={**result.values, **named})
+            results.append(await self._ignored(result, extra))
+            if results[-1].status == "unreachable" or await self._breaks(loop, extra, results[-1]):
                 break
             if loop.pause and number + 1 < len(items) and not self._known(self.key.below(f"item{number + 1}")):
                 await asyncio.sleep(loop.pause)
@@ -144,8 +145,8 @@ class TaskRun:
         return any(recorder.known(f"{key}|{what}") is not MISSING for what in ("when", "args", "now"))
 
     async def _once(self, extra: Mapping[str, Any], key: Key) -> Result:
-        if not await self.rendering.when(key, extra):
-            return skipped()
+        if denied := await self.rendering.denied(key, extra):
+            return skipped(denied[0])
         args = await self._arguments(extra, key)
         retries = await self._retries(extra)
         number = 1
@@ -249,7 +250,8 @@ class TaskRun:
         except TimeoutError:
             driver.give_up()
             if time_left == timeout:
-                return Outcome(failed=True, msg=f"the task took longer than its timeout of {timeout:g} s")
+                data = {"timedout": {"period": timeout}}
+                return Outcome(failed=True, msg=f"Timed out after {timeout:g} second(s).", data=data)
             return Outcome(failed=True, msg=f"async task did not complete within the requested time - {limit:g}s")
 
     async def _left(self, driver: Driver, steps: Steps, behind: Behind) -> Outcome:
@@ -332,12 +334,16 @@ class TaskRun:
         return without_facts(judged) if judged.bad else judged
 
     async def _judged_finally(self, result: Result) -> Result:
+        """Of a loop each item has been judged; what failed beside them has none."""
+        return result if "results" in result.values and self.task.loop is not None else await self._ignored(result)
+
+    async def _ignored(self, result: Result, extra: Mapping[str, Any] = EMPTY) -> Result:
         """`ignore_errors` and `ignore_unreachable` let the host go on; the result still says what happened."""
         if not result.bad:
             return result
         word = self.task.ignore_unreachable if result.status == "unreachable" else self.task.ignore_errors
         try:
-            ignored = await self.rendering.value(word) is True
+            ignored = await self.rendering.value(word, extra) is True
         except Invalid as error:
             return broken(error)
         return replace(result, status="ignored") if ignored else result

@@ -56,6 +56,7 @@ class Stage(Protocol):
     async def debugged(self, started: Started, result: Result) -> Result: ...
     def rescued(self, failure: HostFailed) -> None: ...
     def failed(self, failure: HostFailed) -> None: ...
+    def forgives(self, failure: HostFailed) -> bool: ...
 
 
 class Walk:
@@ -133,5 +134,7 @@ class Walk:
         except HostFailed as failure:
             if failure.result.status != "unreachable":
                 await self.nodes(block.always, (*position, 2))
+                if self._stage.forgives(failure):
+                    return
             raise
         await self.nodes(block.always, (*position, 2))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -14,6 +15,8 @@ from ciflow.model import Template
 
 _RAW = frozenset({"command", "shell", "raw", "script", "expect"})  # whose text is kept as it is
 _PAIR = re.compile(r"((?:[A-Za-z0-9_]|\{\{.*?\}\})+)=(.*)\Z", re.DOTALL)
+
+_ESCAPE = re.compile(r"\\(?:U[0-9A-Fa-f]{8}|u[0-9A-Fa-f]{4}|x[0-9A-Fa-f]{2}|N\{[^}]+\}|[\\'\"abfnrtv])")  # as Ansible's
 
 
 class Spans(Mapping[str, Span]):
@@ -134,12 +137,21 @@ def _contiguous(rest: list[tuple[int, int]], args: Mapping[str, Any], text: str)
 
 
 def _pair_value(place: Place, value: str, offset: int, module: str, key: str) -> Any:
+    value = _ESCAPE.sub(_unescaped, value)
     if len(value) > 1 and value[0] == value[-1] and value[0] in "'\"":
         value, offset = value[1:-1], offset + 1
     if EXPRESSIONS.get(module) == key and "{{" not in value:
         inner = place.template("{{}}", offset)
         return Template(value, place.span, expression=True, marks=inner.marks)
     return place.template(value, offset)
+
+
+def _unescaped(found: re.Match[str]) -> str:
+    """What a backslash sequence of `key=value` stands for, also within quotes, as in Python's text."""
+    try:
+        return codecs.decode(found[0], "unicode_escape")
+    except UnicodeDecodeError:  # no character has that name or number
+        return found[0]
 
 
 def words(text: str) -> Iterator[tuple[int, int]]:

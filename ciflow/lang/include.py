@@ -66,7 +66,8 @@ def load_variables(files: Files, task: Task, args: Mapping[str, Any]) -> tuple[V
 
 
 def load_vars_files(names: tuple[Any, ...], scope: Scope, files: Files, folder: str) -> tuple[Vars, ...]:
-    """The files of a play's `vars_files`, in order; of a list in the list, the first that exists. Raises Invalid."""
+    """The files of a play's `vars_files`, in order; of a list in the list, the first that exists. The name of one may
+    hold variables of those before it. Raises Invalid."""
     from ciflow.lang.template import render
 
     sources = Sources(files, folder)
@@ -82,6 +83,7 @@ def load_vars_files(names: tuple[Any, ...], scope: Scope, files: Files, folder: 
             )
         else:
             found.append(sources.variables(sources.document(path), path, Level.VARS_FILES))
+            scope = scope.amid(found[-1], Level.VARS_FILES)
     _sound(sources, ())
     return tuple(found)
 

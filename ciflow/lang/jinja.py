@@ -401,7 +401,7 @@ def _string(value: Any) -> str:
 def environment() -> _Environment:
     """The environment of files and conditions: Ansible's whitespace (`trim_blocks`), undefined names are errors."""
     made = _Environment(
-        trim_blocks=True, keep_trailing_newline=True, undefined=Missing, finalize=_finalize, cache_size=0,
+        trim_blocks=True, undefined=Missing, finalize=_finalize, cache_size=0,
         extensions=["jinja2.ext.do", "jinja2.ext.loopcontrols"],
     )  # fmt: skip
     made.filters |= FILTERS | {name: _scoped(function) for name, function in SCOPED_FILTERS.items()}
@@ -426,7 +426,7 @@ def environment() -> _Environment:
 def yaml_environment() -> _Environment:
     """The same for templates that stand in YAML."""
     made = object.__new__(_YamlEnvironment)
-    made.__dict__.update(environment().__dict__, finalize=None, keep_trailing_newline=False)
+    made.__dict__.update(environment().__dict__, finalize=None)
     return made
 
 

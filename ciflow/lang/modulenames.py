@@ -5,7 +5,7 @@ from __future__ import annotations
 from ciflow.lang.schema import module_schema, verbs
 
 _BUILTIN = ("ansible.builtin", "ansible.legacy")
-_SAME = {"systemd_service": "systemd"}  # what Ansible gives two names
+_SAME = {"systemd_service": "systemd", "gather_facts": "setup"}  # what Ansible gives two names
 _DOCKER = {  # modules of community.docker by their verbs here
     "docker_container": "container",
     "docker_image": "image",

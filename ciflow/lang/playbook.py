@@ -24,6 +24,7 @@ from ciflow.lang.tasks import TaskReader
 from ciflow.lang.template import render
 from ciflow.model import EMPTY, Approval, Artifact, Node, Play, Playbook, Prompt, Retry, Task
 
+_FACTS = ("gather_subset", "gather_timeout", "fact_path")  # keywords of a play that are arguments of `setup`
 _SETTLED = ("gather_facts", "always", "any_errors_fatal", "force_handlers", "deadline", "max_fail_percentage", "order",
             "retry", "concurrency", "strategy", "needs", "matrix")  # fmt: skip
 _STRATEGIES = {"debug": "linear"}
@@ -221,6 +222,7 @@ class PlaybookReader:
             prompts=tuple(map(_prompt, asked)),
             role_defaults=(*((connection,) if connection else ()), *roles.defaults),
             role_vars=roles.vars,
+            roles=roles.names,
             needs=None if value.get("needs") is None else tuple(str(one) for one in names(fields["needs"])),
             matrix=value.get("matrix") or {},
             when=conditions(fields.get("when")),
@@ -228,7 +230,7 @@ class PlaybookReader:
             artifacts=tuple(Artifact(one.get("name"), one.get("path")) for one in value.get("artifacts") or ()),
             serial=names(fields.get("serial")),
             tags=tags(fields.get("tags")),
-            facts={key: value[key] for key in ("gather_subset", "gather_timeout") if value.get(key) is not None},
+            facts={key: value[key] for key in _FACTS if value.get(key) is not None},
             canary=canary,
             image=value.get("image"),
         )

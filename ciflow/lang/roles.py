@@ -48,6 +48,7 @@ class Roles:
     reader: TaskReader
     handlers: list[Task] = field(default_factory=list)
     used: dict[str, Role] = field(default_factory=dict)
+    names: dict[str, bool] = field(default_factory=dict)  # whether only another role depends on it
     _known: dict[str, Role] = field(default_factory=dict)
     _private: set[str] = field(default_factory=set)  # roles that the play's other tasks see nothing of
     _ran: dict[str, list[Inherited]] = field(default_factory=dict)
@@ -84,6 +85,7 @@ class Roles:
         if role is None or (self._has_run(key, own) and not role.allow_duplicates):
             return ()
         self._ran.setdefault(key, []).append(own)
+        self._private.discard(name)
         return self._tasks(role, own, path, place.span, "main", RoleRun(key, (), not role.allow_duplicates))
 
     def _has_run(self, key: str, own: Inherited) -> bool:
@@ -128,7 +130,9 @@ class Roles:
         entry = str(given.get("tasks_from") or "main")
         key = _key(name, own, own) if entry == "main" else f"{_key(name, own, own)} {entry}"
         again = given.get("allow_duplicates") is not False
-        if given.get("public") is False and name not in self.used:
+        if given.get("public") is not False:
+            self._private.discard(name)
+        elif name not in self.used:
             self._private.add(name)
         if given.get("rolespec_validate") is False:
             role = replace(role, specs=EMPTY)
@@ -152,9 +156,11 @@ class Roles:
         with self.sources.inside(opened, "the role is used here", span) as fresh:
             if not fresh:
                 return ()
+            dependent = bool(path) and path[-1].startswith("dependencies.")
+            self.names.setdefault(role.name, dependent)
             path = (*path, role.name)
             above = own.role_run.parents if own.role_run is not None else ()
-            parents = ((own.role, own.role_path), *above) if own.role else above
+            parents = ((own.role, own.role_path), *above) if own.role and not dependent else above
             inside = replace(self._inside(role, own), role_run=replace(use, place=path, parents=parents))
             depended = replace(own, role=role.name, role_path=role.path, role_run=inside.role_run)
             before = self.listed(role.dependencies, depended, path, "dependencies")

@@ -116,8 +116,13 @@ class Schema:
         return "CF0109" if self.what.startswith("`") else "CF0102"
 
     def canonical(self, args: Mapping[str, Any]) -> dict[str, Any]:
-        """Aliases under their argument's name; what is null is as good as not given."""
-        return {self.aliases.get(name, name): value for name, value in args.items() if value is not None}
+        """Aliases under their argument's name; what is null is as good as not given, but for names of one's own."""
+        own = self.allow_unknown
+        return {
+            self.aliases.get(name, name): value
+            for name, value in args.items()
+            if value is not None or (own and name not in self.fields)
+        }
 
     def examined(self, args: Mapping[str, Any], *, literal: bool) -> tuple[dict[str, Any], list[Fault]]:
         """The arguments, each as its type where it can be and under its own name, and everything wrong, by path.

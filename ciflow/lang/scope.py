@@ -152,6 +152,12 @@ class Scope:
         layers = (Layer(level, values, data, lazy), *self.layers)
         return Scope(layers, self._render, self.answers, facts_known=self.facts_known, vault=self.vault)
 
+    def amid(self, values: Mapping[str, Any], level: Level) -> Scope:
+        """A scope with `values` at their place in the order of precedence, over those of the same level."""
+        at = next((n for n, layer in enumerate(self.layers) if layer.level <= level), len(self.layers))
+        layers = (*self.layers[:at], Layer(level, values), *self.layers[at:])
+        return Scope(layers, self._render, self.answers, facts_known=self.facts_known, vault=self.vault)
+
     def answer(self, operation: Operation) -> Reply:
         """The reply to a lookup's operation; raises Need until the engine has it."""
         reply = self.answers.get(key_of(operation))

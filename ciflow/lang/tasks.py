@@ -368,6 +368,9 @@ class TaskReader:
                                 label="use `include_role`")  # fmt: skip
         if not isinstance(name, str):
             return ()
+        for key in ("public", "rolespec_validate"):
+            if isinstance(given := args.get(key), Template):
+                self.findings.error("CF0401", f"`{key}` of an imported role must be known before the run", given.span)
         try:
             return self.roles.tasks(name, own, path, where("name", False), args)
         except Invalid as fault:

@@ -137,6 +137,12 @@ def evaluate(conditions: tuple[Any, ...], scope: Scope) -> bool:
     return all(_holds(condition, scope) for condition in conditions)
 
 
+def failing(conditions: tuple[Any, ...], scope: Scope) -> list[Any]:
+    """The first condition that doesn't hold, as it is written; nothing where all do."""
+    found = next(([one] for one in conditions if not _holds(one, scope)), [])
+    return [getattr(one, "source", one) for one in found]
+
+
 def _holds(condition: Any, scope: Scope) -> bool:
     value = render(condition, scope)
     if isinstance(value, bool):
@@ -153,14 +159,15 @@ def render_text(
     """A `.j2` file's text rendered. `options` are Jinja's (trim_blocks, variable_start_string, ..).
 
     A first line `#jinja2: trim_blocks:False, ..` sets them too, and wins, as in Ansible. `find` reads the files that
-    it includes, imports or extends.
+    it includes, imports or extends. The text ends with no fewer newlines than the file, as in Ansible, though a block
+    takes away the one behind it; an included file lends none.
     """
     options, body, skipped = header(text, options or {})
     chosen = tuple(sorted(options.items()))
     loader = Loader(find, functools.partial(_code, options=chosen)) if find is not None and "{%" in text else None
     try:
         compiled = _file(body, chosen, loader)
-        return "".join(compiled.root_render_func(ScopeContext.over(scope, compiled)))
+        rendered = "".join(compiled.root_render_func(ScopeContext.over(scope, compiled)))
     except Exception as error:
         included = _file_of(error)
         if loader is not None and included in loader.found:
@@ -168,6 +175,12 @@ def render_text(
         else:
             place = Place(body, False, Span(file, 1 + skipped, 1), _marks(body, skipped))
         raise _placed(error, place, scope) from error
+    lost = _newlines_at_end(body) - _newlines_at_end(rendered)
+    return rendered + str(options.get("newline_sequence", "\n")) * lost
+
+
+def _newlines_at_end(text: str) -> int:
+    return len(text) - len(text.rstrip("\n"))
 
 
 def _marks(body: str, skipped: int) -> Marks:

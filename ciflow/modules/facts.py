@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import base64
+import configparser
 import ipaddress
+import json
 import re
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -280,8 +283,34 @@ def _virtual(said: Sections) -> dict[str, Any]:
     }
 
 
+def _local(said: Sections) -> dict[str, Any]:
+    """The host's own facts: lines of a file's name, its exit code, and what it says, both texts in base64."""
+    rows = (line.split(" ") for line in said.get("local", "").splitlines() if line)
+    named = ((_decoded(row[0]).removesuffix(".fact"), int(row[1]), _decoded(row[2])) for row in rows)
+    return {"local": {name: _own(text) if rc == 0 else f"{name}.fact ended with exit code {rc}"
+                      for name, rc, text in named}}  # fmt: skip
+
+
+def _decoded(text: str) -> str:
+    return base64.b64decode(text).decode("utf-8", "replace")
+
+
+def _own(text: str) -> Any:
+    """One file of local facts: JSON, else INI (sections of texts, their keys in small letters), else what is wrong."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        pass
+    read = configparser.ConfigParser()
+    try:
+        read.read_string(text)
+        return {name: dict(read.items(name)) for name in read.sections()}
+    except configparser.Error as error:
+        return f"neither JSON nor INI: {error}".replace("\n", " ")
+
+
 SUBSETS: dict[str, tuple[Callable[[Sections], dict[str, Any]], ...]] = {
-    "min": (_distribution, _kernel, _user, _environment, _date, _software),
+    "min": (_distribution, _kernel, _user, _environment, _date, _software, _local),
     "hardware": (_memory, _processors, _uptime, _mounts),
     "network": (_addresses,),
     "virtual": (_virtual,),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
+import shlex
 from collections.abc import Mapping
 from typing import Any
 
@@ -40,6 +41,11 @@ section container; [ -e /.dockerenv ] && echo docker; [ -n "$KUBERNETES_SERVICE_
 grep -q '^flags.* hypervisor' /proc/cpuinfo && echo kvm
 section uptime; cat /proc/uptime 2>/dev/null
 section mounts; df -kP 2>/dev/null
+section local; for f in "$facts"/*.fact; do
+[ -f "$f" ] || continue
+if [ -x "$f" ]; then said=$("$f" 2>/dev/null); rc=$?; else said=$(cat "$f" 2>/dev/null); rc=0; fi
+printf '%s ' "$(printf %s "${f##*/}" | base64 | tr -d '\n')" "$rc"; printf %s "$said" | base64 | tr -d '\n'; echo
+done
 section env; env -0 2>/dev/null || env
 """
 
@@ -47,7 +53,8 @@ section env; env -0 2>/dev/null || env
 def run(args: Mapping[str, Any], context: Context) -> Steps:
     """One shell script on the host; what its sections mean is `facts`' business."""
     limit = float(args["gather_timeout"])
-    operation = Exec(shell=SCRIPT.strip() + "\n", env=context.environment, timeout=limit)
+    script = f"facts={_word(args['fact_path'])}\n{SCRIPT.strip()}\n"
+    operation = Exec(shell=script, env=context.environment, timeout=limit)
     reply = yield Probe(operation, last=True)
     if reply.status != "done" or not reply.stdout:
         return failure(reply, what="facts can't be read")
@@ -56,6 +63,12 @@ def run(args: Mapping[str, Any], context: Context) -> Steps:
     known = facts.facts(facts.sections(reply.stdout), _subsets(args["gather_subset"], set(facts.SUBSETS)))
     chosen = {name: value for name, value in known.items() if _chosen(name, args["filter"])}
     return Outcome(facts=chosen, data={"ansible_facts": chosen})
+
+
+def _word(path: str) -> str:
+    """A path for the shell, its home folder put in by the host."""
+    home, slash, rest = path.partition("/")
+    return f"{home}{slash}{shlex.quote(rest)}" if path.startswith("~") else shlex.quote(path)
 
 
 def _subsets(asked: list[str], every: set[str]) -> frozenset[str]:

@@ -1460,8 +1460,9 @@ def do_wait(op: Op, job: Work) -> Reply:
     until = started + op.get("timeout", 300.0)
     job.aborted.wait(op.get("delay", 0.0))
     while not job.aborted.is_set():
-        if condition(op):
-            return {"data": {"elapsed": round(time.monotonic() - started, 3)}}
+        found = condition(op)
+        if found:
+            return {"data": dict(matched(found), elapsed=round(time.monotonic() - started, 3))}
         left = until - time.monotonic()
         if left <= 0:
             if not op.get("port") and not op.get("path"):
@@ -1476,42 +1477,54 @@ def do_wait(op: Op, job: Work) -> Reply:
     raise Failure("ended by the operator", "EINTR")
 
 
-def condition(op: Op) -> bool:
-    """Whether what a Wait waits for holds now."""
+def matched(found: Any) -> dict[str, Any]:
+    """What the groups of a pattern matched, as text; nothing where it was no pattern that held."""
+    if isinstance(found, bool):
+        return {}
+    named = {name: value and text(value) for name, value in found.groupdict().items()}
+    return {"groups": [value and text(value) for value in found.groups()], "named": named}
+
+
+def condition(op: Op) -> Any:
+    """Whether what a Wait waits for holds now: true, or the match of its pattern."""
     state = op.get("state", "started")
     gone = state in ("absent", "stopped")
     if state == "drained":
         return not active_connections(op.get("host", "127.0.0.1"), op["port"])
     if op.get("path"):
-        return file_has(with_path(op["path"]), op.get("pattern", "")) is not gone
-    if op.get("port"):
-        return port_says(op) is not gone
-    return False
+        found = file_has(with_path(op["path"]), op.get("pattern", ""))
+    elif op.get("port"):
+        found = port_says(op)
+    else:
+        return False
+    return not found if gone else found
 
 
-def file_has(path: str, pattern: str) -> bool:
+def file_has(path: str, pattern: str) -> Any:
     try:
         if not pattern:
             os.stat(path)
             return True
         with open(path, "rb") as f:
-            return re.search(raw(pattern), f.read(), re.MULTILINE) is not None
+            return re.search(raw(pattern), f.read(), re.MULTILINE) or False
     except (FileNotFoundError, NotADirectoryError):
         return False
 
 
-def port_says(op: Op) -> bool:
+def port_says(op: Op) -> Any:
     """Whether the port is open and, where a pattern is given, what it sends at once matches."""
     limit = op.get("connect_timeout", 5.0)
     try:
         with connect("%s:%d" % (op.get("host", "127.0.0.1"), op["port"]), limit) as made:
             seen, pattern = b"", raw(op.get("pattern", ""))
-            while pattern and not re.search(pattern, seen, re.MULTILINE):
+            found: Any = not pattern
+            while not found:
                 data = made.recv(4096)
                 if not data or len(seen) > 1 << 20:
                     return False
                 seen += data
-            return True
+                found = re.search(pattern, seen, re.MULTILINE)
+            return found
     except (Failure, OSError):
         return False
 

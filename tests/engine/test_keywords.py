@@ -32,8 +32,8 @@ HONOURED = {
         "test_order": "serial strategy max_fail_percentage any_errors_fatal order run_once throttle",
         "test_handlers": "handlers force_handlers pre_tasks post_tasks",
         "test_includes": "roles vars tags",
-        "test_conditions": "vars_files gather_facts gather_subset gather_timeout environment become become_user "
-        "become_method become_flags become_exe port remote_user connection module_defaults ignore_errors "
+        "test_conditions": "vars_files gather_facts gather_subset gather_timeout fact_path environment become "
+        "become_user become_method become_flags become_exe port remote_user connection module_defaults ignore_errors "
         "ignore_unreachable timeout check_mode diff no_log",
         "test_terminal": "vars_prompt debugger",
         "test_image": "image",
@@ -43,7 +43,6 @@ HONOURED = {
 REFUSED = {
     "task": {},
     "play": {
-        "fact_path": "/etc/facts",
         "affected": "true",
         "strategy": "debug",
     },

@@ -319,3 +319,237 @@ def test_what_a_role_includes_runs_in_each_use_that_may_run_and_in_no_other(benc
     """
     said = [name for name in bench.play(text).names() if name in ("main", "more", "deep")]
     assert said == ["main", "more", "deep"] * 3
+
+
+def test_a_skip_says_which_condition_kept_the_task_back(bench: Bench) -> None:
+    played = bench.play(
+        """
+        - hosts: localhost
+          vars: {n: 1}
+          tasks:
+            - {name: never, command: "true", when: [n == 1, n == 2, n == 3], register: one}
+            - {name: out, command: "true", when: false, register: two}
+            - {name: each, command: "true", when: item == 3, loop: [1, 2], register: all}
+            - {name: it, debug: {msg: "{{ [one, two, all.results[1]] | map(attribute='false_condition') }}"}}
+            - {name: why, debug: {msg: "{{ one.skip_reason }}, {{ all.msg }}"}}
+        """
+    )
+    assert played.msg("it") == ["n == 2", False, "item == 3"]
+    assert played.msg("why") == "Conditional result was False, All items skipped"
+
+
+def test_whether_a_failure_is_ignored_is_asked_for_each_item(bench: Bench) -> None:
+    def text(last: str) -> str:
+        return f"""
+        - hosts: localhost
+          tasks:
+            - name: tried
+              command: test {{{{ item.n }}}} = 1
+              loop: [{{n: 1, may: false}}, {{n: 2, may: true}}, {{n: {last}, may: false}}]
+              ignore_errors: "{{{{ item.may }}}}"
+              register: it
+            - {{name: after, debug: {{msg: "{{{{ it is failed }}}} {{{{ it.results | map(attribute='failed') }}}}"}}}}
+        """
+
+    played = bench.play(text("1"))
+    assert (played.exit, played.status("tried"), played.msg("after")) == (0, "ignored", "True [False, True, False]")
+    played = bench.play(text("3"))
+    assert (played.exit, played.names()) == (4, ["tried"])
+
+
+def test_all_items_are_tried_where_each_may_be_out_of_reach(bench: Bench) -> None:
+    bench.hosts("gone ansible_connection=ssh ansible_host=127.0.0.1 ansible_port=1\n")
+    played = bench.play(
+        """
+        - hosts: all
+          tasks:
+            - {name: tried, ping: , loop: [1, 2], ignore_unreachable: "{{ item > 0 }}", register: it}
+            - {name: after, debug: {msg: "{{ it.results | length }} {{ it is unreachable }}"}}
+        """
+    )
+    assert (played.status("tried"), played.msg("after")) == ("ignored", "2 True")
+
+
+def test_a_task_out_of_time_says_so_to_the_test_timedout(bench: Bench) -> None:
+    played = bench.play(
+        """
+        - hosts: localhost
+          tasks:
+            - {command: sleep 5, timeout: 1, ignore_errors: true, register: it}
+            - {name: said, debug: {msg: "{{ it is timedout }} {{ it.timedout.period }} {{ it.msg }}"}}
+        """
+    )
+    assert played.msg("said") == "True 1.0 Timed out after 1 second(s)."
+
+
+def test_each_host_chooses_its_own_vars_files(bench: Bench) -> None:
+    bench.hosts("a ansible_connection=local kind=x\nb ansible_connection=local kind=y\n")
+    bench.file("common.yml", "folder: parts\n")
+    bench.file("parts/x.yml", "said: of x\n")
+    bench.file("parts/default.yml", "said: of nobody\n")
+    played = bench.play(
+        """
+        - hosts: all
+          vars_files: [common.yml, ["{{ folder }}/{{ kind }}.yml", parts/default.yml]]
+          tasks: [{name: it, debug: {msg: "{{ said }}"}}]
+        """
+    )
+    assert (played.msg("it", "a"), played.msg("it", "b")) == ("of x", "of nobody")
+
+
+def test_roles_are_named_though_they_have_no_tasks_and_a_dependency_has_no_parent(bench: Bench) -> None:
+    bench.file("roles/base/defaults/main.yml", "parents: '{{ ansible_parent_role_names is defined }}'\n")
+    bench.file("roles/said/tasks/main.yml", "- {name: below, debug: {msg: '{{ parents }}'}}\n")
+    bench.file("roles/web/meta/main.yml", "dependencies: [base, said]\n")
+    bench.file(
+        "roles/web/tasks/main.yml",
+        """
+        - {name: names, debug: {msg: "{{ ansible_dependent_role_names }} {{ ansible_play_role_names }}"}}
+        - import_role: {name: other}
+        """,
+    )
+    bench.file("roles/other/tasks/main.yml", "- {name: parents, debug: {msg: '{{ ansible_parent_role_names }}'}}\n")
+    played = bench.play("- {hosts: localhost, roles: [web]}\n")
+    assert played.msg("names").startswith("['base', 'said'] ['web'")
+    assert (played.msg("below"), played.msg("parents")) == (False, ["web"])
+
+
+def test_a_host_goes_on_behind_a_block_whose_always_clears_its_failure(bench: Bench) -> None:
+    played = bench.play(
+        """
+        - hosts: localhost
+          tasks:
+            - block: [{name: bad, command: "false"}]
+              rescue: [{name: worse, command: "false"}]
+              always: [{meta: clear_host_errors}]
+            - {name: after, debug: {msg: x}}
+        """
+    )
+    assert played.ends()[-1] == ("after", "ok")
+    assert played.exit == 0
+
+
+def test_a_fact_may_be_null(bench: Bench) -> None:
+    played = bench.play(
+        """
+        - hosts: localhost
+          tasks:
+            - set_fact: {nothing: "{{ none }}", plain: null}
+            - {name: it, debug: {msg: "{{ nothing is none and plain is none }}"}}
+        """
+    )
+    assert played.msg("it") is True
+
+
+def test_facts_are_gathered_by_a_task_and_the_host_has_its_own(bench: Bench) -> None:
+    bench.file("facts/app.fact", "[General]\nColour = red\n")
+    bench.file("facts/list.fact", '{"n": [1, 2]}')
+    bench.file("facts/run.fact", "#!/bin/sh\necho '{\"who\": \"me\"}'\n").chmod(0o755)
+    bench.file("facts/bad.fact", "#!/bin/sh\nexit 3\n").chmod(0o755)
+    played = bench.play(
+        """
+        - hosts: localhost
+          tasks:
+            - {gather_facts: {fact_path: "{here}/facts", filter: ansible_local}, register: it}
+            - {name: task, debug: {msg: "{{ it.ansible_facts.ansible_local }}"}}
+        - hosts: localhost
+          gather_facts: true
+          fact_path: "{here}/facts"
+          tasks: [{name: play, debug: {msg: "{{ ansible_local }}"}}]
+        """
+    )
+    bad = "bad.fact ended with exit code 3"
+    own = {"app": {"General": {"colour": "red"}}, "bad": bad, "list": {"n": [1, 2]}, "run": {"who": "me"}}
+    assert played.msg("task") == played.msg("play") == own
+
+
+def test_backslashes_in_key_value_text_mean_what_they_mean_in_ansible(bench: Bench) -> None:
+    played = bench.play(
+        r"""
+        - hosts: localhost
+          tasks:
+            - {name: a, debug: 'msg="a\tb\\c \1 \x41\u00e9"'}
+            - {name: b, debug: "msg='one\ntwo'"}
+            - {name: c, debug: {msg: 'a\tb'}}
+            - {name: d, shell: "printf 'a\\tb'"}
+        """
+    )
+    assert played.msg("a") == "a\tb\\c \\1 Aé"
+    assert (played.msg("b"), played.msg("c")) == ("one\ntwo", r"a\tb")
+    assert played.outcome("d")["stdout"] == "a\tb"
+
+
+NEWLINES = {  # a template file, and what Ansible 2.19 makes of it beside `w`, which holds "world" and a newline
+    "Hello {% include 'w' %}!\n": "Hello world!\n",
+    "x{% include 'w' %}": "xworld",
+    "x{% include 'w' %}\n": "xworld\n",
+    "{% if true %}a{% endif %}\n": "a\n",
+    "{% for n in [1, 2] %}\n{{ n }}\n{% endfor %}\n": "1\n2\n",
+    "a\n\n{% set b = 1 %}\n": "a\n\n",
+    "{% if true %}a{% endif %}\n\n": "a\n\n",
+    "a": "a",
+    "": "",
+}
+
+
+@pytest.mark.parametrize("text", NEWLINES, ids=repr)
+def test_a_template_file_ends_as_it_does_in_ansible(bench: Bench, text: str) -> None:
+    (bench.folder / "templates").mkdir()
+    (bench.folder / "templates/w").write_text("world\n")
+    (bench.folder / "templates/f").write_text(text)
+    played = bench.play(
+        """
+        - hosts: localhost
+          tasks:
+            - {name: looked up, debug: {msg: "{{ lookup('template', 'f') }}"}}
+            - {template: {src: f, dest: "{here}/out/f"}}
+        """
+    )
+    assert ((bench.out / "f").read_text(), played.msg("looked up")) == (NEWLINES[text], NEWLINES[text])
+
+
+def test_what_a_pattern_matched_is_told_by_wait_for(bench: Bench) -> None:
+    bench.file("log", "begun\ndone 12 by me\n")
+    played = bench.play(
+        r"""
+        - hosts: localhost
+          tasks:
+            - {wait_for: {path: "{here}/log", search_regex: 'done (\d+) by (?P<who>\w+)(x)?'}, register: it}
+            - {name: said, debug: {msg: "{{ [it.match_groups, it.match_groupdict] }}"}}
+        """
+    )
+    assert played.msg("said") == [["12", "me", None], {"who": "me"}]
+
+
+@pytest.mark.parametrize(
+    ("use", "seen"),
+    [
+        ("include_role: {name: web}", "no no"),
+        ("include_role: {name: web, public: true}", "8080 yes"),
+        ("include_role: name=web public=yes", "8080 yes"),
+        ("import_role: {name: web}", "8080 yes"),
+        ("import_role: {name: web, public: false}", "no no"),
+    ],
+)
+def test_variables_of_a_role_are_seen_behind_it_where_it_is_public(bench: Bench, use: str, seen: str) -> None:
+    bench.file("roles/web/defaults/main.yml", "port: 8080\n")
+    bench.file("roles/web/vars/main.yml", "own: 'yes'\n")
+    bench.file("roles/web/tasks/main.yml", "- {name: inside, debug: {msg: '{{ port }} {{ own }}'}}\n")
+    played = bench.play(
+        f"""
+        - hosts: localhost
+          tasks:
+            - {use}
+            - {{name: behind, debug: {{msg: "{{{{ port | default('no') }}}} {{{{ own | default('no') }}}}"}}}}
+        """
+    )
+    assert (played.msg("inside"), played.msg("behind")) == ("8080 yes", seen)
+
+
+def test_specs_of_a_role_may_be_left_aside(bench: Bench) -> None:
+    options = "{port: {type: int, required: true}}"
+    bench.file("roles/web/meta/argument_specs.yml", f"argument_specs: {{main: {{options: {options}}}}}\n")
+    bench.file("roles/web/tasks/main.yml", "- {name: inside, debug: {msg: x}}\n")
+    for verb in ("import_role", "include_role"):
+        text = f"- {{hosts: localhost, tasks: [{{{verb}: {{name: web, rolespec_validate: false}}}}]}}\n"
+        assert ("inside", "ok") in bench.play(text).ends()

@@ -30,7 +30,6 @@ REFUSED = {
     "git": {
         "gpg_allowlist", "reference", "separate_git_dir",
     },
-    "setup": {"fact_path"},
 }  # fmt: skip
 NOT_TOLD = {"md5sum", "secontext", "git_dir_before", "git_dir_now"}
 STAT_NOT_TOLD = {"attributes", "attr_flags", "charset", "mimetype", "version", "disk_usage", "block_size", "blocks"}
