@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Mapping
 from dataclasses import replace
@@ -9,7 +10,7 @@ from functools import partial
 from itertools import product
 from typing import TYPE_CHECKING, Any
 
-from ciflow.diagnostics import Invalid, TargetError
+from ciflow.diagnostics import Diagnostic, Invalid, TargetError
 from ciflow.engine.keys import Key
 from ciflow.engine.rendering import Rendering, loop_variables
 from ciflow.engine.result import HostFailed, Result, broken, skipped
@@ -26,6 +27,8 @@ from ciflow.plan.tags import prune
 if TYPE_CHECKING:
     from ciflow.engine.lane import Lane
 
+DEEPEST = 100  # includes within includes
+_ROUND = re.compile(r"include\d+")  # the part of a key that a round of an include adds
 Found = tuple[tuple[Node, ...], tuple[str, ...]]
 
 
@@ -40,6 +43,7 @@ async def included(lane: Lane, task: Task, prefix: tuple[str, ...]) -> list[Foun
     rendering = Rendering(lane, task, key)
     found: list[Found] = []
     try:
+        _check_depth(task, prefix)
         result = await _read(rendering, found)
     except (Invalid, TargetError, HostFailed) as error:
         result = broken(error)
@@ -49,6 +53,14 @@ async def included(lane: Lane, task: Task, prefix: tuple[str, ...]) -> list[Foun
     if result.bad:
         raise HostFailed(task, result, key)
     return found
+
+
+def _check_depth(task: Task, prefix: tuple[str, ...]) -> None:
+    """Raises Invalid for an include that is too deep in others: most likely it leads back to itself, for ever."""
+    if sum(_ROUND.fullmatch(part) is not None for part in prefix) >= DEEPEST:
+        text = f"includes are nested more than {DEEPEST} deep"
+        help = "where it includes itself, a `when` must end that some time"
+        raise Invalid([Diagnostic("error", "CF0140", text, task.span, help=help)])
 
 
 async def _read(rendering: Rendering, found: list[Found]) -> Result:

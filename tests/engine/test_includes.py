@@ -288,3 +288,12 @@ def test_a_role_shows_its_variables_to_the_other_tasks_when_it_is_public(bench: 
         "import_role, public: true": ("red", "red 80"),
         "import_role, public: false": ("hidden", "hidden 0"),
     }
+
+
+def test_an_include_that_leads_back_to_itself_for_ever_is_ended_with_its_place(bench: Bench) -> None:
+    bench.file("more.yml", "- {name: again, include_tasks: more.yml}\n")
+    played = bench.play("- hosts: localhost\n  tasks:\n    - include_tasks: more.yml\n")
+    assert played.names().count("again") == 100
+    assert played.status("again") == "failed"
+    assert "nested more than 100 deep" in played.outcome("again")["msg"]
+    assert played.exit == 4
