@@ -8,7 +8,21 @@ from typing import Any
 from ciflow.dataclass import dataclass, field
 from ciflow.model import Context, Hold, Outcome, Probe, Reply, Step, Steps
 from ciflow.modules.container_options import Difference, body, differences, endpoint, shown, updated, wished
-from ciflow.modules.dockerd import Failed, answer, do, granted, look, missing, part, pull, reference, request, status
+from ciflow.modules.dockerd import (
+    Failed,
+    answer,
+    digests,
+    do,
+    granted,
+    in_registry,
+    look,
+    missing,
+    part,
+    pull,
+    reference,
+    request,
+    status,
+)
 from ciflow.modules.replies import text, well
 
 _BETWEEN = 0.5  # seconds between two looks at a container that is waited for
@@ -85,25 +99,24 @@ class _Container:
         here = answer(reply) if well(reply) else None
         if not well(reply) and not missing(reply):
             granted(reply, f"look at the image {named}")
-        wanted = self.args["pull"]
-        if wanted == "always" or (wanted == "missing" and here is None):
-            yield from self._pull(named)
-            if not self.context.check:
-                reply = yield look(self.args, f"/images/{part(named)}/json")
-                new = granted(reply, f"look at the image {named}")
-                if here is None or new["Id"] != here["Id"]:
-                    self.done.append(f"pulled {named}")
-                return new
-            if here is None:
-                self.done.append(f"pulled {named}")
-        elif here is None:
+        if here is None and self.args["pull"] == "never":
             raise Failed(Outcome(failed=True, msg=f"the image {named} is not here, and `pull` is never"))
+        moved = self.args["pull"] == "always" and here is not None
+        if here is None or (moved and (yield from in_registry(self.args, named)) not in digests(here)):
+            here = yield from self._pull(named, here)
         return here or {}
 
-    def _pull(self, image: str) -> Asking:
+    def _pull(self, image: str, here: Mapping[str, Any] | None) -> Asking:
+        """The image as it is afterwards; in check mode as it is now."""
         reply = yield pull(self.args, image, self.args.get("platform", ""))
-        if not self.context.check:
-            granted(reply, f"pull {image}")
+        if self.context.check:
+            self.done.append(f"pull {image}")
+            return here
+        granted(reply, f"pull {image}")
+        found = granted((yield look(self.args, f"/images/{part(image)}/json")), f"look at the image {image}")
+        if here is None or found["Id"] != here["Id"]:
+            self.done.append(f"pull {image}")
+        return found
 
     def _differences(self, found: Mapping[str, Any] | None, image: Mapping[str, Any]) -> list[Difference]:
         if found is None:

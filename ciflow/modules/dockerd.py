@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
 from typing import Any
 from urllib.parse import quote
 
-from ciflow.model import Api, Change, Outcome, Probe, Reply
+from ciflow.model import Api, Change, Outcome, Probe, Reply, Step
 from ciflow.modules.replies import failure, well
 
 # Arguments that say which daemon, and what `ciflow/targets/docker.py` calls them.
@@ -102,3 +102,9 @@ def pull(args: Mapping[str, Any], image: str, platform: str = "") -> Change:
 def digests(found: Any) -> list[str]:
     """The digests of manifests by which an image is known in registries (`RepoDigests` of its inspection)."""
     return sorted({str(one).partition("@")[2] for one in (found or {}).get("RepoDigests") or []})
+
+
+def in_registry(args: Mapping[str, Any], image: str) -> Generator[Step, Reply, str]:
+    """The digest that the registry has for the name now; "" where it does not say."""
+    reply = yield look(args, f"/distribution/{part(image)}/json", auth=registry_of(image))
+    return str(((answer(reply) or {}).get("Descriptor") or {}).get("digest", "")) if well(reply) else ""

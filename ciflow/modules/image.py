@@ -14,6 +14,7 @@ from ciflow.modules.dockerd import (
     digests,
     do,
     granted,
+    in_registry,
     look,
     missing,
     named,
@@ -84,7 +85,7 @@ class _Image:
             return found
         if found is not None and not self.args["force"]:
             return found
-        if found is not None and (yield from self._registry_has()) in digests(found):
+        if found is not None and (yield from in_registry(self.args, self.name)) in digests(found):
             return found
         reply = yield pull(self.args, self.name, self.args.get("platform", ""))
         self.done.append(f"pull {self.name}")
@@ -92,11 +93,6 @@ class _Image:
             return found
         granted(reply, f"pull {self.name}")
         return (yield from self._inspect(self.name))
-
-    def _registry_has(self) -> Asking:
-        """The digest that the registry has for the name now; "" where it does not say."""
-        reply = yield look(self.args, f"/distribution/{part(self.name)}/json", auth=registry_of(self.name))
-        return ((answer(reply) or {}).get("Descriptor") or {}).get("digest", "") if well(reply) else ""
 
     def _built(self, found: Any) -> Asking:
         if found is not None and not self.args["force"]:
@@ -149,8 +145,7 @@ class _Image:
         """A registry that has all of it under that name already makes it no change."""
         repository, tag, _ = named(target)
         here = yield from self._inspect(target)
-        there = yield look(self.args, f"/distribution/{part(target)}/json", auth=registry_of(target))
-        known = ((answer(there) or {}).get("Descriptor") or {}).get("digest", "") if well(there) else ""
+        known = yield from in_registry(self.args, target)
         if known and f"{repository}@{known}" in ((here or {}).get("RepoDigests") or []):
             self.pushed = known
             return

@@ -172,6 +172,7 @@ def test_nothing_is_mounted_that_was_not_named(shop: Shop) -> None:
     assert json.loads(shop.inspect("{{json .Mounts}}")) == []
 
 
+@pytest.mark.slow
 def test_networks_hold_the_containers_that_are_named(shop: Shop) -> None:
     network = {"name": "shop-net", "internal": True, "ipam_config": [{"subnet": "10.97.1.0/24"}], "labels": {"a": "b"}}
     assert changed(shop.task("container_network", network, check=True))
@@ -191,6 +192,7 @@ def test_networks_hold_the_containers_that_are_named(shop: Shop) -> None:
     assert not changed(shop.task("container_network", {"name": "shop-net", "state": "absent"}))
 
 
+@pytest.mark.slow
 def test_an_image_is_built_pushed_pulled_and_held_to_its_digest(shop: Shop, registry: str) -> None:
     """A tag that is moved to another image after the plan does not go through where the digest is named."""
     folder = shop.bench.folder / "site"
@@ -320,6 +322,7 @@ def test_a_daemon_that_restarts_under_a_task_is_asked_again(tmp_path: Path) -> N
         daemon.cli("rm", "-f", "shop")
 
 
+@pytest.mark.slow
 def test_tasks_of_a_host_reached_by_ssh_ask_the_daemon_of_that_host(shop: Shop, ssh_hosts: list[Sshd]) -> None:
     """`unix://` is a socket there, asked through ciflow's own connection; a host without a daemon says so."""
     server = ssh_hosts[0]
@@ -343,3 +346,28 @@ def test_the_address_of_a_daemon_behind_ssh_is_read_as_the_docker_command_reads_
     assert connection_of("ssh://web1").user == ""
     with pytest.raises(Refused, match="no daemon's address"):
         connection_of("ssh://ann:word@web1")
+
+
+@pytest.mark.slow
+def test_a_container_of_a_tag_that_has_moved_in_the_registry_is_made_anew(shop: Shop, registry: str) -> None:
+    name = f"{registry}/app:1"
+
+    def publish(image: str) -> None:
+        shop.docker.cli("tag", image, name)
+        shop.docker.cli("push", name)
+
+    publish(images.BUSYBOX)
+    wish = {"image": name, "pull": "always", "volumes": ["/usr:/usr:ro"], "force_kill": True}
+    assert changed(shop.container(**wish))
+    assert not changed(shop.container(**wish))
+    publish(images.PYTHON)
+    publish(images.BUSYBOX)
+    assert not changed(shop.container(**wish)), "the tag is back where it was"
+    publish(images.PYTHON)
+    shop.docker.cli("tag", images.BUSYBOX, name)
+    assert changed(shop.container(**wish, check=True))
+    played = shop.container(**wish)
+    assert changed(played)
+    assert [one["option"] for one in played.outcome("do")["differences"]] == ["image"]
+    shop.docker.cli("rm", "-f", "shop")
+    shop.docker.cli("rmi", "-f", name)

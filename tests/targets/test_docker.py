@@ -47,6 +47,7 @@ def test_commands_run_as_the_remote_user_else_as_the_images(docker: Docker, talk
         )
 
 
+@pytest.mark.slow
 def test_a_container_is_found_by_its_id_as_well_as_by_its_name(docker: Docker, talk: Talk) -> None:
     with docker.container(images.PYTHON) as name:
         id = docker.cli("inspect", "-f", "{{.Id}}", name)
@@ -92,6 +93,7 @@ def test_a_container_that_is_not_there_or_has_ended_is_told_with_what_became_of_
         docker.cli("rm", "-f", name)
 
 
+@pytest.mark.slow
 def test_an_image_without_a_shell_is_refused_with_what_to_do(docker: Docker, tmp_path: Path) -> None:
     """As a distroless one: a single program and nothing beside it."""
     folder = tmp_path / "root"
@@ -135,6 +137,7 @@ def test_a_container_that_ends_under_a_command_leaves_no_exit_code(docker: Docke
         assert "with exit code 137" in failure(connection).message
 
 
+@pytest.mark.slow
 def test_what_a_restarted_container_ran_is_unknown_and_what_it_finished_is_not(docker: Docker, talk: Talk) -> None:
     """The journal outlives the restart, in the container's own files; the command does not."""
     with docker.container(images.PYTHON, "-e", "HOME=/root") as name:
