@@ -7,7 +7,7 @@ read is recorded, for the disk may hold something else by then.
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,29 @@ def hosts_of(
     pattern = render(play.hosts, Scope((*above, *layers), render))
     text = ":".join(map(str, pattern)) if isinstance(pattern, list | tuple) else str(pattern)
     return inventory.select(text, limit) if text else ()
+
+
+class HostVars(dict[str, Any]):
+    """`hostvars`: the hosts of the inventory, and for who names it the implicit localhost, which is in no list."""
+
+    def __init__(self, known: Mapping[str, Any], other: Callable[[str], Any]) -> None:
+        super().__init__(known)
+        self._other = other
+
+    def __missing__(self, name: str) -> Any:
+        found = self._other(name)
+        if found is None:
+            raise KeyError(name)
+        return found
+
+    def __contains__(self, name: object) -> bool:
+        return super().__contains__(name) or (isinstance(name, str) and self._other(name) is not None)
+
+    def get(self, name: str, default: Any = None) -> Any:
+        try:
+            return self[name]
+        except KeyError:
+            return default
 
 
 class Hosts:

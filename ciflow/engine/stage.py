@@ -16,6 +16,7 @@ from ciflow.engine.context import HostValues, RunContext
 from ciflow.engine.drive import Chain
 from ciflow.engine.failures import Failures
 from ciflow.engine.host import HostStage
+from ciflow.engine.hosts import HostVars
 from ciflow.engine.keys import Key
 from ciflow.engine.lane import Lane, name_of
 from ciflow.engine.names import asked_by, asks_for_facts
@@ -324,7 +325,12 @@ class StageRun:
 
     def hostvars(self) -> Mapping[str, Any]:
         """All hosts' variables, each made only when it is asked for."""
-        return {host.name: View(self.scope_of(host)) for host in self.run.inventory.hosts}
+        known = {host.name: View(self.scope_of(host)) for host in self.run.inventory.hosts}
+        return HostVars(known, self._view)
+
+    def _view(self, name: str) -> View | None:
+        host = self.run.host(name)
+        return View(self.scope_of(host)) if host is not None else None
 
     # --- what is written down ----------------------------------------------------------------------------
 

@@ -163,3 +163,17 @@ def test_stats_are_told_and_added_up(bench: Bench) -> None:
     assert summary.stats["web2"] == {"own": "web2"}
     text = "\n".join("".join(piece.text for piece in line) for line in summary.lines(100))
     assert 'built: 6, names: ["web1", "web2", "web3"]' in text
+
+
+def test_the_implicit_localhost_has_hostvars_for_who_names_it_and_is_in_no_list(bench: Bench) -> None:
+    """As ansible-core 2.19 without an inventory: `1 1 True 0 []`."""
+    played = bench.play("""
+        - hosts: localhost
+          tasks:
+            - set_fact: {f: 1}
+            - name: seen
+              debug:
+                msg: "{{ hostvars.localhost.f }} {{ hostvars['localhost'].f }} {{ 'localhost' in hostvars }}
+                  {{ hostvars | length }} {{ groups.all }} {{ hostvars.get('nobody', 'none') }}"
+        """)
+    assert played.msg("seen") == "1 1 True 0 [] none"
