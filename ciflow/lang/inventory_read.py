@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import json
 import re
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -150,7 +151,7 @@ class InventoryReader:
     def _hosts(self, pattern: str, group: str, place: Place | None, given: Mapping[str, Any] | None,
                span: Span | None = None, spans: Mapping[str, Span] | None = None) -> None:  # fmt: skip
         """Every host that a pattern of the inventory names, with its variables."""
-        name, port = _port(pattern)
+        name, port = port_of(pattern)
         try:
             names = list(expand_range(name))
         except ValueError as error:
@@ -323,7 +324,7 @@ class InventoryReader:
         return found
 
 
-def _port(pattern: str) -> tuple[str, int]:
+def port_of(pattern: str) -> tuple[str, int]:
     """`host:2222`, `[2001:db8::1]:2222`, or a name (an IPv6 address without brackets has no port)."""
     bracketed = re.fullmatch(r"\[([0-9a-fA-F:.]+:[0-9a-fA-F:.]*)\](?::(\d+))?", pattern)
     if bracketed and bracketed[1].count(":") > 1:
@@ -343,7 +344,10 @@ def _typed(text: str, span: Span, column: int) -> Any:
             text, column = text[1:-1], column + 1
         return Template(text, span, marks=((0, span.line, column + 1),))
     try:
-        value = ast.literal_eval(text)
+        with warnings.catch_warnings(action="ignore", category=SyntaxWarning):  # of what only looks like Python
+            value = ast.literal_eval(text)
     except (ValueError, SyntaxError, MemoryError, RecursionError):
         return text
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "surrogateescape")
     return value if isinstance(value, str | int | float | bool | list | dict | type(None)) else text

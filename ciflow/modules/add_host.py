@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from ciflow.lang.inventory_read import port_of
 from ciflow.model import Context, Outcome, Steps
 
 
@@ -16,4 +17,7 @@ def run(args: Mapping[str, Any], _context: Context) -> Steps:
         return Outcome(failed=True, msg="a host needs a name")
     groups = [part.strip() for group in args.get("groups") or () for part in str(group).split(",") if part.strip()]
     own = {key: value for key, value in args.items() if key not in ("name", "groups")}
+    name, port = port_of(name)
+    if port:
+        own["ansible_ssh_port"] = port
     return Outcome(data={"add_host": {"host_name": name, "groups": groups, "host_vars": own}})

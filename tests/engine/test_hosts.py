@@ -177,3 +177,17 @@ def test_the_implicit_localhost_has_hostvars_for_who_names_it_and_is_in_no_list(
                   {{ hostvars | length }} {{ groups.all }} {{ hostvars.get('nobody', 'none') }}"
         """)
     assert played.msg("seen") == "1 1 True 0 [] none"
+
+
+def test_a_port_in_the_name_of_an_added_host_is_its_port_as_in_ansible(bench: Bench) -> None:
+    played = bench.play(
+        """
+        - hosts: localhost
+          tasks:
+            - {add_host: {name: "h1.example:2222", groups: [g]}, register: it}
+            - {add_host: {name: "[2001:db8::1]:23", groups: [g]}}
+            - {add_host: {name: "2001:db8::2", groups: [g]}}
+            - {name: said, debug: {msg: "{{ groups.g }} {{ it.add_host.host_vars }}"}}
+        """
+    )
+    assert played.msg("said") == "['h1.example', '2001:db8::1', '2001:db8::2'] {'ansible_ssh_port': 2222}"

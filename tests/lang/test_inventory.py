@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import stat
+import warnings
 from pathlib import Path
 
 import pytest
@@ -241,3 +242,11 @@ def test_a_host_added_while_running_joins_its_groups(tmp_path: Path) -> None:
     found = load_inventory((str(tmp_path / "hosts.yml"),), Files.live(), added=(more,))
     assert names(found, "fresh") == ["new"]
     assert names(found, "web")[-1] == "new"
+
+
+@pytest.mark.parametrize(("text", "value"), [("1or", "1or"), (r"'\d'", r"\d"), ("\"b'single'\"", "single")])
+def test_what_only_looks_like_python_is_taken_in_silence(text: str, value: str, tmp_path: Path) -> None:
+    with warnings.catch_warnings(action="error"):
+        host = inventory(tmp_path, **{"hosts.ini": f"[all]\nh x={text}\n"}).host("h")
+    assert host is not None
+    assert host.vars["x"] == value
