@@ -18,7 +18,7 @@ from ciflow.engine.wire import Connection, Wire
 from ciflow.lang.files import Files
 from ciflow.model import Event, Read, Reply, Stat
 from ciflow.rollout.rollback import Order, RolledBack, roll_back
-from ciflow.rollout.routers import Manifest, Router, build
+from ciflow.rollout.routers import Manifest, Router, Slot, build
 from ciflow.rollout.spec import manifest_path
 from ciflow.store.store import Store
 from ciflow.targets.api import ApiSession, open_session
@@ -223,17 +223,20 @@ def routers_data(
     service: str,
     kind: str,
     settings: Mapping[str, Any],
-    slots: Mapping[str, Mapping[str, Any]],
+    slots: Mapping[str, Slot],
     edges: Sequence[float],
     by: str,
     hosts: Mapping[str, Connection],
 ) -> dict[str, Any]:
-    """The event `routers`: how a later rollback finds and reaches the routers without playbook and inventory."""
+    """The event `routers`: how a later rollback finds and reaches the routers without playbook and inventory.
+
+    Of a slot's variables only where it listens: the others are no business of a router, and may be secret.
+    """
     return {
         "service": service,
         "router": kind,
         "settings": json.loads(json.dumps(dict(settings))),
-        "slots": {name: dict(slot) for name, slot in slots.items()},
+        "slots": {name: {"address": slot.address, "port": slot.port} for name, slot in slots.items()},
         "edges": list(edges),
         "by": by,
         "hosts": {name: connection_data(connection) for name, connection in hosts.items()},

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +25,7 @@ from ciflow.model import Canary, Hold, Reply, Run
 from ciflow.plan.compile import cells_of, irreversible
 from ciflow.rollout.controller import Controller
 from ciflow.rollout.gates import Gate, gates_from
-from ciflow.rollout.routers import RouterError, build, slots_of
+from ciflow.rollout.routers import Router, RouterError, build, slots_of
 from ciflow.rollout.spec import Ended, Spec
 
 if TYPE_CHECKING:
@@ -66,11 +67,38 @@ def _controller(work: StageRun) -> Controller:
     routers = build(
         rendered.kind, rendered.settings, rendered.service, rendered.slots, hosts, edges=edges, by=canary.by
     )
+    _refuse_uncounted(canary, gates, routers)
+    _refuse_secrets(work, canary, rendered)
     spec = _spec(work, canary, rendered, gates, tuple(edges))
     where = {router.host: work.connection_of(router.host) for router in routers}
-    data = routers_data(spec.service, spec.router, spec.settings, rendered.slots, edges, canary.by, where)
+    data = routers_data(spec.service, spec.router, spec.settings, spec.slots, edges, canary.by, where)
     work.run.recorder.emit("routers", data, play=work.id)
     return Controller(spec, routers)
+
+
+def _refuse_uncounted(canary: Canary, gates: tuple[Gate, ...], routers: Sequence[Router]) -> None:
+    """A gate that judges by what the router counts needs one that counts."""
+    blind = [gate.name for gate in gates if gate.kind != "query" and not gate.of]
+    if not blind or all(router.counted for router in routers):
+        return
+    message = (
+        f"router {routers[0].kind} counts nothing, so gate {', '.join(blind)} can't judge: give it a command `counts`, "
+        "or take gates that ask a provider (`query`, or `slo` with bad and total)"
+    )
+    raise Invalid([Diagnostic("error", "CF0311", message, canary.span)])
+
+
+def _refuse_secrets(work: StageRun, canary: Canary, rendered: _Rendered) -> None:
+    """A router's settings are kept for a rollback, in the journal and beside the router: a secret among them would
+    come back as stars from the one, and lie open in the other."""
+    for name, value in rendered.settings.items():
+        text = json.dumps(value, default=str)
+        if work.run.mask.text(text) != text:
+            message = (
+                f"`{name}` of router {rendered.kind} holds a secret, which a rollback would have to know: "
+                "keep it in a file on the router's host, and let the setting name that file"
+            )
+            raise Invalid([Diagnostic("error", "CF0311", message, canary.span)])
 
 
 def _gates(canary: Canary, rendered: _Rendered, scope: Scope) -> tuple[Gate, ...]:

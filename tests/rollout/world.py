@@ -49,6 +49,7 @@ from ciflow.rollout.routers.dial import (
     RouterError,
     Sample,
     Slot,
+    bad_before,
     check_turn,
 )
 from ciflow.rollout.spec import Ended, Spec
@@ -207,6 +208,7 @@ class FakeRouter:
     kind: str = "fake"
     service: str = SERVICE
     holds_expiry: bool = False
+    counted: bool = True
 
     def _ask(self, verb: str, **values: Any) -> Asked[Reply]:
         talk = Talk(address="router", payload=json.dumps({"verb": verb, **values}).encode())
@@ -268,8 +270,9 @@ class FakeRouter:
     def unclaimed(self, token: int) -> Operation:
         return Talk(address="router", payload=json.dumps({"verb": "unclaimed", "token": token}).encode())
 
-    def errors(self, slot: str, limit: float) -> Watch:
-        return Watch(read=Talk(address="router", payload=slot.encode()), pattern="", limit=limit)
+    def errors(self, slot: str, more: int, since: Sample | None = None) -> tuple[Watch, ...]:
+        limit = bad_before(since, slot) + more
+        return (Watch(read=Talk(address="router", payload=slot.encode()), pattern="", limit=limit),)
 
 
 def slots() -> Mapping[str, Slot]:

@@ -72,7 +72,7 @@ TAMPERED = {
     "empty": "", "no JSON": "{", "another type": "[]", "a number": "1", "no slots": '{"service": "shield"}', "a bad slot": '{"slots": [1]}',
     "an unknown key": '{"service": "shield", "slots": [], "hosts": [], "x": 1}', "nested": "[" * 100_000, "binary": "\x00\udcff\udcfe",
     "wrong types": '{"service": 1, "slots": [], "hosts": [], "router": 7, "settings": 3}',
-    "no such router": '{"service": "shield", "slots": [], "hosts": [], "router": "nginx", "settings": {}}',
+    "no such router": '{"service": "shield", "slots": [], "hosts": [], "router": "squid", "settings": {}}',
 }  # fmt: skip
 
 
@@ -84,3 +84,50 @@ def test_a_manifest_that_was_tampered_with_is_an_error_in_words(tool: Tool) -> N
         wrong += [name] if "Traceback" in said.text or said.code == 0 else []
     print(f"{len(TAMPERED)} tampered manifests")
     assert not wrong, wrong
+
+
+def _by_commands(folder: Path, gates: str = "", key: str = "none") -> str:
+    share = f"{folder}/share"
+    return f"""
+- hosts: localhost
+  gather_facts: false
+  canary:
+    service: shop
+    version: "1"
+    router: {{command: {{set: 'echo "$CIFLOW_SHARE" > {share}', read: cat {share}, dir: {folder}/dial, env: {{KEY: "{key}"}}}}}}
+    slots: {{a: {{port: 1, key: "{{{{ ansible_become_password }}}}"}}, b: {{port: 2}}}}
+    steps: [100%]
+    bake: 0
+    {gates}
+  tasks:
+    - command: touch {folder}/deployed
+"""
+
+
+SECRET = ("-e", "ansible_become_password=Tr0ub4dor&3")
+
+
+def test_a_setting_of_a_router_that_holds_a_secret_is_refused_before_anything_is_deployed(tool: Tool) -> None:
+    tool.write("site.yml", _by_commands(tool.folder, key="x{{ ansible_become_password }}"))
+    said = tool.run("apply", "site.yml", *SECRET)
+    assert said.code == 4, said.text
+    assert "`env` of router command holds a secret" in said.text and "Tr0ub4dor" not in said.text
+    assert "keep it in a file on the router's host" in " ".join(said.text.split())
+    assert not (tool.folder / "deployed").exists()
+
+
+def test_a_secret_of_a_slot_is_kept_nowhere_and_a_rollback_reads_the_ports(tool: Tool) -> None:
+    tool.write("site.yml", _by_commands(tool.folder))
+    said = tool.run("apply", "site.yml", *SECRET)
+    assert said.code == 0, said.text
+    assert (tool.folder / "share").read_text() in ("0\n", "100\n")  # the first release goes into slot a
+    back = tool.run("rollback", "shop")
+    assert back.code == 0 and "nothing" in back.text, back.text
+
+
+def test_a_gate_on_counts_is_refused_where_the_router_counts_nothing(tool: Tool) -> None:
+    tool.write("site.yml", _by_commands(tool.folder, gates="gates: [errors]"))
+    said = tool.run("apply", "site.yml", *SECRET)
+    assert said.code == 4, said.text
+    assert "router command counts nothing, so gate errors can't judge" in said.text
+    assert not (tool.folder / "deployed").exists()

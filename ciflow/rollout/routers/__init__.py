@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 from ciflow.diagnostics import Refused
-from ciflow.rollout.routers import envoy, haproxy
+from ciflow.rollout.routers import command, envoy, haproxy, nginx, traefik
 from ciflow.rollout.routers.dial import (
     WHOLE,
     Counts,
@@ -48,8 +48,11 @@ __all__ = [
 Factory: TypeAlias = Callable[[Mapping[str, Any], str, Mapping[str, Slot], str, tuple[float, ...], str], Router]
 
 ROUTERS: dict[str, Factory] = {
+    "command": command.build,
     "envoy": envoy.build,
     "haproxy": haproxy.build,
+    "nginx": nginx.build,
+    "traefik": traefik.build,
 }
 
 

@@ -4,6 +4,7 @@ Nothing here does I/O or reads a clock. A router's methods are generators: they 
 are sent replies, so that the engine can predict, record and resume a turn of the dial like any task.
 
 RouterError   the router is not there, not as it must be, or did not do what it was told
+|- Unready    it answers, but not with 200 (`filed.py`)
 `- NotKept    traffic moved as told, but the router's host could not write it down for a restart
 Fenced        another writer's token stands at the router: this writer must stop (a `Locked`: exit 6)
 """
@@ -216,12 +217,16 @@ class Counts:
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """Counters since the router's process began. Another `identity` means another process: counters began anew."""
+    """Counters since the router's process began. Another `identity` means another process: counters began anew.
+
+    `position`, in the router's own words, is where counts that are read from a log go on.
+    """
 
     router: str
     identity: str
     at: float  # Unix seconds by the router host's clock
     slots: Mapping[str, Counts]
+    position: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,18 +244,28 @@ def interval(before: Sample, after: Sample) -> Mapping[str, Counts] | None:
     return {name: now.since(before.slots[name]) for name, now in after.slots.items()}
 
 
-class Router(Protocol):
+class Named(Protocol):
+    """Whose dial: a service's at one host."""
+
+    @property
+    def host(self) -> str: ...
+    @property
+    def service(self) -> str: ...
+
+
+class Router(Named, Protocol):
     """One router on one host. Every method is a generator; `expect` is the token that must stand at the router."""
 
     @property
     def kind(self) -> str: ...
     @property
-    def host(self) -> str: ...
-    @property
-    def service(self) -> str: ...
-    @property
     def holds_expiry(self) -> bool:
         """True when the router itself goes back to the live slot at `expires`, with no agent alive."""
+        ...
+
+    @property
+    def counted(self) -> bool:
+        """False when it counts nothing: then only gates with a question of their own can judge."""
         ...
 
     def prepare(self, first: Dial) -> Asked[Dial]:
@@ -294,12 +309,20 @@ class Router(Protocol):
         """For work that a host does alone, later: goes well only while nobody has claimed the dial since `token`."""
         ...
 
-    def errors(self, slot: str, limit: float) -> Watch:
-        """For a guarded pause: holds while the slot's cumulative 5xx stay at or below `limit`."""
+    def errors(self, slot: str, more: int, since: Sample | None = None) -> tuple[Watch, ...]:
+        """For a guarded pause: holds while the slot has at most `more` 5xx beyond those of the sample `since`.
+
+        Nothing where the router counts nothing.
+        """
         ...
 
 
-def check_turn(router: Router, now: Dial, to: Dial, expect: int, lease: float) -> None:
+def bad_before(since: Sample | None, slot: str) -> int:
+    """The bad answers that a cumulative counter has already."""
+    return since.slots[slot].bad if since is not None else 0
+
+
+def check_turn(router: Named, now: Dial, to: Dial, expect: int, lease: float) -> None:
     """Refuse what no router may do. Pure; raises `Fenced` or `ValueError` (a fault of the caller)."""
     if not 0 <= to.share <= WHOLE:
         raise ValueError(f"share {to.share} is not within 0..{WHOLE}")
@@ -328,5 +351,6 @@ def done(reply: Reply, what: str, host: str, help: str = "") -> Reply:
     """The reply, when it is known to have gone well; else a RouterError that says what, where and why."""
     if reply.status == "done" and reply.ok:
         return reply
-    why = reply.error or reply.stderr.decode("utf-8", "replace").strip() or f"the reply is {reply.status}"
+    said = reply.error or reply.stderr.decode("utf-8", "replace").strip()
+    why = said or (f"it ended with {reply.rc}" if reply.rc else f"the reply is {reply.status}")
     raise RouterError(f"{what} on {host}: {why}", help=help)

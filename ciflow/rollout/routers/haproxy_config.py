@@ -72,7 +72,7 @@ def frontend_rules(settings: HaproxySettings) -> list[str]:
             rules.append(
                 f"http-request set-var({slot}) str({name}) if {asked} {{ var({dial}),field(3,:) -m str {name} }}"
             )
-    rules += _latency(settings, slot)
+    rules += latency(settings, slot)
     rules.append(f"use_backend {settings.backend}_%[var({slot})]")
     return rules
 
@@ -104,7 +104,8 @@ def _draw(settings: HaproxySettings, draw: str, dial: str) -> list[str]:
     ]
 
 
-def _latency(settings: HaproxySettings, slot: str) -> list[str]:
+def latency(settings: HaproxySettings, slot: str) -> list[str]:
+    """Counters of slow answers by slot; `slot` is the variable that names it."""
     if not settings.edges:
         return []
     start = _variable(settings, "start")
@@ -154,7 +155,12 @@ def snippet(settings: HaproxySettings, slots: Mapping[str, Slot]) -> str:
 
 def whole(settings: HaproxySettings, slots: Mapping[str, Slot]) -> str:
     """The configuration of an HAProxy that ciflow starts itself."""
-    rules = "\n".join(f"    {rule}" for rule in frontend_rules(settings))
+    return around(settings, frontend_rules(settings), slots)
+
+
+def around(settings: HaproxySettings, frontend: Sequence[str], slots: Mapping[str, Slot]) -> str:
+    """A whole configuration with these rules of its frontend."""
+    rules = "\n".join(f"    {rule}" for rule in frontend)
     patience = f"{round(settings.timeout * 1000)}ms"
     return f"""global
     stats socket {settings.socket} mode 600 level admin
