@@ -154,8 +154,8 @@ def test_settings_that_do_not_exist_are_refused_before_any_host_is_asked() -> No
     ):
         with pytest.raises(Refused, match=said):
             build("haproxy", settings, SERVICE, SLOTS, ("localhost",))
-    with pytest.raises(Refused, match="no router of kind nginx"):
-        build("nginx", {}, SERVICE, SLOTS, ("localhost",))
+    with pytest.raises(Refused, match="no router of kind squid"):
+        build("squid", {}, SERVICE, SLOTS, ("localhost",))
     with pytest.raises(Refused, match="by: moon is no way"):
         build("haproxy", {"socket": "/s"}, SERVICE, SLOTS, ("localhost",), by="moon")
     with pytest.raises(Refused, match="slots must be a and b"):

@@ -14,6 +14,7 @@ import pytest
 from ciflow.diagnostics import Refused
 from ciflow.model import Detached, Exec
 from ciflow.rollout.routers import RouterError, build, interval
+from ciflow.rollout.routers import nginx_config as config
 from ciflow.rollout.routers.embedded import process_key
 from tests.parts import process
 from tests.rollout.rig import SERVICE, Rig, get, rig
@@ -179,3 +180,12 @@ def test_a_slot_by_name_is_refused_since_the_log_tells_addresses() -> None:
     named = {**SLOTS, "b": {"address": "b.internal", "port": 80}}
     with pytest.raises(Refused, match=r"slot b at b\.internal: router nginx needs IP addresses"):
         build("nginx", {"embedded": True, "port": 80}, SERVICE, named, ("localhost",))
+
+
+def test_the_lines_in_the_manual_are_the_ones_that_are_needed() -> None:
+    log = "/var/log/nginx/ciflow-shield.log"
+    settings = {"include": "/etc/nginx/ciflow/shield.conf", "log": log, "admin": "127.0.0.1:8099"}
+    (router,) = build("nginx", settings, SERVICE, SLOTS, ("localhost",))
+    manual = (Path(__file__).parents[2] / "docs" / "routers.md").read_text()
+    lines = manual.split("```nginx\n")[1].split("```")[0]
+    assert lines.strip() == config.snippet(SERVICE, router.settings).strip()  # type: ignore[attr-defined]
