@@ -106,6 +106,9 @@ class HostLink:
     # --- what the session says ---------------------------------------------------------------------------
 
     def ready(self, hello: Any) -> None:
+        if hello.get("python") == "" and not self._was_ready and self.connection.python == "auto":
+            words = "no Python of 3.7 or newer was found there; its shell does what it can"
+            self._wire.warn(f"{self.connection.name}: {words} (docs/hosts-without-python.md)")
         self._ready, self._was_ready, self._tries = True, True, 0
         if not self._journal or not any(call.ask for call in self.calls.values()):
             # What is to be asked about was sent to the journal before: in another one, absent says nothing of it.

@@ -12,11 +12,14 @@ from ciflow.lang.names import templates_in, values_of
 from ciflow.lang.near import did_you_mean
 from ciflow.lang.role_arguments import check_role_arguments
 from ciflow.lang.roles import flat
+from ciflow.lang.schema import module_schema, verbs
 from ciflow.lang.sources import Sources
 from ciflow.lang.template_check import check_template
 from ciflow.lang.undefined import Undefined
 from ciflow.lang.used_files import check_files
 from ciflow.model import Play, Playbook, Task, Template
+
+NO_PYTHON = "none"  # as interpreter of a host: it has no Python
 
 
 def check(playbook: Playbook, inventory: Inventory, extra: Mapping[str, Any], sources: Sources) -> None:
@@ -28,6 +31,7 @@ def check(playbook: Playbook, inventory: Inventory, extra: Mapping[str, Any], so
         _hosts(play, playbook, inventory, sources)
         _handlers(play, sources)
         _registers(play, sources)
+        _python(play, inventory, sources)
     used = check_files(playbook, sources)
     Undefined(playbook, known, sources).check(used, templated)
     check_role_arguments(known, sources)
@@ -126,3 +130,22 @@ def _registers(play: Play, sources: Sources) -> None:
                 "CF0503", f"`{task.register}` is set by another task too", task.spans.get("register") or task.span,
                 label=f"line {earlier.span.line}; a skipped task sets its register as well",
             )  # fmt: skip
+
+
+def _python(play: Play, inventory: Inventory, sources: Sources) -> None:
+    """Tasks that need Python on a host whose inventory says that it has none; a condition may yet spare it."""
+    pattern = ",".join(map(str, play.hosts)) if isinstance(play.hosts, list) else play.hosts
+    if not isinstance(pattern, str) or any(templates_in(play.hosts)):
+        return
+    bare = [host.name for host in inventory.select(pattern) if host.vars.get("ansible_python_interpreter") == NO_PYTHON]
+    for task in tasks_of(play) if bare else ():
+        needs = "async" if task.async_limit else task.module if _needs_python(task) else ""
+        if task.delegate_to is not None or not needs:
+            continue
+        what = f"`{needs}` needs Python, and {bare[0]} has none"
+        tell = sources.findings.warning if task.when else sources.findings.error
+        tell("CF0521", what, task.span, label="`delegate_to` another host, or name its Python in the inventory")
+
+
+def _needs_python(task: Task) -> bool:
+    return task.module in verbs() and module_schema(task.module).needs_python

@@ -76,6 +76,8 @@ _TABLE: tuple[tuple[str, str, str], ...] = (
      "case. Remove it, or give the condition that was meant."),
     ("CF0520", "A module that its target can't run", "The hosts of the play are reached in a way that lacks what the "
      "module needs. `delegate_to` another host, or give the task a play of its own."),
+    ("CF0521", "A task that needs Python, on a host without it", "Its interpreter is `none` in the inventory, and "
+     "a shell can't do what the task asks for: HTTP, detached work, Python's own tools."),
     ("CF0601", "An inventory that can't be read", "The place is the line that was not understood."),
     ("CF0602", "A pattern that names no host or group", "The play runs nowhere."),
     ("CF0701", "A task without a name", "Its name is what people see while it runs and when it fails. Say what it is "

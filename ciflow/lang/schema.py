@@ -102,6 +102,7 @@ class Schema:
     required: tuple[str, ...] = ()
     unbuilt_names: frozenset[str] = frozenset()  # fields that are not built, or something in them isn't
     unbuilt: tuple[tuple[str, ...], ...] = ()  # known, and refused instead of silently not done; () is all of it
+    needs_python: bool = False  # on the host, for an operation that a shell can't do
     targets: tuple[str, ...] = ()  # kinds of target that have what a module needs; none named: all
     sure: Mapping[str, Callable[[Any], bool]] = field(default_factory=dict)  # of each field: a value is good as it is
     plain: frozenset[str] = frozenset()  # fields without another rule than a type: what was converted is good
@@ -273,6 +274,7 @@ def _compiled(what: str, whole: Mapping[str, Any]) -> Schema:
         unbuilt=(*(((),) if whole.get("unbuilt") else ()), *unbuilt_in(fields)),
         sure={name: sure(below) for name, below in fields.items()},
         plain=frozenset(name for name, below in fields.items() if not below.keys() - OF_TYPE),
+        needs_python=bool(whole.get("needs_python", False)),
         targets=tuple(whole.get("targets") or ()),
         flat=not any(requires_below(below) for below in fields.values()),
     )

@@ -1,4 +1,6 @@
-"""Starts the agent at the far end of a pipe: finds Python, takes the wanted identity, sends the agent's one file."""
+"""Starts the agent at the far end of a pipe: finds Python, takes the wanted identity, sends the agent's one file.
+
+A host without a Python of 3.7 or newer gets the agent that is written for a POSIX shell (agent.sh)."""
 
 from __future__ import annotations
 
@@ -18,6 +20,7 @@ from ciflow.diagnostics import Denied, Lost, Unreachable
 from ciflow.targets.become import become_command, denial, needs_terminal, terminal_arguments, wrong_password
 from ciflow.targets.connection import Connection, Pipe
 
+NO_PYTHON = "none"  # as interpreter: don't look for one
 PYTHONS = ("python3", "python", "/usr/libexec/platform-python")
 NOISE_LIMIT = 64 * 1024
 
@@ -52,6 +55,13 @@ g={"__name__":"ciflow_agent","PACKED":p,"PACKED_HASH":h,"CODE":k}
 exec(k,g)
 g["main"](m)
 """
+
+
+# Waits for the agent behind whatever was meant for a Python that is not there.
+SHELL_BOOTSTRAP = (
+    'printf "%s-%s-shell\\n" "$1" "$2"; '
+    'while IFS= read -r s; do case $s in "$1-$2 "*) eval "$(printf %b "${s#* }")"; exit;; esac; done'
+)
 
 
 @functools.cache
@@ -90,14 +100,16 @@ def plan_launch(connection: Connection) -> Launch:
     """The command that starts the agent as the connection's identity. Refused: what can't be done there."""
     a, b, p, q = (secrets.token_hex(6) for _ in range(4))
     become = connection.become
-    waits = bool(become and become.password)
+    waits = bool(become and become.password) or connection.python == NO_PYTHON
     arguments = [_bootstrap(), a, b, str(len(packed_agent())), _packed_hash(), "wait" if waits else "go"]
-    nowhere = f'printf "%s-%s-none\\n" {a} {b}'
+    shell = connection.option("shell") or "/bin/sh"
+    nowhere = f"exec {shell} -c {shlex.quote(SHELL_BOOTSTRAP)} sh {a} {b}"
     command = _by_python(connection, "-ISX utf8 -c " + " ".join(map(shlex.quote, arguments)), nowhere)
     prompt = b""
     if become is not None:
         words, prompt = become_command(become, command, p, q)
         if needs_terminal(become):
+            nowhere = f'printf "%s-%s-none\\n" {a} {b}'
             command = _by_python(connection, f"{terminal_arguments()} {p} {q} {words}", nowhere)
         else:
             command = f"LC_ALL=C exec {words}"
@@ -106,6 +118,8 @@ def plan_launch(connection: Connection) -> Launch:
 
 def _by_python(connection: Connection, arguments: str, nowhere: str) -> str:
     """Shell words that replace the shell by a Python of the host; `nowhere` when it has none."""
+    if connection.python == NO_PYTHON:
+        return nowhere
     if connection.python != "auto":
         return f"exec {shlex.quote(connection.python)} {arguments}"
     if connection.kind == "local" and connection.become is None:
@@ -114,22 +128,27 @@ def _by_python(connection: Connection, arguments: str, nowhere: str) -> str:
     return f"for p in {' '.join(PYTHONS)}; do {found}; done; {nowhere}"
 
 
-def greet(pipe: Pipe, launch: Launch, connection: Connection, first: Callable[[], bytes]) -> bytes:
-    """Bring the agent to its hello; what followed the hello in the pipe. Unreachable or Denied: what stood in the way.
+def greet(pipe: Pipe, launch: Launch, connection: Connection, first: Callable[[], bytes]) -> tuple[Pipe, bytes]:
+    """Bring the agent to its hello: (the pipe that speaks its frames, what followed the hello in it).
 
-    `first` gives the frames that go with the agent, in the same packet.
+    `first` gives the frames that go with the agent, in the same packet. Unreachable or Denied: what stood in the way;
+    TooOld: its Python does, and a shell may do.
     """
     until = time.monotonic() + max(connection.connect_timeout, 1.0)
-    seen = b""
-    asked = sent = False
+    seen = frames = b""
+    asked = sent = shell = False
     if not launch.waits:
-        _send(pipe, packed_agent() + first())
+        frames = first()
+        _send(pipe, packed_agent() + frames)
     while True:
         before, found, after = seen.partition(launch.mark + b"-hello\n")
         if found:
-            return after
+            return _by_shell(pipe, frames or first(), after) if shell else (pipe, after)
         _refuse(seen, launch, connection)
-        if launch.waits and not sent and launch.mark + b"-ready\n" in seen:
+        if not shell and launch.mark + b"-shell\n" in seen:
+            shell = sent = True
+            _send(pipe, agent_line(launch.mark))
+        elif launch.waits and not sent and launch.mark + b"-ready\n" in seen:
             sent = True
             _send(pipe, packed_agent() + first())
         elif launch.prompt and not sent and launch.prompt in seen:
@@ -145,6 +164,27 @@ def greet(pipe: Pipe, launch: Launch, connection: Connection, first: Callable[[]
         seen = (seen + (data or b""))[-NOISE_LIMIT:]
 
 
+def _by_shell(pipe: Pipe, frames: bytes, rest: bytes) -> tuple[Pipe, bytes]:
+    """The pipe of a shell that will speak in frames, told what another agent would have been told with its source."""
+    from ciflow.targets.shell import ShellPipe
+
+    spoken = ShellPipe(pipe, rest)
+    spoken.send(frames)
+    return spoken, b""
+
+
+def agent_line(mark: bytes) -> bytes:
+    """agent.sh as the line that SHELL_BOOTSTRAP waits for, behind whatever was sent before it."""
+    from ciflow.targets.sh_words import escape
+
+    source = Path(__file__).with_name("agent.sh").read_bytes()
+    return b"\n" + mark + b" " + escape(source).encode() + b"\n"
+
+
+class TooOld(Exception):
+    """The Python that was found is older than the agent may be, and nobody has asked for it by name."""
+
+
 def _send(pipe: Pipe, data: bytes) -> None:
     """To a program that may be gone: what it said before it went says why, and is still to be read."""
     try:
@@ -156,8 +196,11 @@ def _send(pipe: Pipe, data: bytes) -> None:
 def _refuse(seen: bytes, launch: Launch, connection: Connection) -> None:
     hint = "set ansible_python_interpreter to a Python of 3.7 or newer"
     if launch.mark + b"-none\n" in seen:
-        raise Unreachable(f"{connection.name}: no Python was found ({', '.join(PYTHONS)})", help=hint)
+        words = "doas asks for a password only at a terminal, which needs Python, and none was found"
+        raise Unreachable(f"{connection.name}: {words} ({', '.join(PYTHONS)})", help=hint)
     _, old, rest = seen.partition(launch.mark + b"-old-")
+    if old and b"\n" in rest and connection.python == "auto":
+        raise TooOld
     if old and b"\n" in rest:
         version = rest.partition(b"\n")[0].decode("ascii", "replace")
         raise Unreachable(f"{connection.name}: its Python is {version}; the agent needs 3.7 or newer", help=hint)

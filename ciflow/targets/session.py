@@ -1,8 +1,7 @@
 """A session: one agent on one host for one identity, with many lanes of operations.
 
-Calls come from the engine's loop and never wait for the host; what happens comes back as events through `inbox`,
-called from the session's own thread. `submit` only gathers, `flush` sends all of it at once, so that operations that
-are sent ahead leave in one packet.
+Calls come from the engine's loop and never wait for the host; what happens comes back through `inbox`, called from the
+session's own thread. `submit` only gathers, `flush` sends all of it at once: what is sent ahead leaves in one packet.
 """
 
 from __future__ import annotations
@@ -19,8 +18,8 @@ from ciflow.encoding import decode_reply
 from ciflow.model import Operation, Reply
 from ciflow.targets import TARGETS, wire
 from ciflow.targets.connection import Connection, Pipe
-from ciflow.targets.launch import greet, plan_launch
-from ciflow.targets.upload import Upload, pack
+from ciflow.targets.launch import NO_PYTHON, TooOld, greet, plan_launch
+from ciflow.targets.upload import Gated, Upload, pack
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,8 +94,9 @@ class Session:
         self._sending = threading.Lock()  # of the pipe's way out
         self._pipe: Pipe | None = None
         self._buffer: list[bytes] = []
+        self._opening = b""
         self._flights: dict[int, _Flight] = {}
-        self._gates: dict[str, list[_Gated]] = {}
+        self._gates: dict[str, list[Gated]] = {}
         self._number = 0
         self._hello: dict[str, Any] = {}
         self._error: CiflowError | None = None
@@ -123,9 +123,9 @@ class Session:
             self._flights[number] = _Flight(key, upload=upload)
             gate = self._gates.get(lane)
             if gate is not None:
-                gate.append(_Gated(key, message, upload))
+                gate.append(Gated(key, message, upload))
             elif upload is not None and not upload.sha256:
-                self._gates[lane] = [_Gated(key, message, upload)]
+                self._gates[lane] = [Gated(key, message, upload)]
                 threading.Thread(target=self._open_gate, args=(lane,), daemon=True).start()
             else:
                 self._buffer.append(wire.encode_message(message))
@@ -230,12 +230,7 @@ class Session:
     def _live(self) -> None:
         error: CiflowError | None = None
         try:
-            launch = plan_launch(self.connection)
-            pipe = self._opener()(self.connection, launch.command)
-            try:
-                self._listen(pipe, greet(pipe, launch, self.connection, self._first))
-            finally:
-                pipe.close()
+            self._reach(self.connection)
         except CiflowError as e:
             error = e if self._hello else _never_ready(self.connection, e)
         except Exception as e:
@@ -250,11 +245,24 @@ class Session:
             raise Refused(f"{self.connection.name}: there is no connection `{kind}`", help=help)
         return TARGETS[kind]
 
+    def _reach(self, connection: Connection) -> None:
+        """Be with the host until the end; by its shell where its Python is too old."""
+        launch = plan_launch(connection)
+        pipe = self._opener()(connection, launch.command)
+        try:
+            self._listen(*greet(pipe, launch, connection, self._first))
+        except TooOld:
+            pipe.close()
+            self._reach(replace(connection, python=NO_PYTHON))
+        finally:
+            pipe.close()
+
     def _first(self) -> bytes:
+        """What goes with the agent, again with a second one where the first could not run."""
         with self._lock:
-            gathered = wire.encode_message(self._begin) + b"".join(self._buffer)
+            self._opening = (self._opening or wire.encode_message(self._begin)) + b"".join(self._buffer)
             self._buffer.clear()
-            return gathered
+        return self._opening
 
     def _listen(self, pipe: Pipe, rest: bytes) -> None:
         decoder = wire.Decoder()
@@ -372,26 +380,6 @@ class Session:
             self._send(wire.encode_frame(wire.Frame(wire.Kind.CONTENT, number, piece)))
         if upload is not None and upload.fell_short:
             self.abort(flight.key)
-
-
-@dataclass(slots=True)
-class _Gated:
-    """An operation that waits for the hash of a large file, its own or that of one before it in its lane."""
-
-    key: str
-    message: dict[str, Any]
-    upload: Upload | None
-
-    def measure(self) -> str:
-        """Hash the file, where there is one; what went wrong in plain words, or ""."""
-        if self.upload is None:
-            return ""
-        try:
-            self.upload.measure()
-        except OSError as e:
-            return f"cannot read {self.upload.source}: {e.strerror}"
-        self.message.update(size=self.upload.size, sha256=self.upload.sha256)
-        return ""
 
 
 def _never_ready(connection: Connection, error: CiflowError) -> CiflowError:

@@ -64,6 +64,26 @@ class Upload:
             self._file = -1
 
 
+@dataclass(slots=True)
+class Gated:
+    """An operation that waits for the hash of a large file, its own or that of one before it in its lane."""
+
+    key: str
+    message: dict[str, Any]
+    upload: Upload | None
+
+    def measure(self) -> str:
+        """Hash the file, where there is one; what went wrong in plain words, or ""."""
+        if self.upload is None:
+            return ""
+        try:
+            self.upload.measure()
+        except OSError as e:
+            return f"cannot read {self.upload.source}: {e.strerror}"
+        self.message.update(size=self.upload.size, sha256=self.upload.sha256)
+        return ""
+
+
 def pack(operation: Operation, check: bool) -> tuple[dict[str, Any], Upload | None]:
     """(the start of its message, what is to be sent apart): a large content is announced by size and hash."""
     encoded = encode_operation(operation)

@@ -1,5 +1,7 @@
-"""The targets that a test of the contract runs on."""
+"""The targets that a test of the contract runs on, and hosts without Python by three shells."""
 
+import shutil
+import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -50,14 +52,45 @@ def python_pod(kube: Kube, tmp_path_factory: pytest.TempPathFactory) -> Connecti
     return kube.connection(kube.start_python("python", str(tmp_path_factory.getbasetemp().parent)))
 
 
+@pytest.fixture(scope="session")
+def busybox_tools(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the tools of busybox and no others."""
+    busybox = shutil.which("busybox")
+    if busybox is None:
+        pytest.skip("busybox is missing")
+    folder = tmp_path_factory.mktemp("busybox")
+    subprocess.run([busybox, "--install", "-s", str(folder)], check=True)
+    return folder
+
+
 def docker_connection(docker: Docker, name: str, **more: Any) -> Connection:
     """How the inventory would say it."""
     options = (("docker_host", docker.host),)
     return Connection(kind="docker", name=name, address=name, options=options, connect_timeout=30.0, **more)
 
 
+def shell_connection(shell: str, request: pytest.FixtureRequest) -> Connection:
+    """A host without Python whose /bin/sh is this one; busybox brings all of its own tools."""
+    request.getfixturevalue("own_home")
+    program, *words = shell.split()
+    found = shutil.which(program)
+    if found is None:
+        pytest.skip(f"{program} is missing")
+    if program == "busybox":
+        tools = request.getfixturevalue("busybox_tools")
+        found = f"/usr/bin/env PATH={tools} {tools}/ash"
+    return Connection(python="none", options=(("shell", " ".join([found, *words])),), connect_timeout=30.0)
+
+
+# What stands for /bin/sh on hosts without Python; one of them in every run of the tests.
+SHELLS = ("busybox", *(pytest.param(shell, marks=pytest.mark.slow) for shell in ("dash", "bash --posix")))
+WITHOUT_PYTHON_TOO = ("local", "ssh", *SHELLS)
+
+
 def reach(kind: str, request: pytest.FixtureRequest) -> Connection:
     """The connection of a host of that kind, started when it is first asked for."""
+    if kind in ("busybox", "dash", "bash --posix"):
+        return shell_connection(kind, request)
     if kind == "local":
         request.getfixturevalue("own_home")
         return Connection(connect_timeout=30.0)

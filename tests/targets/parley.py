@@ -83,6 +83,14 @@ class Parley:
         self.session.ask(keys, journal)
         return [self.next(Asked, key=key) for key in keys]
 
+    def refuses(self, reply: Reply) -> bool:
+        """Whether this is a host without Python, which says so instead of doing it nearly."""
+        if self.hello["python"]:
+            return False
+        assert (reply.status, reply.ok, reply.errno) == ("refused", False, "ENOSYS"), reply
+        assert "Python" in reply.error
+        return True
+
     def close(self) -> None:
         self.session.close()
         if self.ended is None:

@@ -10,7 +10,15 @@ from typing import Any
 import pytest
 
 from ciflow.model import Edit
+from ciflow.targets import Connection
+from tests.targets.conftest import WITHOUT_PYTHON_TOO, reach
 from tests.targets.parley import Parley
+
+
+@pytest.fixture(params=WITHOUT_PYTHON_TOO)
+def connection(request: pytest.FixtureRequest) -> Connection:
+    return reach(request.param, request)
+
 
 CASES: list[dict[str, Any]] = json.loads(Path(__file__).with_name("ansible_edits.json").read_text())
 
