@@ -11,11 +11,11 @@ import pytest
 
 from ciflow.model import Edit
 from ciflow.targets import Connection
-from tests.targets.conftest import WITHOUT_PYTHON_TOO, reach
+from tests.targets.conftest import reach
 from tests.targets.parley import Parley
 
 
-@pytest.fixture(params=WITHOUT_PYTHON_TOO)
+@pytest.fixture(params=["local", "ssh", pytest.param("busybox", marks=pytest.mark.slow)])
 def connection(request: pytest.FixtureRequest) -> Connection:
     return reach(request.param, request)
 
