@@ -91,7 +91,8 @@ def _github(environment: Mapping[str, str], settings: Mapping[str, str]) -> Back
         if "GITHUB_ACTIONS" not in environment:
             return "not a job of GitHub Actions"
         return "the job doesn't hand on ACTIONS_RESULTS_URL and ACTIONS_RUNTIME_TOKEN"
-    export = {**settings, "SCCACHE_GHA_ENABLED": "on"}
+    # Without the second sccache speaks to the first version of that service, which is switched off.
+    export = {**settings, "SCCACHE_GHA_ENABLED": "on", "ACTIONS_CACHE_SERVICE_V2": "on"}
     return Backend("github", "GitHub's cache", "this is a job of GitHub Actions", export, _host_port(address))
 
 

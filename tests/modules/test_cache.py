@@ -14,6 +14,7 @@ import pytest
 
 from tests.conftest import Start
 from tests.modules.host import Host
+from tests.parts.actions_cache import actions_cache
 from tests.parts.redis import redis
 from tests.parts.s3 import BUCKET, KEYS, s3
 
@@ -105,6 +106,16 @@ def test_s3_is_taken_where_it_answers(
     assert not tried.failed, tried.msg
     assert (tried.data["backend"], tried.data["hits"], tried.data["misses"]) == ("s3", 1, 1)
     assert tried.data["env"]["RUSTC_WRAPPER"].startswith(str(tmp_path / "ours"))
+
+
+@pytest.mark.slow
+def test_a_job_of_github_actions_uses_the_cache_of_its_repository(host: Host, env: dict[str, str]) -> None:
+    """The real sccache against a stand-in for that service, which speaks its second version alone."""
+    with actions_cache() as url:
+        env |= {"GITHUB_ACTIONS": "true", "ACTIONS_RESULTS_URL": url, "ACTIONS_RUNTIME_TOKEN": "token"}
+        tried = host.task("cache", {"state": "verified"}, environment=env, seed="github")
+        assert not tried.failed, tried.msg
+        assert (tried.data["backend"], tried.data["hits"], tried.data["misses"]) == ("github", 1, 1)
 
 
 @pytest.mark.slow
