@@ -1,6 +1,7 @@
 """A stand-in for the cache service of GitHub Actions, in memory: its Twirp calls, and the blobs that its URLs lead to.
 
-The calls are those of github.actions.results.api.v1.CacheService, as the package @actions/cache has it, in protobuf; blobs are put as Azure's Put Blob has it, in one piece.
+The calls are those of github.actions.results.api.v1.CacheService, as the package @actions/cache has it, in protobuf;
+blobs are put as Azure's Put Blob has it, in one piece.
 """
 
 import contextlib
