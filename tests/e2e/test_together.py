@@ -105,3 +105,15 @@ def test_many_at_a_time_is_refused_before_anything_runs(pair: tuple[Service, dic
     code, said = service.ciflow("validate", str(path), "-e", "version=9.0")
     planned, told = service.ciflow("plan", str(path), "-e", "version=9.0")
     assert 3 in (code, planned) and "move together" in said + told, (said, told)
+
+
+@pytest.mark.slow
+def test_killed_in_the_middle_both_go_on_together_when_resumed(pair: tuple[Service, dict[str, Users]]) -> None:
+    service, _ = pair
+    release = service.apply("4.0")
+    service.until("4.0", "holding", 5000)
+    release.kill()
+    release.wait()
+    code, said = service.ciflow("resume")
+    assert code == 0, said
+    assert weights(service, "shield", "4.0")[-1] == weights(service, "shell", "4.0")[-1] == 10_000
