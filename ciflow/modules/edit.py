@@ -31,7 +31,9 @@ def edit(kind: str, spec: Mapping[str, Any], args: Mapping[str, Any], context: C
         return Outcome(failed=True, msg=f"Destination {path} does not exist !", data={"path": path, "rc": 257})
     if not well(reply):
         return failure(reply, {"path": path})
-    data = {"path": path, "backup": reply.data.get("backup", "")}
+    kept = reply.data.get("backup", "")
+    told = {"backup": kept} if kind == "line" else {"backup_file": kept} if kept else {}  # as Ansible's three call it
+    data = {"path": path, **told}
     data |= {"found": reply.data["found"]} if "found" in reply.data else {}
     return Outcome(changed=reply.changed, msg=str(reply.data.get("msg", "")), data=data, diff=difference(reply))
 

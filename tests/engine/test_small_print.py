@@ -2,6 +2,7 @@
 variables, names made by templates. Values are those of ansible-core 2.19."""
 
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -553,3 +554,21 @@ def test_specs_of_a_role_may_be_left_aside(bench: Bench) -> None:
     for verb in ("import_role", "include_role"):
         text = f"- {{hosts: localhost, tasks: [{{{verb}: {{name: web, rolespec_validate: false}}}}]}}\n"
         assert ("inside", "ok") in bench.play(text).ends()
+
+
+def test_each_module_that_edits_says_under_its_own_name_where_the_old_file_is_kept(bench: Bench) -> None:
+    bench.file("f", "a\n")
+    played = bench.play(
+        """
+        - hosts: localhost
+          tasks:
+            - {lineinfile: {path: "{here}/f", line: b, backup: true}, register: one}
+            - {blockinfile: {path: "{here}/f", block: c, backup: true}, register: two}
+            - {replace: {path: "{here}/f", regexp: a, replace: d, backup: true}, register: three}
+            - {replace: {path: "{here}/f", regexp: nowhere, replace: d, backup: true}, register: four}
+            - {name: it, debug: {msg: "{{ [one.backup, two.backup_file, three.backup_file] }}"}}
+            - {name: none, debug: {msg: "{{ four.backup_file is defined }}"}}
+        """
+    )
+    assert [Path(path).read_text()[0] for path in played.msg("it")] == ["a", "a", "a"]
+    assert played.msg("none") is False
