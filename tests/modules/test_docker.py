@@ -119,7 +119,7 @@ def test_check_mode_says_what_would_be_and_does_nothing(shop: Shop) -> None:
     played = shop.container(check=True)
     assert changed(played)
     assert played.msg("do") == "would: create, start"
-    assert shop.docker.cli("ps", "-aq") == ""
+    assert shop.docker.cli("ps", "-aq", "--filter", "name=^/shop$") == ""
 
 
 def test_present_does_not_start_stopped_stops_and_absent_takes_away(shop: Shop) -> None:

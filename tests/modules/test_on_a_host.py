@@ -212,8 +212,12 @@ def test_addresses_are_found_where_the_host_has_no_ip_program(host: Host, tmp_pa
     for name in ("cat", "uname", "id", "date", "grep", "df", "env", "sh"):
         (tmp_path / name).symlink_to(str(shutil.which(name)))
     wish = {"gather_subset": ["network"], "filter": ["all_ipv*", "default_ipv4"]}
-    full = host.task("setup", wish).facts
-    bare = host.task("setup", wish, environment={"PATH": str(tmp_path)}).facts
+    full, bare, after = (
+        host.task("setup", wish, environment=environment).facts
+        for environment in ({}, {"PATH": str(tmp_path)}, {})
+    )
+    if full != after:
+        pytest.skip("the machine's addresses changed while they were read: other tests make bridges")
     for name in ("ansible_all_ipv4_addresses", "ansible_all_ipv6_addresses"):
         assert sorted(bare[name]) == sorted(full[name])
     for key in ("interface", "gateway", "address", "macaddress"):
