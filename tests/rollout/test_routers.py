@@ -356,7 +356,7 @@ class Killed(BaseException):
 
 def test_a_controller_killed_between_any_two_steps_leaves_a_dial_that_can_be_read_and_taken(routed: Rig) -> None:
     for live, share in (("a", 5_000), ("b", 10_000)):
-        for after in range(0, steps_of_a_turn(routed), 2 if routed.kind in SLOWER else 1):
+        for after in range(0, steps_of_a_turn(routed), 3 if routed.kind in SLOWER else 1):
             before = routed.turn(routed.router(), 0, live="a")
             left = [after]
 
