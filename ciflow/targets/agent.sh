@@ -99,8 +99,8 @@ tell() {
 folder_of() { d=$run/$1; [ -n "$run" ] && [ -e "$d/begin" ] || d=$session/$id; } # of an operation under way
 tell_live() { # NAME OUT ERR: what has come behind these
   folder_of "$1"
-  amount "$d/out"; one=$((n - $2)); [ "$one" -le 65536 ] || one=65536; [ "$one" -ge 0 ] || one=0
-  amount "$d/err"; two=$((n - $3)); [ "$two" -le 65536 ] || two=65536; [ "$two" -ge 0 ] || two=0
+  amount "$d/out"; one=$((n - $2)); [ "$one" -le 60000 ] || one=60000; [ "$one" -ge 0 ] || one=0
+  amount "$d/err"; two=$((n - $3)); [ "$two" -le 60000 ] || two=60000; [ "$two" -ge 0 ] || two=0
   printf 'l %s %s %s\n' "$id" "$one" "$two"
   [ "$one" -eq 0 ] || tail -c +$(($2 + 1)) "$d/out" | head -c "$one"
   [ "$two" -eq 0 ] || tail -c +$(($3 + 1)) "$d/err" | head -c "$two"
@@ -573,9 +573,11 @@ for place in "$home/.local/state/ciflow" "/var/tmp/ciflow-$uid"; do
   if folder_of_ours "$place"; then base=$place; break; fi
 done
 session=
+namespace=$(readlink /proc/self/ns/pid)
+name=ciflow-sh-$(echo "$namespace" | tr -cd 0-9)
 for place in /dev/shm "$base" /var/tmp /tmp; do
-  [ -n "$place" ] && mkdir "$place/ciflow-sh-$me-$since" 2>/dev/null || continue
-  session=$place/ciflow-sh-$me-$since
+  [ -n "$place" ] && mkdir "$place/$name-$me-$since" 2>/dev/null || continue
+  session=$place/$name-$me-$since
   echo >"$session/pipe" 2>/dev/null && break
   rm -rf "$session"
   session=
@@ -594,10 +596,14 @@ while read -r one words; do [ "$one" != btime ] || booted=$words; done </proc/st
 birth 1
 printf '%s-hello\nh\n' "$mark"
 printf '%s\n' "$me" "$uid" "$(id -un)" "$(id -G)" "$home" "$base" "${session:-none}" "${raw:-no}" "$missing" \
-  "$boot" "$(readlink /proc/self/ns/pid)" "$born" "$pod" "$booted"
+  "$boot" "$namespace" "$born" "$pod" "$booted"
 cat /proc/1/cgroup
 echo .
 [ -n "$session" ] || exit 1
+for one in "$place/$name"-*; do # of agents that were killed
+  two=${one#"$place/$name"-}
+  [ ! -O "$one" ] || { birth "${two%-*}" && [ "$born" = "${two#*-}" ]; } || rm -rf "$one"
+done
 while read -r verb id one two three; do
   case $verb in
   b) locked "$session/pipe" echo b ;;
