@@ -1,4 +1,4 @@
-# The agent of a host without Python: POSIX sh and the usual tools (mkdir, rm, mv, cat, head, tail, wc, sleep, mkfifo, id;
+# The agent of a host without Python: POSIX sh and the usual tools (mkdir, rm, mv, cat, head, tail, sleep, mkfifo, id;
 # stat, sha256sum, readlink for files). It reads lines, performs each in a process of its own, and keeps a journal.
 # What a line means stands in ciflow/targets/shell.py, what calls these functions in lower.py. $1-$2 is the mark.
 mark=$1-$2
@@ -79,7 +79,7 @@ end_group() { # of a process: asked, and after two seconds forced
 
 amount() { # $n: the size of a file; $kept: how much of it is told
   n=0
-  [ ! -s "$1" ] || n=$(wc -c <"$1")
+  [ ! -s "$1" ] || n=$(stat -c %s "$1") # busybox's wc would read all of it
   n=$((n)) kept=$((n))
   [ -n "$probe" ] || [ "$n" -le 1048576 ] || kept=1048576
 }
@@ -588,7 +588,7 @@ one=$(printf abcdef | { dd bs=2 count=1 iflag=fullblock >/dev/null 2>&1; cat; })
 exec 2>/dev/null
 run= project= identity= mine=
 missing=
-for one in mkfifo head tail wc stat sha256sum readlink; do command -v "$one" >/dev/null || missing="$missing $one"; done
+for one in mkfifo head tail stat sha256sum readlink; do command -v "$one" >/dev/null || missing="$missing $one"; done
 boot=; read -r boot </proc/sys/kernel/random/boot_id
 pod=; [ ! -e /var/run/secrets/kubernetes.io ] || pod=$HOSTNAME
 booted=0
