@@ -259,6 +259,6 @@ def opened(value: Any) -> Any:
     """`vars` and `hostvars` as what they hold now, where a task is given them whole; all else as it is."""
     if isinstance(value, View):
         return {name: opened(below) for name, below in value.items()}
-    if type(value) is dict and any(isinstance(below, View) for below in value.values()):
+    if isinstance(value, dict) and any(isinstance(below, View) for below in value.values()):
         return {name: opened(below) for name, below in value.items()}
     return value
