@@ -29,5 +29,9 @@ class Key:
 
 
 def new_run(known: int) -> str:
-    """The id of a run when the journal knows so many: a number for people, and what tells two journals' runs apart."""
-    return f"R-{known + 1}-{secrets.token_hex(3)}"
+    """The id of a run when the journal knows so many: a number for people, and what tells two journals' runs apart.
+
+    Every CI job begins a journal of its own with number 1, and a host remembers runs for a week: 40 bits keep ten
+    thousand of them apart (two alike with a chance of 1 in 20,000), and a key of one is never taken for another's.
+    """
+    return f"R-{known + 1}-{secrets.token_hex(5)}"

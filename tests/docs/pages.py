@@ -20,7 +20,7 @@ PAGES = sorted({ROOT / "README.md", ROOT / "CONTRIBUTING.md", *ROOT.glob("docs/*
 _FENCE = re.compile(r"^```(\S+)(?: ([^\n]*))?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _WORD = re.compile(r'(\w+)(?:=(?:"([^"]*)"|(\S+)))?')
 _CHANGING = (
-    (re.compile(r"R-\d+-[0-9a-f]{6}"), "RUN"),
+    (re.compile(r"R-\d+-[0-9a-f]{6,10}"), "RUN"),
     (re.compile(r"\b\d+m \d\ds\b|\b[\d.,]+ m?s\b"), "TIME"),
     (re.compile(r"\b\d\d:\d\d\b"), "CLOCK"),
     (re.compile(r"[0-9a-f]{12,}"), "DIGEST"),
