@@ -3,7 +3,7 @@ SHELL := /bin/bash
 PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/installed
-# Slow tests measure, or load a real part with work: they have the machine to themselves.
+# Tests that share a part which takes long to start go to one worker (tests/conftest.py).
 PARALLEL := -n 2 --dist loadgroup
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
@@ -37,8 +37,7 @@ demo-stop: install ## End what the demo left running: the router and both slots
 	$(BIN)/ciflow apply playbooks/stop.yml
 
 test: install ## Run every test; those that lack a real part are skipped by name (make parts)
-	$(BIN)/pytest -m "not slow" $(PARALLEL)
-	$(BIN)/pytest -m slow
+	$(BIN)/pytest $(PARALLEL)
 
 check: install ## Run what is quick: ruff, mypy, layers, and the tests that are not slow
 	$(BIN)/ruff check .
