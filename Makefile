@@ -8,7 +8,7 @@ PARALLEL := -n 2 --dist loadgroup
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo demo-bad demo-stop test check golden bench module parts lock clean
+.PHONY: help install demo demo-bad demo-stop test test-all check golden bench module parts lock clean
 
 help: ## List these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -36,7 +36,10 @@ demo-bad: install ## Run it with a bad version; succeeds when ciflow turns it ba
 demo-stop: install ## End what the demo left running: the router and both slots
 	$(BIN)/ciflow apply playbooks/stop.yml
 
-test: install ## Run every test; those that lack a real part are skipped by name (make parts)
+test: install ## Run the tests; those that lack a real part are skipped by name (make parts)
+	$(BIN)/pytest -m "not slow" $(PARALLEL)
+
+test-all: install ## Run the slow tests too: twice the time
 	$(BIN)/pytest $(PARALLEL)
 
 check: install ## Run what is quick: ruff, mypy, layers, and the tests that are not slow
