@@ -53,10 +53,7 @@ class CommandRouter(FiledRouter):
         """Nothing is started: the commands must work. A router that has no dial yet is set to `first`."""
         folder = self.settings.dir
         done((yield self._change(Mkdir(path=folder, mode="0700"))), f"making {folder}", self.host)
-        newest = yield from self.first(first)
-        file = yield from self.file(self.dial_path)
-        if file.dial is None:
-            yield from self.replaced(self.dial_path, newest.settled(), file.sha, newest.token)
+        if (yield from self.laid(first)):
             yield from self.applied()
         yield from self.counts()
         return (yield from self.read())

@@ -174,6 +174,15 @@ class FiledRouter(ABC):
             yield from self.replaced(self.safe_path, first.settled(), safe.sha, first.token)
         return safe.dial or first
 
+    def laid(self, first: Dial) -> Asked[bool]:
+        """Both files are there, so that a router that runs has what its configuration includes. Whether the dial
+        file was missing."""
+        newest = yield from self.first(first)
+        file = yield from self.file(self.dial_path)
+        if file.dial is None:
+            yield from self.replaced(self.dial_path, newest.settled(), file.sha, newest.token)
+        return file.dial is None
+
     # --- dead-man ---------------------------------------------------------------------------------------
 
     def guard(self, expect: int, after: float, watch: tuple[Watch, ...] = (), *, renew: bool = False) -> Asked[Guard]:

@@ -70,19 +70,12 @@ class NginxRouter(FiledRouter):
         version = tuple(int(number) for number in found.groups()) if found else ()
         start_up = config.whole(self.service, self.settings, version)
         command = config.start_script(binary, self.settings, self.copied())
-        yield from self._program.start(binary, start_up, command, self._files(first))
-
-    def _files(self, first: Dial) -> Asked[None]:
-        """Both files, so that nginx has what its configuration includes."""
-        newest = yield from self.first(first)
-        file = yield from self.file(self.dial_path)
-        if file.dial is None:
-            yield from self.replaced(self.dial_path, newest.settled(), file.sha, newest.token)
+        yield from self._program.start(binary, start_up, command, self.laid(first))
 
     def _found(self, first: Dial) -> Asked[None]:
         """Each lack with the lines to add."""
         done((yield self._change(Mkdir(path=self.settings.dir, mode="0700"))), f"making {self.settings.dir}", self.host)
-        yield from self._files(first)
+        yield from self.laid(first)
         binary = yield from self._program.binary()
         whole = yield self._probe(Exec(argv=(*config.command(binary, self.settings), "-T", "-q"), timeout=RELOAD))
         snippet = config.snippet(self.service, self.settings)

@@ -56,10 +56,7 @@ class TraefikRouter(FiledRouter):
             yield from self._program.start(binary, start_up, self._command(binary), self.first(first))
             return (yield from self.read())
         done((yield self._change(Mkdir(path=self.settings.dir, mode="0700"))), f"making {self.settings.dir}", self.host)
-        newest = yield from self.first(first)
-        file = yield from self.file(self.dial_path)
-        if file.dial is None:
-            yield from self.replaced(self.dial_path, newest.settled(), file.sha, newest.token)
+        yield from self.laid(first)
         try:
             dial = yield from self.read()
             yield from self.counts()
