@@ -244,7 +244,10 @@ def _read(path: Path) -> dict[str, Any]:
     place = parse(path.read_bytes(), str(path), findings, trusted=False)
     if findings.errors or place is None or not isinstance(place.value, dict):
         raise Invalid(findings.items or [Diagnostic("error", "CF0101", "a schema is a mapping", Span(str(path)))])
-    return place.value
+    if "includes" not in place.value:
+        return place.value
+    other = _read(path.with_name(f"{place.value['includes']}.yml"))
+    return {**other, **place.value, "arguments": {**place.value["arguments"], **other["arguments"]}}
 
 
 def _compiled(what: str, whole: Mapping[str, Any]) -> Schema:
