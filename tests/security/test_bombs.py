@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import json
-import resource
 import subprocess
 import sys
 import threading
@@ -12,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.security.tool import Tool, limit_memory, peak_of
+from tests.security.tool import Tool, limit_memory, reap
 
-SECONDS = 1.0  # of processor time, without what the tool needs to start
+SECONDS = 5.0  # of processor time without what the tool needs to start: a bomb takes hours, a busy machine twice as long as a quiet one
 MEGABYTES = 100  # beyond what the tool needs to start
 LIMIT = 400  # megabytes of address space: the tool needs 250 to start
 
@@ -70,18 +69,15 @@ TAGS = [
 
 def _validate(tool: Tool, *paths: str) -> tuple[int, bytes, float, int]:
     """(exit code, what was said, seconds of processor time, peak in KiB)."""
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
     process = subprocess.Popen([sys.executable, "-m", "ciflow", "validate", *paths], cwd=tool.folder, env=tool.env,
                                stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, preexec_fn=lambda: limit_memory(LIMIT))  # fmt: skip
     assert process.stderr is not None
-    watchdog = threading.Timer(10, process.kill)
+    watchdog = threading.Timer(60, process.kill)
     watchdog.start()
     said = process.stderr.read()
-    peak = peak_of(process)
+    usage = reap(process)
     watchdog.cancel()
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    spent = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    return process.returncode, said, spent, peak
+    return process.returncode, said, usage.ru_utime + usage.ru_stime, usage.ru_maxrss
 
 
 @pytest.fixture
@@ -94,7 +90,7 @@ def idle(tool: Tool) -> tuple[float, int]:
 
 
 @pytest.mark.parametrize("name", YAML)
-def test_a_yaml_bomb_is_refused_in_a_second_and_a_hundred_megabytes(
+def test_a_yaml_bomb_is_refused_before_it_costs_time_or_memory(
     tool: Tool, idle: tuple[float, int], name: str
 ) -> None:
     tool.write("bomb.yml", YAML[name])
@@ -130,7 +126,7 @@ JINJA = [
 ]  # fmt: skip
 
 
-def test_two_thousand_faults_are_said_in_a_second(tool: Tool, idle: tuple[float, int]) -> None:
+def test_two_thousand_faults_are_said_at_once(tool: Tool, idle: tuple[float, int]) -> None:
     tool.write("faults.yml", "- hosts: localhost\n" + "".join(f"  tsks{n}: 1\n" for n in range(2000)))
     code, said, spent, _ = _validate(tool, "faults.yml")
     assert code == 3 and b"more" in said

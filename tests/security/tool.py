@@ -104,11 +104,11 @@ def holding(secret: str, folders: Iterable[Path]) -> Iterator[tuple[Path, str]]:
             yield from ((path, name) for name, form in forms(secret).items() if form in content)
 
 
-def peak_of(process: subprocess.Popen[bytes]) -> int:
-    """The most memory, in KiB, that a process had; to be asked once it has ended and before it is reaped."""
+def reap(process: subprocess.Popen[bytes]) -> resource.struct_rusage:
+    """Wait for a process, and say what it alone used: RUSAGE_CHILDREN counts whatever else was reaped meanwhile."""
     _, status, usage = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
-    return int(usage.ru_maxrss)
+    return usage
 
 
 def limit_memory(megabytes: int) -> None:

@@ -147,7 +147,7 @@ def test_a_server_that_never_has_time_is_not_asked_for_ever(
     began = time.monotonic()
     reply = ask("read")
     assert not reply.ok and reply.error == "not now"
-    assert 1 <= time.monotonic() - began < 3
+    assert 1 <= time.monotonic() - began < 20
 
 
 def test_an_object_is_read_before_a_refused_write_is_made_again(moody: Moody, ask: Callable[..., Reply]) -> None:

@@ -98,7 +98,7 @@ def echo(tmp_path: Path) -> Iterator[str]:
             time.sleep(0.05)
             peer.sendall(b"\n> ")
             if b"stay" in data:
-                time.sleep(2)
+                time.sleep(10)
 
     def serve() -> None:
         while True:
@@ -117,7 +117,7 @@ def test_a_socket_is_talked_to_until_its_end_or_its_prompt(host: Parley, echo: s
     assert host(Talk(address=echo, payload=b"abc\xff")).stdout == b"\xffcba\n> "
     began = time.monotonic()
     assert host(Talk(address=echo, payload=b"stay", end="\n> ")).stdout == b"yats\n> "
-    assert time.monotonic() - began < 1.9
+    assert time.monotonic() - began < 9
     late = host(Talk(address=echo, payload=b"stay", timeout=0.4))
     assert (late.ok, late.errno, late.stdout) == (False, "ETIMEDOUT", b"yats\n> ")
     assert host(Talk(address=echo + "x", payload=b"")).errno == "ENOENT"
