@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import time
 from dataclasses import asdict
@@ -10,32 +11,42 @@ from pathlib import Path
 import click
 
 from ciflow.cli.options import json_option, state_option
-from ciflow.cli.passwords import live_files, vault_options
-from ciflow.diagnostics import ExitCode
+from ciflow.cli.passwords import live_files, vault_ids, vault_options
+from ciflow.cli.screen import hushing, told
+from ciflow.cli.terminal import terminal
+from ciflow.diagnostics import ExitCode, StoreError
 from ciflow.engine.rollback import Asking, Done, rollback
 from ciflow.lang.files import Files
 from ciflow.report.humane import duration, share
 from ciflow.rollout.rollback import RolledBack
 from ciflow.rollout.routers import Slot
+from ciflow.store.folds import Release, history
 from ciflow.store.store import Store, default_state
 
 # Decisions that turn nothing though there is something to go back to, and what to do then.
 _NOT_DONE = {
     "crosses": "`--break-glass --reason ..` goes back all the same: see first that the former version can live with it",
-    "lost": "release it again with `ciflow apply`: its artifacts are those of its run in `ciflow history`",
+    "lost": "release it again with `ciflow apply`: this journal has no release of it that was observed good",
     "cold": "deploy it again with `ciflow apply`, or `--break-glass --reason ..` if its processes still run",
 }
+_GONE = ("lost", "cold")  # what can be deployed again
 
 
 @click.command("rollback")
 @click.argument("service")
 @click.option("--reason", default="", help="Why; recorded.")
 @click.option("--rehearse", is_flag=True, help="Do all but the turn, and say whether it would work now.")
-@click.option("--break-glass", is_flag=True,
-              help="Go back across what can't be undone, or to a version that is cold or was not observed good; "
-                   "needs --reason.")
-@click.option("--host", default="", metavar="PATTERN",
-              help="Hosts of the router, when this machine's journal doesn't know it; else all of the inventory.")
+@click.option(
+    "--break-glass",
+    is_flag=True,
+    help="Go back across what can't be undone, or to a version that is cold or was not observed good; needs --reason.",
+)
+@click.option(
+    "--host",
+    default="",
+    metavar="PATTERN",
+    help="Hosts of the router, when this machine's journal doesn't know it; else all of the inventory.",
+)
 @click.option("-i", "--inventory", multiple=True, help="The inventory that says how to reach them.")
 @vault_options
 @json_option
@@ -44,7 +55,11 @@ def command(
     service: str, reason: str, rehearse: bool, break_glass: bool, host: str, inventory: tuple[str, ...],
     as_json: bool, state: Path | None,
 ) -> int:  # fmt: skip
-    """Bring the former version of SERVICE back, now. A second call finds nothing to do."""
+    """Bring the former version of SERVICE back, now. A second call finds nothing to do.
+
+    When its slot was given to another release, or its processes are gone, it is deployed again with the artifacts that
+    it was released with, which takes as long as a deployment.
+    """
     from ciflow.engine.connect import LOCAL, connections_by_pattern
     from ciflow.engine.who import who
 
@@ -56,6 +71,9 @@ def command(
     done = rollback(asking, lambda: Store.open(state or default_state()))
     for warning in done.warnings:
         click.echo(f"warning: {warning}", err=True)
+    decision = done.result.decision
+    if decision.kind in _GONE and (release := _release_of(service, decision.target.version, state)):
+        return _deployed_again(release, decision.why, state, rehearse=rehearse, as_json=as_json)
     if as_json:
         click.echo(json.dumps({"run": done.run, "took": done.took, **asdict(done.result)}))
     else:
@@ -63,6 +81,27 @@ def command(
     if done.result.failed:
         return ExitCode.UNREACHABLE
     return ExitCode.TASK_FAILED if done.result.silent or done.result.decision.kind in _NOT_DONE else ExitCode.OK
+
+
+def _release_of(service: str, version: str, state: Path | None) -> Release | None:
+    """The newest release of the version that was observed good, as this machine's journal has it."""
+    with contextlib.suppress(StoreError), Store.open(state or default_state(), read_only=True) as store:
+        return next((r for r in history(store, service) if r.version == version and r.observed_good), None)
+    return None
+
+
+def _deployed_again(release: Release, why: str, state: Path | None, *, rehearse: bool, as_json: bool) -> int:
+    from ciflow.engine.start import deploy_again
+    from ciflow.engine.who import who
+
+    how = f"with the artifacts of {release.run}: that takes as long as a deployment does"
+    verb = "it would be deployed again" if rehearse else "deploying it again"
+    click.echo(f"{release.service}: {why}; {verb} {how}", err=as_json)
+    if rehearse:
+        return ExitCode.OK
+    with Store.open(state or default_state()) as store, told(as_json=as_json, quiet=False, verbose=0) as sinks:
+        person = terminal(no_input=False, hushed=hushing(sinks))
+        return deploy_again(release, store, sinks, who=who(), person=person, vault_ids=vault_ids())
 
 
 def lines_of(service: str, done: Done, *, rehearse: bool) -> list[str]:

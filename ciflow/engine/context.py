@@ -43,6 +43,7 @@ class Options:
     gathering: str = "smart"  # `implicit` reads the facts of every play that doesn't say no
     who: str = ""
     ci: str = ""
+    again: str = ""  # the stage whose version is deployed again, and gets all traffic at once
 
 
 class Blobs(Protocol):

@@ -94,7 +94,7 @@ class Recorder:
     def remember(self, past: Iterable[Event]) -> None:
         """Take in what an earlier process of this run recorded."""
         for event in past:
-            if event.kind not in _EACH_TIME and not _went_wrong(event):
+            if event.kind not in EACH_TIME and not _went_wrong(event):
                 self._seen[_identity(event)] += 1
             if event.kind == "task_ended":
                 self._count_failure(event)
@@ -242,7 +242,7 @@ _PRIVATE = frozenset({"op_sent", "op_reply", "rendered"})
 
 
 # Told anew by each process that works on the run.
-_EACH_TIME = frozenset({"run_started", "run_resumed", "run_ended", "snapshot", "warning", "error", "retry"})
+EACH_TIME = frozenset({"run_started", "run_resumed", "run_ended", "snapshot", "warning", "error", "retry"})
 
 
 def _went_wrong(event: Event) -> bool:

@@ -22,6 +22,7 @@ from ciflow.lang.locked import locked
 from ciflow.lang.passwords import Ask, nobody, read_vault
 from ciflow.model import Host, Play
 from ciflow.plan import Plan, Selection, compile_plan
+from ciflow.plan.compile import rollout_alone
 from ciflow.store.seal import Seal
 
 
@@ -105,6 +106,8 @@ def _compiled(request: Request, loaded: Loaded) -> tuple[Loaded, Plan]:
 
     plan = compile_plan(loaded.playbook, select, request.selection)
     hosts = {host.name: host for stage in plan.stages for host in stage.hosts}
+    if request.options.again:
+        plan = rollout_alone(plan, request.options.again)
     if shut := locked(loaded.playbook, loaded.inventory, hosts.values()):
         raise Invalid(shut, loaded.files.sources())
     return loaded, plan

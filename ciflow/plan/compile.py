@@ -105,6 +105,17 @@ def cells_of(plan: Plan, stage: Stage) -> tuple[Stage, ...]:
     return tuple(other for other in plan.stages if other.play.id == stage.play.id)
 
 
+def rollout_alone(plan: Plan, id: str) -> Plan:
+    """The rollout that the stage `id` is a cell of, and what it needs; it was approved before."""
+    cells = cells_of(plan, plan.stage(id))
+    wanted, ahead = set[str](), [cell.id for cell in cells]
+    while ahead:
+        wanted.add(one := ahead.pop())
+        ahead += [need for need in plan.stage(one).needs if need not in wanted]
+    approved = {cell.id: replace(cell, play=replace(cell.play, approval=None)) for cell in cells}
+    return replace(plan, stages=tuple(approved.get(s.id, s) for s in plan.stages if s.id in wanted))
+
+
 def irreversible(plan: Plan, stage: Stage) -> tuple[str, ...]:
     """The names of the tasks, up to and with this stage, that can't be undone by going back."""
     before = plan.stages[: plan.stages.index(stage) + 1]

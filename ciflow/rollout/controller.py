@@ -101,8 +101,8 @@ class Controller(Waiting):
         yield from self._meet(PREPARED, 0)
         weight = 0
         if self.dials.live:
-            alone = yield from self._stable_alone()
             spec = self.spec
+            alone = (yield from self._stable_alone()) if spec.gates else ()
             self._judge(Panel.begin(spec.gates, before=alone, early=spec.early, sick_for=spec.sick_for))
             weight = yield from self._steps()
         yield from self._meet(PREPARED + len(self.spec.climb), weight)

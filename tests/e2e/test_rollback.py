@@ -91,3 +91,51 @@ def test_another_machine_needs_only_the_inventory(production: Service) -> None:
     code, said = production.ciflow("rollback", "shield", "-i", str(hosts), state=production.home / "elsewhere")
     assert code == 0 and "traffic on" in said, said
     assert production.live() == before
+
+
+BUILD = """
+  - name: Build
+    id: build
+    hosts: localhost
+    tasks:
+      - name: Make it
+        shell: echo build {{{{ version }}}} >> {home}/ran; wc -l < {home}/ran
+        register: made
+        no_log: true
+    outputs: {{number: "{{{{ made.stdout }}}}"}}
+"""
+DEPLOYS = "shell: echo deploy {{ version }}"
+
+
+def with_a_build(production: Service) -> str:
+    """The playbook with a play before the canary whose output, a secret, says what is deployed."""
+    text = (production.home / "release.yml").read_text()
+    text = text.replace("plays:\n", "plays:" + BUILD.format(home=production.home), 1)
+    text = text.replace(DEPLOYS, "shell: echo {{ plays.build.outputs.number }}-deployed {{ version }}", 1)
+    (production.home / "built.yml").write_text(text)
+    return "built.yml"
+
+
+def test_a_version_whose_slot_was_given_away_is_deployed_again_as_it_was(production: Service) -> None:
+    """The second is live, the third was put over the first and failed: the way back is the first's deployment of then,
+    with what was built then, and without a gate."""
+    first, second, third = production.next(), production.next(), production.next()
+    playbook = with_a_build(production)
+    for version in (first, second):
+        code, said = finish(production.apply(version, bake="0s", playbook=playbook))
+        assert code == 0, said
+    code, said = finish(production.apply(third, kind="dies", playbook=playbook))
+    assert code == 4, said
+    code, said = production.ciflow("rollback", "shield", "--rehearse")
+    assert code == 0 and "would be deployed again" in said and first in said, said
+    before, ran = production.live(), production.ran(first)
+    assert ran[0] == "build" and ran[1].endswith("-deployed")
+    with production.no_request_fails():
+        code, said = production.ciflow("rollback", "shield")
+    assert code == 0 and "put over it; deploying it again with the artifacts of R-" in said, said
+    assert production.live() != before
+    assert production.ran(first) == [*ran, *ran[1:]], "all but the build, with what was built then"
+    newest = production.events("canary_state")[-1]
+    assert newest.data["version"] == first and newest.data["state"] == "good"
+    code, said = production.ciflow("rollback", "shield", "--rehearse")
+    assert code == 0 and f"-> {second}" in said, said
