@@ -128,6 +128,12 @@ def _cache() -> click.Command:
     return group
 
 
+def _affected() -> click.Command:
+    from ciflow.cli.affected import command
+
+    return command
+
+
 def _test() -> click.Command:
     from ciflow.cli.test import command
 
@@ -178,6 +184,7 @@ COMMANDS: dict[str, tuple[Callable[[], click.Command], str]] = {
     "inventory": (_inventory, "Show hosts, groups and their variables."),
     "vars": (_vars, "Show the variables of a host, and where each comes from."),
     "vault": (_vault, "Encrypt, open and edit secrets in files, as ansible-vault does."),
+    "affected": (_affected, "Name the crates of a Rust workspace that a change touches."),
     "test": (_test, "Run the tests of a Rust workspace."),
     "flaky": (_flaky, "Say which tests are flaky; keep the quarantine."),
     "cache": (_cache, "Set up, look at, try out or empty the cache of compiled crates."),

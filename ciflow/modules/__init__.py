@@ -31,6 +31,7 @@ class Module:
 
 MODULES: dict[str, Module] = {
     "add_host": Module("add_host"),
+    "affected": Module("affected"),
     "apt": Module("apt"),
     "apt_repository": Module("apt_repository"),
     "artifact": Module("artifact"),

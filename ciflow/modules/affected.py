@@ -1,0 +1,59 @@
+"""`affected`: which crates of a Rust workspace a change touches, and why each."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from ciflow.model import Context, Outcome, Steps
+from ciflow.modules import checkout
+
+if TYPE_CHECKING:
+    from ciflow.modules.checkout import Ask, Touched
+
+_NAMED = 5  # crates that a message names
+
+
+def run(args: Mapping[str, Any], context: Context) -> Steps:
+    """It reads only."""
+    found = yield from checkout.touched(ask(args, context))
+    if isinstance(found, Outcome):
+        return found
+    return Outcome(msg=said(found), data=data(found))
+
+
+def ask(args: Mapping[str, Any], context: Context) -> Ask:
+    """What the arguments of this module, and of those that narrow to affected crates, ask for."""
+    env = {**context.environment, "CARGO_TERM_COLOR": "never", **{k: str(v) for k, v in args.get("env", {}).items()}}
+    ignore = tuple(str(one) for one in args.get("ignore", ()))
+    return checkout.Ask(
+        args.get("chdir", ""), args.get("base", ""), ignore, bool(args["offline"]), env, context.timeout
+    )
+
+
+def data(found: Touched) -> dict[str, Any]:
+    """What `register` shows."""
+    graph, touched = found.graph, found.affected
+    crates = [crate for crate in graph.members if crate.id in touched.crates]
+    return {
+        "crates": [crate.name for crate in crates],
+        "packages": [graph.spec(crate) for crate in crates],
+        "why": {crate.name: list(touched.crates[crate.id]) for crate in crates},
+        "everything": touched.everything,
+        "members": len(graph.members),
+        "base": found.base,
+        "commit": found.commit,
+        "changes": found.changes,
+    }
+
+
+def said(found: Touched) -> str:
+    """In one line."""
+    members, crates = found.graph.members, found.affected.crates
+    since = f" since {found.base}" if found.base else ""
+    if found.affected.everything:
+        return f"all {len(members)} crates count as touched{since}: {found.affected.everything}"
+    names = [crate.name for crate in members if crate.id in crates]
+    more = f", and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    listed = f": {', '.join(names[:_NAMED])}{more}" if names else ""
+    return f"{len(names)} of {len(members)} crates are touched by {found.changes} changed files{since}{listed}"
