@@ -54,6 +54,7 @@ def said(found: Touched) -> str:
     if found.affected.everything:
         return f"all {len(members)} crates count as touched{since}: {found.affected.everything}"
     names = [crate.name for crate in members if crate.id in crates]
+    files = f"{found.changes} changed file{'s' * (found.changes != 1)}"
     more = f", and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
     listed = f": {', '.join(names[:_NAMED])}{more}" if names else ""
-    return f"{len(names)} of {len(members)} crates are touched by {found.changes} changed files{since}{listed}"
+    return f"{len(names)} of {len(members)} crates are touched by {files}{since}{listed}"
