@@ -205,8 +205,8 @@ def test_a_run_that_was_overtaken_changes_nothing_any_more(connection: Connectio
 
 
 def test_projects_do_not_hinder_one_another(connection: Connection, talk: Talk) -> None:
-    talk(connection, project="one")
-    other = f"two-{new_token()}"
+    one, other = f"one-{new_token()}", f"two-{new_token()}"
+    talk(connection, project=one)
     assert talk(connection, project=other, token=1)(Exec(argv=("true",))).ok
 
 
