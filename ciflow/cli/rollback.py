@@ -12,8 +12,6 @@ import click
 
 from ciflow.cli.options import json_option, state_option
 from ciflow.cli.passwords import live_files, vault_ids, vault_options
-from ciflow.cli.screen import hushing, told
-from ciflow.cli.terminal import terminal
 from ciflow.diagnostics import ExitCode, StoreError
 from ciflow.engine.rollback import Asking, Done, rollback
 from ciflow.lang.files import Files
@@ -91,6 +89,8 @@ def _release_of(service: str, version: str, state: Path | None) -> Release | Non
 
 
 def _deployed_again(release: Release, why: str, state: Path | None, *, rehearse: bool, as_json: bool) -> int:
+    from ciflow.cli.screen import hushing, told  # a rollback that only turns the dial doesn't wait for these
+    from ciflow.cli.terminal import terminal
     from ciflow.engine.start import deploy_again
     from ciflow.engine.who import who
 
