@@ -22,13 +22,15 @@ class Template:
     """Text from a trusted source that may hold `{{ }}` or `{% %}`. Plain `str` values are data, never rendered.
 
     `expression` marks a bare expression (`when:`), whose source has no braces. `marks` place every character:
-    (offset in source, line, column), from which on the text runs on.
+    (offset in source, line, column), from which on the text runs on. `inherited` is of a keyword: what holds where it
+    comes out as `omit`.
     """
 
     source: str
     span: Span
     expression: bool = False
     marks: tuple[tuple[int, int, int], ...] = field(default=(), compare=False, repr=False)
+    inherited: Any = field(default=None, compare=False, repr=False)
 
 
 # A value in a playbook: a scalar, a Template, or lists and mappings of values.

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from ciflow.diagnostics import Diagnostic, Invalid, Refused, TargetError
+from ciflow.diagnostics import Invalid, Refused, TargetError
 from ciflow.engine.debugger import Debugger, Quit, stops
-from ciflow.engine.include import included
+from ciflow.engine.include import Found, included
 from ciflow.engine.lane import place_of
 from ciflow.engine.names import looks_around, reaches, retried, told_by
 from ciflow.engine.pace import Position
@@ -92,9 +92,14 @@ class HostStage:
         if task.module == "meta":
             return await self._meta(task, position, walk)
         self.stage.announce(self.lane, task, (*self._prefix, *task.path))
-        for number, (nodes, prefix) in enumerate(await included(self.lane, task, self._prefix)):
+        for number, (nodes, prefix) in enumerate(await self._included(task)):
             await self._under(prefix, walk, nodes, (*position, number))
         return None
+
+    async def _included(self, task: Task) -> list[Found]:
+        if task.module != "include_vars" and self.stage.runs_once(self.lane, task):
+            return await self.stage.included_once(self.lane, task, self._prefix)
+        return await included(self.lane, task, self._prefix)
 
     async def _under(self, prefix: tuple[str, ...], walk: Walk, nodes: tuple[Node, ...], position: Position) -> None:
         """Walk nodes whose tasks are keyed under `prefix`."""
@@ -107,8 +112,9 @@ class HostStage:
     async def flush(self, walk: Walk, position: Position) -> None:
         """Run the handlers that this host's tasks notified, once each, in the order they are written.
 
-        A handler that a later one notifies runs in another round. Where and in which round is a part of the key: a
-        handler that runs twice in a play does its work twice.
+        A handler that a later one notifies runs in another round; those that notify each other for ever wait for the
+        next flush some time. Where and in which round is a part of the key: a handler that runs twice in a play does
+        its work twice.
         """
         notified = self.lane.notified
         for turn in range(len(self.stage.play.handlers) + 1):
@@ -118,8 +124,9 @@ class HostStage:
             for number, handler in enumerate(self.stage.play.handlers):
                 if notified.pop("/".join(handler.path), ...) is None:
                     await self._under(prefix, walk, (handler,), (*position, turn, number))
-        text = "handlers notify each other for ever: " + ", ".join(notified)
-        raise Invalid([Diagnostic("error", "CF0501", text, self.stage.play.span)])
+        if notified:
+            text = f"{self.stage.play.name}: handlers notify each other for ever: {', '.join(notified)}"
+            self.lane.run.wire.warn(text)
 
     async def _meta(self, task: Task, position: Position, walk: Walk) -> None:
         word = str(task.args.get("free_form") or task.args.get("action") or task.args.get("_raw") or "")
@@ -165,7 +172,7 @@ class HostStage:
         told = frozenset().union(*map(told_by, flying))
         if task.module == "template" and told:
             return False
-        asked = self.stage.asked(task)
+        asked = self._asked(task)
         if asked & {"ansible_failed_task", "ansible_failed_result"}:
             return False
         scope = self.lane.scope(task)
@@ -209,7 +216,7 @@ class HostStage:
         self.lane.last_failure = failure
         if isinstance(failure, FailedByOthers):
             return
-        said = "" if failure.task.no_log is not False else str(failure)
+        said = "what went wrong is hidden by `no_log`" if failure.task.no_log is not False else str(failure)
         data = {"status": "rescued", "duration": 0.0, "msg": said, "module": failure.task.module}
         data |= {"name": self.lane.called(failure.task), "outcome": {}}
         key = failure.key.task
@@ -223,6 +230,9 @@ class HostStage:
         self.lane.last_failure = failure
         self.stage.failures.seen(self.lane, failure)
 
+    def _asked(self, task: Task) -> frozenset[str]:
+        return self.stage.asked(task, (*self._prefix, *task.path))
+
     def _across(self, task: Task) -> bool:
         """Whether the task looks at other hosts, or fails them all."""
         play = self.stage.play
@@ -233,7 +243,7 @@ class HostStage:
             or play.any_errors_fatal
             or task.any_errors_fatal
             or play.max_fail_percentage is not None
-            or self.stage.asked(task) & {"hostvars", "ansible_play_hosts", "ansible_play_batch", "play_hosts"}
+            or self._asked(task) & {"hostvars", "ansible_play_hosts", "ansible_play_batch", "play_hosts"}
         )
 
 

@@ -73,7 +73,17 @@ def values_of(outcome: Outcome, *, started: float, ended: float, attempts: int) 
         "started_at": started,
         "duration": round(ended - started, 3),
     }
-    return {**common, **outcome.data, "changed": outcome.changed, "failed": outcome.failed}
+    return with_exception({**common, **outcome.data, "changed": outcome.changed, "failed": outcome.failed})
+
+
+def with_exception(values: Mapping[str, Any], places: list[str] | None = None) -> dict[str, Any]:
+    """A failed result says where in the playbook's files it went wrong, under the key where Ansible has a traceback."""
+    found = dict(values)
+    if found.get("failed") and "exception" not in found:
+        found["exception"] = "\n".join(places or ()) or "(traceback unavailable)"
+    elif not found.get("failed") and "exception" in found:
+        found["failed_when_suppressed_exception"] = found.pop("exception")
+    return found
 
 
 def status_of(values: Mapping[str, Any], *, unknown: bool = False) -> str:
@@ -106,7 +116,7 @@ def broken(error: CiflowError | HostFailed) -> Result:
     places = [str(d.span) for d in error.diagnostics if d.span] if isinstance(error, Invalid) else []
     helps = [d.help or d.label for d in error.diagnostics] if isinstance(error, Invalid) else [error.help]
     said = {"msg": error.message, "help": "\n".join(filter(None, helps)), "places": places}
-    return Result("unreachable" if unreachable else "failed", {**values, **said})
+    return Result("unreachable" if unreachable else "failed", with_exception({**values, **said}, places))
 
 
 def without_facts(result: Result) -> Result:

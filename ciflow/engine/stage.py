@@ -17,6 +17,7 @@ from ciflow.engine.drive import Chain
 from ciflow.engine.failures import Failures
 from ciflow.engine.host import HostStage
 from ciflow.engine.hosts import HostVars
+from ciflow.engine.include import Found, included
 from ciflow.engine.keys import Key
 from ciflow.engine.lane import Lane, name_of
 from ciflow.engine.names import asked_by, asks_for_facts
@@ -28,7 +29,7 @@ from ciflow.engine.tell import ended, things
 from ciflow.engine.walk import Started, Walk
 from ciflow.engine.wire import Connection
 from ciflow.lang.include import load_vars_files
-from ciflow.lang.roles import Role
+from ciflow.lang.roles import Role, flat
 from ciflow.lang.scope import Scope, View
 from ciflow.lang.template import keyword, render
 from ciflow.model import EMPTY, Become, Host, Node, Play, Task, Template
@@ -66,6 +67,7 @@ class StageRun:
         self.failures = Failures(self)
         self._batch_ended = False
         self._once: dict[tuple[str, ...], asyncio.Task[Result]] = {}
+        self._included: dict[tuple[str, ...], asyncio.Task[list[Found]]] = {}
         self._announced: set[str] = set()
         self._asked: dict[tuple[str, ...], frozenset[str]] = {}
         self._limits: dict[tuple[str, ...], asyncio.Semaphore | None] = {}
@@ -88,6 +90,7 @@ class StageRun:
         self.batch = hosts
         lanes = [self.own_lane(host) for host in hosts]
         self._once.clear()
+        self._included.clear()
         self._batch_ended = False
         self.pace = Pace(lane.name for lane in lanes)
         await self._gather_facts(nodes, lanes)
@@ -191,10 +194,10 @@ class StageRun:
         chain = Chain()
         self.announce(lane, task, path)
         run = TaskRun(lane, task, replace(lane.key, path=path), chain, before)
-        job = self._only_once(task, path, run) if self._runs_once(lane, task) else self._limited(task, run)
+        job = self._only_once(task, path, run) if self.runs_once(lane, task) else self._limited(task, run)
         return Started(task, run.key, asyncio.get_running_loop().create_task(job), chain)
 
-    def _runs_once(self, lane: Lane, task: Task) -> bool:
+    def runs_once(self, lane: Lane, task: Task) -> bool:
         """`pause` stops all hosts at once, one person answering for all; a host is added once, whoever gets there."""
         return (
             task.run_once is True
@@ -213,8 +216,18 @@ class StageRun:
         run.lane.take_in(task, result)
         return result
 
+    async def included_once(self, lane: Lane, task: Task, prefix: tuple[str, ...]) -> list[Found]:
+        """What an include of `run_once` stands for: the first host reads it. The others are told of those of its tasks
+        that run once themselves, for their results are everybody's, and pass by all else."""
+        path = (*prefix, *task.path)
+        if path not in self._included:
+            self._included[path] = asyncio.get_running_loop().create_task(included(lane, task, prefix))
+            return await self._included[path]
+        found = await self._included[path]
+        return [(nodes, at) for nodes, at in found if all(self.runs_once(lane, one) for one in flat(nodes))]
+
     async def _limited(self, task: Task, run: TaskRun) -> Result:
-        throttle = self._throttle(task, run.lane)
+        throttle = self._throttle(task, run)
         if self.over:
             raise HostEnded
         forks = self._forks if self.strategy != "host_pinned" else None  # there the whole host has one
@@ -223,13 +236,14 @@ class StageRun:
         async with forks or asyncio.Semaphore(1), throttle or asyncio.Semaphore(1):
             return await run.run()
 
-    def _throttle(self, task: Task, lane: Lane) -> asyncio.Semaphore | None:
+    def _throttle(self, task: Task, run: TaskRun) -> asyncio.Semaphore | None:
         if not task.throttle:
             return None
-        if task.path not in self._limits:
-            limit = int(keyword(task.throttle, lane.scope(task), 0))
-            self._limits[task.path] = asyncio.Semaphore(limit) if limit > 0 else None
-        return self._limits[task.path]
+        path = run.key.path
+        if path not in self._limits:
+            limit = int(keyword(task.throttle, run.lane.scope(task), 0))
+            self._limits[path] = asyncio.Semaphore(limit) if limit > 0 else None
+        return self._limits[path]
 
     # --- handlers ----------------------------------------------------------------------------------------
 
@@ -296,11 +310,11 @@ class StageRun:
         """Roles of the play, or those that they depend on."""
         return [name for name, depended in self.play.roles.items() if depended == dependent]
 
-    def asked(self, task: Task) -> frozenset[str]:
-        """Names that the task reads; found once for each task of the play."""
-        if task.path not in self._asked:
-            self._asked[task.path] = asked_by(task)
-        return self._asked[task.path]
+    def asked(self, task: Task, path: tuple[str, ...]) -> frozenset[str]:
+        """Names that the task reads; found once for each place in the play: tasks of several includes have one path."""
+        if path not in self._asked:
+            self._asked[path] = asked_by(task)
+        return self._asked[path]
 
     def scope_of(self, host: Host) -> Scope:
         """Another host's variables as this stage sees them."""

@@ -14,7 +14,7 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from ciflow.diagnostics import Invalid, TargetError
+from ciflow.diagnostics import Diagnostic, Invalid, TargetError
 from ciflow.engine.drive import Chain, Driver
 from ciflow.engine.jobs import Behind, Job, LeftBehind, job_id, left
 from ciflow.engine.keys import Key
@@ -29,6 +29,7 @@ from ciflow.engine.result import (
     skipped,
     status_of,
     values_of,
+    with_exception,
     without_facts,
 )
 from ciflow.engine.wire import Call
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
     from ciflow.engine.walk import Started
 
 RETRIES = 3  # of `until` without `retries`, as Ansible
+LONGEST = 100_000_000  # seconds of a `timeout`, as Ansible
 DELAY = 5.0  # seconds between tries where `delay` is omitted, as Ansible
 
 
@@ -165,7 +167,7 @@ class TaskRun:
         """`until` never held: a failure, unless `failed_when` has said what one is, as in Ansible."""
         if self.task.failed_when is not None:
             return result
-        return replace(result, status="failed", values={**result.values, "failed": True})
+        return replace(result, status="failed", values=with_exception({**result.values, "failed": True}))
 
     async def _retries(self, extra: Mapping[str, Any]) -> int:
         """Tries after the first one."""
@@ -176,6 +178,14 @@ class TaskRun:
         """Seconds between two tries."""
         given = await self.rendering.value(self.task.delay, extra)
         return DELAY if given is None else max(0.0, float(given))
+
+    async def _timeout(self, extra: Mapping[str, Any]) -> float:
+        """Seconds that it may take; 0 is for ever."""
+        given = float(await self.rendering.value(self.task.timeout, extra) or 0)
+        if not 0 <= given <= LONGEST:
+            text = f"Timeout {given:.0f} is invalid, it must be between 0 and {LONGEST} seconds"
+            raise Invalid([Diagnostic("error", "CF0101", text, self.task.spans.get("timeout") or self.task.span)])
+        return given
 
     async def _until(self, extra: Mapping[str, Any], result: Result) -> bool:
         """Whether it need not be tried again: `until` says so, or without one, that it went well."""
@@ -213,7 +223,7 @@ class TaskRun:
         if leaves and not driver.check:
             outcome = await self._left(driver, MODULES[self.task.module].run(args, context), Behind(job_id(key), limit))
         else:
-            timeout = float(await self.rendering.value(self.task.timeout, extra) or 0)
+            timeout = await self._timeout(extra)
             outcome = await self._within(driver, self._steps(args, context), timeout, limit)
             if limit and not outcome.skipped:
                 done = {"ansible_job_id": job_id(key), "started": True, "finished": True}
@@ -316,19 +326,18 @@ class TaskRun:
         """
         if result.values.get("skipped"):
             return result
-        try:
-            return await self._decided(result, self._with(extra, result))
-        except Invalid as error:
-            said = broken(error)
-            return replace(said, values={**result.values, **said.values, "changed": result.values["changed"]})
-
-    async def _decided(self, result: Result, seen: Mapping[str, Any]) -> Result:
-        task, values = self.task, dict(result.values)
-        if task.changed_when is not None:
-            values["changed"] = await self.rendering.holds(task.changed_when, seen)
-        if task.failed_when is not None:
-            values["failed"] = await self.rendering.holds(task.failed_when, seen)
-            values["failed_when_result"] = values["failed"]
+        values, seen = dict(result.values), self._with(extra, result)
+        for word, key, conditions in (("changed_when", "changed", self.task.changed_when),
+                                      ("failed_when", "failed", self.task.failed_when)):  # fmt: skip
+            if conditions is None:
+                continue
+            try:
+                values[key] = values[f"{word}_result"] = await self.rendering.holds(conditions, seen)
+            except Invalid as error:
+                said = broken(error).values
+                values |= {**said, f"{word}_result": said["msg"], "changed": values["changed"]}
+                break
+        values = with_exception(values)
         status = status_of(values, unknown=result.status == "unknown")
         judged = replace(result, status=status, values=values)
         return without_facts(judged) if judged.bad else judged

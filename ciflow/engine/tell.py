@@ -23,7 +23,7 @@ def ended(run: str, task: Task, name: str, result: Result, duration: float, *, s
         "module": task.module,
         "status": result.status,
         "duration": round(max(0.0, duration), 3),
-        "msg": "" if secret else _said(task, result.values),
+        "msg": _hidden(result) if secret else _said(task, result.values),
         "outcome": {"censored": "hidden by no_log"} if secret else _plain(result.values),
     }
     if not result.bad:
@@ -32,6 +32,11 @@ def ended(run: str, task: Task, name: str, result: Result, duration: float, *, s
         data |= _why(result.values)
     quoted = name.replace("'", "'\\''")
     return {**data, "next": f"ciflow logs {run} '{quoted}', or once it is mended ciflow resume {run}"}
+
+
+def _hidden(result: Result) -> str:
+    """Of a secret task nobody hears more than that there is something to hear."""
+    return "what went wrong is hidden by `no_log`" if result.bad or result.status == "ignored" else ""
 
 
 def _said(task: Task, values: Mapping[str, Any]) -> str:

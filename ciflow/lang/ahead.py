@@ -15,7 +15,7 @@ from ciflow.diagnostics import Diagnostic, Invalid
 from ciflow.lang.files import Files
 from ciflow.lang.include import inherited, load_role, load_task_file
 from ciflow.lang.names import templates_in, values_of
-from ciflow.lang.roles import flat, walk
+from ciflow.lang.roles import awaited, flat, walk
 from ciflow.lang.sources import Sources
 from ciflow.lang.template_check import check_template
 from ciflow.model import Node, Playbook, Task
@@ -71,9 +71,11 @@ class _Ahead:
         if nodes is None:
             return
         self.nodes[id(task)] = nodes
+        thought_of = {id(one) for one in awaited(nodes)}
         for below in flat(nodes):
             inside = templates_in(values_of(below))
-            self._found([fault for one in inside for fault in check_template(one)], task, perhaps)
+            faults = [fault for one in inside for fault in check_template(one)]
+            self._found(faults, task, perhaps or id(below) in thought_of)
         self.look_at(nodes, perhaps, depth + 1)
 
     def _read(self, task: Task, perhaps: bool) -> tuple[Node, ...] | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 from ciflow.lang.ahead import look_ahead
@@ -11,7 +12,7 @@ from ciflow.lang.known import Known, known_names
 from ciflow.lang.names import templates_in, values_of
 from ciflow.lang.near import did_you_mean
 from ciflow.lang.role_arguments import check_role_arguments
-from ciflow.lang.roles import flat
+from ciflow.lang.roles import awaited, flat
 from ciflow.lang.schema import module_schema, verbs
 from ciflow.lang.sources import Sources
 from ciflow.lang.template_check import check_template
@@ -44,17 +45,22 @@ def tasks_of(play: Play) -> list[Task]:
 
 
 def _templates(playbook: Playbook, inventory: Inventory, known: Known, sources: Sources) -> frozenset[int]:
-    """Syntax of every template, each once. Gives the id() of each task that has any: most of a large playbook have
-    none, and need no other look."""
+    """Syntax of every template, each once; a warning where a task is wanted to fail. Gives the id() of each task that
+    has any: most of a large playbook have none, and need no other look."""
     found: dict[int, Template] = {id(one): one for one in templates_in(list(_values(playbook, inventory, known)))}
     templated: set[int] = set()
+    mild: dict[int, Template] = {}
     for play in playbook.plays:
+        thought_of = {id(task) for task in awaited(play.tasks)}
         for task in tasks_of(play):
             if inside := templates_in(values_of(task)):
                 templated.add(id(task))
-                found |= {id(one): one for one in inside}
+                kind = mild if id(task) in thought_of else found
+                kind |= {id(one): one for one in inside}
     for one in found.values():
         sources.findings.items.extend(check_template(one))
+    for one in (mild[key] for key in mild.keys() - found.keys()):
+        sources.findings.items.extend(replace(fault, severity="warning") for fault in check_template(one))
     return frozenset(templated)
 
 

@@ -34,6 +34,6 @@ def early(value: Any, inside: Inherited, sources: Sources) -> Any:
         *(Layer(Level.ROLE_DEFAULTS, values) for values in reversed(inside.defaults)),
     )
     try:
-        return render(value, Scope(layers, render))
+        return sources.known(value, Scope(layers, render))
     except (Invalid, Need, NeedFacts):
         return value

@@ -127,6 +127,14 @@ class Files:
         self._read[name] = run.stdout
         return run.stdout
 
+    def variable(self, name: str) -> str | None:
+        """A variable of ciflow's own environment. Kept in the snapshot as if it were a file."""
+        key = f"env\0{name}"
+        if key not in self._read:
+            value = os.environ.get(name) if self._frozen is None else None
+            self._read[key] = b"" if value is None else os.fsencode(f"={value}")
+        return os.fsdecode(self._read[key][1:]) if self._read[key] else None
+
     @property
     def count(self) -> int:
         """How much was read so far: a snapshot is due again when it has grown."""

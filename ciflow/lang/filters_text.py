@@ -13,27 +13,36 @@ from urllib.parse import unquote_plus, urlsplit
 
 from ciflow.lang.limits import check_length, flags, timed
 
+_SALT = "./0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 
-@lru_cache(maxsize=512)
+
 def password_hash(
     value: Any, hashtype: str = "sha512", salt: str | None = None, salt_size: int | None = None,
     rounds: int | None = None, ident: str | None = None,
 ) -> str:  # fmt: skip
-    """A password as /etc/shadow keeps it. The salt must be given: a random one would change the file at each run."""
-    from ciflow.lang.shacrypt import DEFAULT_ROUNDS, sha_crypt
+    """A password as /etc/shadow keeps it. Without a salt it gets a random one, so that each rendering is another."""
+    import secrets
 
-    kind = hashtype.removesuffix("_crypt")
-    if kind not in DEFAULT_ROUNDS:
-        raise ValueError(f"password_hash makes sha256 and sha512, not {hashtype!r}")
     if ident is not None:
         raise ValueError("`ident` is for bcrypt, which password_hash doesn't make")
-    if salt is None or not re.fullmatch(r"[./0-9A-Za-z]{1,16}", salt):
-        raise ValueError(
-            "password_hash needs a salt of 1 to 16 letters, digits, `.` or `/`, or each run would change it"
-        )
+    if salt_size is not None and (type(salt_size) is not int or not 1 <= salt_size <= 16):
+        raise ValueError(f"salt_size must be an integer from 1 to 16, not {salt_size!r}")
+    if not salt:
+        salt = "".join(secrets.choice(_SALT) for _ in range(salt_size or 16))
+    if not re.fullmatch(r"[./0-9A-Za-z]{1,16}", salt):
+        raise ValueError("a salt of password_hash is 1 to 16 letters, digits, `.` or `/`")
     if salt_size is not None and len(salt) != salt_size:
         raise ValueError(f"the salt has {len(salt)} characters, and `salt_size` says {salt_size}")
-    return sha_crypt(str(value), salt, kind, rounds or DEFAULT_ROUNDS[kind])
+    return _hashed(str(value), hashtype.removesuffix("_crypt"), salt, rounds)
+
+
+@lru_cache(maxsize=512)
+def _hashed(secret: str, kind: str, salt: str, rounds: int | None) -> str:
+    from ciflow.lang.shacrypt import DEFAULT_ROUNDS, sha_crypt
+
+    if kind not in DEFAULT_ROUNDS:
+        raise ValueError(f"password_hash makes sha256 and sha512, not {kind!r}")
+    return sha_crypt(secret, salt, kind, rounds or DEFAULT_ROUNDS[kind])
 
 
 # --- regular expressions -------------------------------------------------------------------------------

@@ -16,7 +16,7 @@ from ciflow.lang.modulenames import short
 from ciflow.lang.place import Place
 from ciflow.lang.scope import Level, Vars
 from ciflow.lang.sources import Sources
-from ciflow.model import Become, RoleRun
+from ciflow.model import Become, RoleRun, Template
 
 NEAREST = (
     "delegate_to", "delegate_facts", "run_once", "ignore_errors", "ignore_unreachable", "any_errors_fatal", "no_log",
@@ -92,14 +92,20 @@ def extend(above: Inherited, place: Place, sources: Sources, *, level: Level = L
     if "vars" in fields and level != Level.PLAY_VARS:
         changes["vars"] = (*above.vars, sources.variables(fields["vars"], _label(level, place), level, checked=True))
     if became := {_BECOME[key]: fields[key].value for key in _BECOME if key in fields}:
-        changes["become"] = replace(above.become, **became)
+        own = {key: _over(value, getattr(above.become, key)) for key, value in became.items()}
+        changes["become"] = replace(above.become, **own)
     if nearest := {key: fields[key].value for key in NEAREST if key in fields and fields[key].value is not None}:
-        changes["nearest"] = {**above.nearest, **nearest}
+        changes["nearest"] = {**above.nearest, **{key: _over(nearest[key], above.nearest.get(key)) for key in nearest}}
     if connection := keywords(place):
         changes["vars"] = (*changes.get("vars", above.vars), connection)
     if "module_defaults" in fields:
         changes["module_defaults"] = _defaults(above.module_defaults, fields["module_defaults"], sources.findings)
     return replace(above, **changes) if changes else above
+
+
+def _over(value: Any, above: Any) -> Any:
+    """A keyword's value that knows what it covers, where it may come out as `omit`."""
+    return replace(value, inherited=above) if isinstance(value, Template) and "omit" in value.source else value
 
 
 def keywords(place: Place) -> Vars | None:

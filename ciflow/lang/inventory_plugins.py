@@ -154,9 +154,9 @@ def _parents(name: str, node: Mapping[str, Any], scope: Scope, reader: Inventory
             reader.groups.add_host(name, group)
         else:
             reader.groups.add_child(group, name)
-        values = dict(render(dict(parent.get("vars") or {}), scope))
+        values = {name: _as_known(value, scope) for name, value in (parent.get("vars") or {}).items()}
         if values:
-            layer = Layer(Level.INVENTORY_GROUP, Vars(values, label=f"group {group}"), data=True)
+            layer = Layer(Level.INVENTORY_GROUP, Vars(values, label=f"group {group}"))
             reader.groups.group(group).layers.insert(0, layer)
         _parents(group, parent, scope, reader, of_host=False)
 
@@ -247,3 +247,15 @@ _PLUGINS: dict[str, tuple[Plugin, tuple[str, ...]]] = {
     "generator": (_generator, ("layers", "hosts")),
     "ssh_config": (_ssh_config, ("path", "group")),
 }
+
+
+def _as_known(value: Any, scope: Scope) -> Any:
+    """A value with the templates rendered that the layers suffice for; all others are rendered where a task asks."""
+    if isinstance(value, Mapping):
+        return {key: _as_known(below, scope) for key, below in value.items()}
+    if isinstance(value, list):
+        return [_as_known(below, scope) for below in value]
+    try:
+        return render(value, scope)
+    except Invalid:
+        return value

@@ -7,6 +7,7 @@ import json
 import re
 import warnings
 from collections.abc import Mapping
+from types import EllipsisType
 from typing import Any
 
 from ciflow.diagnostics import Findings, Invalid, Span
@@ -18,11 +19,10 @@ from ciflow.lang.patterns import expand_range
 from ciflow.lang.place import Place, has_template
 from ciflow.lang.schema import check_part
 from ciflow.lang.scope import Layer, Level, Scope, Vars
-from ciflow.lang.sources import Sources, join
+from ciflow.lang.sources import IGNORED, Sources, join
 from ciflow.lang.template import render
 from ciflow.model import Template
 
-_IGNORED = ("~", ".orig", ".bak", ".rpm", ".md", ".retry", ".pyc", ".pyo", ".swp", ".cfg", ".j2", ".sh")
 # Neither a template nor another literal: most values, told apart without Python's parser.
 _WORD = re.compile(r"0|[1-9][0-9]{0,17}|(?!None\Z|True\Z|False\Z)[A-Za-z_/][\w./-]*")
 _IPV6 = re.compile(r"\[(?=[^\]]*:[^\]]*:)[0-9a-fA-F:.]+\](:\d+)?(\s|\Z)")  # a host in brackets, no section
@@ -87,7 +87,7 @@ class InventoryReader:
     def _folder(self, folder: str) -> None:
         for name in self.files.list(folder):
             path = f"{folder.rstrip('/')}/{name}"
-            if name in ("group_vars", "host_vars") or name.startswith(".") or name.endswith(_IGNORED):
+            if name in ("group_vars", "host_vars") or name.startswith(".") or name.endswith(IGNORED):
                 continue
             if self.files.is_dir(path):
                 self._folder(path)
@@ -300,7 +300,7 @@ class InventoryReader:
         """The layers of `stem`, `stem.yml`, .. and of every file in the folder `stem`; a later one wins."""
         paths = [stem + end for end in _VARS_ENDS if self.files.exists(stem + end)]
         if self.files.is_dir(stem):
-            paths += self.tree(stem)
+            paths += self._sources.tree(stem)
         return [Layer(level, self._vars_file(path, label, level)) for path in reversed(paths)]
 
     def _vars_file(self, path: str, label: str, level: Level) -> Vars:
@@ -312,16 +312,6 @@ class InventoryReader:
                 raise
             return Vars({}, None, label, level, locked=error.diagnostics)
         return self._sources.variables(self._sources.document(path), label, level)
-
-    def tree(self, folder: str) -> list[str]:
-        """Files of variables in a folder, those of folders in it among them."""
-        found: list[str] = []
-        for name in self.files.list(folder):
-            path = f"{folder}/{name}"
-            if name.startswith(".") or name.endswith(_IGNORED):
-                continue
-            found += self.tree(path) if self.files.is_dir(path) else [path]
-        return found
 
 
 def port_of(pattern: str) -> tuple[str, int]:
@@ -348,6 +338,17 @@ def _typed(text: str, span: Span, column: int) -> Any:
             value = ast.literal_eval(text)
     except (ValueError, SyntaxError, MemoryError, RecursionError):
         return text
+    return _as_data(value)
+
+
+def _as_data(value: Any) -> Any:
+    """A Python literal as what YAML knows: tuples and sets are lists, bytes are text, and so is all else."""
+    if isinstance(value, dict):
+        return {_as_data(key): _as_data(below) for key, below in value.items()}
+    if isinstance(value, list | tuple | set):
+        return [_as_data(below) for below in value]
     if isinstance(value, bytes):
         return value.decode("utf-8", "surrogateescape")
-    return value if isinstance(value, str | int | float | bool | list | dict | type(None)) else text
+    if isinstance(value, complex | EllipsisType):
+        return "..." if value is ... else str(value)
+    return value

@@ -122,8 +122,15 @@ def _own(value: Any) -> Any:
     return OwnDict({key: _own(below) for key, below in value.items()}) if isinstance(value, dict) else value
 
 
+def _only_data(node: nodes.Expr) -> None:
+    """Raises for all that is no text between expressions: it is worked out when the template is rendered."""
+    if not isinstance(node, nodes.TemplateData):
+        raise nodes.Impossible
+
+
 class _Code(CodeGenerator):
-    """Lists and mappings that stand in a template are its own."""
+    """Lists and mappings that stand in a template are its own. Nothing is worked out when a template is compiled: what
+    `random` or `strftime` makes of constants is another thing each time."""
 
     def visit_List(self, node: nodes.List, frame: Frame) -> None:  # noqa: N802
         self.write("environment.own_list(")
@@ -141,6 +148,10 @@ class _Code(CodeGenerator):
         else:
             super().visit_Const(node, frame)
 
+    def _output_child_to_const(self, node: nodes.Expr, frame: Frame, finalize: Any) -> Any:
+        _only_data(node)
+        return super()._output_child_to_const(node, frame, finalize)
+
     def _output_child_pre(self, node: nodes.Expr, frame: Frame, finalize: Any) -> None:
         """What is text already goes out without a call, where Jinja makes two."""
         del node, frame, finalize
@@ -155,8 +166,7 @@ class _ValueCode(NativeCodeGenerator, _Code):
     """Gives values as they are; constants that stand between expressions are text."""
 
     def _output_child_to_const(self, node: nodes.Expr, frame: Frame, finalize: Any) -> Any:
-        if not isinstance(node, nodes.TemplateData):
-            raise nodes.Impossible
+        _only_data(node)
         return super()._output_child_to_const(node, frame, finalize)
 
 
@@ -401,7 +411,7 @@ def _string(value: Any) -> str:
 def environment() -> _Environment:
     """The environment of files and conditions: Ansible's whitespace (`trim_blocks`), undefined names are errors."""
     made = _Environment(
-        trim_blocks=True, undefined=Missing, finalize=_finalize, cache_size=0,
+        trim_blocks=True, undefined=Missing, finalize=_finalize, cache_size=0, optimized=False,
         extensions=["jinja2.ext.do", "jinja2.ext.loopcontrols"],
     )  # fmt: skip
     made.filters |= FILTERS | {name: _scoped(function) for name, function in SCOPED_FILTERS.items()}

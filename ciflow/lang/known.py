@@ -9,7 +9,6 @@ from ciflow.dataclass import dataclass, field
 from ciflow.diagnostics import Findings, Span
 from ciflow.lang.ahead import Ahead, within
 from ciflow.lang.inventory import Inventory
-from ciflow.lang.inventory_read import InventoryReader
 from ciflow.lang.roles import flat
 from ciflow.lang.schema import module_schema
 from ciflow.lang.sources import Sources, join
@@ -71,11 +70,10 @@ def _of_groups_to_come(playbook: Playbook, inventory: Inventory, known: Known, s
     if not any(task.module in ("add_host", "group_by") for play in playbook.plays for task in flat(play.tasks)):
         return
     unheard = Findings()  # a file that can't be read is said when its group comes
-    reader = InventoryReader(sources.files, unheard)
     documents = Sources(sources.files, "", findings=unheard)
     folders = {inventory.directory or ".", sources.folder or "."}
     for folder in (join(folder, part) for folder in folders for part in ("group_vars", "host_vars")):
-        for path in reader.tree(folder):
+        for path in documents.tree(folder):
             known.learn(*documents.variables(documents.document(path), path))
 
 

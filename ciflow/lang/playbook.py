@@ -18,7 +18,7 @@ from ciflow.lang.near import did_you_mean
 from ciflow.lang.place import Place
 from ciflow.lang.roles import Roles
 from ciflow.lang.schema import check_part
-from ciflow.lang.scope import Layer, Level, Scope, Vars
+from ciflow.lang.scope import Layer, Level, Need, NeedFacts, Scope, Vars
 from ciflow.lang.sources import Sources, join
 from ciflow.lang.tasks import TaskReader
 from ciflow.lang.template import render
@@ -115,10 +115,12 @@ class PlaybookReader:
 
     def _imported(self, place: Place, key: str) -> list[Play]:
         below = place.fields[key]
-        if not isinstance(below.value, str):
+        given = self.sources.variables(place.fields.get("vars"), "import_playbook", Level.PLAY_VARS)
+        name = self._early(below.value, given)
+        if not isinstance(name, str):
             self.findings.error("CF0402", "the file of `import_playbook` must be known before the run", below.span)
             return []
-        path = join(place.file.rpartition("/")[0], below.value)
+        path = join(place.file.rpartition("/")[0], name)
         if not self.sources.files.exists(path):
             self.findings.error("CF0402", f"the file {path} is not found", below.span)
             return []
@@ -129,9 +131,17 @@ class PlaybookReader:
             plays_place, whole = self.parts(document)
             plays = self.plays(plays_place)
         shared = dict(self.sources.variables(whole.fields.get("vars"), "playbook")) if whole else {}
-        given = self.sources.variables(place.fields.get("vars"), "import_playbook", Level.PLAY_VARS)
         more_tags, more_when = tags(place.fields.get("tags")), conditions(place.fields.get("when"))
         return [self._with(play, shared, given, more_tags, more_when) for play in plays]
+
+    def _early(self, value: Any, given: Vars) -> Any:
+        """A name with templates of `-e`, of its own `vars` and of the playbook's; as it is where they don't suffice."""
+        layers = (Layer(Level.EXTRA_VARS, self.extra), Layer(Level.PLAY_VARS, given),
+                  Layer(Level.PLAY_VARS, self.shared))  # fmt: skip
+        try:
+            return self.sources.known(value, Scope(layers, render))
+        except (Invalid, Need, NeedFacts):
+            return value
 
     def _with(
         self, play: Play, shared: Mapping[str, Any], given: Vars, more: frozenset[str], when: tuple[Any, ...]
@@ -185,6 +195,7 @@ class PlaybookReader:
     # --- one play ----------------------------------------------------------------------------------------
 
     def _play(self, place: Place) -> Play:
+        _renamed(place)
         fields, value = place.fields, place.value
         before = len(self.findings.items)
         said = f"play {value.get('name', '')}".strip()
@@ -284,6 +295,14 @@ class PlaybookReader:
 
 def _top(sources: Sources) -> Inherited:
     return Inherited(base=sources.folder or ".", folder=sources.folder, roles_path=sources.roles_path)
+
+
+def _renamed(place: Place) -> None:
+    """`user` is Ansible's older word for a play's `remote_user`."""
+    if "user" in place.fields and "remote_user" not in place.fields:
+        place.fields["remote_user"] = place.fields.pop("user")
+        place.value["remote_user"] = place.value.pop("user")
+        place.keys["remote_user"] = place.keys.pop("user")
 
 
 def _flush(place: Place, after: str) -> Task:

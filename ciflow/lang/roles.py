@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from types import NoneType
 from typing import Any
 
 from ciflow.dataclass import dataclass, field
@@ -69,7 +70,10 @@ class Roles:
         self, place: Place | None, above: Inherited, path: tuple[str, ...], word: str = "roles"
     ) -> tuple[Node, ...]:
         """The tasks of `roles:` or of `dependencies:`, in order."""
-        if place is None or not isinstance(place.value, list):
+        if place is None or isinstance(place.value, dict | NoneType):
+            return ()
+        if not isinstance(place.value, list):
+            self.sources.findings.error("CF0101", f"`{word}` must be a list of roles", place.span)
             return ()
         found: list[Node] = []
         for index, item in enumerate(place.items):
@@ -143,11 +147,10 @@ class Roles:
         entry = given.get(f"{part}_from")
         if not entry:
             return None
-        file = self._main(role.path, part, str(entry))
-        if file is None:
+        found = self._variables(role.path, part, level, role.name, str(entry))
+        if found is None:
             self.sources.findings.error("CF0402", f"the role {role.name} has no {part}/{entry}.yml", span)
-            return None
-        return self.sources.variables(self.sources.document(file), f"role {role.name}, {part}", level)
+        return found
 
     def _tasks(
         self, role: Role, own: Inherited, path: tuple[str, ...], span: Span | None, entry: str, use: RoleRun
@@ -187,7 +190,7 @@ class Roles:
             role=role.name,
             role_path=role.path,
             base=role.path,
-            defaults=(*(one.defaults for one in depended), role.defaults),
+            defaults=(*own.defaults, *(one.defaults for one in depended), role.defaults),
             vars=(*(one.vars for one in depended), role.vars, *own.vars),
         )
 
@@ -251,18 +254,27 @@ class Roles:
         return Role(
             name,
             path,
-            self._variables(path, "defaults", Level.ROLE_DEFAULTS, name),
-            self._variables(path, "vars", Level.ROLE_VARS, name),
+            self._variables(path, "defaults", Level.ROLE_DEFAULTS, name) or Vars({}),
+            self._variables(path, "vars", Level.ROLE_VARS, name) or Vars({}),
             meta.fields.get("dependencies") if meta is not None else None,
             bool(whole.get("allow_duplicates", False)),
             found.get("argument_specs") or EMPTY,
             meta,
         )
 
-    def _variables(self, path: str, part: str, level: Level, name: str) -> Vars:
-        file = self._main(path, part, "main")
-        place = self.sources.document(file) if file else None
-        return self.sources.variables(place, f"role {name}, {part}", level)
+    def _variables(self, path: str, part: str, level: Level, name: str, entry: str = "main") -> Vars | None:
+        """Those of a file, or of all files in a folder of that name, a later one winning; None where neither is."""
+        file = self._main(path, part, entry)
+        folder = f"{path}/{part}/{entry}"
+        if file is None and not self.sources.files.is_dir(folder):
+            return None
+        label = f"role {name}, {part}"
+        found = Vars({}, label=label, level=level)
+        for one in [file] if file is not None else self.sources.tree(folder):
+            values = self.sources.variables(self.sources.document(one), label, level)
+            found.update(values)
+            found.spans.update(values.spans)
+        return found
 
     def _main(self, path: str, part: str, entry: str) -> str | None:
         """`tasks/main.yml` and its like; a name with an ending is taken as it is."""
@@ -285,6 +297,16 @@ def flat(nodes: tuple[Node, ...]) -> list[Task]:
         else:
             found.append(node)
     return found
+
+
+def awaited(nodes: tuple[Node, ...], rescued: bool = False) -> Iterator[Task]:
+    """Tasks that may fail without an error of the playbook: their errors are ignored, or a block rescues them."""
+    for node in nodes:
+        if isinstance(node, Block):
+            yield from awaited(node.body, rescued or node.has_rescue)
+            yield from awaited(node.rescue + node.always, rescued)
+        elif rescued or node.ignore_errors is True:
+            yield node
 
 
 def walk(nodes: tuple[Node, ...], perhaps: bool) -> Iterator[tuple[Task, bool]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
@@ -13,7 +14,9 @@ from ciflow.lang.files import Files
 from ciflow.lang.place import Place
 from ciflow.lang.scope import Level, Need, NeedFacts, Scope, Vars
 from ciflow.lang.yamltext import BOOLEANS_1_1, parse
-from ciflow.model import Template
+from ciflow.model import Exec, Reply, Template
+
+IGNORED = ("~", ".orig", ".bak", ".rpm", ".md", ".retry", ".pyc", ".pyo", ".swp", ".cfg", ".j2", ".sh")
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,11 +82,19 @@ class Sources:
         """The first candidate that is a file."""
         return next((path for path in candidates if self.files.exists(path)), None)
 
+    def tree(self, folder: str) -> list[str]:
+        """Files of variables in a folder, those of folders in it among them."""
+        found: list[str] = []
+        for name in self.files.list(folder):
+            path = f"{folder}/{name}"
+            if name.startswith(".") or name.endswith(IGNORED):
+                continue
+            found += self.tree(path) if self.files.is_dir(path) else [path]
+        return found
+
     def settle(self, place: Place, later: Collection[str] = ()) -> None:
         """Render what must be known before the run, in place: templates below `place` become values, but for those
         of keys that are rendered `later`."""
-        from ciflow.lang.template import render
-
         for fields in (place.fields.items(), enumerate(place.items)):
             for key, below in fields:
                 if key not in later:
@@ -91,13 +102,27 @@ class Sources:
                     place.value[key] = below.value
         if isinstance(place.value, Template) and self.scope is not None:
             try:
-                place.value = render(place.value, self.scope)
+                place.value = self.known(place.value, self.scope)
             except Invalid as fault:
                 self.findings.items.extend(fault.diagnostics)
             except (Need, NeedFacts):
-                self.findings.error(
-                    "CF0101", "this must be known before the run; lookups and facts are not", place.span
-                )
+                text = "this must be known before the run; facts and lookups other than `env` are not"
+                self.findings.error("CF0101", text, place.span)
+
+    def known(self, value: Any, scope: Scope) -> Any:
+        """`value` rendered before the run, when of all lookups only `env` has an answer. Raises as rendering does."""
+        from ciflow.lang.template import render
+
+        answers = dict(scope.answers)
+        while True:
+            try:
+                return render(value, Scope(scope.layers, render, answers))
+            except Need as need:
+                argv = need.operation.argv if isinstance(need.operation, Exec) else ()
+                if argv[:1] != ("printenv",) or need.key in answers:
+                    raise
+                found = self.files.variable(argv[1])
+                answers[need.key] = Reply(rc=int(found is None), stdout=os.fsencode(f"{found or ''}\n"))
 
     def variables(
         self, place: Place | None, label: str, level: Level | None = None, *, checked: bool = False
@@ -156,6 +181,4 @@ def _with(item: Diagnostic, why: str, span: Span | None) -> Diagnostic:
 
 def join(folder: str, name: str) -> str:
     """`name` seen from `folder`, without a leading `./`; paths stay as short as people write them."""
-    import os.path
-
     return os.path.normpath(os.path.join(folder, name))  # noqa: PTH118

@@ -44,7 +44,7 @@ def survey(tree: Any, deepest: int) -> Survey | None:
             uses.append(node)
             if kind != "Call" and node.name.rsplit(".", 1)[-1] in _FORGIVING:
                 surely, forgiven = False, True
-        first = _FIRST.get(kind)
+        first = "node" if kind == "Filter" and node.name == "ternary" else _FIRST.get(kind)
         for field, below in _below(node):
             waiting.append((below, depth + 1, surely and first in (None, field), forgiven))
     return Survey(Names(frozenset(free), frozenset(sure), frozenset(guarded)), tuple(reversed(uses)))

@@ -81,6 +81,9 @@ class TaskReader:
             if isinstance(node, Block):
                 self.findings.error("CF0101", "a block can't be a handler", node.span,
                                     label="put its tasks in a file, and `include_tasks` that")  # fmt: skip
+            elif node.module == "meta" and node.args.get("action") == "flush_handlers":
+                self.findings.error("CF0101", "`flush_handlers` can't be a handler", node.span,
+                                    label="it is what runs them")  # fmt: skip
         return tuple(node for node in nodes if isinstance(node, Task))
 
     def node(self, place: Place, above: Inherited, path: tuple[str, ...]) -> tuple[Node, ...]:

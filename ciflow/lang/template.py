@@ -114,9 +114,12 @@ def render(value: Any, scope: Scope) -> Any:
 
 
 def keyword(value: Any, scope: Scope, default: Any = None) -> Any:
-    """A keyword's value, rendered; `omit` makes it what it is where nobody wrote it."""
+    """A keyword's value, rendered; `omit` makes it what it is where nobody wrote it: what surrounds it says."""
     made = render(value, scope)
-    return default if made is OMIT else made
+    if made is not OMIT:
+        return made
+    above = value.inherited if isinstance(value, Template) else None
+    return default if above is None else keyword(above, scope, default)
 
 
 def _same(made: Any, given: Any) -> bool:

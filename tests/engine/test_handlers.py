@@ -207,20 +207,6 @@ def test_a_handler_that_a_later_one_notifies_runs_in_another_round(bench: Bench)
     assert bench.wrote() == ["second", "first"]
 
 
-def test_handlers_that_notify_each_other_for_ever_are_an_error(bench: Bench) -> None:
-    played = bench.play(
-        """
-        - hosts: localhost
-          tasks: [{name: one, command: "true", notify: a}]
-          handlers:
-            - {name: a, command: "true", notify: b}
-            - {name: b, command: "true", notify: a}
-        """
-    )
-    assert played.exit == 4
-    assert "notify each other for ever" in played.errors()
-
-
 def test_a_block_can_not_be_a_handler(bench: Bench) -> None:
     with pytest.raises(Invalid, match="a block can't be a handler"):
         bench.play(

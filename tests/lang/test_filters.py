@@ -159,6 +159,16 @@ def test_password_hashes_are_those_of_openssl(kind: str, option: str, password: 
     assert value(f"p | password_hash('{kind}', 'ab.cd', rounds=5000)", p=password) == ran.stdout.strip()
 
 
-def test_a_password_hash_without_salt_is_refused_since_each_run_would_change_it() -> None:
-    with pytest.raises(Invalid, match="needs a salt"):
-        value("'x' | password_hash")
+@pytest.mark.parametrize("text", ["1000000 | random", "range(30) | shuffle", "'x' | vault('y')"])
+def test_what_chance_makes_of_constants_is_another_thing_each_time(text: str) -> None:
+    assert value(text) != value(text)
+
+
+def test_a_password_hash_without_salt_has_another_salt_each_time() -> None:
+    one, other = (value("'x' | password_hash('sha512', rounds=5000)") for _ in range(2))
+    assert one != other
+    for found in one, other:
+        salt = found.split("$")[2]
+        assert len(salt) == 16
+        assert value(f"'x' | password_hash('sha512', '{salt}', rounds=5000)") == found
+    assert len(value("'x' | password_hash(salt_size=8, rounds=5000)").split("$")[2]) == 8
