@@ -240,12 +240,16 @@ def _edges(node: Mapping[str, Any]) -> Iterator[Edge]:
 
 @dataclass(frozen=True)
 class Locked:
-    """One package of Cargo.lock; a checksum is the SHA-256 of a `.crate` file."""
+    """One package of Cargo.lock; a checksum is the SHA-256 of a `.crate` file.
+
+    `dependencies` are as written: a name, and behind it the version and the source where a name alone is ambiguous.
+    """
 
     name: str
     version: str
     source: str | None
     checksum: str | None
+    dependencies: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -299,4 +303,8 @@ def _locked(raw: Mapping[str, Any], old: Mapping[str, str]) -> Locked:
     checksum = raw.get("checksum") or old.get(f"checksum {name} {version} ({source})")
     if checksum is not None and not re.fullmatch("[0-9a-f]{64}", checksum):
         raise LockError(f"Cargo.lock has no SHA-256 as checksum of {name} {version}")
-    return Locked(name, version, source, checksum)
+    dependencies = tuple(raw.get("dependencies", ()))
+    texts = (name, version, *dependencies, *([] if source is None else [source]))
+    if not all(isinstance(text, str) for text in texts):
+        raise LockError(f"Cargo.lock: package {name!r} has something else where a text belongs")
+    return Locked(name, version, source, checksum, dependencies)

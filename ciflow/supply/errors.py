@@ -4,6 +4,8 @@ SupplyError (ValueError)
   MetadataError      text that is not what `cargo metadata` writes, or was made with the wrong options
   LockError          text that is not a Cargo.lock, or one that is not the lock of that metadata
   UnsupportedError   well formed, and of a kind that is not covered yet
+  AdvisoryError      an advisory, or a database of them, that can't be read whole
+  PolicyError        what a project says of findings or licences, and can't be understood
   KeyFault           a key that cannot be read, with a wrong passphrase, or of another kind
   SignatureError     a signature, envelope or bundle that does not hold
 """
@@ -25,6 +27,14 @@ class LockError(SupplyError):
 
 class UnsupportedError(SupplyError):
     """Understood, but not covered: a wrong document would be worse than none."""
+
+
+class AdvisoryError(SupplyError):
+    """An advisory, a version in one, or a database of them that can't be read: it may be the one that counts."""
+
+
+class PolicyError(SupplyError):
+    """An entry of a policy that can't be understood: to pass it over could let something through."""
 
 
 class KeyFault(SupplyError):
