@@ -146,6 +146,12 @@ def _flaky() -> click.Command:
     return group
 
 
+def _scan() -> click.Command:
+    from ciflow.cli.scan import command
+
+    return command
+
+
 def _explain() -> click.Command:
     from ciflow.cli.explain import command
 
@@ -188,6 +194,7 @@ COMMANDS: dict[str, tuple[Callable[[], click.Command], str]] = {
     "test": (_test, "Run the tests of a Rust workspace."),
     "flaky": (_flaky, "Say which tests are flaky; keep the quarantine."),
     "cache": (_cache, "Set up, look at, try out or empty the cache of compiled crates."),
+    "scan": (_scan, "Look packages up in databases of advisories."),
     "explain": (_explain, "Explain a diagnostic, with its usual fix."),
     "doc": (_doc, "Explain a module or a diagnostic."),
     "doctor": (_doctor, "Print the Roles that a playbook needs in its cluster."),

@@ -5,13 +5,15 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from ciflow.diagnostics import Refused
-from ciflow.engine.context import Options
-from ciflow.plan import Selection
+
+if TYPE_CHECKING:
+    from ciflow.engine.context import Options
+    from ciflow.plan import Selection
 
 _TRUE = ("1", "true", "yes", "on", "y", "t")
 F = TypeVar("F", bound=Callable[..., Any])
@@ -64,6 +66,8 @@ def roles_path() -> tuple[str, ...]:
 
 
 def selection_of(limit: str, tags: tuple[str, ...], skip_tags: tuple[str, ...], start_at: str) -> Selection:
+    from ciflow.plan import Selection
+
     return Selection(_words(tags), _words(skip_tags), limit, start_at)
 
 
@@ -86,6 +90,7 @@ def _word(variable: str, given: str, known: tuple[str, ...], usual: str) -> str:
 def options_of(*, check: bool = False, diff: bool = False, forks: int = 0, verbose: int = 0,
                replace_warm: bool = False, break_glass: str = "", force_handlers: bool = False,
                step: bool = False) -> Options:  # fmt: skip
+    from ciflow.engine.context import Options
     from ciflow.engine.who import who
 
     return Options(

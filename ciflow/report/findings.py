@@ -5,11 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
-from urllib.parse import quote
 
 from ciflow.diagnostics import Diagnostic, Span
+from ciflow.supply.sarif import log, uri
 
-_SCHEMA = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json"
 _LEVELS = {"error": "error", "warning": "warning", "hint": "note"}  # SARIF's words (3.27.10)
 _COMMANDS = {"error": "error", "warning": "warning", "hint": "notice"}  # GitHub's
 
@@ -37,13 +36,8 @@ def as_sarif(found: Iterable[Diagnostic], version: str, rules: Mapping[str, tupl
     every = list(found)
     met = sorted({one.code for one in every})
     index = {code: number for number, code in enumerate(met)}
-    driver = {"name": "ciflow", "semanticVersion": version, "rules": [_rule(code, *rules[code]) for code in met]}
-    run = {
-        "tool": {"driver": driver},
-        "columnKind": "unicodeCodePoints",
-        "results": [_result(one, index[one.code]) for one in every],
-    }
-    return json.dumps({"$schema": _SCHEMA, "version": "2.1.0", "runs": [run]}, indent=2) + "\n"
+    results = [_result(one, index[one.code]) for one in every]
+    return log(version, [_rule(code, *rules[code]) for code in met], results)
 
 
 def _rule(code: str, title: str, why: str) -> dict[str, Any]:
@@ -64,19 +58,13 @@ def _result(one: Diagnostic, rule: int) -> dict[str, Any]:
 
 def _location(span: Span) -> dict[str, Any]:
     """Line 0 means the whole file. SARIF's end columns are exclusive, as ours are (3.30.8)."""
-    physical: dict[str, Any] = {"artifactLocation": {"uri": _uri(span.file)}}
+    physical: dict[str, Any] = {"artifactLocation": {"uri": uri(span.file)}}
     if span.line:
         region = {"startLine": span.line, "startColumn": max(span.column, 1)}
         if span.end_line and (span.end_line, span.end_column) > (span.line, span.column):
             region |= {"endLine": span.end_line, "endColumn": max(span.end_column, 1)}
         physical["region"] = region
     return {"physicalLocation": physical}
-
-
-def _uri(file: str) -> str:
-    """A relative path is a relative reference; an absolute one a file URI (RFC 8089)."""
-    path = quote(file.encode("utf-8", "surrogateescape"), safe="/")
-    return f"file://{path}" if file.startswith("/") else path
 
 
 def as_github(found: Sequence[Diagnostic]) -> str:

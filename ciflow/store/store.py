@@ -7,7 +7,6 @@ flipped bit, a lost row or a lost index entry is found by whoever reads it, with
 from __future__ import annotations
 
 import json
-import os
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from hashlib import blake2b
@@ -19,19 +18,11 @@ from ciflow.model import Event
 from ciflow.store.blobs import Blobs
 from ciflow.store.database import Database, damaged, plain_words
 from ciflow.store.locks import Lease, Locks
+from ciflow.store.place import default_state as default_state
 from ciflow.store.seal import Keys
 
 BATCH = 512  # rows read at a time, so that a long read never keeps the log from being folded back
 Row = tuple[int, str, int, str, str, bytes]
-
-
-def default_state() -> Path:
-    """$CIFLOW_STATE, else ~/.local/state/ciflow/store (XDG base directories)."""
-    chosen = os.environ.get("CIFLOW_STATE", "")
-    if chosen:
-        return Path(chosen)
-    base = os.environ.get("XDG_STATE_HOME", "")
-    return (Path(base) if base.startswith("/") else Path.home() / ".local" / "state") / "ciflow" / "store"
 
 
 def row_sum(seq: int, run: str, nth: int, kind: str, body: str) -> bytes:

@@ -13,6 +13,7 @@ from urllib.parse import unquote, urlsplit
 from ciflow.dataclass import dataclass
 from ciflow.supply.crates import Lock, parse_lock, parse_origin
 from ciflow.supply.errors import LockError, MetadataError, UnsupportedError
+from ciflow.supply.model import purl
 
 LARGEST = 64 * 1024 * 1024  # bytes of a lock file or bill of materials; of 900 crates they have 0.2 and 2 MB
 _PLACE = re.compile(r'^name = "([^"\n]*)"\r?\nversion = "([^"\n]*)"', re.MULTILINE)
@@ -35,12 +36,13 @@ class Part:
 
 @dataclass(frozen=True)
 class Contents:
-    """`uses` has the refs that each part needs; `roots` are what is built."""
+    """`uses` has the refs that each part needs; `roots` are what is built, and `products` their purls."""
 
     parts: tuple[Part, ...]
     uses: Mapping[str, tuple[str, ...]]
     roots: tuple[str, ...]
     names: Mapping[str, str]
+    products: tuple[str, ...] = ()
 
     def chain(self, ref: str) -> tuple[str, ...]:
         """Why it is there: the shortest way from a root, as `name version`; empty where none leads to it."""
@@ -89,7 +91,8 @@ def from_lock(text: str, file: str = "Cargo.lock") -> Contents:
     members = [f"{one.name} {one.version} (None)" for one in lock.packages if one.source is None]
     roots = [ref for ref in members if ref not in needed] or members
     names = {ref: f"{part.name} {part.version}" for ref, part in parts.items()}
-    return Contents(tuple(parts.values()), uses, tuple(roots), names)
+    products = tuple(purl("cargo", parts[root].name, parts[root].version) for root in roots)
+    return Contents(tuple(parts.values()), uses, tuple(roots), names, products)
 
 
 def _lines(text: str) -> Mapping[tuple[str, str], list[int]]:
@@ -197,19 +200,21 @@ def _contents(
     known: Iterable[tuple[str, str | None, str]], uses: Mapping[str, tuple[str, ...]], roots: tuple[str, ...]
 ) -> Contents:
     """What has no purl, or one of a kind that no database is about, is no part, but may be on a chain."""
-    names, parts = {}, []
-    for ref, purl, label in known:
+    names, parts, purls = {}, [], {}
+    for ref, url, label in known:
         names[ref] = label
-        part = _part(ref, purl) if isinstance(purl, str) else None
-        if part is not None:
-            parts.append(part)
+        if isinstance(url, str):
+            purls[ref] = url
+            part = _part(ref, url)
+            parts += [part] if part is not None else []
     whole = {ref: tuple(target for target in targets if target in names) for ref, targets in uses.items()}
-    return Contents(tuple(parts), whole, tuple(root for root in roots if root in names), names)
+    there = tuple(root for root in roots if root in names)
+    return Contents(tuple(parts), whole, there, names, tuple(purls[root] for root in there if root in purls))
 
 
-def _part(ref: str, purl: str) -> Part | None:
+def _part(ref: str, url: str) -> Part | None:
     """A package URL (ECMA-427) as its ecosystem's databases name the package."""
-    match = _PURL.fullmatch(purl)
+    match = _PURL.fullmatch(url)
     if match is None or not match[3]:
         return None
     kind, path, version = match[1].lower(), unquote(match[2]).strip("/"), unquote(match[3])

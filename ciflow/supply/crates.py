@@ -22,6 +22,13 @@ from ciflow.supply.model import Dependency, Party, purl
 _CRATES_IO = {"https://github.com/rust-lang/crates.io-index", "https://index.crates.io/"}
 _CRATES_IO_DOWNLOAD = "https://crates.io/api/v1/crates"
 _AUTHOR = re.compile(r"\s*([^<>]*?)\s*(?:<([^<>]*)>)?\s*\Z")
+_HEAD = re.compile(r"(?:#[^\x00-\x08\x0a-\x1f\x7f]*\n)*(?:version = [34]\n)\n")
+_BLOCK = re.compile(
+    r'\[\[package\]\]\nname = "([A-Za-z0-9_-]+)"\nversion = "([0-9A-Za-z.+-]+)"\n'
+    r'(?:source = "([!#-\[\]-~]+)"\n)?(?:checksum = "([0-9a-f]{64})"\n)?'
+    r'(?:dependencies = \[\n((?: "[ !#-\[\]-~]+",\n)+)\]\n)?(?:\n|\Z)'
+)
+_TEXT = re.compile('"([^"]+)"')
 _DEPLOYED = {"bin", "cdylib", "staticlib"}
 
 
@@ -288,6 +295,9 @@ def parse_lock(text: str) -> Lock:
     Raises:
         LockError: not TOML, or not of that form.
     """
+    quick = _as_written(text)
+    if quick is not None:
+        return quick
     try:
         document = tomllib.loads(text)
         old = document.get("metadata", {})
@@ -296,6 +306,21 @@ def parse_lock(text: str) -> Lock:
         raise LockError(f"Cargo.lock is not TOML: {e}") from e
     except (KeyError, TypeError, AttributeError) as e:
         raise LockError(f"Cargo.lock lacks or misplaces {e}") from e
+
+
+def _as_written(text: str) -> Lock | None:
+    """A lock in the very form that cargo writes since version 3, which takes a tenth of the time that TOML does. None
+    at the first letter that has another form: then it is for the parser to say what it means."""
+    head = _HEAD.match(text)
+    at, packages = head.end() if head else 0, []
+    while at < len(text):
+        block = _BLOCK.match(text, at)
+        if block is None:
+            return None
+        name, version, source, checksum, dependencies = block.groups()
+        packages.append(Locked(name, version, source, checksum, tuple(_TEXT.findall(dependencies or ""))))
+        at = block.end()
+    return Lock(tuple(packages)) if head else None
 
 
 def _locked(raw: Mapping[str, Any], old: Mapping[str, str]) -> Locked:

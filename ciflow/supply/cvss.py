@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from decimal import ROUND_HALF_UP, Decimal
 
 from ciflow.dataclass import dataclass
 from ciflow.supply.errors import AdvisoryError
@@ -35,7 +34,10 @@ def score(vector: str) -> Score:
 
             value = score4(_metrics(rest, METRICS, 11, vector))
         case _:
-            value = float(_score2(_metrics(vector.strip().strip("()"), _TWO, 6, vector)))
+            from ciflow.supply.cvss2 import METRICS as TWO
+            from ciflow.supply.cvss2 import score2
+
+            value = float(score2(_metrics(vector.strip().strip("()"), TWO, 6, vector)))
             return Score(value, LEVELS[1 if value < 4 else 2 if value < 7 else 3], "2.0")
     return Score(value, _rating(value), prefix[-3:])
 
@@ -122,47 +124,3 @@ def _up(value: float, version: str) -> float:
     """To the next tenth: 3.1 appendix A; 3.0 leaves open what a float's last bits do, here they do nothing."""
     parts = round(value * 100_000) if version == "3.1" else math.ceil(round(value * 100_000, 4))
     return parts / 100_000 if parts % 10_000 == 0 else (parts // 10_000 + 1) / 10
-
-
-# --- 2.0 (clause 3.2) --------------------------------------------------------------------------------------
-
-_D = Decimal
-_REQUIRED2 = {"ND": _D(1), "L": _D("0.5"), "M": _D(1), "H": _D("1.51")}
-_IMPACT2 = {"N": _D(0), "P": _D("0.275"), "C": _D("0.66")}
-_TWO: dict[str, dict[str, Decimal]] = {
-    "AV": {"L": _D("0.395"), "A": _D("0.646"), "N": _D(1)},
-    "AC": {"H": _D("0.35"), "M": _D("0.61"), "L": _D("0.71")},
-    "Au": {"M": _D("0.45"), "S": _D("0.56"), "N": _D("0.704")},
-    "C": _IMPACT2,
-    "I": _IMPACT2,
-    "A": _IMPACT2,
-    "E": {"ND": _D(1), "U": _D("0.85"), "POC": _D("0.9"), "F": _D("0.95"), "H": _D(1)},
-    "RL": {"ND": _D(1), "OF": _D("0.87"), "TF": _D("0.9"), "W": _D("0.95"), "U": _D(1)},
-    "RC": {"ND": _D(1), "UC": _D("0.9"), "UR": _D("0.95"), "C": _D(1)},
-    "CDP": {"ND": _D(0), "N": _D(0), "L": _D("0.1"), "LM": _D("0.3"), "MH": _D("0.4"), "H": _D("0.5")},
-    "TD": {"ND": _D(1), "N": _D(0), "L": _D("0.25"), "M": _D("0.75"), "H": _D(1)},
-    "CR": _REQUIRED2,
-    "IR": _REQUIRED2,
-    "AR": _REQUIRED2,
-}
-
-
-def _score2(given: Mapping[str, str]) -> Decimal:
-    around = any(given.get(name, "ND") != "ND" for name in ("CDP", "TD", "CR", "IR", "AR"))
-    value = _tenth(_base2(given, around) * math.prod(_TWO[name][given.get(name, "ND")] for name in _TEMPORAL))
-    if not around:
-        return value
-    damage, spread = _TWO["CDP"][given.get("CDP", "ND")], _TWO["TD"][given.get("TD", "ND")]
-    return _tenth((value + (10 - value) * damage) * spread)
-
-
-def _base2(given: Mapping[str, str], around: bool) -> Decimal:
-    required = {name: _REQUIRED2[given.get(f"{name}R", "ND")] if around else _D(1) for name in "CIA"}
-    impact = _D("10.41") * (1 - math.prod(1 - _IMPACT2[given[name]] * required[name] for name in "CIA"))
-    impact = min(_D(10), impact) if around else impact
-    ease = 20 * math.prod(_TWO[name][given[name]] for name in ("AV", "AC", "Au"))
-    return _tenth((_D("0.6") * impact + _D("0.4") * ease - _D("1.5")) * (_D("1.176") if impact else 0))
-
-
-def _tenth(value: Decimal) -> Decimal:
-    return value.quantize(_D("0.1"), ROUND_HALF_UP)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict
 from typing import Any
 
 from ciflow.dataclass import dataclass
@@ -16,6 +15,7 @@ from ciflow.supply.errors import AdvisoryError
 UNKNOWN = "unknown"
 SEVERITIES = ("none", "low", "medium", "high", "critical")
 _KINDS = tuple(Kind)
+_RANKS = {kind.value: number for number, kind in enumerate(Kind)}
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class Finding:
 
     def data(self) -> dict[str, Any]:
         """As JSON has it."""
-        return {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}
+        return {key: list(value) if isinstance(value, tuple) else value for key, value in vars(self).items()}
 
 
 def from_data(data: Mapping[str, Any]) -> Finding:
@@ -94,13 +94,31 @@ def find(contents: Contents, lookup: Lookup) -> tuple[Finding, ...]:
     return tuple(sorted(found, key=rank))
 
 
+def of_yanked(contents: Contents, refs: frozenset[str]) -> Iterator[Finding]:
+    """A finding for each part whose makers took it back."""
+    for part in contents.parts:
+        if part.ref in refs:
+            yield Finding(
+                id="yanked",
+                ids=("yanked",),
+                aliases=(),
+                kind=Kind.YANKED.value,
+                ecosystem=part.ecosystem,
+                package=part.name,
+                version=part.version,
+                ref=part.ref,
+                title="its makers took this version back",
+                chain=contents.chain(part.ref),
+                line=part.line,
+            )
+
+
 def rank(finding: Finding) -> tuple[object, ...]:
     """Vulnerabilities before warnings, the worst first; those that nobody rated before the rated ones."""
     score = 11.0 if finding.severity == UNKNOWN else finding.score
     if score is None:
         score = 2.5 * SEVERITIES.index(finding.severity)
-    kind = [kind.value for kind in _KINDS].index(finding.kind)
-    return kind, -score, finding.package, finding.version, finding.id
+    return _RANKS[finding.kind], -score, finding.package, finding.version, finding.id
 
 
 def _of(part: Part, advisories: Iterable[Advisory], contents: Contents) -> Iterator[Finding]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import date
@@ -15,6 +16,7 @@ from ciflow.supply.findings import SEVERITIES, UNKNOWN, Finding
 LEVELS = SEVERITIES[1:]
 WARNINGS = tuple(kind.value for kind in Kind if kind is not Kind.VULNERABILITY)
 FAIL_ON = (*LEVELS, *WARNINGS, "never")
+FILE = ".config/advisories.toml"  # beside the quarantine of tests
 # Words of VEX for why something that is inside does no harm (CISA, "VEX status justifications").
 JUSTIFICATIONS = (
     "component_not_present",
@@ -42,6 +44,33 @@ class Ignore:
             finding.package,
             f"{finding.package} {finding.version}",
         )
+
+
+@dataclass(frozen=True)
+class Policy:
+    """What a project's file says. `fail_on` is empty where it leaves that open."""
+
+    fail_on: tuple[str, ...] = ()
+    ignores: tuple[Ignore, ...] = ()
+
+
+def parse(text: str, place: str) -> Policy:
+    """Read a policy file: TOML with `fail_on` and entries `[[ignore]]`. Raises PolicyError."""
+    try:
+        document = tomllib.loads(text)
+    except (tomllib.TOMLDecodeError, RecursionError) as e:
+        raise PolicyError(f"{place} is not TOML: {e}") from e
+    if unknown := sorted(set(document) - {"fail_on", "ignore"}):
+        raise PolicyError(f"{place} has no setting {unknown[0]}: there are fail_on and ignore")
+    return Policy(levels(document.get("fail_on", []), place), ignores(document.get("ignore", []), place))
+
+
+def levels(words: Any, place: str) -> tuple[str, ...]:
+    """What `fail_on` may say. Raises PolicyError."""
+    every = (words,) if isinstance(words, str) else words
+    if not isinstance(every, list | tuple) or any(word not in FAIL_ON for word in every):
+        raise PolicyError(f"{place}: fail_on is any of {', '.join(FAIL_ON)}")
+    return tuple(every)
 
 
 def ignores(entries: Any, place: str) -> tuple[Ignore, ...]:

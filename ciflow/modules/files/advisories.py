@@ -10,15 +10,17 @@ from __future__ import annotations
 import hashlib
 import os
 import sqlite3
-import tempfile
-import zipfile
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
 
 from ciflow.dataclass import dataclass
 from ciflow.supply import osv, rustsec
 from ciflow.supply.advisory import Advisory, from_row
 from ciflow.supply.errors import AdvisoryError
+
+if TYPE_CHECKING:
+    from zipfile import ZipFile
 
 _FORM = "1"  # of the index; another one is made anew
 _LARGEST = 8 * 1024 * 1024  # bytes of one advisory
@@ -99,6 +101,8 @@ def _existing(index: Path, path: Path, mark: str, *, fresh: bool = False) -> Dat
 
 def _made(index: Path, path: Path, mark: str) -> None:
     """Beside its place first, so that nobody meets half of one."""
+    import tempfile
+
     index.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     descriptor, temporary = tempfile.mkstemp(dir=index.parent, prefix=".new-")
     os.close(descriptor)
@@ -187,33 +191,41 @@ def _lying(path: Path) -> Iterator[tuple[str, bytes]]:
     crates = (path / "crates").is_dir()
     for name, _ in sorted(_stats(path)):
         if crates or name.endswith(".json"):
-            with Path(name).open("rb") as file:
-                yield name, _bounded(name, file.read(_LARGEST + 1))
+            yield name, _bounded(name, _read(Path(name)))
 
 
 def _archived(path: Path) -> Iterator[tuple[str, bytes]]:
-    total = 0
+    """Whatever is damaged in an archive, or of a kind that can't be opened, is this archive's fault."""
+    import lzma
+    import zipfile
+    import zlib
+
     try:
         with zipfile.ZipFile(path) as archive:
-            for entry in archive.infolist():
-                parts = PurePosixPath(entry.filename).parts
-                if entry.is_dir() or not (entry.filename.endswith(".json") or parts[-3:-2] == ("crates",)):
-                    continue
-                name = f"{path}: {entry.filename}"
-                with archive.open(entry) as file:
-                    content = _bounded(name, file.read(_LARGEST + 1))
-                total += len(content)
-                if total > _WHOLE:
-                    raise AdvisoryError(f"{path} holds more than {_WHOLE >> 30} GiB")
-                yield name, content
-    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, ValueError) as e:
-        if isinstance(e, AdvisoryError):
-            raise
+            yield from _entries(path, archive)
+    except (zipfile.BadZipFile, zlib.error, lzma.LZMAError, NotImplementedError, RuntimeError, EOFError, OSError) as e:
         raise AdvisoryError(f"{path} is no readable zip: {e}") from e
-    except Exception as e:  # zlib, lzma and bz2 each have an error of their own
-        if type(e).__module__ not in ("zlib", "_lzma", "_bz2"):
-            raise
-        raise AdvisoryError(f"{path} is damaged: {e}") from e
+
+
+def _entries(path: Path, archive: ZipFile) -> Iterator[tuple[str, bytes]]:
+    total = 0
+    for entry in archive.infolist():
+        parts = PurePosixPath(entry.filename).parts
+        if entry.is_dir() or not (entry.filename.endswith(".json") or parts[-3:-2] == ("crates",)):
+            continue
+        name = f"{path}: {entry.filename}"
+        with archive.open(entry) as file:
+            content = _bounded(name, file.read(_LARGEST + 1))
+        total += len(content)
+        if total > _WHOLE:
+            raise AdvisoryError(f"{path} holds more than {_WHOLE >> 30} GiB")
+        yield name, content
+
+
+def _read(path: Path) -> bytes:
+    """Never much more than an advisory may have; a buffer of that size for each would take longer than all else."""
+    with path.open("rb") as file:
+        return file.read() if os.fstat(file.fileno()).st_size <= _LARGEST else file.read(_LARGEST + 1)
 
 
 def _bounded(name: str, content: bytes) -> bytes:

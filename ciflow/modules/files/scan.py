@@ -15,14 +15,18 @@ from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from ciflow import __version__
 from ciflow.modules.files.advisories import Database, default_cache, default_databases, opened
+from ciflow.modules.files.yanked import yanked
 from ciflow.supply import policy
 from ciflow.supply.advisory import Advisory
+from ciflow.supply.canonical import to_bytes
 from ciflow.supply.contents import Contents, from_bill, from_lock
 from ciflow.supply.errors import AdvisoryError, SupplyError
-from ciflow.supply.findings import find
+from ciflow.supply.findings import Finding, find, of_yanked
 from ciflow.supply.scan import Report, findings_of, newest
 
+FORMATS = ("json", "sarif", "openvex", "cyclonedx-vex")
 _OLD = 90  # days after which a database is called old, as cargo-audit does
 
 
@@ -30,8 +34,8 @@ def main() -> int:
     try:
         wish = json.load(sys.stdin)
         report = scanned(wish)
-        documents = {form: text for form in wish["formats"] for text in (written(report, form),)}
-        print(json.dumps({**report.data(), "sentence": report.sentence(), "documents": documents}))
+        documents = {form: written(report, form) for form in wish["formats"]}
+        print(json.dumps({**report.data(), "msg": report.sentence(), "documents": documents}))
     except (SupplyError, OSError) as error:
         print(f"can't scan: {error}", file=sys.stderr)
         return 1
@@ -41,26 +45,47 @@ def main() -> int:
 def scanned(wish: Mapping[str, Any]) -> Report:
     """Look everything up.
 
-    `wish`: text and path of the lock or bill, databases (paths), ignore, fail_on, since (a report's text, or empty),
-    now (Unix seconds). Raises SupplyError.
+    `wish` has the texts of the lock or bill (`text`, of `path`), the policy file (`policy`, of `policy_path`) and VEX
+    documents (`vex`, by name), an earlier report (`since`), paths of `databases`, more to `ignore`, `fail_on` (the
+    policy's unless said), and `now` in Unix seconds; a text that there is not is empty. Raises SupplyError.
     """
     contents = read(wish["text"], wish["path"])
     today = datetime.fromtimestamp(wish["now"], UTC).date()
     databases = [opened(path, default_cache()) for path in _databases(wish["databases"])]
-    found = find(contents, lambda ecosystem, names: _about(databases, ecosystem, names))
-    found, said = policy.judged(found, policy.ignores(wish["ignore"], "the scan"), today)
-    if wish["since"]:
-        found = policy.since(found, findings_of(wish["since"], "the earlier scan"))
+    taken_back, unknown = yanked(contents.parts)
+    found = (
+        *find(contents, lambda ecosystem, names: _about(databases, ecosystem, names)),
+        *of_yanked(contents, taken_back),
+    )
+    found, said, fail_on = _judged(wish, found, contents, today)
     about = [_database(one) for one in databases]
     return Report(
         subject=_subject(wish, contents),
         databases=about,
         findings=found,
-        said=(*said, *_remarks(contents, newest(about), today)),
-        fail_on=tuple(wish["fail_on"]),
+        said=(*said, *_remarks(contents, unknown, newest(about), today)),
+        fail_on=fail_on,
         at=int(wish["now"]),
         new_only=bool(wish["since"]),
     )
+
+
+def _judged(
+    wish: Mapping[str, Any], found: tuple[Finding, ...], contents: Contents, today: date
+) -> tuple[tuple[Finding, ...], tuple[str, ...], tuple[str, ...]]:
+    """(findings with what VEX, ignores and an earlier scan say of them, remarks, what makes it fail)."""
+    project = policy.parse(wish["policy"], wish["policy_path"])
+    if wish["vex"]:
+        from ciflow.supply import vex
+
+        found = vex.stated(
+            found, [one for name, text in wish["vex"].items() for one in vex.parse(text, name)], contents.products
+        )
+    entries = (*project.ignores, *policy.ignores(wish["ignore"], "the task"))
+    found, said = policy.judged(found, entries, today)
+    if wish["since"]:
+        found = policy.since(found, findings_of(wish["since"], "the earlier scan"))
+    return found, said, policy.levels(wish["fail_on"], "the task") or project.fail_on or ("low",)
 
 
 def read(text: str, path: str) -> Contents:
@@ -69,11 +94,19 @@ def read(text: str, path: str) -> Contents:
 
 
 def written(report: Report, form: str) -> str:
-    """A report in one of the formats."""
+    """A report in one of FORMATS."""
+    from ciflow.supply import sarif, vex
+
     match form:
         case "json":
-            return json.dumps(report.data(), indent=2, sort_keys=True) + "\n"
-    raise AdvisoryError(f"no format {form}")
+            return to_bytes(report.data()).decode()
+        case "sarif":
+            return sarif.scanned(report, __version__)
+        case "openvex":
+            return vex.openvex(report, f"ciflow {__version__}").decode()
+        case "cyclonedx-vex":
+            return vex.cyclonedx(report, __version__).decode()
+    raise AdvisoryError(f"no format {form}: there are {', '.join(FORMATS)}")
 
 
 def _databases(named: Sequence[str]) -> tuple[Path, ...]:
@@ -97,13 +130,20 @@ def _database(one: Database) -> dict[str, Any]:
 
 def _subject(wish: Mapping[str, Any], contents: Contents) -> dict[str, Any]:
     digest = hashlib.sha256(wish["text"].encode("utf-8", "surrogateescape")).hexdigest()
-    return {"path": wish["path"], "sha256": digest, "packages": len(contents.parts)}
+    return {
+        "path": wish["path"],
+        "sha256": digest,
+        "packages": len(contents.parts),
+        "products": list(contents.products),
+    }
 
 
-def _remarks(contents: Contents, last: str, today: date) -> Iterator[str]:
+def _remarks(contents: Contents, unknown: int, last: str, today: date) -> Iterator[str]:
     others = sum(part.registry is None for part in contents.parts)
     if others:
         yield f"{others} packages are from no registry (paths, repositories): no advisory is about them"
+    if unknown:
+        yield f"cargo here has never asked for {unknown} crates: whether they were yanked is not known"
     if last and last[:10] < (today - timedelta(days=_OLD)).isoformat():
         yield f"the newest advisory is of {last}: the database may be old, bring it up to date"
 
