@@ -81,6 +81,7 @@ MODULES: dict[str, Module] = {
     "reboot": Module("reboot"),
     "replace": Module("replace", own_files=True),
     "sbom": Module("sbom"),
+    "scan": Module("scan"),
     "script": Module("script"),
     "service": Module("service"),
     "service_facts": Module("service_facts"),
