@@ -122,6 +122,7 @@ def _keep(kept: Path, report: Report) -> None:
 
 def _shown(report: Report, verbose: bool) -> Iterator[str]:
     """Each finding in a paragraph, the worst first; then all of it in one line."""
+    from ciflow.report.humane import counted
     from ciflow.report.text import safe
 
     file = str(report.subject["path"])
@@ -133,13 +134,14 @@ def _shown(report: Report, verbose: bool) -> Iterator[str]:
         yield safe(f"note: {remark}")
     news = " (only what is new is shown)" if report.new_only else ""
     known = sum(int(one["advisories"]) for one in report.databases)
-    yield safe(f"{file}: {report.sentence()}; {known} advisories asked{news}")
+    yield safe(f"{file}: {report.sentence()}; {counted(known, 'advisory', 'advisories')} asked{news}")
 
 
 def _finding(one: Finding, file: str) -> Iterator[str]:
     score = f" {one.score:.1f}" if one.score is not None else ""
     what = f"{one.severity}{score}" if one.kind == "vulnerability" else one.kind
-    state = "" if one.is_open else f"  [{one.state.replace('_', ' ')}: {one.reason}]"
+    why = f": {one.reason}" if one.reason else ""
+    state = "" if one.is_open else f"  [{one.state.replace('_', ' ')}{why}]"
     yield f"{one.package} {one.version}  {what}  {one.id}{state}"
     yield f"  {one.title}"
     if one.kind in ("vulnerability", "unsound"):
@@ -154,4 +156,5 @@ def _finding(one: Finding, file: str) -> Iterator[str]:
 def _verdict(report: Report) -> str:
     number = len(report.failing)
     new = "new " if report.new_only else ""
-    return f"{number} {new}finding{'s' if number > 1 else ''} that fail on {', '.join(report.fail_on)}"
+    what = f"{new}finding fails" if number == 1 else f"{new}findings fail"
+    return f"{number} {what} on {', '.join(report.fail_on)}"

@@ -302,7 +302,7 @@ def parse_lock(text: str) -> Lock:
         document = tomllib.loads(text)
         old = document.get("metadata", {})
         return Lock(tuple(_locked(raw, old) for raw in document.get("package", [])))
-    except tomllib.TOMLDecodeError as e:
+    except (tomllib.TOMLDecodeError, RecursionError) as e:
         raise LockError(f"Cargo.lock is not TOML: {e}") from e
     except (KeyError, TypeError, AttributeError) as e:
         raise LockError(f"Cargo.lock lacks or misplaces {e}") from e

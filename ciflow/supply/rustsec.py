@@ -28,9 +28,9 @@ def parse(text: str, file: str) -> Advisory | None:
         front, title = _parts(text.replace("\r\n", "\n"))
         document = tomllib.loads(front)
         return _advisory(document.get("advisory", document), document, title)
-    except tomllib.TOMLDecodeError as e:
+    except (tomllib.TOMLDecodeError, RecursionError) as e:
         raise AdvisoryError(f"{file}: the front matter is not TOML: {e}") from e
-    except (KeyError, TypeError, AttributeError, RecursionError) as e:
+    except (KeyError, TypeError, AttributeError) as e:
         raise AdvisoryError(f"{file}: lacks or misplaces {e}") from e
     except AdvisoryError as e:
         raise AdvisoryError(f"{file}: {e}") from e

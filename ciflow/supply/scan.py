@@ -60,7 +60,8 @@ class Report:
         parts = [f"{number} {name}" for name, number in sorted(counts.items())]
         found = ", ".join(parts) or "nothing"
         beside = f", {passed} passed over" if passed else ""
-        return f"{found} in {self.subject['packages']} packages{beside}"
+        number = self.subject["packages"]
+        return f"{found} in {number} package{'s' * (number != 1)}{beside}"
 
 
 def _bin(finding: Finding) -> str:

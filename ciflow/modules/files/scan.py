@@ -141,9 +141,9 @@ def _subject(wish: Mapping[str, Any], contents: Contents) -> dict[str, Any]:
 def _remarks(contents: Contents, unknown: int, last: str, today: date) -> Iterator[str]:
     others = sum(part.registry is None for part in contents.parts)
     if others:
-        yield f"{others} packages are from no registry (paths, repositories): no advisory is about them"
+        yield f"no advisory is about what comes from a path or a repository: {others} of the packages"
     if unknown:
-        yield f"cargo here has never asked for {unknown} crates: whether they were yanked is not known"
+        yield f"cargo here has never asked whether these crates were yanked: {unknown} of the packages"
     if last and last[:10] < (today - timedelta(days=_OLD)).isoformat():
         yield f"the newest advisory is of {last}: the database may be old, bring it up to date"
 
