@@ -10,6 +10,7 @@ CiflowError                  anything ciflow raises on purpose; `exit_code` says
 |  `- Lost                   the connection ended in mid-operation; the host's journal knows the rest
 |- Locked                    somebody else holds the lock or a greater token (exit 6)
 |- StoreError                the journal on this machine can't be read or written (exit 1)
+|- ArtifactError             an artifact can't be kept, found or fetched as it was (exit 4)
 `- Refused                   a capability that is not built, or is unsafe here, said plainly (exit 3)
 """
 
@@ -146,6 +147,12 @@ class Superseded(Locked):
 
 class StoreError(CiflowError):
     """The journal can't be opened, read or written; nothing was done after the failure."""
+
+
+class ArtifactError(CiflowError):
+    """The place where artifacts are kept doesn't answer, lacks one, or gave other bytes than were asked for."""
+
+    exit_code = ExitCode.TASK_FAILED
 
 
 class Refused(CiflowError):

@@ -1,36 +1,23 @@
 """Amazon CloudWatch: the newest value of a metric expression over the last `window` seconds.
 
-GetMetricData by the query protocol, signed with Signature Version 4:
+GetMetricData by the query protocol:
 https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/API_GetMetricData.html
-https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-create-signed-request.html
 """
 
 from __future__ import annotations
 
-import hashlib
-import hmac
-from collections.abc import Mapping
 from datetime import UTC, datetime
-from urllib.parse import quote, urlencode, urlsplit
+from urllib.parse import quote, urlencode
 
-from ciflow.dataclass import dataclass
 from ciflow.model import Http, Reply
 from ciflow.rollout.metrics.answers import Ask, NoNumber, body_of, http, newest
 from ciflow.rollout.metrics.web import moment
 from ciflow.rollout.thresholds import Sample
+from ciflow.sigv4 import Account, signed
 
 WINDOW = 600.0  # seconds: CloudWatch is a few minutes late
 SERVICE = "monitoring"
 FORM = "application/x-www-form-urlencoded; charset=utf-8"
-
-
-@dataclass(frozen=True, slots=True)
-class Account:
-    """Whose request it is; `session` for temporary credentials."""
-
-    access: str
-    secret: str
-    session: str = ""
 
 
 def request(ask: Ask) -> Http:
@@ -72,30 +59,6 @@ def answer(ask: Ask, reply: Reply) -> Sample:
             values = [one.text for one in member.findall(f"{name}Values/{name}member")]
             series.append(list(zip(times, values, strict=False)))
     return newest(series, ask.now)
-
-
-def signed(
-    method: str, url: str, headers: Mapping[str, str], body: bytes, now: float, scope: str, account: Account
-) -> dict[str, str]:
-    """`headers` and those that sign them, `body` and the time. `url` has a path; its query must be in order.
-    `scope` is region/service."""
-    parts = urlsplit(url)
-    stamp = datetime.fromtimestamp(now, UTC).strftime("%Y%m%dT%H%M%SZ")
-    whole = {**headers, "host": parts.netloc, "x-amz-date": stamp}
-    if account.session:
-        whole["x-amz-security-token"] = account.session
-    names = ";".join(sorted(whole))
-    lines = "".join(f"{name}:{whole[name].strip()}\n" for name in sorted(whole))
-    canonical = "\n".join([method, parts.path or "/", parts.query, lines, names, hashlib.sha256(body).hexdigest()])
-    scope = f"{stamp[:8]}/{scope}/aws4_request"
-    text = "\n".join(["AWS4-HMAC-SHA256", stamp, scope, hashlib.sha256(canonical.encode()).hexdigest()])
-    key = f"AWS4{account.secret}".encode()
-    for part in scope.split("/"):
-        key = hmac.new(key, part.encode(), "sha256").digest()
-    signature = hmac.new(key, text.encode(), "sha256").hexdigest()
-    credential = f"Credential={account.access}/{scope}, SignedHeaders={names}, Signature={signature}"
-    del whole["host"]  # said by whoever sends it
-    return {**whole, "Authorization": f"AWS4-HMAC-SHA256 {credential}"}
 
 
 def _iso(now: float) -> str:
