@@ -194,10 +194,12 @@ class Prompt:
 
 @dataclass(frozen=True, slots=True)
 class Artifact:
-    """A file that a play leaves to later plays, by name."""
+    """A file that later plays know by name: made at `path`, or taken from the store by `key` or `digest`."""
 
     name: Value
-    path: Value
+    path: Value = None
+    key: Value = None
+    digest: Value = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -289,6 +291,7 @@ class Playbook:
     plays: tuple[Play, ...]
     vars: Mapping[str, Value] = field(default_factory=dict)
     span: Span | None = None
+    artifact_store: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -134,6 +134,12 @@ def _affected() -> click.Command:
     return command
 
 
+def _artifact() -> click.Command:
+    from ciflow.cli.artifact import group
+
+    return group
+
+
 def _test() -> click.Command:
     from ciflow.cli.test import command
 
@@ -195,6 +201,7 @@ COMMANDS: dict[str, tuple[Callable[[], click.Command], str]] = {
     "flaky": (_flaky, "Say which tests are flaky; keep the quarantine."),
     "cache": (_cache, "Set up, look at, try out or empty the cache of compiled crates."),
     "scan": (_scan, "Look packages up in databases of advisories."),
+    "artifact": (_artifact, "List, fetch, keep and sweep what plays have left."),
     "explain": (_explain, "Explain a diagnostic, with its usual fix."),
     "doc": (_doc, "Explain a module or a diagnostic."),
     "doctor": (_doctor, "Print the Roles that a playbook needs in its cluster."),

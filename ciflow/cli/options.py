@@ -105,5 +105,6 @@ def options_of(*, check: bool = False, diff: bool = False, forks: int = 0, verbo
         strategy=_word("ANSIBLE_STRATEGY", os.environ.get("ANSIBLE_STRATEGY", ""), STRATEGIES, "linear"),
         gathering=_word("ANSIBLE_GATHERING", os.environ.get("ANSIBLE_GATHERING", ""), GATHERINGS, "smart"),
         who=who(),
+        artifact_store=os.environ.get("CIFLOW_ARTIFACT_STORE", ""),
         ci=next((name for name in ("GITHUB_ACTIONS", "GITLAB_CI", "CI") if os.environ.get(name)), ""),
     )

@@ -5,7 +5,7 @@ Its key is kept as long as a rollback may go back to it, for what the run sealed
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -17,18 +17,7 @@ from ciflow.plan.compile import cells_of
 from ciflow.store.folds import Release
 from ciflow.store.seal import Seal
 
-KEPT = 2  # releases of a service that were observed good: the newest, and the one to go back to
 _SEALED = {"op_reply": "reply", "rendered": "args"}
-
-
-def to_keep(releases: Iterable[Release]) -> set[str]:
-    """The runs of releases (the newest first) that a rollback may deploy again."""
-    found: dict[str, list[str]] = {}
-    for release in releases:
-        runs = found.setdefault(release.service, [])
-        if release.observed_good and len(runs) < KEPT:
-            runs.append(release.run)
-    return {run for runs in found.values() for run in runs}
 
 
 def taken_over(

@@ -44,14 +44,29 @@ class Options:
     who: str = ""
     ci: str = ""
     again: str = ""  # the stage whose version is deployed again, and gets all traffic at once
+    artifact_store: str = ""  # where the playbook names none
 
 
-class Blobs(Protocol):
-    """Content-addressed files that outlive the run's machine folders."""
+class Kept(Protocol):
+    """Something with a name in the store of artifacts."""
 
-    def put(self, content: bytes) -> str: ...
+    @property
+    def digest(self) -> str: ...
+
+
+class Artifacts(Protocol):
+    """Content-addressed files that outlive the run, here and in the store that machines share (`where`)."""
+
+    @property
+    def where(self) -> str: ...
     def put_file(self, source: Path) -> str: ...
-    def path(self, digest: str) -> Path: ...
+    def scratch(self) -> Path: ...
+    def has(self, digest: str) -> bool: ...
+    def take(self, digest: str) -> Path: ...
+    def find(self, name: str, key: str) -> Kept | None: ...
+    def name(
+        self, name: str, digest: str, needed: Mapping[str, str], *, run: str = "", play: str = "", key: str = ""
+    ) -> None: ...
 
 
 class Secrets(Protocol):
@@ -110,7 +125,8 @@ class RunContext:
     reach: Reach
     person: Person | None
     stepper: Stepper | None
-    blobs: Blobs
+    store: Artifacts
+    needed: Callable[[], Mapping[str, str]]  # what runs and slots of this machine hold: why, by digest
     started: float
     mask: Secrets
     claim: Callable[[str], int]  # takes a lock for the run and gives its token; raises Locked

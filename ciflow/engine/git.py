@@ -43,7 +43,7 @@ def _wanted(run: RunContext) -> bool:
         canary = [given.service, given.version, dict(given.router[1]), *given.gates] if given else []
         approval = [play.approval.prompt] if play.approval else []
         names |= names_in([*play.when, dict(play.vars), dict(play.outputs), *canary, *approval])
-        names |= names_in([part for artifact in play.artifacts for part in (artifact.name, artifact.path)])
+        names |= names_in([part for one in play.artifacts for part in (one.name, one.path, one.key, one.digest)])
         for task in tasks_of((*play.tasks, *play.handlers)):
             names |= asked_by(task)
     return "git" in names

@@ -19,7 +19,7 @@ from ciflow.engine.approve import await_approval
 from ciflow.engine.context import HostValues, RunContext
 from ciflow.engine.ephemeral import make, remove
 from ciflow.engine.hosts import hosts_of
-from ciflow.engine.leave import keep_artifacts, outputs_of
+from ciflow.engine.leave import keep_artifacts, outputs_of, take_artifacts
 from ciflow.engine.people import People
 from ciflow.engine.stage import StageRun
 from ciflow.lang.scope import Layer, Level, Scope
@@ -198,6 +198,8 @@ class Engine:
         work = StageRun(self.run, stage, hosts, values, suffix=suffix)
         await work.prepare()
         self._tries.setdefault(stage.id, []).append(work)
+        if await take_artifacts(work):
+            return StageEnd("skipped", "its artifacts are in the store")
         await make(work)
         if stage.play.canary is not None:
             from ciflow.engine.rollout import roll_out  # statistics and routers: only a rollout pays for them
@@ -211,7 +213,7 @@ class Engine:
         if end.well:
             await keep_artifacts(work)
             if stage.play.outputs:
-                self.run.outputs[stage.play.id] = outputs_of(work)
+                self.run.outputs[stage.play.id] = await outputs_of(work)
         return end
 
     def _together_of(self, stage: Stage) -> Together:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ciflow.diagnostics import CiflowError, ExitCode, Locked, NoSuch, StoreError, Superseded
-from ciflow.engine.again import taken_over, to_keep
+from ciflow.engine.again import taken_over
 from ciflow.engine.connect import LOCAL
 from ciflow.engine.context import RunContext
 from ciflow.engine.git import read_git
@@ -37,7 +37,9 @@ from ciflow.lang.passwords import read_vault
 from ciflow.lang.vault import Vault
 from ciflow.model import Event
 from ciflow.plan import Plan
-from ciflow.store.folds import Release, history, summary
+from ciflow.store.artifacts import Shelf, open_shelf
+from ciflow.store.folds import Release, history, summary, to_keep
+from ciflow.store.holds import holds
 from ciflow.store.locks import Holder, Lease
 from ciflow.store.mask import Mask
 from ciflow.store.seal import Seal
@@ -69,6 +71,7 @@ def _begun(
 ) -> ExitCode:  # fmt: skip
     """`before`: events that are the new run's from its beginning."""
     loaded, plan, files = ready.loaded, ready.plan, ready.files
+    shelf = _shelf(store, plan, request)
     holder = Holder.me(run, request.options.who, command)
     lease = store.locks.acquire(_project(request), holder)
     try:
@@ -95,7 +98,9 @@ def _begun(
             sink.event(begin)
             for event in filter(told, before):
                 sink.past(event)
-        return _Process(request, store, sinks, run, lease, loaded, plan, files, started, before, person, mask).run()
+        return _Process(
+            request, store, sinks, run, lease, loaded, plan, files, started, before, person, mask, shelf
+        ).run()
     finally:
         _release(store, lease)
 
@@ -123,6 +128,7 @@ def resume(
     try:
         files = _files_of(store, run, past, vault)
         loaded, plan = prepare(request, files)
+        shelf = _shelf(store, plan, request)
         again = Event(kind="run_resumed", run=run, at=time.time(), data={"who": who, "holder": holder.to_data()})
         store.append([again], lease)
         for sink in sinks:
@@ -132,7 +138,7 @@ def resume(
         mask = secrets_of(request, loaded)
         began = past[0].at
         return _Process(
-            request, store, sinks, run, lease, loaded, plan, files.thawed(), began, past, person, mask
+            request, store, sinks, run, lease, loaded, plan, files.thawed(), began, past, person, mask, shelf
         ).run()
     finally:
         _release(store, lease)
@@ -182,6 +188,7 @@ class _Process:
         past: tuple[Event, ...],
         person: Person | None,
         mask: Mask,
+        shelf: Shelf,
     ) -> None:
         self.request = request
         self.store = store
@@ -199,6 +206,7 @@ class _Process:
         self.signal: signal.Signals | None = None
         self.error: CiflowError | None = None
         self.kept = files.count
+        self.shelf = shelf
 
     def run(self) -> ExitCode:
         code = asyncio.run(self._work())
@@ -265,7 +273,8 @@ class _Process:
             reach=self.request.reach,
             person=self.person,
             stepper=Stepper(recorder, self.person) if self.request.options.step else None,
-            blobs=self.store.blobs,
+            store=self.shelf,
+            needed=lambda: holds(self.store),
             started=self.started,
             claim=self._claim,
             mask=self.mask,
@@ -377,6 +386,11 @@ def _release(store: Store, lease: Lease) -> None:
         store.locks.release(lease)
     except (Locked, StoreError):
         return  # somebody has taken it over, or the disk is full: it is not ours to free any more
+
+
+def _shelf(store: Store, plan: Plan, request: Request) -> Shelf:
+    """Where the playbook says, else the environment; Refused before anything runs where that can't be."""
+    return open_shelf(store.path, plan.playbook.artifact_store or request.options.artifact_store)
 
 
 def _project(request: Request) -> str:

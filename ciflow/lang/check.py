@@ -72,7 +72,7 @@ def _values(playbook: Playbook, inventory: Inventory, known: Known) -> Iterator[
         yield from (play.vars, play.name, play.hosts, play.when, play.outputs, play.vars_files, play.matrix)
         yield [(one.text, one.default) for one in play.prompts]
         yield from (play.role_defaults, play.role_vars, play.serial)
-        yield [(one.name, one.path) for one in play.artifacts]
+        yield [(one.name, one.path, one.key, one.digest) for one in play.artifacts]
         if play.approval is not None:
             yield play.approval.prompt
         if play.canary is not None:

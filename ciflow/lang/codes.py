@@ -57,8 +57,11 @@ _TABLE: tuple[tuple[str, str, str], ...] = (
     ("CF0301", "`needs` names no play", "It takes names or ids of plays of this playbook."),
     ("CF0302", "Plays that need each other", "None of them could ever start."),
     ("CF0303", "No task has that name", "`--start-at-task` takes a task's whole name."),
-    ("CF0310", "An artifact that is not there", "The play ended without making the file that `artifacts` names."),
+    ("CF0310", "An artifact that is not there", "The play ended without making the file that "
+     "`artifacts` names, or the store has none with that key or digest."),
     ("CF0311", "A canary that can't be started", "Its settings, rendered, make no rollout."),
+    ("CF0312", "An artifact that can't be kept or fetched", "The store of artifacts doesn't answer, refuses it, or "
+     "gave other bytes than were asked for. What has arrived is kept: `ciflow resume` goes on from there."),
     ("CF0320", "Something has changed since it was planned", "`apply PLANFILE` runs exactly what was planned, or "
      "nothing. What is named here differs from what the plan was made of: plan again and look at it, or take the "
      "change back."),

@@ -59,6 +59,8 @@ def read_playbook(path: str, sources: Sources, extra: Mapping[str, Any] = EMPTY)
     shared = whole.fields.get("vars") if whole else None
     variables = sources.variables(shared, "playbook", Level.PLAY_VARS, checked=True)
     reader.shared = variables
+    chosen = whole.fields.get("artifact_store") if whole else None
+    store = reader.settled(chosen) if chosen is not None else None
     with sources.inside(path, "", None):
         plays = reader.plays(plays_place)
     reader.check_needs(plays)
@@ -66,7 +68,8 @@ def read_playbook(path: str, sources: Sources, extra: Mapping[str, Any] = EMPTY)
         sources.findings.error("CF0113", "this playbook has no plays", document.span)
     name = whole.value.get("name") if whole else None
     label = path.rpartition("/")[2]
-    return Playbook(str(getattr(name, "source", name) or label), path, tuple(plays), variables, document.span)
+    label = str(getattr(name, "source", name) or label)
+    return Playbook(label, path, tuple(plays), variables, document.span, str(store or ""))
 
 
 class PlaybookReader:
@@ -238,7 +241,7 @@ class PlaybookReader:
             matrix=value.get("matrix") or {},
             when=conditions(fields.get("when")),
             outputs=value.get("outputs") or {},
-            artifacts=tuple(Artifact(one.get("name"), one.get("path")) for one in value.get("artifacts") or ()),
+            artifacts=self._artifacts(place),
             serial=names(fields.get("serial")),
             tags=tags(fields.get("tags")),
             facts={key: value[key] for key in _FACTS if value.get(key) is not None},
@@ -246,6 +249,29 @@ class PlaybookReader:
             image=value.get("image"),
         )
         return replace(made, **_settings(value))
+
+    def settled(self, place: Place) -> Any:
+        """A keyword of the playbook that must be known before the run."""
+        self.sources.scope = Scope((Layer(Level.EXTRA_VARS, self.extra), Layer(Level.PLAY_VARS, self.shared)), render)
+        self.sources.settle(place)
+        return place.value
+
+    def _artifacts(self, place: Place) -> tuple[Artifact, ...]:
+        """What the play leaves and takes. A canary makes nothing, and whoever is skipped has no outputs."""
+        listed = place.fields["artifacts"].items if place.value.get("artifacts") else ()
+        for one in listed:
+            given = one.value
+            if not {"path", "key", "digest"} & set(given):
+                self.findings.error("CF0110", "an artifact needs `path`, `key` or `digest`", one.span)
+            elif "digest" in given and {"path", "key"} & set(given):
+                self.findings.error("CF0111", "`digest` says all: `path` and `key` have no place beside it", one.span)
+            elif "path" in given and place.value.get("canary") is not None:
+                self.findings.error("CF0111", "a rollout leaves no artifacts", one.span,
+                                    label="let a play before it make it, or take it by `key` or `digest`")  # fmt: skip
+            elif {"path", "key"} <= set(given) and place.value.get("outputs"):
+                self.findings.error("CF0111", "`key` lets the play be skipped, which then has no `outputs`", one.span)
+        fields = ("name", "path", "key", "digest")
+        return tuple(Artifact(*(one.value.get(field) for field in fields)) for one in listed)
 
     def _settle(self, place: Place, variables: Vars) -> None:
         """Settings that the plan is made of can't wait for the run: their templates are rendered now."""

@@ -13,6 +13,7 @@ from ciflow.store.store import Store
 RUN_KINDS = ("run_started", "run_resumed", "run_ended")
 RELEASE_KINDS = ("run_started", "canary_started", "canary_state", "dial", "rollback")
 FULL = 10_000  # hundredths of a percent
+KEPT = 2  # releases of a service that were observed good: the newest, and the one to go back to
 
 _BY_EXIT = {0: "ok", 2: "ok", 7: "rolled_back", 8: "paused", 130: "interrupted", 143: "interrupted"}
 
@@ -135,6 +136,16 @@ def history(store: Store, service: str = "") -> list[Release]:
     if service:
         return found.get(service, [])
     return sorted((r for rows in found.values() for r in rows), key=lambda r: r.since, reverse=True)
+
+
+def to_keep(releases: Iterable[Release]) -> set[str]:
+    """The runs of releases (the newest first) that a rollback may deploy again."""
+    found: dict[str, list[str]] = {}
+    for release in releases:
+        runs = found.setdefault(release.service, [])
+        if release.observed_good and len(runs) < KEPT:
+            runs.append(release.run)
+    return {run for runs in found.values() for run in runs}
 
 
 @dataclass(slots=True)

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from ciflow.engine.again import to_keep
-from ciflow.store.folds import Release
+from ciflow.store.folds import Release, to_keep
 
 GOOD = Release("shop", "1", "a", 0, "good", observed_good=1.0, since=1.0, who="ada", run="R-1", play="roll-out")
 

@@ -10,6 +10,8 @@ from ciflow.store.artifacts.backend import Backend, Tickets
 from ciflow.store.artifacts.folder import Folder
 from ciflow.store.artifacts.shelf import Shelf
 
+__all__ = ["BACKENDS", "Shelf", "open_shelf"]
+
 
 def _s3(where: str, _tickets: Tickets) -> Backend:
     from ciflow.store.artifacts.s3 import S3

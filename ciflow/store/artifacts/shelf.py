@@ -52,22 +52,30 @@ class Shelf:
 
     # --- keeping and taking --------------------------------------------------------------------------------
 
-    def put(self, content: bytes) -> str:
-        return self.here.blobs.put(content)
-
     def put_file(self, source: Path) -> str:
+        """Bring a file here; its digest."""
         return self.here.blobs.put_file(source)
+
+    def scratch(self) -> Path:
+        """A folder on the same disk, for what is still arriving."""
+        self.here.root.mkdir(parents=True, exist_ok=True, mode=0o700)
+        return self.here.root
 
     def path(self, digest: str) -> Path:
         return self.here.blobs.path(digest)
 
-    def entry(self, name: str, digest: str, run: str = "", play: str = "", key: str = "") -> Entry:
-        """An entry about content that lies here."""
-        return Entry(name, digest, self.path(digest).stat().st_size, self._clock(), run, play, key)
+    def has(self, digest: str) -> bool:
+        """Whether content lies here, whole."""
+        return self.here.blobs.whole(digest)
 
-    def keep(self, entry: Entry, needed: Mapping[str, str]) -> None:
-        """Name content that lies here; in the shared store too, where it goes unless it is there already. `needed` is
-        what this machine holds: said there before anything else, lest another machine sweep it away meanwhile."""
+    def name(
+        self, name: str, digest: str, needed: Mapping[str, str], *, run: str = "", play: str = "", key: str = ""
+    ) -> None:
+        """Name content that lies here; in the shared store too, where it goes unless it is there already.
+
+        `needed` is what this machine holds: said there before anything else, lest another machine sweep it away.
+        """
+        entry = Entry(name, digest, self.path(digest).stat().st_size, self._clock(), run, play, key)
         self.here.keep_record(entry.record, entry.text(), entry.digest, entry.name)
         if self.beyond is None:
             return
