@@ -177,7 +177,7 @@ def test_what_a_slot_runs_or_may_run_again_at_once_is_kept(bench: Bench) -> None
             )
     with Store.open(bench.store) as store:
         assert sorted(holds(store).values()) == [
-            "2 in slot b of shop is the way back", "3 in slot a of shop has 100% of the traffic"
+            "2 in slot b of shop is a way back", "3 in slot a of shop has 100% of the traffic"
         ]  # fmt: skip
     assert sweep(bench) == {"two", "three"}
 
