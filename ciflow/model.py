@@ -746,6 +746,7 @@ class Context:
     environment: Mapping[str, str] = field(default_factory=dict)
     timeout: float = 0.0
     artifacts: Mapping[str, str] = field(default_factory=dict)  # name -> file on the controller
+    provenance: Mapping[str, str] = field(default_factory=dict)  # name -> what the engine wrote of how it was built
     run: str = ""
     seed: str = ""  # unique and stable for this task on this host in this run
     workdir: str = ""  # where ciflow may keep files on the controller

@@ -158,6 +158,36 @@ def _scan() -> click.Command:
     return command
 
 
+def _sign() -> click.Command:
+    from ciflow.cli.sign import sign
+
+    return sign
+
+
+def _attest() -> click.Command:
+    from ciflow.cli.sign import attest
+
+    return attest
+
+
+def _verify() -> click.Command:
+    from ciflow.cli.verify import command
+
+    return command
+
+
+def _keys() -> click.Command:
+    from ciflow.cli.keys import group
+
+    return group
+
+
+def _evidence() -> click.Command:
+    from ciflow.cli.evidence import command
+
+    return command
+
+
 def _explain() -> click.Command:
     from ciflow.cli.explain import command
 
@@ -202,6 +232,11 @@ COMMANDS: dict[str, tuple[Callable[[], click.Command], str]] = {
     "cache": (_cache, "Set up, look at, try out or empty the cache of compiled crates."),
     "scan": (_scan, "Look packages up in databases of advisories."),
     "artifact": (_artifact, "List, fetch, keep and sweep what plays have left."),
+    "sign": (_sign, "Vouch for a file with a key."),
+    "attest": (_attest, "Say something of a file, signed."),
+    "verify": (_verify, "Say who vouches for a file, and hold it against a policy."),
+    "keys": (_keys, "Make, list, replace and call back keys that sign."),
+    "evidence": (_evidence, "Pack all that vouches for a release into one verified archive."),
     "explain": (_explain, "Explain a diagnostic, with its usual fix."),
     "doc": (_doc, "Explain a module or a diagnostic."),
     "doctor": (_doctor, "Print the Roles that a playbook needs in its cluster."),

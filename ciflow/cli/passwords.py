@@ -15,6 +15,7 @@ from ciflow.lang.vault import DEFAULT_LABEL
 
 F = TypeVar("F", bound=Callable[..., Any])
 _VAULT = "ciflow.vault"
+_NAME_ONE = "name a file or a program: --vault-id label@file"
 
 
 def vault_options(function: F) -> F:
@@ -49,20 +50,19 @@ def vault_ids() -> tuple[str, ...]:
     return (*found, *([f"{default}@prompt"] if given.get("ask_vault_pass") else []))
 
 
-def ask(prompt: str) -> str:
+def ask(prompt: str, help: str = _NAME_ONE) -> str:
     """What somebody types, unseen. Raises Refused where there is no terminal: a prompt has no answer in CI."""
     from ciflow.cli.terminal import terminal  # with asyncio, which most calls need not
 
     here = terminal(no_input=bool(click.get_current_context().params.get("no_input")))
     if here is None:
-        raise Refused(f"there is no terminal to ask on: {prompt.strip(': ')}",
-                      help="name a file or a program: --vault-id label@file")  # fmt: skip
+        raise Refused(f"there is no terminal to ask on: {prompt.strip(': ')}", help=help)
     return here.ask_first(prompt, secret=True)
 
 
-def ask_twice(prompt: str) -> str:
+def ask_twice(prompt: str, help: str = _NAME_ONE) -> str:
     """A new password: typed twice, so that a slip of the hand locks nobody out."""
-    first = ask(prompt)
+    first = ask(prompt, help)
     if ask(f"Confirm {prompt[:1].lower()}{prompt[1:]}") != first:
         raise Refused("the two passwords are not the same; nothing was written")
     return first

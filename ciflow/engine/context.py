@@ -69,11 +69,19 @@ class Artifacts(Protocol):
     ) -> None: ...
 
 
+class Blobs(Protocol):
+    """What the journal itself keeps, by digest."""
+
+    def put(self, content: bytes) -> str: ...
+    def path(self, digest: str) -> Path: ...
+
+
 class Secrets(Protocol):
     """Values that nobody may see, known by value."""
 
     def add(self, value: str | bytes) -> bool: ...
     def text(self, text: str) -> str: ...
+    def value(self, value: object) -> object: ...
 
 
 @dataclass(slots=True)
@@ -111,7 +119,7 @@ class HostValues:
 
 @dataclass(slots=True)
 class RunContext:
-    """One run. `extra` is lang's; `hosts`, `outputs` and `artifacts` grow as plays go on."""
+    """One run. `extra` is lang's; `hosts`, `outputs`, `artifacts` and `provenance` grow as plays go on."""
 
     id: str
     plan: Plan
@@ -126,12 +134,15 @@ class RunContext:
     person: Person | None
     stepper: Stepper | None
     store: Artifacts
+    blobs: Blobs
     needed: Callable[[], Mapping[str, str]]  # what runs and slots of this machine hold: why, by digest
     started: float
     mask: Secrets
     claim: Callable[[str], int]  # takes a lock for the run and gives its token; raises Locked
     outputs: dict[str, dict[str, Any]] = field(default_factory=dict)
     artifacts: dict[str, str] = field(default_factory=dict)
+    provenance: dict[str, str] = field(default_factory=dict)  # of artifacts: the file that says how each was built
+    proofs: Callable[[str], str] = str  # what is known here of how an artifact was built, by digest: a blob, or ""
     git: Mapping[str, Any] = field(default_factory=dict)
     services: dict[str, Mapping[str, Any]] = field(default_factory=dict)
     test_history: Callable[[], Mapping[str, Any]] = dict  # what runs before this one tell of its tests

@@ -217,6 +217,7 @@ class Lane:
             search=_folders(task, self.run.folder),
             environment=environment,
             artifacts=dict(self.run.artifacts),
+            provenance=dict(self.run.provenance),
             run=self.run.id,
             seed=seed,
             workdir=self.run.options.workdir,

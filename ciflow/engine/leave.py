@@ -53,7 +53,16 @@ async def take_artifacts(work: StageRun) -> bool:
             raise _invalid(work, "CF0310", f"the store has no artifact `{one.name}` with the key `{one.key}`")
         if not one.path or made:
             await _name(work, one, digest)
+            _proven(work, one.name, digest, work.run.proofs(digest))
     return made
+
+
+def _proven(work: StageRun, name: str, digest: str, proof: str) -> None:
+    """How it was built is known: now, or in an earlier run of this machine."""
+    if proof:
+        work.run.provenance[name] = str(work.run.blobs.path(proof))
+        told = {"name": name, "sha256": digest, "predicate": proof}
+        work.run.recorder.emit("provenance", told, play=work.id, key=name)
 
 
 def _rendering(lane: Lane, what: str) -> Rendering:
@@ -88,6 +97,8 @@ async def keep_artifacts(work: StageRun) -> None:
     """Fetch what the play made from its first host into the store, and name it."""
     if work.run.options.check:
         return
+    from ciflow.engine.provenance import prove  # only who leaves something says how it was built
+
     lane = work.alive[0]
     rendering = _rendering(lane, "left")
     for artifact in work.play.artifacts:
@@ -103,6 +114,7 @@ async def keep_artifacts(work: StageRun) -> None:
                 text = f"the artifact `{asked.name}` is another one than before this run was resumed: {asked.path}"
                 raise _invalid(work, "CF0310", text)
         await _name(work, asked, digest)
+        _proven(work, asked.name, digest, await prove(work, lane, asked.name, asked.path))
 
 
 async def _taken(work: StageRun, digest: str) -> bool:

@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 import posixpath
+import time
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ciflow.diagnostics import Diagnostic, Invalid
 from ciflow.lang.template import render
 from ciflow.plan.compile import tasks_of
-from ciflow.supply import dsse
 from ciflow.supply.errors import SupplyError
+from ciflow.supply.trust import Origin, Policy
 
 if TYPE_CHECKING:
     from ciflow.engine.stage import StageRun
 
 
 def check_required(work: StageRun) -> None:
-    """Each artifact that the play puts somewhere was signed by the key: its bundle holds for the very bytes that will
-    be deployed, which nobody can change any more in the store. Raises Invalid for the first that was not."""
+    """Each artifact that the play puts somewhere is vouched for as the policy says: its bundles hold for the very bytes
+    that will be deployed, which nobody can change any more in the store. Raises Invalid for the first that is not."""
     canary = work.play.canary
     assert canary is not None
     if not canary.require:
@@ -37,20 +39,39 @@ def check_required(work: StageRun) -> None:
 
 
 def _faults(work: StageRun, wanted: Mapping[str, Any], names: list[str]) -> Iterator[str]:
+    from ciflow.modules.files.verify import judged, policy_at
+
     key = _rooted(work, str(wanted["signed_by"]))
+    try:
+        policy = _asked(policy_at(key), wanted)
+    except OSError as error:
+        yield f"`signed_by` can't be read: {error.filename}: {error.strerror}"
+        return
+    except SupplyError as error:
+        yield f"`signed_by`: {key}: {error}"
+        return
+    now = work.run.recorder.rendered(f"{work.id}|verified", time.time)
     for name in names:
         path = work.run.artifacts.get(name)
         if path is None:
             yield f"no earlier play left an artifact named `{name}`"
             continue
         folder = _rooted(work, str(wanted["bundles"])) if wanted.get("bundles") else posixpath.dirname(path)
-        bundle = posixpath.join(folder, f"{name}.sigstore.json")
         try:
-            dsse.verify_blob(Path(path).read_bytes(), Path(bundle).read_bytes(), Path(key).read_bytes())
+            judged(Path(path).read_bytes(), name, Path(folder), policy, now)
         except OSError as error:
             yield f"`{name}` can't be checked: {error.filename}: {error.strerror}"
         except SupplyError as error:
-            yield f"`{name}` was not signed by {key}: {error} ({bundle})"
+            yield f"`{name}` is not vouched for as `require` asks: {error} ({folder})"
+
+
+def _asked(policy: Policy, wanted: Mapping[str, Any]) -> Policy:
+    """The policy, and what stands beside it: any provenance (`true`), or one by a builder (a pattern)."""
+    asked = wanted.get("provenance")
+    if not asked:
+        return policy
+    origin = policy.provenance or Origin()
+    return replace(policy, provenance=origin if asked is True else replace(origin, builder=(str(asked),)))
 
 
 def _rooted(work: StageRun, name: str) -> str:
@@ -62,5 +83,5 @@ def _rooted(work: StageRun, name: str) -> str:
 def _refused(work: StageRun, why: str) -> Invalid:
     canary = work.play.canary
     assert canary is not None
-    help = "nothing was deployed; `sign` in a play before it makes the signatures"
+    help = "nothing was deployed; `sign` and `attest` in a play before it vouch for what they are given"
     return Invalid([Diagnostic("error", "CF0311", why, canary.span, help=help)])

@@ -21,6 +21,7 @@ from ciflow.engine.ephemeral import make, remove
 from ciflow.engine.hosts import hosts_of
 from ciflow.engine.leave import keep_artifacts, outputs_of, take_artifacts
 from ciflow.engine.people import People
+from ciflow.engine.retain import keep_documents
 from ciflow.engine.stage import StageRun
 from ciflow.lang.scope import Layer, Level, Scope
 from ciflow.lang.template import evaluate, render
@@ -196,6 +197,10 @@ class Engine:
         self, stage: Stage, hosts: tuple[Host, ...], values: dict[str, HostValues], suffix: str
     ) -> StageEnd:
         work = StageRun(self.run, stage, hosts, values, suffix=suffix)
+        if stage.play.artifacts:
+            from ciflow.engine.provenance import began  # only who leaves something says how it was built
+
+            began(work)
         await work.prepare()
         self._tries.setdefault(stage.id, []).append(work)
         if await take_artifacts(work):
@@ -205,8 +210,10 @@ class Engine:
             from ciflow.engine.rollout import roll_out  # statistics and routers: only a rollout pays for them
 
             ended = await roll_out(work, self.people, self._together_of(stage))
+            await keep_documents(work)
             return _canary_end(ended.result, ended.reason, work)
         await work.go()
+        await keep_documents(work)
         end = _end_of(work)
         if work.failures.cleared:
             end = replace(end, cleared=frozenset(host.name for host in self._hosts_now(stage)) - end.gone)

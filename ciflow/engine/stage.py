@@ -24,6 +24,7 @@ from ciflow.engine.names import asked_by, asks_for_facts
 from ciflow.engine.pace import Pace
 from ciflow.engine.rendering import Rendering
 from ciflow.engine.result import HostEnded, HostFailed, PlayEnded, Result
+from ciflow.engine.retain import Document, documents_of
 from ciflow.engine.task import TaskRun
 from ciflow.engine.tell import ended, things
 from ciflow.engine.walk import Started, Walk
@@ -64,6 +65,9 @@ class StageRun:
         self.vars_files: dict[str, tuple[Mapping[str, Any], ...]] = {}  # by host: each may choose others
         self.pace = Pace(())
         self.aborted = ""
+        self.done: list[tuple[str, Mapping[str, Any]]] = []  # of a play that leaves artifacts: (host, how a task ended)
+        self.folders: dict[str, None] = {}  # that tasks worked in, in their order
+        self.documents: list[Document] = []  # that tasks wrote and that vouch for something
         self.failures = Failures(self)
         self._batch_ended = False
         self._once: dict[tuple[str, ...], asyncio.Task[Result]] = {}
@@ -360,8 +364,11 @@ class StageRun:
     def report(self, lane: Lane, task: Task, key: Key, result: Result, duration: float, *, secret: bool) -> None:
         """Write down how a task ended on a host, and what it made."""
         data = ended(self.run.id, task, lane.called(task), result, duration, secret=secret)
+        if self.play.artifacts:
+            self.done.append((lane.host.name, data))
         emit = partial(self.run.recorder.emit, play=self.id, host=lane.host.name, task=key.task)
         emit("task_ended", data)
+        self.documents += documents_of(task, lane.host.name, result)
         for kind, made in ({} if secret else things(task, result)).items():
             for name, what in made.items():
                 emit(kind, what, key=name)

@@ -274,6 +274,8 @@ class _Process:
             person=self.person,
             stepper=Stepper(recorder, self.person) if self.request.options.step else None,
             store=self.shelf,
+            blobs=self.store.blobs,
+            proofs=lambda digest: proof_of(self.store.events(kinds=("provenance",)), digest),
             needed=lambda: holds(self.store),
             started=self.started,
             claim=self._claim,

@@ -215,6 +215,8 @@ class TaskRun:
         began = time.time()
         context = await self._context(extra, key)
         driver = await self._driver(extra, key)
+        if args.get("chdir"):
+            self.lane.stage.folders.setdefault(str(args["chdir"]))
         if (job := self._job(args)) is not None:
             driver.connection = job.connection  # whoever started it has it under their own name
         await self._take_turn(driver)

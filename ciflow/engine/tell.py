@@ -78,6 +78,11 @@ def things(task: Task, result: Result) -> dict[str, dict[str, dict[str, Any]]]:
     elif task.module == "sign" and "key_id" in values:
         name = posixpath.basename(values["bundle"]).removesuffix(".sigstore.json")
         found["signature"] = {name: {"name": name, "path": values["bundle"], "by": values["key_id"]}}
+    elif task.module == "attest" and "key_id" in values:
+        found["attestation"] = {
+            path: {"kind": kind, "path": path, "sha256": values["sha256"], "by": values["key_id"]}
+            for kind, path in values["attestations"].items()
+        }
     elif task.module == "set_stats":
         given = [one["ansible_stats"] for one in values.get("results", (values,)) if "ansible_stats" in one]
         found["stats"] = {str(number): _plain(one) for number, one in enumerate(given)}

@@ -38,6 +38,7 @@ MODULES: dict[str, Module] = {
     "assemble": Module("assemble"),
     "assert": Module("assert_", own_files=True),
     "async_status": Module("async_status"),
+    "attest": Module("attest"),
     "authorized_key": Module("authorized_key"),
     "blockinfile": Module("blockinfile", own_files=True),
     "cache": Module("cache"),
@@ -100,6 +101,7 @@ MODULES: dict[str, Module] = {
     "unarchive": Module("unarchive"),
     "uri": Module("uri"),
     "user": Module("user"),
+    "verify": Module("verify"),
     "wait_for": Module("wait_for"),
     "wait_for_connection": Module("wait_for_connection"),
 }

@@ -130,6 +130,11 @@ def releases(events: Iterable[Event]) -> dict[str, list[Release]]:
     return {service: book.newest_first for service, book in books.items()}
 
 
+def proof_of(events: Iterable[Event], sha256: str) -> str:
+    """The blob that says how the artifact with this digest was built, as it was first; "" where nobody saw it."""
+    return next((str(event.data["predicate"]) for event in events if event.data["sha256"] == sha256), "")
+
+
 def history(store: Store, service: str = "") -> list[Release]:
     """Releases of one service, or of all, the newest first."""
     found = releases(store.events(kinds=RELEASE_KINDS))

@@ -7,6 +7,7 @@ SupplyError (ValueError)
   AdvisoryError      an advisory, or a database of them, that can't be read whole
   PolicyError        what a project says of findings or licences, and can't be understood
   KeyFault           a key that cannot be read, with a wrong passphrase, or of another kind
+  PolicyFault        signatures that hold, and do not say what is asked for
   SignatureError     a signature, envelope or bundle that does not hold
 """
 
@@ -38,8 +39,12 @@ class PolicyError(SupplyError):
 
 
 class KeyFault(SupplyError):
-    """A key that is damaged, locked with another passphrase, or not ECDSA P-256."""
+    """A key that is damaged, locked with another passphrase, or neither ECDSA P-256 nor Ed25519."""
 
 
 class SignatureError(SupplyError):
     """A signature, envelope or bundle that is damaged or does not match."""
+
+
+class PolicyFault(SupplyError):
+    """What is vouched for is not what the policy asks: all that is missing, a line each."""

@@ -45,7 +45,7 @@ def said(run: Played) -> str:
 def test_an_artifact_without_a_signature_is_refused_before_anything_is_touched(bench: Bench) -> None:
     run = played(bench, signed=False)
     assert run.exit == 4
-    assert "`server` can't be checked" in said(run) and "server.sigstore.json" in said(run)
+    assert "nobody vouches for server" in said(run) and "server.sigstore.json" in said(run)
     assert not (bench.out / "deployed").exists()
 
 
@@ -60,8 +60,45 @@ def test_one_that_was_signed_by_another_key_is_refused(bench: Bench) -> None:
     assert "signed by another key" in said(run) and run.exit == 4
 
 
-@pytest.mark.parametrize("word", ["provenance: true", "no_vulnerabilities: high"])
-def test_what_can_not_be_checked_yet_is_refused_at_its_place(bench: Bench, word: str) -> None:
+def attested(bench: Bench, require: str, *, provenance: bool = True) -> Played:
+    wanted = PLAYS.replace("{signed_by: {here}/out/release.pem.pub}", f"{{signed_by: {{here}}/{require}}}")
+    task = f"    - attest: {{artifact: server, provenance: true, {KEY.replace(', create_key: true', '')}}}\n"
+    text = wanted.replace("- name: Roll out", (task if provenance else "") + "- name: Roll out")
+    return bench.play(text.replace("KEY", KEY).replace("not SIGNED", "false").replace("SIGNED", "true"))
+
+
+def test_an_artifact_that_nobody_says_the_origin_of_is_refused(bench: Bench) -> None:
+    run = attested(bench, "out/release.pem.pub, provenance: true", provenance=False)
+    assert run.exit == 4 and "nobody says where it comes from" in said(run)
+    assert not (bench.out / "deployed").exists()
+
+
+def test_one_whose_origin_was_attested_goes_on_to_the_router(bench: Bench) -> None:
+    assert "HAProxy" in said(attested(bench, "out/release.pem.pub, provenance: true"))
+
+
+def test_one_that_another_builder_made_is_refused(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CIFLOW_BUILDER_ID", "https://ci.example.org/laptop")
+    wanted = "out/release.pem.pub, provenance: 'https://ci.example.org/release'"
+    assert "it was built by https://ci.example.org/laptop" in said(attested(bench, wanted))
+    assert "HAProxy" in said(attested(bench, wanted.replace("release'", "*'")))
+
+
+def test_a_policy_says_all_of_it(bench: Bench) -> None:
+    bench.file("policy.yml", "signers: {release: {key: out/release.pem.pub}}\nrequire: {provenance: {clean: true}}\n")
+    run = attested(bench, "policy.yml")
+    assert run.exit == 4 and "nobody says that its source was clean" in said(run)
+
+
+def test_a_faulty_policy_is_shown_at_its_place(bench: Bench) -> None:
+    bench.file("policy.yml", "signers: {release: {key: out/release.pem.pub, untill: 2026-01-01}}\n")
+    run = attested(bench, "policy.yml")
+    (places,) = [event.data["places"] for event in run.events if event.kind == "error"]
+    assert run.exit == 4 and places[0].endswith("policy.yml:1:47")
+
+
+def test_what_can_not_be_checked_yet_is_refused_at_its_place(bench: Bench) -> None:
+    word = "no_vulnerabilities: high"
     text = PLAYS.replace("release.pem.pub}", f"release.pem.pub, {word}}}").replace("KEY", KEY).replace("SIGNED", "true")
     with pytest.raises(Invalid) as refused:
         bench.play(text)

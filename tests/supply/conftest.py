@@ -5,6 +5,8 @@ import pytest
 from ciflow.supply.cargo_build import from_metadata
 from ciflow.supply.model import Bom, Creation, Party
 from ciflow.supply.platform import Target, parse_cfg
+from tests.parts.process import MissingPart
+from tests.parts.sigstore import Sigstore
 from tests.supply.workspace import LINUX, Workspace, build
 
 # `rustc --print cfg` of two platforms, cut to what conditions usually name
@@ -35,3 +37,12 @@ def bom(workspace: Workspace, linux: Target) -> Bom:
 @pytest.fixture(scope="session")
 def creation() -> Creation:
     return Creation(1_700_000_000, "0.1.0", (Party("Release Team", "release@example.org"),))
+
+
+@pytest.fixture(scope="session")
+def sigstore() -> Sigstore:
+    """Sigstore's own library."""
+    try:
+        return Sigstore()
+    except MissingPart as missing:
+        pytest.skip(str(missing))

@@ -1,1 +1,1 @@
-"""Programs: `load.py` runs on a host, `sign.py` on the controller. Modules start them, none import them."""
+"""Programs: `load.py` and `expect.py` run on a host, the others on the controller. Modules start, none import them."""

@@ -1,0 +1,62 @@
+"""Attests documents for one file. Reads a JSON object on standard input, writes one on standard output; run by
+`modules/attest.py`."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from ciflow.modules.files import keyfile
+from ciflow.supply import bundle
+from ciflow.supply.dsse import Statement, Subject
+from ciflow.supply.errors import SignatureError, SupplyError
+from ciflow.supply.keys import SigningKey
+from ciflow.supply.strict import read
+
+
+def main() -> int:
+    try:
+        print(json.dumps(attested(json.load(sys.stdin))))
+    except (SupplyError, OSError) as error:
+        print(f"can't attest: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def attested(wish: dict[str, Any]) -> dict[str, Any]:
+    """A bundle for each statement; one that is there and says the same is kept."""
+    key = keyfile.opened(wish)
+    data = Path(wish["path"]).read_bytes()
+    digest = hashlib.sha256(data).hexdigest()
+    changed = False
+    for one in wish["statements"]:
+        said = read(Path(one["document"]).read_bytes(), one["document"]).value
+        statement = Statement((Subject(wish["name"], {"sha256": digest}),), one["kind"], said)
+        place = Path(one["bundle"])
+        if not _says(place, data, statement, key):
+            keyfile.put(place, bundle.attest(statement, key), 0o644)
+            changed = True
+    return {
+        "changed": changed,
+        "path": wish["path"],
+        "sha256": digest,
+        "attestations": {one["kind"]: one["bundle"] for one in wish["statements"]},
+        "key_id": key.public.id,
+        "public_key": key.public.pem.decode(),
+    }
+
+
+def _says(place: Path, data: bytes, statement: Statement, key: SigningKey) -> bool:
+    if not place.exists():
+        return False
+    try:
+        return bundle.verify(place.read_bytes(), data, [key.public]).statement == statement
+    except SignatureError:
+        return False
+
+
+if __name__ == "__main__":
+    sys.exit(main())
