@@ -143,6 +143,7 @@ class RunContext:
     artifacts: dict[str, str] = field(default_factory=dict)
     provenance: dict[str, str] = field(default_factory=dict)  # of artifacts: the file that says how each was built
     proofs: Callable[[str], str] = str  # what is known here of how an artifact was built, by digest: a blob, or ""
+    scans: dict[str, Mapping[str, Any]] = field(default_factory=dict)  # on artifacts, by digest: the newest report
     git: Mapping[str, Any] = field(default_factory=dict)
     services: dict[str, Mapping[str, Any]] = field(default_factory=dict)
     test_history: Callable[[], Mapping[str, Any]] = dict  # what runs before this one tell of its tests

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import posixpath
 import time
 from collections.abc import Iterator, Mapping
@@ -58,11 +59,27 @@ def _faults(work: StageRun, wanted: Mapping[str, Any], names: list[str]) -> Iter
             continue
         folder = _rooted(work, str(wanted["bundles"])) if wanted.get("bundles") else posixpath.dirname(path)
         try:
-            judged(Path(path).read_bytes(), name, Path(folder), policy, now)
+            data = Path(path).read_bytes()
+            judged(data, name, Path(folder), policy, now)
+            yield from _holes(work, name, hashlib.sha256(data).hexdigest(), wanted.get("no_vulnerabilities"))
         except OSError as error:
             yield f"`{name}` can't be checked: {error.filename}: {error.strerror}"
         except SupplyError as error:
             yield f"`{name}` is not vouched for as `require` asks: {error} ({folder})"
+
+
+def _holes(work: StageRun, name: str, sha256: str, level: str | None) -> Iterator[str]:
+    """What the newest scan of this very artifact in this run found, from a severity on."""
+    if level is None:
+        return
+    from ciflow.supply.scan import refusals
+
+    report = work.run.scans.get(sha256)
+    if report is None:
+        yield f"nobody has scanned `{name}` in this run: `scan` with `artifact: {name}` does"
+        return
+    for hole in refusals(report, level):
+        yield f"`{name}` has a known vulnerability: {hole}"
 
 
 def _asked(policy: Policy, wanted: Mapping[str, Any]) -> Policy:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import posixpath
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from ciflow.dataclass import dataclass
@@ -36,6 +37,14 @@ def documents_of(task: Task, host: str, result: Result) -> list[Document]:
         elif task.module == "attest" and values.get("key_id"):
             found += (Document("attestation", "", str(path)) for path in values["attestations"].values())
     return found
+
+
+def scans_of(task: Task, result: Result) -> dict[str, Mapping[str, Any]]:
+    """Reports on artifacts that a task made, by the artifact's digest; also of one that failed by what it found."""
+    if task.module != "scan":
+        return {}
+    every = result.values.get("results") or (result.values,)
+    return {str(one["artifact_sha256"]): one for one in every if one.get("artifact_sha256") and "findings" in one}
 
 
 async def keep_documents(work: StageRun) -> None:

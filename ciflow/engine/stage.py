@@ -24,7 +24,7 @@ from ciflow.engine.names import asked_by, asks_for_facts
 from ciflow.engine.pace import Pace
 from ciflow.engine.rendering import Rendering
 from ciflow.engine.result import HostEnded, HostFailed, PlayEnded, Result
-from ciflow.engine.retain import Document, documents_of
+from ciflow.engine.retain import Document, documents_of, scans_of
 from ciflow.engine.task import TaskRun
 from ciflow.engine.tell import ended, things
 from ciflow.engine.walk import Started, Walk
@@ -369,6 +369,7 @@ class StageRun:
         emit = partial(self.run.recorder.emit, play=self.id, host=lane.host.name, task=key.task)
         emit("task_ended", data)
         self.documents += documents_of(task, lane.host.name, result)
+        self.run.scans.update(scans_of(task, result))
         for kind, made in ({} if secret else things(task, result)).items():
             for name, what in made.items():
                 emit(kind, what, key=name)

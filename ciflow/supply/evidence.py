@@ -21,7 +21,7 @@ _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._@+-]*(/[A-Za-z0-9_][A-Za-z0-9._@+-]
 
 
 def pack(about: Mapping[str, Any], files: Mapping[str, bytes]) -> bytes:
-    """The archive of these files, and of `about` with their digests and its own. The same evidence gives the same bytes.
+    """The archive of these files, and of `about` with their digests and its own. Same evidence gives the same bytes.
 
     Digests find what was damaged; only a signature over the archive finds who packed it anew.
     """

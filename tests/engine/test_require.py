@@ -97,10 +97,63 @@ def test_a_faulty_policy_is_shown_at_its_place(bench: Bench) -> None:
     assert run.exit == 4 and places[0].endswith("policy.yml:1:47")
 
 
-def test_what_can_not_be_checked_yet_is_refused_at_its_place(bench: Bench) -> None:
-    word = "no_vulnerabilities: high"
-    text = PLAYS.replace("release.pem.pub}", f"release.pem.pub, {word}}}").replace("KEY", KEY).replace("SIGNED", "true")
+SCAN = """
+- name: Scan
+  hosts: localhost
+  tasks:
+    - scan: {chdir: {here}/crate, artifact: server, databases: [{here}/db], fail_on: never}
+"""
+LOCK = """
+version = 4
+[[package]]
+name = "leaky"
+version = "1.0.0"
+source = "registry+https://github.com/rust-lang/crates.io-index"
+checksum = "CHECKSUM"
+""".replace("CHECKSUM", "a" * 64)
+ADVISORY = """```toml
+[advisory]
+id = "RUSTSEC-2026-0001"
+package = "leaky"
+date = "2026-01-01"
+cvss = "CVSS:3.1/AV:N/AC:L/PR:N/UI:N/S:U/C:L/I:N/A:N"
+
+[versions]
+patched = [">= 1.0.1"]
+```
+
+# It leaks
+
+Details.
+"""
+
+
+def scanned(bench: Bench, level: str, *, scan: bool = True) -> Played:
+    """A release that has a hole of severity medium (CVSS 5.3)."""
+    bench.file("crate/Cargo.lock", LOCK)
+    bench.file("db/crates/leaky/RUSTSEC-2026-0001.md", ADVISORY)
+    text = PLAYS.replace("- name: Roll out", (SCAN if scan else "") + "- name: Roll out")
+    text = text.replace("release.pem.pub}", f"release.pem.pub, no_vulnerabilities: {level}}}")
+    return bench.play(text.replace("KEY", KEY).replace("not SIGNED", "false").replace("SIGNED", "true"))
+
+
+def test_an_artifact_with_a_known_hole_gets_no_traffic(bench: Bench) -> None:
+    run = scanned(bench, "medium")
+    assert run.exit == 4 and "known vulnerability: leaky 1.0.0: RUSTSEC-2026-0001 (medium)" in said(run)
+    assert not (bench.out / "deployed").exists()
+
+
+def test_one_below_the_severity_that_is_asked_for_goes_on(bench: Bench) -> None:
+    assert "HAProxy" in said(scanned(bench, "high"))
+
+
+def test_one_that_nobody_scanned_is_refused(bench: Bench) -> None:
+    run = scanned(bench, "critical", scan=False)
+    assert run.exit == 4 and "nobody has scanned `server` in this run" in said(run)
+
+
+def test_a_severity_that_is_none_is_refused_at_its_place(bench: Bench) -> None:
     with pytest.raises(Invalid) as refused:
-        bench.play(text)
-    assert [d.code for d in refused.value.diagnostics] == ["CF0123"]
+        scanned(bench, "grave")
+    assert [d.code for d in refused.value.diagnostics] == ["CF0104"]
     assert not (bench.out / "server").exists()
