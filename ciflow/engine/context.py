@@ -142,7 +142,7 @@ class RunContext:
     outputs: dict[str, dict[str, Any]] = field(default_factory=dict)
     artifacts: dict[str, str] = field(default_factory=dict)
     provenance: dict[str, str] = field(default_factory=dict)  # of artifacts: the file that says how each was built
-    proofs: Callable[[str], str] = str  # what is known here of how an artifact was built, by digest: a blob, or ""
+    proofs: Callable[[str], str] = lambda _digest: ""  # by digest: the blob that says how it was built
     scans: dict[str, Mapping[str, Any]] = field(default_factory=dict)  # on artifacts, by digest: the newest report
     git: Mapping[str, Any] = field(default_factory=dict)
     services: dict[str, Mapping[str, Any]] = field(default_factory=dict)

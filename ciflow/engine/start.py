@@ -38,7 +38,7 @@ from ciflow.lang.vault import Vault
 from ciflow.model import Event
 from ciflow.plan import Plan
 from ciflow.store.artifacts import Shelf, open_shelf
-from ciflow.store.folds import Release, history, summary, to_keep
+from ciflow.store.folds import Release, history, proof_of, summary, to_keep
 from ciflow.store.holds import holds
 from ciflow.store.locks import Holder, Lease
 from ciflow.store.mask import Mask

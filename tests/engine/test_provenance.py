@@ -167,3 +167,12 @@ def test_a_build_outside_of_any_repository_says_so_by_silence(bench: Bench) -> N
     predicate = proof(bench, built(bench), "server")
     assert "source" not in materials(predicate)
     assert read_provenance(predicate).source == ""
+
+
+def test_an_artifact_that_the_store_had_keeps_the_provenance_of_the_run_that_made_it(bench: Bench, app: Path) -> None:
+    text = BUILD.replace('path: "{here}/app/target/server"', 'path: "{here}/app/target/server", key: same')
+    first = bench.play(text, extra=("password=hunter2",))
+    (app / "source.txt").write_text("another program")
+    second = bench.play(text, extra=("password=hunter2",))
+    assert (first.plays()["Build"], second.plays()["Build"]) == ("ok", "skipped")
+    assert proof(bench, second, "server") == proof(bench, first, "server")
