@@ -16,6 +16,7 @@ from ciflow.dataclass import dataclass
 
 _WORD = re.compile(r"(?:[^\s\\]|\\.)+")
 _HASH = re.compile(r"-[0-9a-f]{16}$")
+_TAKES = re.compile(r"include|path *=|rerun-if-changed")
 _JOINS = re.compile(r'concat!|include\w*!|join\(r?#*"\.\.')
 _PATTERN = re.compile(r"[*{$]")
 _FETCHED = ("/registry/src/", "/git/checkouts/", "/toolchains/")  # pinned by Cargo.lock and the toolchain
@@ -23,11 +24,13 @@ _FETCHED = ("/registry/src/", "/git/checkouts/", "/toolchains/")  # pinned by Ca
 
 @dataclass(frozen=True)
 class Reading:
-    """`crate`, an id, reads `path` (absolute) or what lies under it; `how` is a sentence that lacks the file."""
+    """`crate`, an id, reads `path` (absolute) or what lies under it; `how` is a sentence that lacks the file. One that
+    is not `certain` is a text that may be anything."""
 
     path: str
     crate: str
     how: str
+    certain: bool = True
 
 
 @dataclass(frozen=True)
@@ -80,7 +83,7 @@ def mentions(text: str, place: Place) -> Iterator[Reading]:
             for start in (posixpath.dirname(path), crate.folder):
                 found = posixpath.normpath(posixpath.join(start, *parts))
                 if place.owner(found) is not crate or found == crate.folder:
-                    yield Reading(found, crate.id, f"{shown} names")
+                    yield Reading(found, crate.id, f"{shown} names", certain=bool(_TAKES.search(said)))
 
 
 def _paths(line: str) -> Iterator[list[str]]:
@@ -157,7 +160,7 @@ def unsure(readings: Iterable[Reading], place: Place, ran: set[str], submodules:
     """Crates of which nobody can say whether their inputs changed, by id."""
     found: dict[str, Doubt] = {}
     for one in readings:
-        if why := _untracked(one.path, place):
+        if one.certain and (why := _untracked(one.path, place)):
             found.setdefault(one.crate, Doubt(f"{one.how} {_shown(one.path, place)}, which {why}", always=True))
     for crate in place.graph.folders.values():
         if any(within(crate.folder, one) for one in submodules):

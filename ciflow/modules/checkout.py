@@ -91,6 +91,38 @@ class Difference:
 
 
 @dataclass(frozen=True)
+class Evidence:
+    """What crates read outside their folders: by their sources, and by what builds left here. `read` is all that these
+    read; `ran` the build scripts that ran as they are now, `submodules` the folders of those."""
+
+    scanned: tuple[Reading, ...]
+    built: tuple[Reading, ...]
+    read: tuple[Reading, ...]
+    ran: frozenset[str]
+    submodules: tuple[str, ...]
+
+    def doubts(self, place: Place) -> dict[str, Doubt]:
+        from ciflow.cargo.reads import unsure
+
+        return unsure([*self.scanned, *self.read], place, set(self.ran), self.submodules)
+
+    def fresh(self) -> Evidence:
+        """As if nothing had been built here."""
+        return Evidence(self.scanned, (), (), frozenset(), self.submodules)
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A workspace and its checkout as far as they can be seen: `unknown` is why no more of them can."""
+
+    graph: Graph
+    unknown: str = ""
+    place: Place | None = None
+    difference: Difference | None = None
+    evidence: Evidence | None = None
+
+
+@dataclass(frozen=True)
 class Touched:
     """Which crates of a workspace are touched since `base` (as it was called; "" where none can be had)."""
 
@@ -119,29 +151,46 @@ class Ask:
 
 def touched(ask: Ask) -> Generator[Step, Reply, Touched | Outcome]:
     """Which crates are touched. An outcome where there is no workspace; whatever else fails touches all."""
-    from ciflow.cargo import affected as judge
+    seen = yield from look(ask)
+    return seen if isinstance(seen, Outcome) else (yield from judged(ask, seen))
+
+
+def look(ask: Ask) -> Generator[Step, Reply, Seen | Outcome]:
+    """The workspace, what differs, and what crates read."""
     from ciflow.cargo.reads import Place
 
     found = yield from _graph(ask)
     if isinstance(found, Outcome):
         return found
     graph, unresolved = found
-    seen = yield from _difference(ask)
-    if isinstance(seen, str):
-        return Touched(graph, judge.all_of(graph, seen))
-    told = Touched(graph, judge.all_of(graph, unresolved), seen.base, seen.commit, len(seen.changes))
+    difference = yield from _difference(ask)
+    if isinstance(difference, str):
+        return Seen(graph, difference)
+    place = Place(graph, difference.top, difference.ignored)
+    seen = Seen(graph, unresolved, place, difference)
     if unresolved:
+        return seen
+    evidence = yield from reads(ask, place)
+    return replace(seen, unknown=evidence) if isinstance(evidence, str) else replace(seen, evidence=evidence)
+
+
+def judged(ask: Ask, seen: Seen) -> Generator[Step, Reply, Touched]:
+    """Which crates are touched, of what was seen."""
+    from ciflow.cargo import affected as judge
+
+    since = seen.difference
+    if since is None:
+        return Touched(seen.graph, judge.all_of(seen.graph, seen.unknown))
+    told = Touched(seen.graph, judge.all_of(seen.graph, seen.unknown), since.base, since.commit, len(since.changes))
+    if seen.place is None or seen.evidence is None:
         return told
-    if not ask.base and f"{seen.commit} in CI" == seen.head:
-        why = f"HEAD is {seen.base} already: say the base to compare with"
-        return replace(told, affected=judge.all_of(graph, why))
-    place = Place(graph, seen.top, seen.ignored)
-    known = yield from reads(ask, place)
-    if isinstance(known, str):
-        return replace(told, affected=judge.all_of(graph, known))
-    versions = yield from _versions(ask, place, seen)
-    found_affected = judge.affected(place, seen.changes, known[0], known[1], versions, ask.ignore)
-    return replace(told, affected=found_affected)
+    if not ask.base and f"{since.commit} in CI" == since.head:
+        why = f"HEAD is {since.base} already: say the base to compare with"
+        return replace(told, affected=judge.all_of(seen.graph, why))
+    versions = yield from _versions(ask, seen.place, since)
+    readings = (*seen.evidence.scanned, *seen.evidence.built)
+    doubts = seen.evidence.doubts(seen.place)
+    return replace(told, affected=judge.affected(seen.place, since.changes, readings, doubts, versions, ask.ignore))
 
 
 def _graph(ask: Ask) -> Generator[Step, Reply, tuple[Graph, str] | Outcome]:
@@ -196,8 +245,8 @@ def _difference(ask: Ask) -> Generator[Step, Reply, Difference | str]:
     return Difference(top, base, commit, head, changes, frozenset(map(path, ignored)))
 
 
-def reads(ask: Ask, place: Place) -> Generator[Step, Reply, tuple[list[Reading], dict[str, Doubt]] | str]:
-    """What crates read outside their folders, and of which nobody can say; or why nothing can be said."""
+def reads(ask: Ask, place: Place) -> Generator[Step, Reply, Evidence | str]:
+    """What crates read outside their folders; or why nothing can be said of that."""
     from ciflow.cargo import reads as files
 
     sources = yield Probe(ask.shell(_SOURCES, cwd=place.top))
@@ -213,10 +262,10 @@ def reads(ask: Ask, place: Place) -> Generator[Step, Reply, tuple[list[Reading],
     mentions, links, submodules = _text(output).split(_APART)
     dep_info, said = _text(left).split(_APART)
     watched, ran = files.scripts(said, place)
-    built = [*files.dep_info(dep_info.splitlines(), place), *watched]
-    far = [*files.mentions(mentions, place), *files.links(links, place), *files.elsewhere(built, place)]
-    below = [posixpath.join(place.top, one) for one in submodules.splitlines()]
-    return far, files.unsure([*far, *built], place, ran, below)
+    read = (*files.dep_info(dep_info.splitlines(), place), *watched)
+    scanned = (*files.mentions(mentions, place), *files.links(links, place))
+    below = tuple(posixpath.join(place.top, one) for one in submodules.splitlines())
+    return Evidence(scanned, tuple(files.elsewhere(read, place)), read, frozenset(ran), below)
 
 
 def _versions(ask: Ask, place: Place, seen: Difference) -> Asking:
