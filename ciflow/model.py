@@ -203,6 +203,20 @@ class Artifact:
 
 
 @dataclass(frozen=True, slots=True)
+class Affected:
+    """`affected` of a play: it runs only where what it is made from has changed. `crates`: none means all of the
+    workspace in `folder`, which is relative to the playbook; `inputs` and `ignore` are patterns of files, from the top
+    of the checkout."""
+
+    crates: Value = ()
+    folder: Value = "."
+    base: Value = ""
+    inputs: Value = ()
+    ignore: Value = ()
+    offline: Value = False
+
+
+@dataclass(frozen=True, slots=True)
 class CanaryStep:
     """One turn of the dial. `weight` in hundredths of a percent (1 % = 100), `mirror` too: the share of the live slot's
     requests that the candidate gets a copy of, whose answers nobody sees. `hold` in seconds."""
@@ -269,6 +283,7 @@ class Play:
     outputs: Mapping[str, Value] = field(default_factory=dict)
     artifacts: tuple[Artifact, ...] = ()
     always: bool = False
+    affected: Affected | None = None
     canary: Canary | None = None
     strategy: str = ""  # linear, free or host_pinned; "": as the run has it
     serial: tuple[Value, ...] = ()

@@ -35,6 +35,7 @@ from ciflow.plan import Plan
 @click.option("-f", "--forks", type=click.IntRange(min=0), default=0, help="At most so many hosts at once; 0: all.")
 @click.option("--force-handlers", is_flag=True, help="Run notified handlers though a task failed.")
 @click.option("--flush-cache", is_flag=True, expose_value=False, help="Changes nothing: each run reads facts anew.")
+@click.option("--no-skip", is_flag=True, help="Run plays though a run before passed them with the same inputs.")
 @click.option("--step", is_flag=True, help="Ask about each task whether to run it.")
 @click.option("--list-hosts", is_flag=True, help="Only list the hosts of each play.")
 @click.option("--list-tasks", is_flag=True, help="Only list the tasks of each play.")
@@ -52,7 +53,7 @@ from ciflow.plan import Plan
 def command(
     playbook: str, inventory: tuple[str, ...], extra_vars: tuple[str, ...], limit: str, tags: tuple[str, ...],
     skip_tags: tuple[str, ...], start_at_task: str, check: bool, diff: bool, forks: int,
-    force_handlers: bool, step: bool, list_hosts: bool, list_tasks: bool, list_tags: bool,
+    force_handlers: bool, no_skip: bool, step: bool, list_hosts: bool, list_tasks: bool, list_tags: bool,
     syntax_check: bool, no_input: bool, verbose: int, quiet: bool, replace_warm: bool, break_glass: str,
     junit: Path | None, as_json: bool, state: Path | None,
 ) -> int:  # fmt: skip
@@ -66,7 +67,7 @@ def command(
     listing = Listing(hosts=list_hosts, tasks=list_tasks, tags=list_tags, syntax=syntax_check)
     options = options_of(
         check=check, diff=diff, forks=forks, verbose=verbose, replace_warm=replace_warm, break_glass=break_glass,
-        force_handlers=force_handlers, step=step,
+        force_handlers=force_handlers, step=step, no_skip=no_skip,
     )  # fmt: skip
     reach = NOTHING_SAID if listing else reach_of(click.get_current_context(), no_input=no_input)
     chosen = selection_of(limit, tags or (("all,never",) if list_tags else ()), skip_tags, start_at_task)

@@ -89,7 +89,7 @@ def _word(variable: str, given: str, known: tuple[str, ...], usual: str) -> str:
 
 def options_of(*, check: bool = False, diff: bool = False, forks: int = 0, verbose: int = 0,
                replace_warm: bool = False, break_glass: str = "", force_handlers: bool = False,
-               step: bool = False) -> Options:  # fmt: skip
+               step: bool = False, no_skip: bool = False) -> Options:  # fmt: skip
     from ciflow.engine.context import Options
     from ciflow.engine.who import who
 
@@ -102,6 +102,7 @@ def options_of(*, check: bool = False, diff: bool = False, forks: int = 0, verbo
         break_glass=break_glass,
         force_handlers=force_handlers or os.environ.get("ANSIBLE_FORCE_HANDLERS", "").lower() in _TRUE,
         step=step,
+        no_skip=no_skip,
         strategy=_word("ANSIBLE_STRATEGY", os.environ.get("ANSIBLE_STRATEGY", ""), STRATEGIES, "linear"),
         gathering=_word("ANSIBLE_GATHERING", os.environ.get("ANSIBLE_GATHERING", ""), GATHERINGS, "smart"),
         who=who(),

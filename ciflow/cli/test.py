@@ -14,6 +14,8 @@ from ciflow.cli.screen import told
 @click.command("test")
 @click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path), default=".")
 @click.option("-p", "--package", multiple=True, help="Only this package; again for more.")
+@click.option("--affected", is_flag=True, help="Only crates that a change touches.")
+@click.option("--base", default="", metavar="REF", help="What that is compared with; the main branch unless said.")
 @click.option("-E", "--filter", "chosen", default="", help="Only these tests, in nextest's filter language.")
 @click.option("--profile", default="default", help="Profile of nextest's configuration.")
 @click.option("--shard", default="1/1", metavar="M/N", help="The Mth of N parts of the tests, equally long ones.")
@@ -25,8 +27,8 @@ from ciflow.cli.screen import told
 @json_option
 @state_option
 def command(
-    folder: Path, package: tuple[str, ...], chosen: str, profile: str, shard: str, cache: str, no_doctests: bool,
-    offline: bool, verbose: int, quiet: bool, as_json: bool, state: Path | None,
+    folder: Path, package: tuple[str, ...], affected: bool, base: str, chosen: str, profile: str, shard: str,
+    cache: str, no_doctests: bool, offline: bool, verbose: int, quiet: bool, as_json: bool, state: Path | None,
 ) -> int:  # fmt: skip
     """Run the tests of a Rust workspace: with nextest, then doctests; flaky ones again, quarantined ones aside."""
     from ciflow.cli.working import work
@@ -36,6 +38,8 @@ def command(
     asked = {
         "test_folder": str(folder.absolute()),
         "test_packages": list(package),
+        "test_affected": affected or bool(base),
+        "test_base": base,
         "test_filter": chosen,
         "test_profile": profile,
         "test_shard": part,

@@ -26,7 +26,7 @@ def taken_over(
     """The events of the plays that the rollout needed, as the new run's own. StoreError when one did not end well."""
     rollout = {cell.id for cell in cells_of(plan, plan.stage(release.play))}
     needed = {stage.id for stage in plan.stages} - rollout
-    ended = {e.play for e in past if e.kind == "play_ended" and e.data["result"] in ("ok", "skipped")}
+    ended = {e.play for e in past if e.kind == "play_ended" and e.data["result"] in ("ok", "skipped", "cached")}
     if missing := needed - ended:
         raise StoreError(f"{release.run} has no good end of {', '.join(sorted(missing))}", help="release it again")
     return tuple(_copies(past, needed, release.run, old, new, run))

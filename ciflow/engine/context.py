@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -39,12 +39,18 @@ class Options:
     workdir: str = ""
     force_handlers: bool = False
     step: bool = False
+    no_skip: bool = False  # plays run though their inputs passed before
     strategy: str = "linear"  # of plays that name none
     gathering: str = "smart"  # `implicit` reads the facts of every play that doesn't say no
     who: str = ""
     ci: str = ""
     again: str = ""  # the stage whose version is deployed again, and gets all traffic at once
     artifact_store: str = ""  # where the playbook names none
+
+
+def _never(_play: str, _inputs: Sequence[str]) -> Mapping[str, Any]:
+    """Of a run that knows no other."""
+    return {}
 
 
 class Kept(Protocol):
@@ -146,10 +152,12 @@ class RunContext:
     scans: dict[str, Mapping[str, Any]] = field(default_factory=dict)  # on artifacts, by digest: the newest report
     git: Mapping[str, Any] = field(default_factory=dict)
     services: dict[str, Mapping[str, Any]] = field(default_factory=dict)
+    passed: Callable[[str, Sequence[str]], Mapping[str, Any]] = _never  # the end of a play that had these inputs
     test_history: Callable[[], Mapping[str, Any]] = dict  # what runs before this one tell of its tests
     values: dict[str, HostValues] = field(default_factory=dict)
     jobs: dict[str, Job] = field(default_factory=dict)  # tasks left behind on their hosts, by job id
     folder: str = ""  # of the playbook, absolute
+    roles: tuple[str, ...] = ()  # folders of the roles that it uses
 
     def __post_init__(self) -> None:
         self.folder = str(Path(self.plan.path).parent.absolute())

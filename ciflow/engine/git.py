@@ -13,6 +13,7 @@ from ciflow.engine.names import asked_by, names_in
 from ciflow.model import Exec
 from ciflow.plan.compile import tasks_of
 
+_AFFECTED = ("crates", "folder", "base", "inputs", "ignore", "offline")
 _ASK = """
 cd "$1" && git rev-parse HEAD && git rev-parse --abbrev-ref HEAD && git log -1 --format=%an &&
 { git describe --tags --exact-match 2>/dev/null || echo; } && git status --porcelain | head -c 1
@@ -42,6 +43,7 @@ def _wanted(run: RunContext) -> bool:
         given = play.canary
         canary = [given.service, given.version, dict(given.router[1]), *given.gates] if given else []
         approval = [play.approval.prompt] if play.approval else []
+        names |= names_in([getattr(play.affected, field) for field in _AFFECTED] if play.affected else [])
         names |= names_in([*play.when, dict(play.vars), dict(play.outputs), *canary, *approval])
         names |= names_in([part for one in play.artifacts for part in (one.name, one.path, one.key, one.digest)])
         for task in tasks_of((*play.tasks, *play.handlers)):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -93,10 +93,11 @@ async def _found(work: StageRun, asked: Asked) -> str:
     return str(known)
 
 
-async def keep_artifacts(work: StageRun) -> None:
-    """Fetch what the play made from its first host into the store, and name it."""
+async def keep_artifacts(work: StageRun) -> list[dict[str, Any]]:
+    """Fetch what the play made from its first host into the store, and name it; what the events say of it."""
+    kept: list[dict[str, Any]] = []
     if work.run.options.check:
-        return
+        return kept
     from ciflow.engine.provenance import prove  # only who leaves something says how it was built
 
     lane = work.alive[0]
@@ -113,8 +114,22 @@ async def keep_artifacts(work: StageRun) -> None:
             if digest != fetched:
                 text = f"the artifact `{asked.name}` is another one than before this run was resumed: {asked.path}"
                 raise _invalid(work, "CF0310", text)
-        await _name(work, asked, digest)
+        kept.append(await _name(work, asked, digest))
         _proven(work, asked.name, digest, await prove(work, lane, asked.name, asked.path))
+    return kept
+
+
+async def leave_again(work: StageRun, left: Mapping[str, Any]) -> bool:
+    """What the play `left` in another run is there as if it had run in this one; False where the store has lost it."""
+    for one in left["artifacts"]:
+        if not await _taken(work, one["sha256"]):
+            return False
+    for one in left["artifacts"]:
+        await _name(work, Asked(one["name"], one["path"], one.get("key", ""), ""), one["sha256"])
+        _proven(work, one["name"], one["sha256"], work.run.proofs(one["sha256"]))
+    if left["outputs"]:
+        work.run.outputs[work.play.id] = dict(left["outputs"])
+    return True
 
 
 async def _taken(work: StageRun, digest: str) -> bool:
@@ -126,7 +141,7 @@ async def _taken(work: StageRun, digest: str) -> bool:
     return True
 
 
-async def _name(work: StageRun, asked: Asked, digest: str) -> None:
+async def _name(work: StageRun, asked: Asked, digest: str) -> dict[str, Any]:
     """From now on plays know it; and so do other machines, where they share a store. A rehearsal tells nobody."""
     run = work.run
     needed = run.needed() if run.store.where else {}
@@ -143,6 +158,7 @@ async def _name(work: StageRun, asked: Asked, digest: str) -> None:
     data |= {"key": asked.key} if asked.key else {}
     data |= {"store": run.store.where} if run.store.where else {}
     run.recorder.emit("artifact", data, play=work.id, key=asked.name)
+    return data
 
 
 async def _fetched(lane: Lane, asked: Asked) -> str:

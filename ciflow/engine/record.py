@@ -250,7 +250,7 @@ def _went_wrong(event: Event) -> bool:
     if event.kind == "task_ended":
         return event.data["status"] in ("failed", "unreachable", "unknown")
     if event.kind == "play_ended":
-        return event.data["result"] not in ("ok", "skipped")
+        return event.data["result"] not in ("ok", "skipped", "cached")
     return False
 
 

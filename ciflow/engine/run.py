@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from ciflow.dataclass import dataclass
+from ciflow.dataclass import dataclass, field
 from ciflow.diagnostics import CiflowError, ExitCode, Invalid, StoreError
 from ciflow.engine.approve import await_approval
 from ciflow.engine.context import HostValues, RunContext
@@ -31,11 +31,12 @@ from ciflow.plan.compile import cells_of, tasks_of, text_of
 
 if TYPE_CHECKING:
     from ciflow.engine.together import Together
+    from ciflow.engine.unchanged import Unchanged
 
 
 @dataclass(slots=True)
 class StageEnd:
-    """How a stage ended. `result`: ok, failed, skipped, rolled_back, paused. `gone`: hosts that failed in it."""
+    """How a stage ended. `result`: ok, cached, failed, skipped, rolled_back or paused. `gone`: hosts that failed."""
 
     result: str
     reason: str = ""
@@ -44,10 +45,12 @@ class StageEnd:
     unreachable: bool = False
     exit: ExitCode = ExitCode.OK
     cleared: frozenset[str] = frozenset()  # hosts whose failures, also in earlier plays, are forgotten
+    left: Mapping[str, Any] = field(default_factory=dict)  # artifacts and outputs
+    passed: Mapping[str, Any] = field(default_factory=dict)  # what its end records of its inputs, and what it left
 
     @property
     def well(self) -> bool:
-        return self.result in ("ok", "skipped")
+        return self.result in ("ok", "skipped", "cached")
 
 
 class Engine:
@@ -138,6 +141,9 @@ class Engine:
                 return StageEnd("skipped", "no hosts matched" if not matched else "no hosts left", gone)
             if stage.play.when and not self._holds(stage, hosts, values):
                 return StageEnd("skipped", "`when` is false", gone)
+            before = await self._unchanged(stage, hosts, values)
+            if before is not None and not before.runs:
+                return StageEnd(before.result, before.reason, gone)
             if stage.play.approval is not None and not await self._approved(stage, hosts, values):
                 return StageEnd("failed", "not approved", exit=ExitCode.TASK_FAILED)
             async with (
@@ -145,6 +151,8 @@ class Engine:
                 self._cells_of(stage),
             ):
                 end = await self._within_deadline(stage, hosts, values)
+            if before is not None and end.result == "ok":
+                end = replace(end, passed=await before.passed(end.left))
             return replace(end, gone=(end.gone | gone) - end.cleared)
         except StoreError:
             raise
@@ -218,9 +226,11 @@ class Engine:
         if work.failures.cleared:
             end = replace(end, cleared=frozenset(host.name for host in self._hosts_now(stage)) - end.gone)
         if end.well:
-            await keep_artifacts(work)
-            if stage.play.outputs:
-                self.run.outputs[stage.play.id] = await outputs_of(work)
+            artifacts = await keep_artifacts(work)
+            outputs = await outputs_of(work) if stage.play.outputs else {}
+            if outputs:
+                self.run.outputs[stage.play.id] = outputs
+            end = replace(end, left={"artifacts": artifacts, "outputs": outputs})
         return end
 
     def _together_of(self, stage: Stage) -> Together:
@@ -252,6 +262,16 @@ class Engine:
             self.run.recorder.rendered(key, lambda: evaluate(stage.play.when, self._scope(stage, hosts, values)))
         )
 
+    async def _unchanged(
+        self, stage: Stage, hosts: tuple[Host, ...], values: dict[str, HostValues]
+    ) -> Unchanged | None:
+        """Whether `affected` lets the play run; None where it isn't said."""
+        if stage.play.affected is None:
+            return None
+        from ciflow.engine.unchanged import judged  # git and cargo: only plays that ask pay for them
+
+        return await judged(StageRun(self.run, stage, hosts, values), self._scope(stage, hosts, values))
+
     async def _approved(self, stage: Stage, hosts: tuple[Host, ...], values: dict[str, HostValues]) -> bool:
         approval = stage.play.approval
         assert approval is not None
@@ -272,6 +292,7 @@ class Engine:
             "result": end.result,
             "duration": round(duration, 3),
             "reason": end.reason,
+            **end.passed,
         }
         self.run.recorder.emit("play_ended", data, play=stage.id)
         self.run.wire.schedule()

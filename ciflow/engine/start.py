@@ -38,7 +38,7 @@ from ciflow.lang.vault import Vault
 from ciflow.model import Event
 from ciflow.plan import Plan
 from ciflow.store.artifacts import Shelf, open_shelf
-from ciflow.store.folds import Release, history, proof_of, summary, to_keep
+from ciflow.store.folds import Release, history, passed, proof_of, summary, to_keep
 from ciflow.store.holds import holds
 from ciflow.store.locks import Holder, Lease
 from ciflow.store.mask import Mask
@@ -280,6 +280,8 @@ class _Process:
             started=self.started,
             claim=self._claim,
             mask=self.mask,
+            passed=functools.partial(passed, self.store),
+            roles=self.loaded.roles,
             test_history=functools.cache(lambda: before(self.store, self.id, self.started)),
             services={release.service: {"version": release.version} for release in history(self.store)},
         )

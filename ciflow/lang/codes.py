@@ -62,6 +62,7 @@ _TABLE: tuple[tuple[str, str, str], ...] = (
     ("CF0311", "A canary that can't be started", "Its settings, rendered, make no rollout."),
     ("CF0312", "An artifact that can't be kept or fetched", "The store of artifacts doesn't answer, refuses it, or "
      "gave other bytes than were asked for. What has arrived is kept: `ciflow resume` goes on from there."),
+    ("CF0313", "What `affected` asks for isn't there", "It wants a Rust workspace in `folder`, with these crates."),
     ("CF0320", "Something has changed since it was planned", "`apply PLANFILE` runs exactly what was planned, or "
      "nothing. What is named here differs from what the plan was made of: plan again and look at it, or take the "
      "change back."),

@@ -22,11 +22,15 @@ from ciflow.lang.scope import Layer, Level, Need, NeedFacts, Scope, Vars
 from ciflow.lang.sources import Sources, join
 from ciflow.lang.tasks import TaskReader
 from ciflow.lang.template import render
-from ciflow.model import EMPTY, Approval, Artifact, Node, Play, Playbook, Prompt, Retry, Task
+from ciflow.model import EMPTY, Affected, Approval, Artifact, Node, Play, Playbook, Prompt, Retry, Task
 
 _FACTS = ("gather_subset", "gather_timeout", "fact_path")  # keywords of a play that are arguments of `setup`
 _SETTLED = ("gather_facts", "always", "any_errors_fatal", "force_handlers", "deadline", "max_fail_percentage", "order",
             "retry", "concurrency", "strategy", "needs", "matrix")  # fmt: skip
+_NOT_BESIDE_CANARY = {
+    "image": "what is made for a play does not outlive it",
+    "affected": "whether a release stands is no matter of its sources",
+}
 _STRATEGIES = {"debug": "linear"}
 
 
@@ -223,9 +227,10 @@ class PlaybookReader:
         asked = [one for one in asked if isinstance(one.value, dict) and isinstance(one.value.get("name"), str)]
         basic = Play(id, name, value.get("hosts"), place.span, nodes, (*roles.handlers, *handlers),
                      prompts=tuple(Prompt(one.value["name"], one.span) for one in asked))  # fmt: skip
-        if canary is not None and value.get("image") is not None:
-            self.findings.error("CF0111", "`canary` and `image` exclude each other", place.key_span("image"),
-                                label="what is made for a play does not outlive it")  # fmt: skip
+        for word, why in _NOT_BESIDE_CANARY.items():
+            if canary is not None and value.get(word) not in (None, False):
+                self.findings.error("CF0111", f"`canary` and `{word}` exclude each other", place.key_span(word),
+                                    label=why)  # fmt: skip
         if broken:
             return basic
         connection = keywords(place)
@@ -247,6 +252,7 @@ class PlaybookReader:
             facts={key: value[key] for key in _FACTS if value.get(key) is not None},
             canary=canary,
             image=value.get("image"),
+            affected=_affected(value.get("affected")),
         )
         return replace(made, **_settings(value))
 
@@ -353,6 +359,15 @@ def _settings(value: Mapping[str, Any]) -> dict[str, Any]:
     }  # fmt: skip
     given = {key: value[key] for key in read if value.get(key) is not None}
     return {key: read[key](one) for key, one in given.items()}
+
+
+def _affected(value: Any) -> Affected | None:
+    """`true` stands for all crates, a name for that one."""
+    if value is None or value is False:
+        return None
+    if isinstance(value, Mapping):
+        return Affected(**value)
+    return Affected() if value is True else Affected(crates=value)
 
 
 def _retry(value: Mapping[str, Any]) -> Retry:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from ciflow.model import Context, Outcome, Steps
+from ciflow.dataclass import dataclass
+from ciflow.model import Context, Outcome, Reply, Step, Steps
 from ciflow.modules import checkout
 
 if TYPE_CHECKING:
@@ -29,6 +30,31 @@ def ask(args: Mapping[str, Any], context: Context) -> Ask:
     return checkout.Ask(
         args.get("chdir", ""), args.get("base", ""), ignore, bool(args["offline"]), env, context.timeout
     )
+
+
+@dataclass(frozen=True)
+class Narrowed:
+    """`arguments` of cargo that choose the touched crates; what a result says of them."""
+
+    arguments: Mapping[str, Any]
+    told: Mapping[str, Any]
+
+
+def narrowed(args: Mapping[str, Any], context: Context) -> Generator[Step, Reply, Narrowed | Outcome]:
+    """Which packages to build, of those that `package` names or of all. An outcome where there is nothing to do."""
+    found = yield from checkout.touched(ask(args, context))
+    if isinstance(found, Outcome):
+        return found
+    told = {name: value for name, value in data(found).items() if name in ("crates", "everything", "base")}
+    if found.affected.everything:
+        return Narrowed({} if args.get("package") else {"workspace": True}, told)
+    given = args.get("package") or ()
+    wanted = {str(name) for name in (given if isinstance(given, list | tuple) else [given])}
+    graph = found.graph
+    chosen = [one for one in graph.members if one.id in found.affected.crates and (not wanted or one.name in wanted)]
+    if not chosen:
+        return Outcome(skipped=True, msg=said(found), data={"affected": told})
+    return Narrowed({"package": [graph.spec(crate) for crate in chosen], "workspace": False}, told)
 
 
 def data(found: Touched) -> dict[str, Any]:

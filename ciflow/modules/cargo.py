@@ -16,6 +16,25 @@ COMPILES = ("build", "check", "clippy", "rustc", "bench")
 
 def run(args: Mapping[str, Any], context: Context) -> Steps:
     """One Exec, with a compiler cache around it where that is asked for and the command compiles."""
+    if args["affected"]:
+        return (yield from of_affected(args, context, lambda chosen: _run({**args, **chosen}, context)))
+    return (yield from _run(args, context))
+
+
+def of_affected(args: Mapping[str, Any], context: Context, build: Callable[[Mapping[str, Any]], Steps]) -> Steps:
+    """`build` with the arguments that choose the crates which a change touches; nothing where there is none."""
+    from ciflow.modules import affected
+
+    if wrong := next((name for name in ("bin", "archive_from") if args.get(name)), ""):
+        return Outcome(failed=True, msg=f"`affected` chooses crates, and `{wrong}` what is in them: say one of the two")
+    found = yield from affected.narrowed(args, context)
+    if isinstance(found, Outcome):
+        return found
+    outcome = yield from build(found.arguments)
+    return replace(outcome, data={**outcome.data, "affected": found.told})
+
+
+def _run(args: Mapping[str, Any], context: Context) -> Steps:
     operation = program(args, context)
     if args["command"] not in (*COMPILES, "test", "run", "doc"):
         return (yield from _ran(args["command"], operation))

@@ -34,7 +34,7 @@ if [ -z "$base" ]; then
 fi
 [ -n "$base" ] || { echo 'no branch to compare with is known' >&2; exit 4; }
 from=$(git merge-base "$base" HEAD) || { echo "$base and HEAD have no common past here" >&2; exit 4; }
-printf '%s\\0%s\\0%s\\0%s\\0' "$top" "$base" "$from" "$(git rev-parse HEAD)${CI:+ in CI}"
+printf '%s\\0%s\\0%s\\0%s\\0%s\\0' "$top" "$base" "$from" "$(git rev-parse HEAD)" "CI=${CI:-}"
 git diff --name-status --no-renames --no-relative --no-ext-diff --ignore-submodules=none -z "$from" -- || exit 5
 printf '\\0'
 git ls-files --others --exclude-standard -z && printf '\\0' &&
@@ -79,13 +79,14 @@ _APART = "\x01\n"
 
 @dataclass(frozen=True)
 class Difference:
-    """A checkout against a commit: its top, the name of the base, the commit to compare with, HEAD (` in CI` behind
-    it, where that is so), and what differs."""
+    """A checkout against a commit: its top, the name of the base, the commit to compare with, and what differs.
+    `advanced`: HEAD is another commit than that."""
 
     top: str
     base: str
     commit: str
-    head: str
+    advanced: bool
+    in_ci: bool
     changes: tuple[Change, ...]
     ignored: frozenset[str]
 
@@ -184,7 +185,7 @@ def judged(ask: Ask, seen: Seen) -> Generator[Step, Reply, Touched]:
     told = Touched(seen.graph, judge.all_of(seen.graph, seen.unknown), since.base, since.commit, len(since.changes))
     if seen.place is None or seen.evidence is None:
         return told
-    if not ask.base and f"{since.commit} in CI" == since.head:
+    if not ask.base and since.in_ci and not since.advanced:
         why = f"HEAD is {since.base} already: say the base to compare with"
         return replace(told, affected=judge.all_of(seen.graph, why))
     versions = yield from _versions(ask, seen.place, since)
@@ -228,9 +229,9 @@ def _difference(ask: Ask) -> Generator[Step, Reply, Difference | str]:
     if not well(reply) or isinstance(output, Reply):
         return f"git can't say what changed: {_reason(reply)}"
     words = [part.decode("utf-8", "surrogateescape") for part in output.split(b"\0")]
-    top, base, commit, head = words[:4]
+    top, base, commit, head, ci = words[:5]
     parts: list[list[str]] = [[]]
-    for word in words[4:]:
+    for word in words[5:]:
         if word:
             parts[-1].append(word)
         else:
@@ -242,7 +243,7 @@ def _difference(ask: Ask) -> Generator[Step, Reply, Difference | str]:
 
     known = [Change(path(name), status) for status, name in zip(differing[::2], differing[1::2], strict=True)]
     changes = (*known, *(Change(path(name), "?") for name in untracked))
-    return Difference(top, base, commit, head, changes, frozenset(map(path, ignored)))
+    return Difference(top, base, commit, commit != head, ci != "CI=", changes, frozenset(map(path, ignored)))
 
 
 def reads(ask: Ask, place: Place) -> Generator[Step, Reply, Evidence | str]:

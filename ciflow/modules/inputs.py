@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import posixpath
 from collections.abc import Generator, Sequence
+from dataclasses import replace
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING
 
 from ciflow.dataclass import dataclass
 from ciflow.model import Exec, Outcome, Probe, Reply, Step
@@ -11,6 +14,9 @@ from ciflow.modules import checkout
 from ciflow.modules.checkout import Ask, Difference, Evidence, Seen, Touched
 from ciflow.modules.execute import whole_stdout
 from ciflow.modules.replies import text, well
+
+if TYPE_CHECKING:
+    from ciflow.cargo.graph import Crate
 
 # The files of a checkout: those that git has with their digests, and after an empty line those that differ from it.
 _FILES = """
@@ -43,9 +49,14 @@ _SETTLED = """
 @dataclass(frozen=True)
 class Known:
     """What some crates of a workspace are built from. `whole` is a digest of the checkout and all that settles how it
-    is built; `fingerprints` any of which being the same means the same inputs; `why` says why there are none."""
+    is built; `fingerprints` any of which being the same means the same inputs; `why` says why there are none.
 
-    touched: Touched
+    `affected`: whether any of them, or of the files named beside, is touched since `base`; `changed` are the paths of
+    all that differ from that."""
+
+    affected: bool
+    base: str = ""
+    changed: tuple[str, ...] = ()
     whole: str = ""
     fingerprints: tuple[str, ...] = ()
     why: str = ""
@@ -63,13 +74,13 @@ def known(ask: Ask, crates: Sequence[str], named: Sequence[str]) -> Generator[St
         chosen = seen.graph.named(crates) if crates else seen.graph.members
     except ToolOutputError as error:
         return Outcome(failed=True, msg=str(error))
-    touched = yield from checkout.judged(ask, seen)
+    told = _since(ask, (yield from checkout.judged(ask, seen)), seen, chosen, named)
     if seen.place is None or seen.difference is None or seen.evidence is None:
-        return Known(touched, why=seen.unknown)
+        return replace(told, why=seen.unknown)
     files = yield from _files(ask, seen.difference)
     settled = yield Probe(ask.shell(_SETTLED, seen.graph.build_directory, cwd=seen.graph.root))
     if isinstance(files, str) or not well(settled):
-        return Known(touched, why=files if isinstance(files, str) else "nobody can say which toolchain builds here")
+        return replace(told, why=files if isinstance(files, str) else "nobody can say which toolchain builds here")
     inputs = Inputs(seen.place, files, text(settled.stdout).strip(), ask.ignore)
     more = inputs.named(named)
     built = inputs.of(chosen, (*seen.evidence.scanned, *seen.evidence.built), seen.evidence.doubts(seen.place))
@@ -78,7 +89,19 @@ def known(ask: Ask, crates: Sequence[str], named: Sequence[str]) -> Generator[St
     if _foreseen(seen, fresh):
         sources = inputs.of(chosen, fresh.scanned, fresh.doubts(seen.place))
         found += [f"{sources.digest}{more}"] if sources.digest else []
-    return Known(touched, inputs.whole, tuple(dict.fromkeys(found)), built.why if not found else "")
+    why = "" if found else built.why
+    return replace(told, whole=inputs.whole, fingerprints=tuple(dict.fromkeys(found)), why=why)
+
+
+def _since(ask: Ask, touched: Touched, seen: Seen, chosen: Sequence[Crate], named: Sequence[str]) -> Known:
+    """Whether anything that matters differs from the base. A checkout of that branch itself has nothing to compare."""
+    since = seen.difference
+    if since is None or not (ask.base or since.advanced) or touched.affected.everything:
+        return Known(affected=True)
+    paths = tuple(one.path for one in since.changes)
+    beside = any(fnmatchcase(posixpath.relpath(path, since.top), pattern) for path in paths for pattern in named)
+    crates = any(crate.id in touched.affected.crates for crate in chosen)
+    return Known(crates or beside, touched.base, paths)
 
 
 def _foreseen(seen: Seen, fresh: Evidence) -> bool:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ciflow.dataclass import dataclass
 from ciflow.model import Change, Context, Exec, Mkdir, Outcome, Probe, Read, Reply, Step, Steps, Write
-from ciflow.modules.cargo import cached, environment, missing, selection
+from ciflow.modules.cargo import cached, environment, missing, of_affected, selection
 from ciflow.modules.execute import whole_stdout
 from ciflow.modules.replies import failure, predicted, process_data, text, well
 from ciflow.modules.test_report import COMMIT, note
@@ -58,7 +58,12 @@ def run(args: Mapping[str, Any], context: Context) -> Steps:
     """The tests, with a compiler cache around them where that is asked for."""
     if wrong := _wrong(args):
         return Outcome(failed=True, msg=wrong)
+    if args["affected"]:
+        return (yield from of_affected(args, context, lambda chosen: _run({**args, **chosen}, context)))
+    return (yield from _run(args, context))
 
+
+def _run(args: Mapping[str, Any], context: Context) -> Steps:
     def build(env: Mapping[str, str]) -> Steps:
         return _tests({**args, "env": env}, context)
 
@@ -84,10 +89,18 @@ def _tests(args: Mapping[str, Any], context: Context) -> Steps:
     outcome = yield from (_nextest(args, context, look) if look.version else _cargo_test(args, context))
     data = {**outcome.data, "runner": look.version.split(" (")[0] or "cargo test"}
     first = args["shard"] == 1 and not args.get("archive")
-    doctests = look.version and args["doctests"] and first and any(member.doctests for member in look.workspace.members)
-    if not doctests or outcome.failed or outcome.skipped:
+    doctested = _doctested(args, look.workspace) if look.version and args["doctests"] and first else ()
+    if not doctested or outcome.failed or outcome.skipped:
         return replace(outcome, data=data)
-    return (yield from _doctests(args, context, replace(outcome, data=data)))
+    built = {**args, "package": doctested} if args.get("package") else args
+    return (yield from _doctests(built, context, replace(outcome, data=data)))
+
+
+def _doctested(args: Mapping[str, Any], workspace: Workspace) -> list[str]:
+    """The chosen packages that can have examples in their documentation: cargo refuses to look into others."""
+    given = args.get("package") or [member.name for member in workspace.members]
+    able = {name for member in workspace.members if member.doctests for name in (member.name, member.id)}
+    return [str(name) for name in (given if isinstance(given, list) else [given]) if str(name) in able]
 
 
 def _look(args: Mapping[str, Any], context: Context) -> Generator[Step, Reply, Look | Outcome]:
@@ -207,7 +220,7 @@ def _gated(args: Mapping[str, Any], context: Context, look: Look, part: Part) ->
 
     tail = [*_profile(args), *(["--retries", str(args["retries"])] if args["retries"] else [])]
     tail += _partition(part)
-    tail += ["--no-tests=pass"] if part.quarantined or args["shards"] > 1 else []
+    tail += ["--no-tests=pass"] if part.quarantined or args["shards"] > 1 or args["affected"] else []
     ran = yield from _ran(args, context, look, part.gating, tail)
     if isinstance(ran, Outcome):
         return ran

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 from ciflow.dataclass import dataclass
 from ciflow.model import Event
@@ -69,6 +70,16 @@ def summary(store: Store, run: str) -> RunSummary | None:
 def summaries(store: Store) -> list[RunSummary]:
     """All runs, the newest first."""
     return [_with_fate(store, s) for s in reversed(_fold_runs(store.events(kinds=RUN_KINDS)).values())]
+
+
+def passed(store: Store, play: str, inputs: Sequence[str]) -> Mapping[str, Any]:
+    """The newest good end of a play that had any of these inputs: its `run`, and what it `left`; empty for none."""
+    wanted = set(inputs)
+    found: dict[str, Any] = {}
+    for event in store.events(kinds=("play_ended",)) if wanted else ():
+        if event.play == play and event.data["result"] == "ok" and wanted & set(event.data.get("inputs", ())):
+            found = {"run": event.run, "left": event.data["left"]}
+    return found
 
 
 def _fold_runs(events: Iterable[Event]) -> dict[str, RunSummary]:

@@ -31,7 +31,7 @@ def test_the_environment_variables_are_those_that_the_code_reads() -> None:
 @pytest.mark.parametrize(
     ("text", "code"),
     [
-        ("- hosts: all\n  affected: true\n", "CF0123"),
+        ("- hosts: all\n  concurrency: {group: a, cancel_running: true}\n", "CF0123"),
         ("- hosts: all\n  tasks:\n    - dnf: {name: x}\n", "CF0106"),
         ("- hosts: all\n  vars:\n    x: !vault |\n      $ANSIBLE_VAULT;1.1;AES256\n      3132\n", "CF0017"),
         ("- hosts: all\n  tasks:\n    - file: {path: /x, mode: 644}\n", "CF0105"),

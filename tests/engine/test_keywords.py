@@ -37,13 +37,13 @@ HONOURED = {
         "ignore_unreachable timeout check_mode diff no_log",
         "test_terminal": "vars_prompt debugger",
         "test_image": "image",
+        "test_affected": "affected",
         "test_keywords": "collections canary verify retire",
     },
 }
 REFUSED = {
     "task": {},
     "play": {
-        "affected": "true",
         "strategy": "debug",
     },
 }
