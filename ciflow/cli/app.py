@@ -179,6 +179,10 @@ def _verify() -> click.Command:
 def _keys() -> click.Command:
     from ciflow.cli.keys import group
 
+
+def _sbom() -> click.Command:
+    from ciflow.cli.sbom import group
+
     return group
 
 
@@ -186,6 +190,8 @@ def _evidence() -> click.Command:
     from ciflow.cli.evidence import command
 
     return command
+
+
 
 
 def _explain() -> click.Command:
@@ -237,6 +243,7 @@ COMMANDS: dict[str, tuple[Callable[[], click.Command], str]] = {
     "verify": (_verify, "Say who vouches for a file, and hold it against a policy."),
     "keys": (_keys, "Make, list, replace and call back keys that sign."),
     "evidence": (_evidence, "Pack all that vouches for a release into one verified archive."),
+    "sbom": (_sbom, "List what software is made of; compare, convert, check and judge such lists."),
     "explain": (_explain, "Explain a diagnostic, with its usual fix."),
     "doc": (_doc, "Explain a module or a diagnostic."),
     "doctor": (_doctor, "Print the Roles that a playbook needs in its cluster."),

@@ -4,95 +4,217 @@ from __future__ import annotations
 
 import hashlib
 import posixpath
-from collections.abc import Generator, Mapping
-from typing import Any
+from collections.abc import Generator, Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 from ciflow import __version__
+from ciflow.dataclass import dataclass
 from ciflow.model import Change, Context, Exec, Mkdir, Outcome, Probe, Read, Reply, Step, Steps, Write
 from ciflow.modules.cargo import missing
 from ciflow.modules.execute import whole_stdout
 from ciflow.modules.replies import failure, process_data, text, well
 
-_METADATA = ("cargo", "metadata", "--locked", "--format-version=1")
+if TYPE_CHECKING:
+    from ciflow.supply.cargo_parts import Built
+    from ciflow.supply.crates import Graph
+    from ciflow.supply.model import Bom, Creation
+
+# Line 1: what cargo knows of the packages. Line 2: its plan of the build, or nothing where it makes none. Both take
+# as long, so they run side by side. RUSTC_BOOTSTRAP lets a stable cargo print its plan; nothing is compiled.
+_LOOK = """\
+made=$(mktemp -d) || exit 1
+trap 'rm -rf "$made"' EXIT
+features=$1; shift
+set -f
+RUSTC_BOOTSTRAP=1 cargo build -Z unstable-options --unit-graph --locked $features "$@" > "$made/units" 2> "$made/why" &
+cargo metadata --locked --format-version=1 $features || exit
+wait $! && exec cat "$made/units"
+grep -q -e 'unit-graph' -e '`-Z`' "$made/why" && exit 0
+cat "$made/why" >&2
+exit 1
+"""
 # Line 1: the build host's triple; then the cfg of the platform built for.
 _PLATFORM = 'rustc -vV | sed -n "s/^host: //p"; exec rustc --print cfg ${1:+--target "$1"}\n'
-_NAMES = {"cyclonedx-json": "cdx.json", "spdx-json": "spdx.json"}
+_SUMS = ("xargs", "-0", "-r")
+
+
+@dataclass(frozen=True)
+class Told:
+    """What the host says of a workspace."""
+
+    metadata: str
+    units: str | None
+    lock: str
+    platform: str
+    sha512: Mapping[str, str]
+    built: tuple[Built, ...]
 
 
 def run(args: Mapping[str, Any], context: Context) -> Steps:
-    """Ask cargo and rustc on the host, reckon here, write the documents there."""
-    texts = yield from _texts(args, context)
-    if isinstance(texts, Outcome):
-        return texts
-    documents = _documents(args, context, *texts)
+    """Ask cargo on the host, reckon here, write the documents there."""
+    told = yield from ask(args, context)
+    if isinstance(told, Outcome):
+        return told
+    documents = _documents(args, context, told)
     if isinstance(documents, Outcome):
         return documents
     contents, counts = documents
     return (yield from _written(args, contents, counts))
 
 
-def _texts(args: Mapping[str, Any], context: Context) -> Generator[Step, Reply, tuple[str, str, str] | Outcome]:
-    """(metadata, lock, platform) as cargo and rustc print them."""
-    look = Exec(argv=_METADATA, cwd=args.get("chdir", ""), env=context.environment, timeout=context.timeout)
-    seen = yield Probe(look)
-    if seen.errno == "ENOENT" and seen.rc == 127:
-        return missing(list(_METADATA))
-    metadata = yield from whole_stdout(seen)
-    if isinstance(metadata, Reply) or not well(seen):
-        return failure(seen, process_data(seen, list(_METADATA)), "cargo metadata failed")
-    root = _workspace_root(metadata)
-    lock = yield Probe(Read(path=posixpath.join(root, "Cargo.lock")))
+def ask(args: Mapping[str, Any], context: Context) -> Generator[Step, Reply, Told | Outcome]:
+    """All that a bill of materials is made of; the host is only asked."""
+    looked = yield from _look(args, context)
+    if isinstance(looked, Outcome):
+        return looked
+    metadata, units = looked
+    graph = _graph(metadata)
+    if isinstance(graph, Outcome):
+        return graph
+    lock = yield Probe(Read(path=posixpath.join(graph.root, "Cargo.lock")))
     if not well(lock):
         return failure(lock, what="a bill of materials needs the lock file")
-    argv = ("/bin/sh", "-c", _PLATFORM, "rustc", args.get("target", ""))
-    platform = yield Probe(Exec(argv=argv, cwd=args.get("chdir", ""), env=context.environment))
-    if not well(platform):
-        return failure(platform, what=f"rustc can't tell the platform: {text(platform.stderr).strip()}")
-    return text(metadata), text(lock.stdout), text(platform.stdout)
+    platform = ""
+    if units is None:
+        argv = ("/bin/sh", "-c", _PLATFORM, "rustc", args.get("target", ""))
+        said = yield Probe(Exec(argv=argv, cwd=args.get("chdir", ""), env=context.environment))
+        if not well(said):
+            return failure(said, what=f"rustc can't tell the platform: {text(said.stderr).strip()}")
+        platform = text(said.stdout)
+    sha512 = (yield from _archives(graph, context)) if args["sha512"] else {}
+    built = yield from _built(args, context)
+    if isinstance(built, Outcome):
+        return built
+    return Told(metadata, units, text(lock.stdout), platform, sha512, built)
 
 
-def _workspace_root(metadata: bytes) -> str:
-    """Where Cargo.lock lies; the whole document is read (and refused, if need be) later."""
-    import json
+def _look(args: Mapping[str, Any], context: Context) -> Generator[Step, Reply, tuple[str, str | None] | Outcome]:
+    argv = ("/bin/sh", "-c", _LOOK, "cargo", _features(args), *_selection(args))
+    look = Exec(argv=argv, cwd=args.get("chdir", ""), env=context.environment, timeout=context.timeout)
+    seen = yield Probe(look)
+    if seen.rc == 127:
+        return missing(["cargo", "metadata"])
+    said = yield from whole_stdout(seen)
+    if isinstance(said, Reply) or not well(seen):
+        quiet = process_data(replace(seen, stdout=b""), ["cargo", "metadata"])
+        return failure(seen, quiet, "cargo tells nothing of this workspace")
+    metadata, _, units = text(said).partition("\n")
+    return metadata, units.strip() or None
+
+
+def _features(args: Mapping[str, Any]) -> str:
+    """Words for both of cargo's commands; the names of features hold no blanks."""
+    words = ["--features=" + ",".join(args["features"])] if args["features"] else []
+    words += ["--all-features"] if args["all_features"] else []
+    return " ".join(words + ([] if args["default_features"] else ["--no-default-features"]))
+
+
+def _selection(args: Mapping[str, Any]) -> list[str]:
+    packages = [word for package in args["packages"] for word in ("-p", package)]
+    return packages + (["--target", args["target"]] if args.get("target") else [])
+
+
+def _graph(metadata: str) -> Graph | Outcome:
+    from ciflow.supply.crates import parse_metadata
+    from ciflow.supply.errors import SupplyError
 
     try:
-        found = json.loads(metadata)["workspace_root"]
-    except (ValueError, KeyError, TypeError):
-        return "."
-    return str(found)
+        return parse_metadata(metadata)
+    except SupplyError as error:
+        return _refused(error)
+
+
+def _refused(error: Exception) -> Outcome:
+    return Outcome(failed=True, msg=f"no bill of materials: {error}")
+
+
+def _archives(graph: Graph, context: Context) -> Generator[Step, Reply, dict[str, str]]:
+    """SHA-512 of what Cargo fetched, by path. Vendored crates have no archive."""
+    files = sorted(path for package in graph.packages.values() if (path := package.cached()))
+    return (yield from _sums("sha512sum", files, context)) if files else {}
+
+
+def _sums(program: str, paths: Sequence[str], context: Context) -> Generator[Step, Reply, dict[str, str]]:
+    """Hex digests by path; a file that is not there has none."""
+    names = b"".join(path.encode() + b"\0" for path in paths)
+    seen = yield Probe(Exec(argv=(*_SUMS, program), stdin=names, env={**context.environment, "LC_ALL": "C"}))
+    said = yield from whole_stdout(seen)
+    lines = text(said).splitlines() if isinstance(said, bytes) else []
+    pairs = (line.partition("  ") for line in lines)
+    return {path: digest for digest, _, path in pairs}
+
+
+def _built(args: Mapping[str, Any], context: Context) -> Generator[Step, Reply, tuple[Built, ...] | Outcome]:
+    if not args["built"]:
+        return ()
+    from ciflow.supply.cargo_parts import Built
+    from ciflow.supply.model import Hash
+
+    paths = [posixpath.join(args.get("chdir", ""), path) for path in args["built"]]
+    sha256 = yield from _sums("sha256sum", paths, context)
+    sha512 = yield from _sums("sha512sum", paths, context)
+    lost = [path for path in paths if path not in sha512 or path not in sha256]
+    if lost:
+        return Outcome(failed=True, msg=f"{lost[0]} can't be read: was it built?")
+    return tuple(Built(p, (Hash("SHA-256", sha256[p]), Hash("SHA-512", sha512[p]))) for p in paths)
+
+
+def bill(args: Mapping[str, Any], told: Told) -> Bom:
+    """The bill of what the host said.
+
+    Raises:
+        SupplyError: it does not fit together.
+    """
+    from ciflow.supply import cargo_build
+    from ciflow.supply.parties import parse_party
+    from ciflow.supply.platform import parse_cfg
+
+    triple, _, cfg = told.platform.partition("\n")
+    supplier = parse_party(args.get("supplier") or "")
+    subject = cargo_build.Subject(tuple(args["packages"]), args.get("name"), args.get("version"), supplier, told.built)
+    return cargo_build.from_metadata(
+        told.metadata,
+        told.lock,
+        units=told.units,
+        subject=subject,
+        target=parse_cfg(args.get("target") or triple, cfg) if told.platform else None,
+        sha512=told.sha512,
+    )
+
+
+def creation(args: Mapping[str, Any], context: Context) -> Creation:
+    """When and by whom: the time as told, as SOURCE_DATE_EPOCH says, or when the task began."""
+    from ciflow.supply.model import Creation
+    from ciflow.supply.parties import parse_party
+
+    told = args.get("epoch")
+    epoch = int(told if told is not None else context.environment.get("SOURCE_DATE_EPOCH") or context.now)
+    authors = tuple(party for one in args["authors"] if (party := parse_party(one)))
+    return Creation(epoch, __version__, authors, supplier=parse_party(args.get("supplier") or ""))
 
 
 def _documents(
-    args: Mapping[str, Any], context: Context, metadata: str, lock: str, platform: str
-) -> tuple[dict[str, bytes], dict[str, int]] | Outcome:
+    args: Mapping[str, Any], context: Context, told: Told
+) -> tuple[dict[str, bytes], dict[str, Any]] | Outcome:
     """Name and bytes of each document, and how many components of which kind they list."""
-    from ciflow.supply import cargo_build, cyclonedx, spdx
+    from ciflow.supply import formats
     from ciflow.supply.errors import SupplyError
-    from ciflow.supply.model import Creation, Scope
-    from ciflow.supply.platform import parse_cfg
+    from ciflow.supply.model import Scope
 
-    triple, _, cfg = platform.partition("\n")
-    target = parse_cfg(args.get("target") or triple, cfg)
-    subject = cargo_build.Subject(tuple(args["packages"]), args.get("name"), args.get("version"))
     try:
-        bom = cargo_build.from_metadata(metadata, lock, subject=subject, target=target)
-        creation = Creation(_epoch(args, context), __version__)
-        emit = {"cyclonedx-json": cyclonedx.emit, "spdx-json": spdx.emit}
+        bom = bill(args, told)
         name = args.get("artifact") or bom.subject.name
-        contents = {f"{name}.{_NAMES[form]}": emit[form](bom, creation) for form in args["formats"]}
+        made = creation(args, context)
+        suffixes = {form: formats.chosen(form)[0].suffix for form in args["formats"]}
+        contents = {f"{name}.{suffix}": formats.emit(bom, made, form) for form, suffix in suffixes.items()}
     except SupplyError as error:
-        return Outcome(failed=True, msg=f"no bill of materials: {error}")
+        return _refused(error)
     excluded = sum(component.scope is Scope.EXCLUDED for component in bom.components)
-    return contents, {"components": len(bom.components), "build_only": excluded}
+    return contents, {"components": len(bom.components), "build_only": excluded, "exact": told.units is not None}
 
 
-def _epoch(args: Mapping[str, Any], context: Context) -> int:
-    """The time in the documents, in Unix seconds: as told, as SOURCE_DATE_EPOCH says, or when the task began."""
-    told = args.get("epoch")
-    return int(told if told is not None else context.environment.get("SOURCE_DATE_EPOCH") or context.now)
-
-
-def _written(args: Mapping[str, Any], contents: Mapping[str, bytes], counts: Mapping[str, int]) -> Steps:
+def _written(args: Mapping[str, Any], contents: Mapping[str, bytes], counts: Mapping[str, Any]) -> Steps:
     made = yield Change(Mkdir(path=args["dest"]))
     if not well(made):
         return failure(made)

@@ -1,11 +1,11 @@
 """From Cargo's own texts to a bill of materials.
 
-`cargo metadata` lists every dependency of every kind; what is delivered is less. A package counts as required
-when a chain of normal dependencies of this platform leads to it, none of them a procedural macro; what only
-build scripts and procedural macros need runs on the build host and is excluded; what only tests need is left out.
-
-Limits: features are as `cargo metadata` resolved them (over the whole workspace, resolver 1 fashion), so an
-optional dependency that one member enables counts for all. Binaries have no component here.
+`cargo metadata` lists every dependency of every kind; what is delivered is less. What takes part says Cargo's plan
+of the build (`cargo build --unit-graph`), which knows the features and platforms of each side. Without it, a package
+counts as required when a chain of normal dependencies of this platform leads to it, none of them a procedural macro;
+what only build scripts and procedural macros need runs on the build host and is excluded; what only tests need is
+left out. Features are then as `cargo metadata` resolved them, over the whole workspace, so an optional dependency
+that one member enables counts for all: such a document says of itself that it is incomplete knowledge.
 """
 
 from __future__ import annotations
@@ -14,25 +14,19 @@ import hashlib
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from typing import TypeVar
 
 from ciflow.dataclass import dataclass
 from ciflow.supply import crates
-from ciflow.supply.crates import Edge, Graph, Lock, Package
-from ciflow.supply.errors import LockError, MetadataError
-from ciflow.supply.model import (
-    Bom,
-    Component,
-    Dependency,
-    Hash,
-    Kind,
-    Party,
-    Reference,
-    ReferenceKind,
-    Relation,
-    Scope,
-    purl,
-)
+from ciflow.supply.cargo_parts import Built, Describer
+from ciflow.supply.crates import Edge, Graph
+from ciflow.supply.errors import MetadataError
+from ciflow.supply.model import Bom, Completeness, Component, Dependency, Kind, Party, Phase, Relation, Scope
 from ciflow.supply.platform import Target
+from ciflow.supply.purls import purl
+from ciflow.supply.unit_graph import Taken, parse_unit_graph
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -40,19 +34,21 @@ class Subject:
     """What the user says of the document's subject; the workspace answers what is left out.
 
     `roots` are package names, by default the members that make something to deploy (a binary, a C library), and
-    all default members where none does.
+    all default members where none does. `built` are the files that are handed out.
     """
 
     roots: tuple[str, ...] = ()
     name: str | None = None
     version: str | None = None
     supplier: Party | None = None
+    built: tuple[Built, ...] = ()
 
 
 def from_metadata(
     metadata_json: str,
     lock_toml: str,
     *,
+    units: str | None = None,
     subject: Subject | None = None,
     target: Target | None = None,
     host: Target | None = None,
@@ -63,10 +59,11 @@ def from_metadata(
     Args:
         metadata_json: output of `cargo metadata --locked --format-version 1`, filtered by platform or not.
         lock_toml: the workspace's Cargo.lock.
+        units: output of `cargo build --unit-graph` for the same build; without it, the metadata has to do.
         subject: what the document is about.
-        target: the platform built for; needed when a dependency depends on it.
+        target: the platform built for; needed when a dependency depends on it and there are no units.
         host: the platform built on, by default `target`.
-        sha512: SHA-512 of `.crate` files by their SHA-256, where the caller has the files.
+        sha512: SHA-512 of `.crate` files by their paths (`Package.cached`), where the caller has the files.
 
     Raises:
         MetadataError, LockError, UnsupportedError: all ValueError.
@@ -75,14 +72,28 @@ def from_metadata(
     graph = crates.parse_metadata(metadata_json)
     lock = crates.parse_lock(lock_toml)
     roots = _roots(graph, subject.roots)
-    walk = _Walk(graph, target, host or target)
-    states = walk.states(roots)
-    scopes = _scopes(states)
-    refs = _refs(graph, scopes)
-    describe = _Describer(refs, lock, sha512 or {}, subject.supplier)
-    parts = {id_: describe.component(graph.packages[id_], scope) for id_, scope in scopes.items()}
-    chosen = [parts[id_] for id_ in roots]
-    return _assemble(graph, subject, chosen, parts.values(), walk.relations(states, refs))
+    taken = _Walk(graph, target, host or target).taken(roots) if units is None else _planned(units, graph, roots)
+    refs = _refs(graph, taken.scopes)
+    describe = Describer(refs, lock, sha512 or {}, subject.supplier)
+    parts = {
+        id_: describe.component(graph.packages[id_], scope, taken.features.get(id_, ()), id_ in roots)
+        for id_, scope in taken.scopes.items()
+    }
+    relations = {Relation(refs[source], refs[target], kind) for source, target, kind in taken.edges}
+    bom = _assemble(graph, subject, [parts[id_] for id_ in roots], parts.values(), relations)
+    return bom if units is None else replace(bom, completeness=Completeness.COMPLETE, phase=Phase.BUILD)
+
+
+def _planned(units: str, graph: Graph, roots: Sequence[str]) -> Taken:
+    taken = parse_unit_graph(units).taken(roots)
+    unknown = sorted(set(taken.scopes) - set(graph.packages))
+    if unknown:
+        raise MetadataError(f"the build compiles {unknown[0]}, which cargo metadata does not know")
+    unbuilt = [id_ for id_ in roots if id_ not in taken.scopes]
+    if unbuilt:
+        name = graph.packages[unbuilt[0]].name
+        raise MetadataError(f"the build makes nothing of {name}: do its programs require features that are off?")
+    return taken
 
 
 def _roots(graph: Graph, names: Sequence[str]) -> list[str]:
@@ -113,9 +124,11 @@ class _Walk:
                 waiting += [(edge.target, on_host) for edge, on_host in self._edges(*state)]
         return found
 
-    def relations(self, states: Iterable[tuple[str, bool]], refs: Mapping[str, str]) -> set[Relation]:
-        edges = ((id_, edge) for id_, on_host in states for edge, _ in self._edges(id_, on_host))
-        return {Relation(refs[id_], refs[edge.target], edge.kind) for id_, edge in edges}
+    def taken(self, roots: Iterable[str]) -> Taken:
+        states = self.states(roots)
+        edges = {(id_, edge.target, edge.kind) for id_, on_host in states for edge, _ in self._edges(id_, on_host)}
+        scopes = _scopes(states)
+        return Taken(scopes, frozenset(edges), {id_: self._graph.packages[id_].features for id_ in scopes})
 
     def _edges(self, id_: str, on_host: bool) -> Iterable[tuple[Edge, bool]]:
         for edge in self._graph.edges.get(id_, ()):
@@ -149,64 +162,6 @@ def _refs(graph: Graph, ids: Iterable[str]) -> dict[str, str]:
     return {id_: text if count[text] == 1 else text + mark(id_) for id_, text in purls.items()}
 
 
-@dataclass(frozen=True)
-class _Describer:
-    refs: Mapping[str, str]
-    lock: Lock
-    sha512: Mapping[str, str]
-    supplier: Party | None
-
-    def component(self, package: Package, scope: Scope) -> Component:
-        return Component(
-            ref=self.refs[package.id],
-            kind=Kind.APPLICATION if package.has_binary else Kind.LIBRARY,
-            name=package.name,
-            version=package.version,
-            purl=package.purl(),
-            scope=scope,
-            hashes=self._hashes(package),
-            licence=package.licence,
-            description=package.description,
-            supplier=Party(package.origin.supplier) if package.origin.supplier else self.supplier,
-            authors=package.authors,
-            references=tuple(_references(package)),
-            download=package.download(),
-            properties=tuple(_properties(package)),
-        )
-
-    def _hashes(self, package: Package) -> tuple[Hash, ...]:
-        locked = self.lock.find(package)
-        if not package.origin.is_registry:
-            return ()
-        if locked.checksum is None:
-            raise LockError(f"Cargo.lock has no checksum for {package.name} {package.version}")
-        hashes = [Hash("SHA-256", locked.checksum)]
-        if locked.checksum in self.sha512:
-            hashes.append(Hash("SHA-512", self.sha512[locked.checksum]))
-        return tuple(hashes)
-
-
-def _references(package: Package) -> Iterable[Reference]:
-    if package.origin.is_registry:
-        if url := package.download():
-            yield Reference(ReferenceKind.SOURCE, url)
-        if package.repository:
-            yield Reference(ReferenceKind.VCS, package.repository)
-    elif url := package.download() or package.repository:
-        yield Reference(ReferenceKind.VCS, url)
-    if package.homepage:
-        yield Reference(ReferenceKind.WEBSITE, package.homepage)
-    if package.documentation:
-        yield Reference(ReferenceKind.DOCUMENTATION, package.documentation)
-
-
-def _properties(package: Package) -> Iterable[tuple[str, str]]:
-    if package.features:
-        yield "cargo:features", ",".join(package.features)
-    if package.path is not None:
-        yield "cargo:path", package.path
-
-
 def _assemble(
     graph: Graph,
     subject: Subject,
@@ -220,10 +175,8 @@ def _assemble(
         only = roots[0]
         root = replace(only, name=subject.name or only.name, version=subject.version or only.version)
         rest = sorted((part for part in parts if part.ref != root.ref), key=lambda c: c.ref)
-        return Bom(root, tuple(rest), tuple(ordered))
-    versions = {root.version for root in roots}
-    version = subject.version or (versions.pop() if len(versions) == 1 else None)
-    licences = {root.licence for root in roots}
+        return _with_files(Bom(root, tuple(rest), tuple(ordered), Completeness.INCOMPLETE), subject.built)
+    version = subject.version or _common(root.version for root in roots)
     name = subject.name or graph.workspace_name
     whole = Component(
         ref=purl("generic", name, version),
@@ -231,8 +184,44 @@ def _assemble(
         name=name,
         version=version,
         purl=purl("generic", name, version),
-        licence=licences.pop() if len(licences) == 1 else None,
+        licence=_common(root.licence for root in roots),
+        concluded=_common(root.concluded for root in roots),
         supplier=subject.supplier,
+        manufacturer=subject.supplier or _common(root.manufacturer for root in roots),
     )
     ordered = [Relation(whole.ref, ref) for ref in sorted(root.ref for root in roots)] + ordered
-    return Bom(whole, tuple(sorted(parts, key=lambda c: c.ref)), tuple(ordered))
+    bom = Bom(whole, tuple(sorted(parts, key=lambda c: c.ref)), tuple(ordered), Completeness.INCOMPLETE)
+    return _with_files(bom, subject.built)
+
+
+def _common(values: Iterable[T]) -> T | None:
+    """What all say, if they say the same."""
+    different = set(values)
+    return different.pop() if len(different) == 1 else None
+
+
+def _with_files(bom: Bom, built: Sequence[Built]) -> Bom:
+    """One file is the subject as it is handed out; several are parts of it."""
+    if len(built) == 1:
+        only = built[0]
+        return replace(bom, subject=replace(bom.subject, file=only.file, hashes=only.hashes))
+    subject = bom.subject
+    files = [
+        Component(
+            ref=f"{subject.ref}#{one.file.filename}",
+            kind=Kind.FILE,
+            name=one.file.filename,
+            version=subject.version,
+            purl=f"{subject.purl}#{one.file.filename}",
+            hashes=one.hashes,
+            licence=subject.licence,
+            concluded=subject.concluded,
+            supplier=subject.supplier,
+            manufacturer=subject.manufacturer,
+            file=one.file,
+        )
+        for one in sorted(built, key=lambda b: b.path)
+    ]
+    relations = [Relation(subject.ref, file.ref) for file in files]
+    components = sorted((*bom.components, *files), key=lambda c: c.ref)
+    return replace(bom, components=tuple(components), relations=(*relations, *bom.relations))

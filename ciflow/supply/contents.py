@@ -13,7 +13,7 @@ from urllib.parse import unquote, urlsplit
 from ciflow.dataclass import dataclass
 from ciflow.supply.crates import Lock, parse_lock, parse_origin
 from ciflow.supply.errors import LockError, MetadataError, UnsupportedError
-from ciflow.supply.model import purl
+from ciflow.supply.purls import purl
 
 LARGEST = 64 * 1024 * 1024  # bytes of a lock file or bill of materials; of 900 crates they have 0.2 and 2 MB
 _PLACE = re.compile(r'^name = "([^"\n]*)"\r?\nversion = "([^"\n]*)"', re.MULTILINE)

@@ -10,6 +10,7 @@ import json
 import posixpath
 import re
 import tomllib
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property
 from typing import Any
@@ -17,11 +18,12 @@ from urllib.parse import quote, urlsplit, urlunsplit
 
 from ciflow.dataclass import dataclass
 from ciflow.supply.errors import LockError, MetadataError, UnsupportedError
-from ciflow.supply.model import Dependency, Party, purl
+from ciflow.supply.model import Dependency, Party
+from ciflow.supply.parties import parse_party
+from ciflow.supply.purls import purl
 
 _CRATES_IO = {"https://github.com/rust-lang/crates.io-index", "https://index.crates.io/"}
 _CRATES_IO_DOWNLOAD = "https://crates.io/api/v1/crates"
-_AUTHOR = re.compile(r"\s*([^<>]*?)\s*(?:<([^<>]*)>)?\s*\Z")
 _HEAD = re.compile(r"(?:#[^\x00-\x08\x0a-\x1f\x7f]*\n)*(?:version = [34]\n)\n")
 _BLOCK = re.compile(
     r'\[\[package\]\]\nname = "([A-Za-z0-9_-]+)"\nversion = "([0-9A-Za-z.+-]+)"\n'
@@ -54,6 +56,16 @@ class Origin:
         """SPDX 2.3 clause 7.7: `git+https://host/repository@commit`."""
         return f"git+{self.url}@{self.commit}"
 
+    def purl(self, name: str, version: str) -> str:
+        qualifiers = {"git": ("vcs_url", self.vcs), "other": ("repository_url", self.url)}
+        return purl("cargo", name, version, [qualifiers[self.kind]] if self.kind in qualifiers else [])
+
+    def download(self, name: str, version: str) -> str | None:
+        """Where a package can be had; unknown for another registry, whose index alone says."""
+        if self.kind == "git":
+            return self.vcs
+        return f"{_CRATES_IO_DOWNLOAD}/{name}/{quote(version, safe='')}/download" if self.kind == "registry" else None
+
 
 def parse_origin(source: str | None) -> Origin:
     """A `source` of Cargo: `registry+URL`, `sparse+URL`, `git+URL?rev=..#COMMIT`, None for a path."""
@@ -80,7 +92,10 @@ def _without_password(url: str) -> str:
 
 @dataclass(frozen=True)
 class Package:
-    """One package; `path` is relative to the workspace, and None for what was fetched."""
+    """One package; `path` is relative to the workspace, and None for what was fetched.
+
+    `folder` is where its manifest lies on the machine that built it; it never gets into a document.
+    """
 
     id: str
     name: str
@@ -90,6 +105,7 @@ class Package:
     target_kinds: frozenset[str]
     features: tuple[str, ...] = ()
     path: str | None = None
+    folder: str = ""
     licence: str | None = None
     description: str | None = None
     authors: tuple[Party, ...] = ()
@@ -106,25 +122,27 @@ class Package:
         return "bin" in self.target_kinds
 
     @property
+    def has_library(self) -> bool:
+        return bool(self.target_kinds - {"bin", "example", "test", "bench", "custom-build"})
+
+    @property
     def deployable(self) -> bool:
         return bool(self.target_kinds & _DEPLOYED)
+
+    def cached(self) -> str | None:
+        """The archive that Cargo unpacked it from (the Cargo book, "Cargo Home"); a vendored crate has none."""
+        head, source, tail = self.folder.rpartition("/registry/src/")
+        return f"{head}/registry/cache/{tail}.crate" if source and self.origin.is_registry else None
 
     def place(self) -> str:
         """What tells it from a package of the same name and version elsewhere; never an absolute path."""
         return f"path {self.path}" if self.source is None else self.source
 
     def purl(self) -> str:
-        qualifiers = {"git": ("vcs_url", self.origin.vcs), "other": ("repository_url", self.origin.url)}
-        chosen = [qualifiers[self.origin.kind]] if self.origin.kind in qualifiers else []
-        return purl("cargo", self.name, self.version, chosen)
+        return self.origin.purl(self.name, self.version)
 
     def download(self) -> str | None:
-        """Where its source can be had; unknown for another registry, whose index alone says."""
-        if self.origin.kind == "git":
-            return self.origin.vcs
-        if self.origin.kind == "registry":
-            return f"{_CRATES_IO_DOWNLOAD}/{self.name}/{quote(self.version, safe='')}/download"
-        return None
+        return self.origin.download(self.name, self.version)
 
 
 @dataclass(frozen=True)
@@ -200,6 +218,7 @@ def _package(raw: Mapping[str, Any], root: str, features: Iterable[str]) -> Pack
         target_kinds=frozenset(kind for target in raw["targets"] for kind in target["kind"]),
         features=tuple(sorted(features)),
         path=posixpath.relpath(directory, root.replace("\\", "/")) if source is None else None,
+        folder=directory,
         licence=raw.get("license") or _licence_file(raw),
         description=_text(raw, "description"),
         authors=tuple(_authors(raw.get("authors") or ())),
@@ -229,10 +248,8 @@ def _url(raw: Mapping[str, Any], key: str) -> str | None:
 
 def _authors(texts: Iterable[str]) -> Iterator[Party]:
     for text in texts:
-        match = _AUTHOR.match(text)
-        name, email = (match[1], match[2]) if match else (text.strip(), None)
-        if known := name or email:
-            yield Party(known, email or None)
+        if party := parse_party(text):
+            yield party
 
 
 def _edges(node: Mapping[str, Any]) -> Iterator[Edge]:
@@ -264,6 +281,13 @@ class Lock:
     """Cargo.lock, of any version so far (1 to 4)."""
 
     packages: tuple[Locked, ...]
+
+    @cached_property
+    def by_name(self) -> Mapping[str, tuple[Locked, ...]]:
+        found: defaultdict[str, list[Locked]] = defaultdict(list)
+        for package in self.packages:
+            found[package.name].append(package)
+        return {name: tuple(packages) for name, packages in found.items()}
 
     @cached_property
     def _by_key(self) -> Mapping[tuple[str, str, str | None], Locked]:

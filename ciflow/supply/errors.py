@@ -3,6 +3,7 @@
 SupplyError (ValueError)
   MetadataError      text that is not what `cargo metadata` writes, or was made with the wrong options
   LockError          text that is not a Cargo.lock, or one that is not the lock of that metadata
+  DocumentError      a document from elsewhere that is damaged, hostile, or of no format known here; says where
   UnsupportedError   well formed, and of a kind that is not covered yet
   AdvisoryError      an advisory, or a database of them, that can't be read whole
   PolicyError        what a project says of findings or licences, and can't be understood
@@ -24,6 +25,10 @@ class MetadataError(SupplyError):
 
 class LockError(SupplyError):
     """Not a Cargo.lock, or not the one that belongs to the metadata."""
+
+
+class DocumentError(SupplyError):
+    """A bill of materials, archive or program from elsewhere that can't be read; its text begins with the place."""
 
 
 class UnsupportedError(SupplyError):

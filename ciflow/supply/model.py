@@ -2,27 +2,39 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from enum import Enum
-from urllib.parse import quote
 
 from ciflow.dataclass import dataclass
 from ciflow.supply.errors import SupplyError
 
 
 class Scope(Enum):
-    """Whether a component is in what is delivered, or only took part in building it."""
+    """Whether a component is in what is delivered, may be, or only took part in building it."""
 
     REQUIRED = "required"
+    OPTIONAL = "optional"
     EXCLUDED = "excluded"
 
 
 class Kind(Enum):
-    """What a component is; both formats know these two."""
+    """What a component is, in the words of CycloneDX and in the order of its protocol buffers, from 1."""
 
     APPLICATION = "application"
+    FRAMEWORK = "framework"
     LIBRARY = "library"
+    OPERATING_SYSTEM = "operating-system"
+    DEVICE = "device"
+    FILE = "file"
+    CONTAINER = "container"
+    FIRMWARE = "firmware"
+    DEVICE_DRIVER = "device-driver"
+    PLATFORM = "platform"
+    MODEL = "machine-learning-model"
+    DATA = "data"
+    CRYPTOGRAPHIC = "cryptographic-asset"
 
 
 class Dependency(Enum):
@@ -33,12 +45,36 @@ class Dependency(Enum):
 
 
 class ReferenceKind(Enum):
-    """What stands at the end of a link, in the words of CycloneDX."""
+    """What stands at the end of a link: the words of CycloneDX that this project has a use for, and the rest."""
 
+    OTHER = "other"
     VCS = "vcs"
+    ISSUES = "issue-tracker"
     WEBSITE = "website"
     DOCUMENTATION = "documentation"
+    DISTRIBUTION = "distribution"
+    LICENCE = "license"
     SOURCE = "source-distribution"
+
+
+class Completeness(Enum):
+    """What is known of the dependencies that are listed."""
+
+    COMPLETE = "complete"
+    INCOMPLETE = "incomplete"
+    UNKNOWN = "unknown"
+
+
+class Phase(Enum):
+    """When in its life the software was looked at."""
+
+    DESIGN = "design"
+    PRE_BUILD = "pre-build"
+    BUILD = "build"
+    POST_BUILD = "post-build"
+    OPERATIONS = "operations"
+    DISCOVERY = "discovery"
+    DECOMMISSION = "decommission"
 
 
 @dataclass(frozen=True, order=True)
@@ -51,43 +87,68 @@ class Hash:
 
 @dataclass(frozen=True)
 class Reference:
-    """A link out of the document."""
+    """A link out of the document; `hashes` are of what it leads to."""
 
     kind: ReferenceKind
     url: str
+    hashes: tuple[Hash, ...] = ()
 
 
 @dataclass(frozen=True)
 class Party:
-    """A person or an organisation."""
+    """A person or an organisation. `name` may be empty where only an address is known."""
 
     name: str
     email: str | None = None
+    url: str | None = None
+
+
+@dataclass(frozen=True)
+class Deployable:
+    """The file that a component is handed out as (BSI TR-03183-2 v2.1, 5.2.2): `filename` is no path.
+
+    `archive`: made of several files; `structured`: they can be told apart again.
+    """
+
+    filename: str
+    executable: bool = False
+    archive: bool = False
+    structured: bool = False
 
 
 @dataclass(frozen=True)
 class Component:
     """One part.
 
-    `ref` is its name within the document. `licence` is an SPDX expression, or whatever text its maker wrote.
-    `supplier` is where it was got from, `authors` who wrote it. `download` is the place its source came from,
-    in the notation of SPDX (`git+https://host/repository@commit`).
+    `ref` is its name within the document. `licence` is what its maker declared: an SPDX expression, or whatever
+    text there is; `concluded` what it is handed out under. `supplier` is where it was got from, `manufacturer` who
+    made it and can be reached, `authors` who wrote it. `download` is the place its source came from, in the
+    notation of SPDX (`git+https://host/repository@commit`).
     """
 
     ref: str
     kind: Kind
     name: str
     version: str | None
-    purl: str
+    purl: str | None
     scope: Scope = Scope.REQUIRED
     hashes: tuple[Hash, ...] = ()
     licence: str | None = None
+    concluded: str | None = None
+    copyright: str | None = None
     description: str | None = None
     supplier: Party | None = None
+    manufacturer: Party | None = None
     authors: tuple[Party, ...] = ()
     references: tuple[Reference, ...] = ()
     download: str | None = None
+    cpe: str | None = None
+    file: Deployable | None = None
     properties: tuple[tuple[str, str], ...] = ()
+    group: str | None = None
+
+    def hash(self, algorithm: str) -> str | None:
+        return next((h.value for h in self.hashes if h.algorithm == algorithm), None)
 
 
 @dataclass(frozen=True)
@@ -106,6 +167,8 @@ class Bom:
     subject: Component
     components: tuple[Component, ...]
     relations: tuple[Relation, ...]
+    completeness: Completeness = Completeness.COMPLETE
+    phase: Phase | None = Phase.PRE_BUILD
 
     def __post_init__(self) -> None:
         """Refuse what validators of the formats let pass: refs that are twice there, or point nowhere.
@@ -113,10 +176,8 @@ class Bom:
         Raises:
             SupplyError: naming the ref.
         """
-        refs = [component.ref for component in self.everything()]
-        known = set(refs)
-        if len(known) != len(refs):
-            twice = sorted(ref for ref in known if refs.count(ref) > 1)
+        known = Counter(component.ref for component in self.everything())
+        if twice := sorted(ref for ref, count in known.items() if count > 1):
             raise SupplyError(f"two components have the ref {twice[0]}")
         for relation in self.relations:
             for ref in (relation.source, relation.target):
@@ -130,22 +191,19 @@ class Bom:
 
 @dataclass(frozen=True)
 class Creation:
-    """How the document came to be. `epoch` is SOURCE_DATE_EPOCH: seconds since 1970, UTC."""
+    """How the document came to be. `epoch` is SOURCE_DATE_EPOCH: seconds since 1970, UTC; None: it does not say.
 
-    epoch: int
-    tool_version: str
+    `authors` answer for the document; `supplier` hands out what it is about.
+    """
+
+    epoch: int | None
+    tool_version: str | None
     authors: tuple[Party, ...] = ()
-    tool: str = "ciflow"
+    tool: str | None = "ciflow"
+    supplier: Party | None = None
 
-    def timestamp(self) -> str:
-        """RFC 3339, as both formats want it."""
+    def timestamp(self) -> str | None:
+        """RFC 3339, as all formats want it."""
+        if self.epoch is None:
+            return None
         return datetime.fromtimestamp(self.epoch, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
-def purl(kind: str, name: str, version: str | None, qualifiers: Iterable[tuple[str, str]] = ()) -> str:
-    """A package URL (ECMA-427) without namespace and subpath; empty qualifiers are left out."""
-    text = f"pkg:{kind}/{quote(name, safe='')}"
-    if version:
-        text += "@" + quote(version, safe=":")
-    pairs = [f"{key}={quote(value, safe='/:')}" for key, value in sorted(qualifiers) if value]
-    return text + ("?" + "&".join(pairs) if pairs else "")

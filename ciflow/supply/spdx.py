@@ -1,4 +1,7 @@
-"""SPDX 2.3 as JSON: https://spdx.github.io/spdx-spec/v2.3/."""
+"""SPDX 2.3 as a tree of plain values: https://spdx.github.io/spdx-spec/v2.3/.
+
+JSON, YAML and XML write the tree as it is; `spdx_tag.py` and `spdx_rdf.py` write the same one in their ways.
+"""
 
 from __future__ import annotations
 
@@ -9,8 +12,10 @@ from typing import Any
 
 from ciflow.supply import licenses
 from ciflow.supply.canonical import content_uuid, to_bytes
+from ciflow.supply.cyclonedx import DOWNLOAD, file_properties
 from ciflow.supply.model import (
     Bom,
+    Completeness,
     Component,
     Creation,
     Dependency,
@@ -21,87 +26,170 @@ from ciflow.supply.model import (
     Scope,
 )
 
-_NONE = "NOASSERTION"
-_PURPOSE = {Kind.APPLICATION: "APPLICATION", Kind.LIBRARY: "LIBRARY"}
+NONE = "NOASSERTION"
+PURPOSE = {
+    Kind.APPLICATION: "APPLICATION",
+    Kind.FRAMEWORK: "FRAMEWORK",
+    Kind.LIBRARY: "LIBRARY",
+    Kind.CONTAINER: "CONTAINER",
+    Kind.OPERATING_SYSTEM: "OPERATING-SYSTEM",
+    Kind.DEVICE: "DEVICE",
+    Kind.FIRMWARE: "FIRMWARE",
+    Kind.FILE: "FILE",
+}
+BUILD_ONLY = "takes part in the build, is not delivered"
+OPTIONAL = "may be delivered"
+# What the format has no field for stands in annotations, as `key=value`.
+REF, AUTHOR, REACH, COMPLETE = "ciflow:ref", "ciflow:author", "ciflow:reached-at", "ciflow:completeness"
+SUPPLIED = "ciflow:supplier"
+PHASE = "lifecycle phase: "
 
 
 def emit(bom: Bom, creation: Creation) -> bytes:
-    """The document. Its namespace is made of its content, so equal inputs give equal bytes."""
-    document = _document(bom, creation)
+    """The document as JSON."""
+    return to_bytes(document(bom, creation))
+
+
+def document(bom: Bom, creation: Creation) -> dict[str, Any]:
+    """The tree. Its namespace is made of its content, so equal inputs give equal bytes."""
+    tree = _tree(bom, creation)
     name = re.sub(r"[^A-Za-z0-9.-]+", "-", bom.subject.name)
-    namespace = f"https://spdx.org/spdxdocs/{name}-{content_uuid(document)}"
-    return to_bytes({**document, "documentNamespace": namespace})
+    return {**tree, "documentNamespace": f"https://spdx.org/spdxdocs/{name}-{content_uuid(tree)}"}
 
 
-def _document(bom: Bom, creation: Creation) -> dict[str, Any]:
-    ids = {component.ref: _id(component) for component in bom.everything()}
+def _tree(bom: Bom, creation: Creation) -> dict[str, Any]:
+    ids = {component.ref: identifier(component) for component in bom.everything()}
     everything = sorted(bom.everything(), key=lambda c: ids[c.ref])
-    document = {
+    tool = "-".join(filter(None, (creation.tool, creation.tool_version)))
+    info = {
+        "created": creation.timestamp() or "1970-01-01T00:00:00Z",
+        "creators": [*([f"Tool: {tool}"] if tool else []), *(party(author, "Person") for author in creation.authors)],
+        "comment": PHASE + bom.phase.value if bom.phase else None,
+    }
+    notes = _Notes(str(info["created"]), f"Tool: {tool or 'ciflow'}")
+    known = [(COMPLETE, bom.completeness.value)] if bom.completeness is not Completeness.UNKNOWN else []
+    if creation.supplier:
+        known.append((SUPPLIED, contact(creation.supplier)))
+    tree = {
         "spdxVersion": "SPDX-2.3",
         "dataLicense": "CC0-1.0",
         "SPDXID": "SPDXRef-DOCUMENT",
         "name": " ".join(filter(None, (bom.subject.name, bom.subject.version))),
-        "creationInfo": {
-            "created": creation.timestamp(),
-            "creators": [f"Tool: {creation.tool}-{creation.tool_version}", *map(_party, creation.authors)],
-        },
-        "packages": [_package(c, ids[c.ref]) for c in everything],
+        "creationInfo": {key: value for key, value in info.items() if value is not None},
+        "packages": [_package(c, ids[c.ref], notes) for c in everything],
         "relationships": list(_relationships(bom, ids)),
+        "annotations": notes.of(known),
+        "hasExtractedLicensingInfos": _extracted(everything),
     }
-    extracted = _extracted(everything)
-    return {**document, "hasExtractedLicensingInfos": extracted} if extracted else document
+    return {key: value for key, value in tree.items() if value != []}
 
 
-def _id(component: Component) -> str:
+def identifier(component: Component) -> str:
     """Letters, digits, `.` and `-` only (clause 7.2); the hash keeps `a_b` and `a-b` apart."""
     readable = re.sub(r"[^A-Za-z0-9.]+", "-", f"{component.name}-{component.version or ''}").strip("-")
     return f"SPDXRef-{readable}-{hashlib.sha256(component.ref.encode()).hexdigest()[:12]}"
 
 
-def _package(component: Component, id_: str) -> dict[str, Any]:
-    locator = {"referenceCategory": "PACKAGE-MANAGER", "referenceType": "purl", "referenceLocator": component.purl}
+class _Notes:
+    """Annotations (clause 12) of one document: all by the same tool at the same time."""
+
+    def __init__(self, date: str, annotator: str) -> None:
+        self._same = {"annotationDate": date, "annotationType": "OTHER", "annotator": annotator}
+
+    def of(self, pairs: Iterable[tuple[str, str]]) -> list[dict[str, str]]:
+        return [{**self._same, "comment": f"{key}={value}"} for key, value in pairs]
+
+
+def _package(component: Component, id_: str, notes: _Notes) -> dict[str, Any]:
     fields = {
         "SPDXID": id_,
         "name": component.name,
         "versionInfo": component.version,
+        "packageFileName": component.file.filename if component.file else None,
         "description": component.description,
-        "primaryPackagePurpose": _PURPOSE[component.kind],
-        "supplier": f"Organization: {component.supplier.name}" if component.supplier else _NONE,
-        "originator": _party(component.authors[0]) if component.authors else None,
+        "primaryPackagePurpose": PURPOSE.get(component.kind, "OTHER"),
+        "supplier": party(component.supplier, "Organization") if component.supplier else NONE,
+        "originator": _originator(component),
         "downloadLocation": _download(component),
-        "homepage": _first(component, ReferenceKind.WEBSITE),
+        "homepage": homepage(component),
         "filesAnalyzed": False,
         "checksums": [
-            {"algorithm": h.algorithm.replace("-", ""), "checksumValue": h.value} for h in sorted(component.hashes)
+            {"algorithm": _algorithm(h.algorithm), "checksumValue": h.value} for h in sorted(component.hashes)
         ],
-        "licenseDeclared": _licence(component.licence),
-        "licenseConcluded": _NONE,
-        "copyrightText": _NONE,
-        "externalRefs": [locator],
-        "comment": "takes part in the build, is not delivered" if component.scope is Scope.EXCLUDED else None,
+        "licenseDeclared": licence(component.licence),
+        "licenseConcluded": licence(component.concluded),
+        "copyrightText": component.copyright or NONE,
+        "externalRefs": list(_external(component)),
+        "annotations": notes.of(_noted(component)),
+        "comment": {Scope.EXCLUDED: BUILD_ONLY, Scope.OPTIONAL: OPTIONAL}.get(component.scope),
     }
     return {key: value for key, value in fields.items() if value not in (None, [])}
+
+
+def _algorithm(name: str) -> str:
+    """`SHA-256` is SHA256 here, and `SHA3-256` stays what it is."""
+    return name.replace("SHA-", "SHA")
+
+
+def _noted(component: Component) -> Iterable[tuple[str, str]]:
+    if component.ref != component.purl:
+        yield REF, component.ref
+    if component.manufacturer and component.manufacturer.url:
+        yield REACH, component.manufacturer.url
+    if component.supplier and component.supplier.url:
+        yield SUPPLIED, component.supplier.url
+    if component.download and _download(component) == NONE:
+        yield DOWNLOAD, component.download
+    for author in component.authors:
+        yield AUTHOR, contact(author)
+    if component.file:
+        yield from file_properties(component.file)
+    yield from component.properties
+
+
+def contact(author: Party) -> str:
+    return f"{author.name} <{author.email or author.url}>" if author.email or author.url else author.name
+
+
+def _external(component: Component) -> Iterable[dict[str, str]]:
+    if component.purl:
+        yield _locator("PACKAGE-MANAGER", "purl", component.purl)
+    if component.cpe:
+        yield _locator("SECURITY", "cpe23Type", component.cpe)
+    for reference in component.references:
+        yield _locator("OTHER", reference.kind.value, reference.url.replace(" ", "%20"))
+
+
+def _locator(category: str, kind: str, place: str) -> dict[str, str]:
+    return {"referenceCategory": category, "referenceType": kind, "referenceLocator": place}
+
+
+def _originator(component: Component) -> str | None:
+    maker = component.manufacturer or (component.authors[0] if component.authors else None)
+    if maker is None or not (maker.name or maker.email):
+        return None
+    return party(maker, "Person" if maker in component.authors else "Organization")
 
 
 def _download(component: Component) -> str:
     """Clause 7.7 has no form for a repository that is a directory."""
     place = component.download
-    return _NONE if place is None or place.startswith("git+file:") else place
+    return NONE if place is None or place.startswith("git+file:") else place
 
 
-def _party(party: Party) -> str:
+def party(one: Party, kind: str) -> str:
     """Clause 6.8; round brackets would end the name."""
-    name = party.name.replace("(", "[").replace(")", "]")
-    return f"Person: {name} ({party.email})" if party.email else f"Person: {name}"
+    name = (one.name or one.email or one.url or "").replace("(", "[").replace(")", "]")
+    return f"{kind}: {name} ({one.email})" if one.email else f"{kind}: {name}"
 
 
-def _first(component: Component, kind: ReferenceKind) -> str | None:
-    return next((r.url for r in component.references if r.kind is kind), None)
+def homepage(component: Component) -> str | None:
+    return next((r.url for r in component.references if r.kind is ReferenceKind.WEBSITE), None)
 
 
-def _licence(text: str | None) -> str:
+def licence(text: str | None) -> str:
     if text is None:
-        return _NONE
+        return NONE
     return licenses.normalise(text) or licenses.custom(text)
 
 
@@ -126,6 +214,7 @@ def _extracted(components: Iterable[Component]) -> list[dict[str, str]]:
     """Clause 10: every `LicenseRef-` used must be said; all that is known is the text of its maker."""
     texts: dict[str, str] = {}
     for component in components:
-        for reference in licenses.references(_licence(component.licence)):
-            texts.setdefault(reference, component.licence or reference)
+        for said in (component.licence, component.concluded):
+            for reference in licenses.references(licence(said)):
+                texts.setdefault(reference, said or reference)
     return [{"licenseId": ref, "name": ref, "extractedText": text} for ref, text in sorted(texts.items())]

@@ -18,8 +18,8 @@ from ciflow.dataclass import dataclass
 from ciflow.supply.canonical import content_uuid, to_bytes
 from ciflow.supply.errors import PolicyError
 from ciflow.supply.findings import UNKNOWN, Finding
-from ciflow.supply.model import purl
 from ciflow.supply.policy import JUSTIFICATIONS
+from ciflow.supply.purls import purl
 from ciflow.supply.scan import Report
 
 _LARGEST = 16 * 1024 * 1024

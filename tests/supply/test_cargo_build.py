@@ -92,8 +92,11 @@ def test_hashes_are_those_of_the_lock_file(bom: Bom) -> None:
 
 
 def test_a_known_archive_adds_its_sha512(workspace: Workspace, linux: Target) -> None:
-    known = {checksum("on", "1.0.0"): "ab" * 64}
-    bom = from_metadata(workspace.metadata, workspace.lock, target=linux, sha512=known)
+    document = json.loads(workspace.metadata)
+    crate = next(package for package in document["packages"] if package["name"] == "on")
+    crate["manifest_path"] = "/home/me/.cargo/registry/src/index-1/on-1.0.0/Cargo.toml"
+    known = {"/home/me/.cargo/registry/cache/index-1/on-1.0.0.crate": "ab" * 64}
+    bom = from_metadata(json.dumps(document), workspace.lock, target=linux, sha512=known)
     assert Hash("SHA-512", "ab" * 64) in named(bom, "on").hashes
 
 
