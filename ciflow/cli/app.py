@@ -179,6 +179,8 @@ def _verify() -> click.Command:
 def _keys() -> click.Command:
     from ciflow.cli.keys import group
 
+    return group
+
 
 def _sbom() -> click.Command:
     from ciflow.cli.sbom import group
@@ -190,8 +192,6 @@ def _evidence() -> click.Command:
     from ciflow.cli.evidence import command
 
     return command
-
-
 
 
 def _explain() -> click.Command:
