@@ -60,9 +60,12 @@ BOUNDS = (
     Bound("W3", "pyinfra", "ciflow", 8.0, at_most=False),
     Bound("W4", "pyinfra", "ciflow", 8.0, at_most=False),
     Bound("W5", "ciflow", "floor", 3.0, at_most=True),
+    Bound("W10", "ciflow", "cargo-audit", 1.0, at_most=True),
+    Bound("W10-cold", "ciflow", "cargo-audit", 2.0, at_most=True),
 )
 ROUND_TRIPS_NEEDED = 6 / FAR_TASKS
 ALL = (*WORKS, "W8")
+EVERYBODY = ("floor", "ciflow", "pyinfra", "ansible", "mitogen", "cargo-audit")
 
 
 def this_machine() -> str:
@@ -198,7 +201,7 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="bench", description=__doc__)
     parser.add_argument("works", nargs="*", metavar="WORK", help=f"which works to run: {' '.join(ALL)} (all)")
     parser.add_argument("--rounds", type=int, default=3, help="tries of each contender; the least counts")
-    parser.add_argument("--who", nargs="+", help="only these contenders: floor ciflow pyinfra ansible mitogen")
+    parser.add_argument("--who", nargs="+", help=f"only these contenders: {' '.join(EVERYBODY)}")
     parser.add_argument("--seed", type=int, help="of the order in which contenders take turns")
     parser.add_argument("--output", type=Path, default=RESULTS)
     given = parser.parse_args()
@@ -210,7 +213,7 @@ def arguments() -> argparse.Namespace:
 
 def main() -> int:
     given = arguments()
-    whos = set(given.who or ("floor", "ciflow", "pyinfra", "ansible", "mitogen")) | {"connection"}
+    whos = set(given.who or EVERYBODY) | {"connection"}
     if not contenders.ciflow_exists():
         whos.discard("ciflow")
         print("ciflow cannot be run yet: the peers and the floor only", file=sys.stderr)

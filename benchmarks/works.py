@@ -11,10 +11,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks import contenders
+from benchmarks import advisories, contenders
 from benchmarks.contenders import Command
 from benchmarks.fleet import Fleet, far_host, fleet
 from benchmarks.peers import Peers
+from tests.parts.process import find
 
 ROUND_TRIP_S = 0.1
 TEMPLATE = """# {{ inventory_hostname }}, file {{ number }}
@@ -200,6 +201,26 @@ def far(setting: Setting) -> Iterator[Work]:
         yield Work(title, {who: both(who) for who in distant})
 
 
+@contextlib.contextmanager
+def known_holes(setting: Setting) -> Iterator[Work]:
+    """1,244 advisories and the index of crates.io over 900 crates: the first look (W10-cold), and the next."""
+    made = advisories.make(setting.folder)
+    given = ("--no-fetch", "--db", str(made.database), "--file", str(made.lock))
+    audit = Command((find("cargo-audit", "cargo-audit"), "audit", *given), {"CARGO_HOME": str(made.cargo)})
+
+    def ours(home: Path) -> list[Step]:
+        plain = contenders.ciflow("scan", str(made.lock), "--db", str(made.database), "--fail-on", "never")
+        homes = {name: str(home / name) for name in ("XDG_CACHE_HOME", "CIFLOW_STATE")}
+        command = Command(plain.argv, {"CARGO_HOME": str(made.cargo), **homes})
+        return [Step("W10-cold", command), Step("W10", command)]
+
+    tries: dict[str, Try] = {
+        "ciflow": ours,
+        "cargo-audit": lambda _: [Step("W10-cold", audit), Step("W10", audit)],
+    }
+    yield Work("advisories over 900 crates, first and second look", tries)
+
+
 FAR_TASKS = 20
 WORKS: Mapping[str, Callable[[Setting], contextlib.AbstractContextManager[Work]]] = {
     "W1": one_host,
@@ -209,4 +230,5 @@ WORKS: Mapping[str, Callable[[Setting], contextlib.AbstractContextManager[Work]]
     "W5": start_up,
     "W6": many_hosts,
     "W7": far,
+    "W10": known_holes,
 }

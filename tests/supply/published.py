@@ -8,8 +8,10 @@ that every bound is met from both sides.
 from __future__ import annotations
 
 import random
+import struct
+import tomllib
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from pathlib import Path
 
 CRATES_IO = "registry+https://github.com/rust-lang/crates.io-index"
@@ -54,16 +56,38 @@ def database(folder: Path, seed: int) -> Path:
     for package in sorted(versions):
         for _ in range(chance.choice((0, 0, 1, 1, 2))):
             number += 1
-            _put(folder, package, f"RUSTSEC-2020-{number:04}", _front(chance, sorted(versions[package])))
-    _put(folder, "draft", "RUSTSEC-0000-0000", "[versions]\npatched = []\n")
+            put(folder, package, f"RUSTSEC-2020-{number:04}", _front(chance, sorted(versions[package])))
+    put(folder, "draft", "RUSTSEC-0000-0000", "[versions]\npatched = []\n")
     return folder
 
 
-def _put(folder: Path, package: str, name: str, rest: str) -> None:
+def packages(text: str) -> list[tuple[str, str]]:
+    """(name, version) of what a lock has from crates.io."""
+    return [(one["name"], one["version"]) for one in tomllib.loads(text)["package"] if "source" in one]
+
+
+def index(name: str, versions: Iterable[str], dependencies: str = "[]", yanked: Container[str] = ()) -> bytes:
+    """What cargo keeps of the index of crates.io on one crate: its cache's form, version 3."""
+    lines = (
+        f'{one}\0{{"name":"{name}","vers":"{one}","deps":{dependencies},"cksum":"{"0" * 64}","features":{{}},'
+        f'"yanked":{str(one in yanked).lower()}}}\0'.encode()
+        for one in versions
+    )
+    return b"\x03" + struct.pack("<I", 2) + b"etag: x\0" + b"".join(lines)
+
+
+def index_place(name: str) -> str:
+    """Where that lies: the Cargo book, "Registry Index", "Index files"."""
+    folders = {1: "1", 2: "2", 3: f"3/{name[0]}"}.get(len(name), f"{name[:2]}/{name[2:4]}")
+    return f"{folders}/{name}".lower()
+
+
+def put(folder: Path, package: str, name: str, rest: str, body: str = "What goes wrong.") -> None:
+    """Write one advisory."""
     place = folder / "crates" / package
     place.mkdir(parents=True, exist_ok=True)
     front = f'id = "{name}"\npackage = "{package}"\ndate = "2020-02-03"\n{rest}'
-    (place / f"{name}.md").write_text(f"```toml\n[advisory]\n{front}```\n\n# A hole in {package}\n\nWhat goes wrong.\n")
+    (place / f"{name}.md").write_text(f"```toml\n[advisory]\n{front}```\n\n# A hole in {package}\n\n{body}\n")
 
 
 def _front(chance: random.Random, versions: list[str]) -> str:

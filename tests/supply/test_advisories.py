@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import struct
 import zipfile
 from pathlib import Path
 
@@ -130,12 +129,10 @@ def test_a_folder_without_advisories_is_no_database(tmp_path: Path) -> None:
 
 
 def test_crates_that_were_yanked_are_known_from_cargos_own_cache(tmp_path: Path) -> None:
-    """The form of cargo's cache, version 3: tests/supply/published.py has locks, this is the other half."""
     cache = tmp_path / "registry" / "index" / "index.crates.io-0123456789abcdef" / ".cache"
-    lines = [("1.0.0", True), ("1.0.1", False), ("1.0.2+meta", True)]
-    body = b"".join(f'{v}\0{{"name":"time","vers":"{v}","yanked":{str(y).lower()}}}\0'.encode() for v, y in lines)
     (cache / "ti" / "me").mkdir(parents=True)
-    (cache / "ti" / "me" / "time").write_bytes(b"\x03" + struct.pack("<I", 2) + b"etag: x\0" + body)
+    content = published.index("time", ["1.0.0", "1.0.1", "1.0.2+meta"], yanked={"1.0.0", "1.0.2+meta"})
+    (cache / published.index_place("time")).write_bytes(content)
     (cache / "3" / "a").mkdir(parents=True)
     (cache / "3" / "a" / "abc").write_bytes(b"\x01 of another form")
     packages = [
