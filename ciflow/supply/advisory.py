@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
 from enum import Enum
 
 from ciflow.dataclass import dataclass
@@ -66,7 +65,7 @@ class Advisory:
 
     def row(self) -> str:
         """As JSON, for an index."""
-        return json.dumps(asdict(self) | {"kind": self.kind.value})
+        return json.dumps({**vars(self), "kind": self.kind.value, "affected": [vars(one) for one in self.affected]})
 
 
 def from_row(text: str) -> Advisory:

@@ -191,7 +191,7 @@ def _lying(path: Path) -> Iterator[tuple[str, bytes]]:
     crates = (path / "crates").is_dir()
     for name, _ in sorted(_stats(path)):
         if crates or name.endswith(".json"):
-            yield name, _bounded(name, _read(Path(name)))
+            yield name, _bounded(name, _read(name))
 
 
 def _archived(path: Path) -> Iterator[tuple[str, bytes]]:
@@ -222,9 +222,9 @@ def _entries(path: Path, archive: ZipFile) -> Iterator[tuple[str, bytes]]:
         yield name, content
 
 
-def _read(path: Path) -> bytes:
+def _read(name: str) -> bytes:
     """Never much more than an advisory may have; a buffer of that size for each would take longer than all else."""
-    with path.open("rb") as file:
+    with open(name, "rb") as file:  # noqa: PTH123  (a Path for each takes longer than the reading)
         return file.read() if os.fstat(file.fileno()).st_size <= _LARGEST else file.read(_LARGEST + 1)
 
 
@@ -242,6 +242,6 @@ def _of_rustsec(name: str, content: bytes) -> tuple[Advisory, ...]:
         raise AdvisoryError(f"{name} is not UTF-8: {e}") from e
     if found is None:
         return ()
-    if PurePosixPath(name).parts[-2:] != (found.package, f"{found.id}.md"):
+    if not name.endswith(f"/{found.package}/{found.id}.md"):
         raise AdvisoryError(f"{name} says it is {found.id} of {found.package}: name or folder are another's")
     return (found,)

@@ -15,6 +15,7 @@ from pathlib import Path
 from ciflow.supply.contents import Part
 
 _LARGEST = 64 * 1024 * 1024
+_NAME = re.compile(r"[A-Za-z0-9_-]+")
 
 
 def yanked(parts: Iterable[Part], home: Path | None = None) -> tuple[frozenset[str], int]:
@@ -22,13 +23,12 @@ def yanked(parts: Iterable[Part], home: Path | None = None) -> tuple[frozenset[s
     caches = [str(one) for one in sorted((home or _home()).glob("registry/index/index.crates.io-*/.cache"))]
     found, unknown = set(), 0
     for part in parts:
-        if part.ecosystem != "crates.io" or part.registry != "":
-            continue
-        content = _entry(caches, part.name)
-        if content is None:
-            unknown += 1
-        elif _is_yanked(content, part.version):
-            found.add(part.ref)
+        if part.ecosystem == "crates.io" and part.registry == "":
+            match _said(caches, part.name, part.version):
+                case None:
+                    unknown += 1
+                case True:
+                    found.add(part.ref)
     return frozenset(found), unknown
 
 
@@ -36,9 +36,9 @@ def _home() -> Path:
     return Path(os.environ.get("CARGO_HOME") or Path.home() / ".cargo")
 
 
-def _entry(caches: Sequence[str], name: str) -> bytes | None:
-    """What the first cache that has it says; one that is too large or of another form says nothing."""
-    if not re.fullmatch(r"[A-Za-z0-9_-]+", name):
+def _said(caches: Sequence[str], name: str, version: str) -> bool | None:
+    """What the first cache that has the crate says of a version; None where none does, or in another form."""
+    if not _NAME.fullmatch(name):
         return None
     for cache in caches:
         try:
@@ -46,7 +46,7 @@ def _entry(caches: Sequence[str], name: str) -> bytes | None:
                 content = file.read() if os.fstat(file.fileno()).st_size <= _LARGEST else b""
         except FileNotFoundError:
             continue
-        return content if content[:1] == b"\3" else None
+        return _is_yanked(content, version) if content[:1] == b"\3" else None
     return None
 
 
@@ -61,7 +61,7 @@ def _is_yanked(content: bytes, version: str) -> bool:
     """Newer versions are behind older ones, and the newer are more often asked for."""
     mark = b"\0%s\0" % version.encode()
     at = content.rfind(mark)
-    line = content[at + len(mark) :].partition(b"\0")[0] if at >= 0 else b"{}"
+    line = content[at + len(mark) : content.find(b"\0", at + len(mark))] if at >= 0 else b""
     if b"true" not in line:
         return False
     try:
