@@ -194,6 +194,12 @@ def _evidence() -> click.Command:
     return command
 
 
+def _licenses() -> click.Command:
+    from ciflow.cli.licenses import group
+
+    return group
+
+
 def _explain() -> click.Command:
     from ciflow.cli.explain import command
 
@@ -244,6 +250,7 @@ COMMANDS: dict[str, tuple[Callable[[], click.Command], str]] = {
     "keys": (_keys, "Make, list, replace and call back keys that sign."),
     "evidence": (_evidence, "Pack all that vouches for a release into one verified archive."),
     "sbom": (_sbom, "List what software is made of; compare, convert, check and judge such lists."),
+    "licenses": (_licenses, "Check the licences of a workspace's crates, and write its notices."),
     "explain": (_explain, "Explain a diagnostic, with its usual fix."),
     "doc": (_doc, "Explain a module or a diagnostic."),
     "doctor": (_doctor, "Print the Roles that a playbook needs in its cluster."),

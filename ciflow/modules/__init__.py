@@ -68,6 +68,7 @@ MODULES: dict[str, Module] = {
     "k8s_exec": Module("k8s_exec"),
     "k8s_info": Module("k8s_info"),
     "known_hosts": Module("known_hosts"),
+    "licenses": Module("licenses"),
     "lineinfile": Module("lineinfile", own_files=True),
     "load": Module("load"),
     "mount": Module("mount"),
