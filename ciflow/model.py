@@ -386,6 +386,7 @@ class Write:
     follow: bool = True
     diff: bool = False
     check: bool = False  # predict only
+    unsafe: bool = False  # write into the file itself where none can take its place (a mount of its own)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -408,6 +409,7 @@ class Edit:
     validate: tuple[str, ...] = ()
     diff: bool = False
     check: bool = False
+    unsafe: bool = False  # as of Write
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -441,6 +443,7 @@ class Copy:
     validate: tuple[str, ...] = ()
     force: bool = True
     check: bool = False
+    unsafe: bool = False  # as of Write
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -149,27 +149,35 @@ def subelements(obj: Any, subelements: Any, skip_missing: bool = False) -> list[
         for key in keys:
             if not isinstance(below, Mapping) or key not in below:
                 if not skip_missing:
-                    raise ValueError(f"there is no {key!r} in {below!r}")
+                    raise ValueError(_no_key(key, below))
                 below = []
                 break
             below = below[key]
         if not isinstance(below, list | tuple):
-            raise ValueError(f"{subelements!r} must be a list in every item")
+            raise ValueError(f"the key {subelements!r} should point to a list in every item")
         pairs += [(item, one) for one in below]
     return pairs
 
 
+def _no_key(key: str, below: Any) -> str:
+    if isinstance(below, Mapping):
+        return f"could not find {key!r} key in iterated item {below!r}"
+    return f"the key before {key!r} should point to a dictionary, got {below!r}"
+
+
 def rekey_on_member(data: Any, key: str, duplicates: str = "error") -> dict[Any, Any]:
     if duplicates not in ("error", "overwrite"):
-        raise ValueError(f"duplicates is error or overwrite, not {duplicates!r}")
+        raise ValueError(f"duplicates parameter to rekey_on_member has unknown value {duplicates!r}")
     if isinstance(data, str) or not isinstance(data, Iterable):
-        raise ValueError("rekey_on_member takes a list or a mapping of mappings")
+        raise ValueError("Type is not a valid list, set, or dict for rekey_on_member")
     found: dict[Any, Any] = {}
     for item in data.values() if isinstance(data, Mapping) else data:
-        if not isinstance(item, Mapping) or key not in item:
-            raise ValueError(f"every item must be a mapping with {key!r}")
+        if not isinstance(item, Mapping):
+            raise ValueError("List item is not a valid dict for rekey_on_member")
+        if key not in item:
+            raise ValueError(f"the key {key!r} was not found in {item!r}")
         if item[key] in found and duplicates == "error":
-            raise ValueError(f"the key {item[key]!r} is not unique")
+            raise ValueError(f"the key {item[key]!r} is not unique, cannot convert to dict")
         found[item[key]] = item
     return found
 

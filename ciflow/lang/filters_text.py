@@ -118,7 +118,7 @@ _PARTS = ("fragment", "hostname", "netloc", "password", "path", "port", "query",
 def split_url(value: str, query: str = "") -> Any:
     parts = urlsplit(value)
     if query and query not in _PARTS:
-        raise ValueError(f"a URL has no part {query!r}; it has {', '.join(_PARTS)}")
+        raise ValueError(f"unknown URL component {query!r}; there are {', '.join(_PARTS)}")
     return getattr(parts, query) if query else {name: getattr(parts, name) for name in _PARTS}
 
 
@@ -163,6 +163,8 @@ _SIZES: dict[str, int] = {letter: 1 << 10 * power for power, letter in enumerate
 
 def human_readable(size: Any, isbits: bool = False, unit: str | None = None) -> str:
     """Bytes in powers of 1024, two decimals, as Ansible prints them."""
+    if not isinstance(size, int | float):
+        raise ValueError(f"human_readable failed on bad input: {size!r} is no number")
     wanted = (unit or "").upper()
     letter = next((one for one in _UNITS if (one == wanted if unit else size >= _SIZES[one])), "B")
     base = "bits" if isbits else "Bytes"
@@ -193,12 +195,21 @@ def strftime(format: str, second: Any = None, utc: bool = False) -> str:
 
 
 def logarithm(value: float, base: float = math.e) -> float:
-    return math.log10(value) if base == 10 else math.log(value, base)
+    try:
+        return math.log10(value) if base == 10 else math.log(value, base)
+    except TypeError as error:
+        raise ValueError(f"log can only be used on numbers: {error}") from error
 
 
 def power(value: float, exponent: float) -> float:
-    return math.pow(value, exponent)
+    try:
+        return math.pow(value, exponent)
+    except TypeError as error:
+        raise ValueError(f"pow can only be used on numbers: {error}") from error
 
 
 def root(value: float, base: float = 2) -> float:
-    return math.sqrt(value) if base == 2 else math.pow(value, 1 / float(base))
+    try:
+        return math.sqrt(value) if base == 2 else math.pow(value, 1 / float(base))
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"root can only be used on numbers: {error}") from error

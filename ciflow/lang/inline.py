@@ -17,7 +17,7 @@ def inline(term: Any, known: Set[str], *, several: bool = True) -> tuple[str, di
     text = str(term)
     found = list(_OPTION.finditer(text))
     if unknown := [one[1] for one in found if one[1] not in known]:
-        raise ValueError(f"there is no option {unknown[0]!r} here; there are {', '.join(sorted(known))}")
+        raise ValueError(f"{unknown[0]!r} is not a valid option here; there are {', '.join(sorted(known))}")
     options = {one[1]: one[2][1:-1] if one[2][:1] in ("'", '"') and one[2][1:] else one[2] for one in found}
     if not several and found:
         ends = [one.start() for one in found[1:]] + [len(text)]
@@ -41,4 +41,4 @@ def number(value: Any, name: str) -> int:
     try:
         return int(text, 8) if re.fullmatch(r"0[0-7]+", text) else int(text, 0)
     except ValueError as error:
-        raise ValueError(f"`{name}` is a whole number, not {value!r}") from error
+        raise ValueError(f"`{name}` has an invalid value: {value!r} is no whole number") from error

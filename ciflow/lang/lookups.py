@@ -86,13 +86,16 @@ def _varnames(scope: Scope, *terms: str) -> list[Any]:
     import re
 
     names = sorted(scope.names())
-    patterns = [re.compile(_text(pattern, "varnames")) for pattern in terms]
+    try:
+        patterns = [re.compile(_text(pattern, "varnames")) for pattern in terms]
+    except re.error as error:
+        raise ValueError(f"Unable to use {error.pattern!r} as a search parameter: {error}") from error
     return [name for pattern in patterns for name in names if timed(functools.partial(pattern.search, name))]
 
 
 def _text(term: Any, kind: str) -> str:
     if not isinstance(term, str):
-        raise ValueError(f"{kind} takes names, not {_kind(term)}")
+        raise ValueError(f"Invalid setting identifier: {kind} takes names, not {_kind(term)}")
     return term
 
 
@@ -135,7 +138,7 @@ def _nested(_scope: Scope, *terms: Any) -> list[Any]:
 
 def _together(_scope: Scope, *terms: Any) -> list[Any]:
     if not terms:
-        raise ValueError("together takes at least one list")
+        raise ValueError("with_together requires at least one element in each list")
     return [_flat(one) for one in itertools.zip_longest(*terms)]
 
 
@@ -145,8 +148,15 @@ def _indexed(_scope: Scope, *terms: Any) -> list[Any]:
 
 def _subelements(_scope: Scope, *terms: Any) -> list[Any]:
     if not 2 <= len(terms) <= 3 or not isinstance(terms[1], str):
-        raise ValueError("subelements takes a list, the name of a list in each item, and perhaps {skip_missing: true}")
+        raise ValueError(
+            "subelements expects a list of two or three items: first a dict or a list, second a string that names a "
+            "list in each of its items, and perhaps {skip_missing: true}"
+        )
     value, path, *more = terms
+    if more and not isinstance(more[0], Mapping):
+        raise ValueError("subelements: the optional third item must be a dict, {skip_missing: true}")
+    if not isinstance(value, list | tuple | Mapping):
+        raise ValueError(f"subelements: first a dict or a list, not {_kind(value)}")
     unknown = set(more[0]) - {"skip_missing"} if more else set()
     if unknown:
         raise ValueError(f"subelements has no option {unknown.pop()!r}")
@@ -179,7 +189,8 @@ def _sequence(
         else:
             rest, given = inline(term, options.keys())
             if rest:
-                raise ValueError(f"{rest!r} is no sequence; write `start=1 end=5`, or `1-5`")
+                kind = "has an invalid value" if re.match(r"\w+-\w+(/|\Z)", rest) else "is no sequence"
+                raise ValueError(f"{rest!r} {kind}; write `start=1 end=5`, or `1-5`")
             options |= given
         found += _numbers(options)
     return found
@@ -187,8 +198,10 @@ def _sequence(
 
 def _numbers(options: Mapping[str, Any]) -> list[str]:
     first, step = number(options["start"], "start"), number(options["stride"], "stride")
-    if (options["count"] is None) == (options["end"] is None):
-        raise ValueError("a sequence needs `end` or `count`, one of them")
+    if options["count"] is None and options["end"] is None:
+        raise ValueError("must specify count or end in with_sequence")
+    if options["count"] is not None and options["end"] is not None:
+        raise ValueError("can't specify both count and end in with_sequence")
     if options["count"] is not None:
         count = number(options["count"], "count")
         last = first + step * (count - 1)
@@ -199,7 +212,8 @@ def _numbers(options: Mapping[str, Any]) -> list[str]:
     if step == 0:
         return []
     if (last - first) * step < 0:
-        raise ValueError("a sequence that counts down needs a negative stride, and only that")
+        raise ValueError("to count backwards make stride negative" if step > 0 else
+                         "to count forward don't make stride negative")  # fmt: skip
     if abs(last - first) // abs(step) >= MOST_ITEMS:
         raise TooMuch(f"a sequence has at most {MOST_ITEMS:,} numbers")
     return _formatted(str(options["format"]), range(first, last + (1 if step > 0 else -1), step))
@@ -207,11 +221,11 @@ def _numbers(options: Mapping[str, Any]) -> list[str]:
 
 def _formatted(format: str, numbers: range) -> list[str]:
     if format.count("%") != 1:
-        raise ValueError(f"the format {format!r} must have one %, as in web%02d")
+        raise ValueError(f"bad formatting string: {format}; it must have one %, as in web%02d")
     try:
         return [format % one for one in numbers]
     except (ValueError, TypeError) as error:
-        raise ValueError(f"the format {format!r} is for no number: {error}") from error
+        raise ValueError(f"bad formatting string: {format} is for no number: {error}") from error
 
 
 # --- calling -------------------------------------------------------------------------------------------

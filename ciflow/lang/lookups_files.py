@@ -176,6 +176,8 @@ def ini(
     for term in terms:
         key, own = inline(term, {"type", "file", "section", "re", "encoding", "default", "case_sensitive",
                                  "allow_no_value", "allow_none", "interpolation"}, several=False)  # fmt: skip
+        if not key:
+            raise ValueError(f"No key to look up was provided as first term within string inline options: {term}")
         name = str(own.get("file", file))
         kind = own.get("type", type)
         content = _found(scope, name)[1].decode(own.get("encoding", encoding))
@@ -230,9 +232,10 @@ def _section(content: str, file: str, name: str, *, cased: bool, bare: bool, fil
     try:
         parser.read_string(content, file)
     except configparser.Error as error:
-        raise ValueError(" ".join(str(error).split())) from error
+        kind = "Duplicate option in " if isinstance(error, configparser.DuplicateOptionError) else ""
+        raise ValueError(kind + " ".join(str(error).split())) from error
     if not parser.has_section(name):
-        raise ValueError(f"{file} has no section {name!r}")
+        raise ValueError(f"No section {name!r} in {file}")
     return _Section(parser, name)
 
 
@@ -245,10 +248,12 @@ def csvfile(
     import io
 
     if not terms:
-        raise ValueError("csvfile needs a key to look for")
+        raise ValueError("Search key is required but was not found")
     found = []
     for term in terms:
         key, own = inline(term, {"file", "delimiter", "col", "keycol", "default", "encoding"})
+        if not key:
+            raise ValueError("Search key is required but was not found")
         mark = str(own.get("delimiter", delimiter))
         text = _found(scope, str(own.get("file", file)))[1].decode(own.get("encoding", encoding))
         rows = csv.reader(io.StringIO(text), delimiter="\t" if mark in ("TAB", "\\t") else mark)

@@ -84,8 +84,10 @@ def version(value: Any, other: Any, operator: str = "eq", strict: Any = None, ve
     """Whether `value operator other` holds. Raises ValueError for what has no order."""
     if strict is not None and version_type is not None:
         raise ValueError("give `strict` or `version_type`, not both")
-    if not value or not other:
-        raise ValueError("an empty text is no version")
+    if not value:
+        raise ValueError("the version value cannot be empty")
+    if not other:
+        raise ValueError("the version to compare against cannot be empty")
     way = "strict" if strict else version_type or "loose"
     if way not in _WAYS:
         raise ValueError(f"there is no version_type {way!r}; there are {', '.join(_WAYS)}")

@@ -12,7 +12,7 @@ from typing import Any
 from ciflow.model import At, Change, Context, Outcome, Probe, Read, Reply, Stat, Step, Steps, Walk, Write
 from ciflow.modules.place import placed
 from ciflow.modules.replies import failure, well
-from ciflow.modules.sources import Missing, find, sha1
+from ciflow.modules.sources import Missing, find, read, sha1
 
 
 def run(args: Mapping[str, Any], context: Context) -> Steps:
@@ -32,7 +32,7 @@ def run(args: Mapping[str, Any], context: Context) -> Steps:
         what = {"ENOENT": "does not exist", "ENOTDIR": "is not a directory"}.get(fragments.errno, "")
         said = f"Source ({folder}) {what}"
         return Outcome(failed=True, msg=said, data=data) if what else failure(fragments, data)
-    content = joined(fragments, args.get("delimiter"))
+    content = joined([one.stdout for one in fragments], args.get("delimiter"))
     wish = Write(
         path=args["dest"],
         content=content,
@@ -41,7 +41,8 @@ def run(args: Mapping[str, Any], context: Context) -> Steps:
         group=args.get("group", ""),
         backup=args["backup"],
         validate=tuple(shlex.split(args.get("validate", ""))),
-        diff=context.diff,
+        diff=context.diff and not any(one.data.get("vaulted") for one in fragments),
+        unsafe=args.get("unsafe_writes", False),
     )
     reply = yield Change(wish, last=True)
     return placed(reply, args["dest"], {**data, "checksum": sha1(content)})
@@ -69,8 +70,10 @@ def joined(fragments: list[bytes], delimiter: str | None) -> bytes:
     return whole
 
 
-def _fragments(folder: str, args: Mapping[str, Any]) -> Generator[Step, Reply, list[bytes] | Reply]:
-    def there(operation: Walk | Stat | Read) -> Step:
+def _fragments(folder: str, args: Mapping[str, Any]) -> Generator[Step, Reply, list[Reply] | Reply]:
+    """What was read of each, or the reply of what went wrong."""
+
+    def there(operation: Walk | Stat) -> Step:
         return Probe(operation) if args["remote_src"] else At("controller", Probe(operation))
 
     listed = yield there(Walk(path=folder, depth=1, only={"hidden": not args["ignore_hidden"]}))
@@ -85,8 +88,11 @@ def _fragments(folder: str, args: Mapping[str, Any]) -> Generator[Step, Reply, l
             kind = (yield there(Stat(path=entry["path"], follow=True))).data.get("kind")
         if kind != "file":
             continue
-        reply = yield there(Read(path=entry["path"]))
+        if args["remote_src"]:
+            reply = yield Probe(Read(path=entry["path"]))
+        else:
+            reply = yield from read(entry["path"], decrypt=args["decrypt"])
         if not well(reply):
             return reply
-        fragments.append(reply.stdout)
+        fragments.append(reply)
     return fragments

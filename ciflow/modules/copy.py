@@ -138,4 +138,5 @@ def _copied(src: str, dest: str, args: Mapping[str, Any]) -> Copy:
         backup=args["backup"],
         validate=tuple(shlex.split(args.get("validate", ""))),
         force=args["force"],
+        unsafe=args.get("unsafe_writes", False),
     )

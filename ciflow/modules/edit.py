@@ -24,13 +24,16 @@ def edit(kind: str, spec: Mapping[str, Any], args: Mapping[str, Any], context: C
         backup=args["backup"],
         validate=tuple(shlex.split(args.get("validate", ""))),
         diff=context.diff,
+        unsafe=args.get("unsafe_writes", False),
     )
     reply = yield Change(operation, last=True)
     if reply.errno == "ENOENT" and reply.status == "done":
         # Ansible's rc 257 is what its error handler gives for a file that is not there.
         return Outcome(failed=True, msg=f"Destination {path} does not exist !", data={"path": path, "rc": 257})
+    if reply.errno == "EISDIR":
+        return Outcome(failed=True, msg=f"Path {path} is a directory !", data={"path": path, "rc": 256})
     if not well(reply):
-        return failure(reply, {"path": path})
+        return failure(reply, {"path": path}, f"Unable to process {kind}" if reply.errno == "EINVAL" else "")
     kept = reply.data.get("backup", "")
     told = {"backup": kept} if kind == "line" else {"backup_file": kept} if kept else {}  # as Ansible's three call it
     data = {"path": path, **told}

@@ -284,11 +284,18 @@ def _virtual(said: Sections) -> dict[str, Any]:
 
 
 def _local(said: Sections) -> dict[str, Any]:
-    """The host's own facts: lines of a file's name, its exit code, and what it says, both texts in base64."""
+    """The host's own facts: lines of a file's name, how it was asked, its exit code and what it says (in base64)."""
     rows = (line.split(" ") for line in said.get("local", "").splitlines() if line)
-    named = ((_decoded(row[0]).removesuffix(".fact"), int(row[1]), _decoded(row[2])) for row in rows)
-    return {"local": {name: _own(text) if rc == 0 else f"{name}.fact ended with exit code {rc}"
-                      for name, rc, text in named}}  # fmt: skip
+    named = ((_decoded(row[0]), row[1], int(row[2]), _decoded(row[3])) for row in rows)
+    return {"local": {name.removesuffix(".fact"): _own(text) if rc == 0 else _FAILED[how].format(name=name, rc=rc)
+                      for name, how, rc, text in named}}  # fmt: skip
+
+
+_FAILED = {
+    "link": "Could not stat fact ({name}): it is a link that leads nowhere",
+    "read": "error loading facts: {name} can't be read",
+    "run": "Failure executing fact script ({name}), rc: {rc}",
+}
 
 
 def _decoded(text: str) -> str:
@@ -306,7 +313,7 @@ def _own(text: str) -> Any:
         read.read_string(text)
         return {name: dict(read.items(name)) for name in read.sections()}
     except configparser.Error as error:
-        return f"neither JSON nor INI: {error}".replace("\n", " ")
+        return f"error loading facts as ini, nor are they JSON: {error}".replace("\n", " ")
 
 
 SUBSETS: dict[str, tuple[Callable[[Sections], dict[str, Any]], ...]] = {
@@ -314,4 +321,21 @@ SUBSETS: dict[str, tuple[Callable[[Sections], dict[str, Any]], ...]] = {
     "hardware": (_memory, _processors, _uptime, _mounts),
     "network": (_addresses,),
     "virtual": (_virtual,),
+}
+
+# Finer names of Ansible's, and the subset that has what they ask for.
+_FINER = {
+    "min": "apparmor architecture caps chroot cmdline date_time distribution distribution_major_version "
+    "distribution_release distribution_version dns effective_group_ids effective_user_id env facter fips "
+    "is_chroot kernel kernel_version local lsb machine machine_id ohai os_family pkg_mgr platform python "
+    "python_version real_user_id selinux service_mgr ssh_host_key_dsa_public ssh_host_key_ecdsa_public "
+    "ssh_host_key_ed25519_public ssh_host_key_rsa_public ssh_host_pub_keys ssh_pub_keys system "
+    "system_capabilities system_capabilities_enforced systemd user user_dir user_gecos user_gid user_id "
+    "user_shell user_uid",
+    "hardware": "devices mounts processor processor_cores processor_count",
+    "network": "all_ipv4_addresses all_ipv6_addresses default_ipv4 default_ipv6 interfaces iscsi",
+    "virtual": "virtualization_role virtualization_type",
+}
+NAMES = {name: name for name in ("all", *SUBSETS)} | {
+    name: subset for subset, names in _FINER.items() for name in names.split()
 }

@@ -46,7 +46,7 @@ def run(args: Mapping[str, Any], _context: Context) -> Steps:
 def _message(limited: bool, skipped: Mapping[str, str]) -> str:
     if limited:
         return "Limit of matches reached"
-    return "Not all paths examined, skipped_paths says why" if skipped else "All paths examined"
+    return "Not all paths examined, check warnings for details" if skipped else "All paths examined"
 
 
 def _walk(args: Mapping[str, Any], path: str, limit: int) -> Generator[Step, Reply, Reply]:

@@ -93,7 +93,8 @@ def _checked(args: Mapping[str, Any], dest: str, temporary: str, wish: tuple[str
 
 def _copy(args: Mapping[str, Any], temporary: str, dest: str) -> Copy:
     mode, owner, group = (args.get(key, "") for key in ("mode", "owner", "group"))
-    return Copy(path=temporary, dest=dest, mode=mode, owner=owner, group=group, backup=args["backup"])
+    unsafe = args.get("unsafe_writes", False)
+    return Copy(path=temporary, dest=dest, mode=mode, owner=owner, group=group, backup=args["backup"], unsafe=unsafe)
 
 
 def _http(args: Mapping[str, Any], url: str, dest: str = "") -> Http:

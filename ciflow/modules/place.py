@@ -26,6 +26,7 @@ def write(args: Mapping[str, Any], context: Context, content: bytes = b"", sourc
         force=args["force"],
         follow=args["follow"],
         diff=context.diff and not source,
+        unsafe=args.get("unsafe_writes", False),
     )
 
 

@@ -42,9 +42,11 @@ grep -q '^flags.* hypervisor' /proc/cpuinfo && echo kvm
 section uptime; cat /proc/uptime 2>/dev/null
 section mounts; df -kP 2>/dev/null
 section local; for f in "$facts"/*.fact; do
-[ -f "$f" ] || continue
-if [ -x "$f" ]; then said=$("$f" 2>/dev/null); rc=$?; else said=$(cat "$f" 2>/dev/null); rc=0; fi
-printf '%s ' "$(printf %s "${f##*/}" | base64 | tr -d '\n')" "$rc"; printf %s "$said" | base64 | tr -d '\n'; echo
+if [ ! -e "$f" ]; then [ -L "$f" ] || continue; how=link said= rc=1
+elif [ ! -f "$f" ]; then continue
+elif [ -x "$f" ]; then how=run said=$("$f" 2>/dev/null); rc=$?
+else how=read said=$(cat "$f" 2>/dev/null); rc=$?; fi
+printf '%s ' "$(printf %s "${f##*/}" | base64 | tr -d '\n')" "$how" "$rc"; printf %s "$said" | base64 | tr -d '\n'; echo
 done
 section env; env -0 2>/dev/null || env
 """
@@ -52,14 +54,17 @@ section env; env -0 2>/dev/null || env
 
 def run(args: Mapping[str, Any], context: Context) -> Steps:
     """One shell script on the host; what its sections mean is `facts`' business."""
+    from ciflow.modules import facts  # only a run that gets here pays for it
+
+    for name in args["gather_subset"]:
+        if name.removeprefix("!") not in facts.NAMES:
+            return Outcome(failed=True, msg=f"Bad subset {name!r} given to Ansible's gather_subset")
     limit = float(args["gather_timeout"])
     script = f"facts={_word(args['fact_path'])}\n{SCRIPT.strip()}\n"
     operation = Exec(shell=script, env=context.environment, timeout=limit)
     reply = yield Probe(operation, last=True)
     if reply.status != "done" or not reply.stdout:
         return failure(reply, what="facts can't be read")
-    from ciflow.modules import facts  # only a run that gets here pays for it
-
     known = facts.facts(facts.sections(reply.stdout), _subsets(args["gather_subset"], set(facts.SUBSETS)))
     chosen = {name: value for name, value in known.items() if _chosen(name, args["filter"])}
     return Outcome(facts=chosen, data={"ansible_facts": chosen})
@@ -73,6 +78,9 @@ def _word(path: str) -> str:
 
 def _subsets(asked: list[str], every: set[str]) -> frozenset[str]:
     """Ansible's rule: `all` unless only some are named; `!x` takes one away, `min` always stays unless `!min`."""
+    from ciflow.modules.facts import NAMES
+
+    asked = [NAMES.get(name, name) for name in asked]
     wanted = {name for name in asked if not name.startswith("!")}
     if not wanted or "all" in wanted:
         wanted = every

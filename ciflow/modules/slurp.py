@@ -15,9 +15,13 @@ def run(args: Mapping[str, Any], _context: Context) -> Steps:
     src = args["src"]
     reply = yield Probe(Read(path=src), last=True)
     if reply.errno == "ENOENT":
-        return Outcome(failed=True, msg=f"file not found: {src}")
+        return Outcome(failed=True, msg=f"File not found: {src}")
     if reply.errno == "EISDIR":
-        return Outcome(failed=True, msg=f"source is a directory and must be a file: {src}")
+        return Outcome(failed=True, msg=f"Source is a directory and must be a file: {src}")
+    if reply.errno == "ENOTDIR":
+        return Outcome(failed=True, msg=f"Unable to slurp file: {reply.error}")
+    if reply.errno in ("EACCES", "EPERM"):
+        return Outcome(failed=True, msg=f"File is not readable: {src}")
     if not well(reply):
         return failure(reply)
     content = base64.b64encode(reply.stdout).decode("ascii")

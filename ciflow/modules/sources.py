@@ -88,6 +88,11 @@ def begins_vaulted(path: str) -> Generator[Step, Reply, bool]:
     return is_vaulted(reply.stdout)
 
 
+def md5(content: bytes) -> str:
+    """Ansible's `md5sum` of a text."""
+    return hashlib.md5(content, usedforsecurity=False).hexdigest()
+
+
 def sha1(content: bytes) -> str:
     """Ansible's `checksum` of a text."""
     return hashlib.sha1(content, usedforsecurity=False).hexdigest()

@@ -10,7 +10,7 @@ from typing import Any
 from ciflow.model import Context, Outcome, Render, Steps
 from ciflow.modules.place import into, placed, write
 from ciflow.modules.replies import failure, well
-from ciflow.modules.sources import Missing, find, sha1
+from ciflow.modules.sources import Missing, find, md5, sha1
 
 _OPTIONS = (
     "block_start_string",
@@ -40,4 +40,4 @@ def run(args: Mapping[str, Any], context: Context) -> Steps:
     if rendered.data.get("vaulted"):
         wish = replace(wish, diff=False)
     path, reply = yield from into(wish, posixpath.basename(args["src"]))
-    return placed(reply, path, {"src": found.path, "checksum": sha1(content)})
+    return placed(reply, path, {"src": found.path, "checksum": sha1(content), "md5sum": md5(content)})

@@ -17,8 +17,9 @@ def run(args: Mapping[str, Any], _context: Context) -> Steps:
     if args["state"] == "drained" and not port:
         return Outcome(failed=True, msg="state=drained should only be used for checking a port in the wait_for module")
     if not port and not path:
-        yield Hold(float(args["timeout"]), why="wait_for without a port or a path")
-        return Outcome(data=_data(args, Reply(duration=float(args["timeout"]))))
+        seconds = float(args["delay"]) + float(args["timeout"])
+        yield Hold(seconds, why="wait_for without a port or a path")
+        return Outcome(data=_data(args, Reply(duration=seconds)))
     reply = yield Probe(_wait(args), last=not path)
     if well(reply):
         left = yield from _found(path)

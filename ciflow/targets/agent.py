@@ -669,6 +669,13 @@ def describe(path: str, want_hash: str = "", follow: bool = False) -> dict[str, 
     return data
 
 
+def attributes(op: Op, data: dict[str, Any]) -> dict[str, Any]:
+    """Whose the file is that an operation left, and its mode and size; nothing where there is none."""
+    path = data.get("path") or with_path(op.get("dest") or op["path"])
+    now = describe(path, follow=op.get("follow", True))
+    return {name: now[name] for name in ("mode", "owner", "group", "uid", "gid", "size") if name in now}
+
+
 def hash_file(path: str, name: str = "sha256") -> str:
     with open(path, "rb") as f:
         digest = digester(name, os.fstat(f.fileno()).st_size)
@@ -964,12 +971,22 @@ def backup_of(path: str) -> str:
     return copy
 
 
-def temporary_for(path: str, key: str) -> tuple[int, str]:
-    """An exclusive file beside `path`, 0600, that only we can have made: (descriptor, its path)."""
+def temporary_for(path: str, key: str, otherwise: str = "") -> tuple[int, str]:
+    """An exclusive file beside `path`, 0600, that only we can have made: (descriptor, its path).
+
+    It lies in the folder `otherwise` where one is named and that of `path` takes no file.
+    """
     folder, name = os.path.split(path)
-    temp = os.path.join(folder, ".%s.ciflow-%s" % (name[:200], short_hash(key)[:12]))
+    name = ".%s.ciflow-%s" % (name[:200], short_hash(key)[:12])
+    temp = os.path.join(folder, name)
     try:
-        return open_private(temp, os.O_EXCL), temp
+        try:
+            return open_private(temp, os.O_EXCL), temp
+        except OSError as e:
+            if not otherwise or e.errno not in UNMOVABLE:
+                raise
+            temp = os.path.join(otherwise, name)
+            return open_private(temp, os.O_EXCL), temp
     except FileExistsError:
         fd = open_private(temp)
         found = os.fstat(fd)
@@ -983,7 +1000,7 @@ def temporary_for(path: str, key: str) -> tuple[int, str]:
 
 def install(path: str, op: Op, job: Work, fill: Callable[[int], Any]) -> dict[str, Any]:
     """Put what `fill(fd)` writes in the place of `path`, atomically, with its attributes. Returns reply's data."""
-    fd, temp = temporary_for(path, job.key)
+    fd, temp = temporary_for(path, job.key, job.folder if op.get("unsafe") else "")
     keep = False
     try:
         try:
@@ -1000,7 +1017,7 @@ def install(path: str, op: Op, job: Work, fill: Callable[[int], Any]) -> dict[st
         set_attrs(temp, op)
         validate(op, temp)
         data = {"backup": backup_of(path)} if op.get("backup") and old is not None else {}
-        os.rename(temp, path)
+        take_place(temp, path, op)
         return data
     except Withdrawn:
         keep = True  # the next connection goes on from here
@@ -1008,6 +1025,23 @@ def install(path: str, op: Op, job: Work, fill: Callable[[int], Any]) -> dict[st
     finally:
         if not keep and os.path.lexists(temp):
             os.unlink(temp)
+
+
+# Why a file may be kept from its place: it is a mount of its own, or its folder may not be written to.
+UNMOVABLE = (errno.EBUSY, errno.EPERM, errno.EACCES, errno.EROFS, errno.EXDEV)
+
+
+def take_place(temp: str, path: str, op: Op) -> None:
+    """In one step; or, where `unsafe` allows it and there is no other way, by writing into the file that is there."""
+    try:
+        os.rename(temp, path)
+    except OSError as e:
+        if not op.get("unsafe") or e.errno not in UNMOVABLE or not os.path.isfile(path):
+            raise
+        with open(temp, "rb") as new, open(path, "r+b") as file:
+            shutil.copyfileobj(new, file)
+            file.truncate()
+        set_attrs(path, op)
 
 
 def try_to_own(temp: str, old: os.stat_result) -> None:
@@ -1241,6 +1275,8 @@ def do_edit(op: Op, job: Work) -> Reply:
     if job.check:
         return {"changed": True, "data": data}
     ids_of(op)
+    if not before and op["kind"] != "replace":
+        os.makedirs(os.path.dirname(path), exist_ok=True)
 
     def fill(fd: int) -> None:
         os.ftruncate(fd, 0)
@@ -2436,6 +2472,8 @@ def execute(op: Op, job: Work) -> Reply:
     started, clock = time.time(), time.monotonic()
     try:
         reply = EXECUTORS[op["op"]](op, job)
+        if op["op"] in ("write", "edit", "copy", "attrs", "mkdir"):
+            reply["data"] = dict(attributes(op, reply.get("data", {})), **reply.get("data", {}))
     except Withdrawn:
         raise
     except Failure as e:

@@ -356,6 +356,7 @@ each_below() { # PATH command: for all below it, links not followed
 replace() { # FILE by what `content` prints, in one step
   folder=${1%/*}
   temp=$folder/.$(printf %.200s "${1##*/}").ciflow-$nonce
+  [ -z "$folders" ] || (umask "$umask_was"; mkdir -p "${folder:-/}") || die
   [ -d "${folder:-/}" ] || fail ENOENT "$no_folder"
   if [ -f "$temp" ] && [ ! -L "$temp" ] && [ -O "$temp" ] && [ "$(stat -c %h "$temp")" -eq 1 ]; then
     rm -f "$temp" # left by an earlier try of the same
@@ -379,7 +380,13 @@ replace() { # FILE by what `content` prints, in one step
     cp -p "$1" "$1.$copy" || die
     say backup "\"$copy\""
   fi
-  mv -f "$temp" "$1" || die
+  if [ -z "$unsafe" ] || [ ! -f "$1" ]; then
+    mv -f "$temp" "$1" || die
+  elif ! mv -f "$temp" "$1" 2>/dev/null; then
+    cat "$temp" >"$1" || die
+    rm -f "$temp"
+    attrs "$1"
+  fi
   temp=
 }
 validated() {

@@ -256,8 +256,11 @@ def _for_diff(path: str) -> Any:
     return reply.stdout if reply.ok and b"\0" not in reply.stdout else None
 
 
-def _put(operation: Write, key: str, check: bool, sha256: str, said: Mapping[str, Any]) -> Any:
-    """Write's scripts. `said`: data that the reply, and so the record on the host, has beside its own."""
+def _put(
+    operation: Write, key: str, check: bool, sha256: str, said: Mapping[str, Any], *, folders: bool = False
+) -> Any:
+    """Write's scripts. `said`: data that the reply, and so the record on the host, has beside its own. `folders`: those
+    that are missing above the file are made."""
     after = sha256 or hashlib.sha256(operation.content).hexdigest()
     content = f"printf %b {quoted(escape(operation.content))}"
     if (sha256 or len(operation.content) > SMALL) and not check:
@@ -268,6 +271,7 @@ def _put(operation: Write, key: str, check: bool, sha256: str, said: Mapping[str
             content = 'cat "$staged" && rm -f "$staged"'
     names = {**_ids(operation), "follow": operation.follow, "backup": operation.backup, "force": operation.force,
              "expect": operation.expect, "after": after, "nonce": key[:12], "check": check,
+             "unsafe": operation.unsafe, "folders": folders,
              "unexpected": json.dumps(f"{operation.path} is not as expected, {operation.expect}")}  # fmt: skip
     lines = [_common(operation.path, names), f"content() {{ {content if not check else ':'}; }}",
              _checker(operation.validate)]  # fmt: skip
@@ -307,8 +311,10 @@ def _edit(operation: Edit, key: str, check: bool, _sha256: str) -> Steps:
         return Reply(ok=False, error=f"the regular expression is wrong: {e}", errno="EINVAL")
     before = hashlib.sha256(old).hexdigest() if there else "absent"
     write = Write(path=operation.path, content=new, mode=operation.mode, owner=operation.owner, group=operation.group,
-                  backup=operation.backup, validate=operation.validate, expect=before)  # fmt: skip
-    reply: Reply = yield from _put(write, key, check, "", {**more, "msg": msg})
+                  backup=operation.backup, validate=operation.validate, expect=before,
+                  unsafe=operation.unsafe)  # fmt: skip
+    folders = not there and operation.kind != "replace"
+    reply: Reply = yield from _put(write, key, check, "", {**more, "msg": msg}, folders=folders)
     short = max(len(old), len(new)) <= DIFF_LIMIT and b"\0" not in old
     if operation.diff and reply.changed and short and old != new:
         return replace(reply, data={**reply.data, "diff": [text(old), text(new)]})
@@ -318,7 +324,7 @@ def _edit(operation: Edit, key: str, check: bool, _sha256: str) -> Steps:
 def _copy(operation: Copy, key: str, check: bool, _sha256: str) -> Steps:
     check = check or operation.check
     names = {**_ids(operation), "follow": True, "backup": operation.backup, "force": operation.force, "expect": "",
-             "nonce": key[:12], "check": check}  # fmt: skip
+             "nonce": key[:12], "check": check, "unsafe": operation.unsafe, "folders": False}  # fmt: skip
     lines = [
         _common(operation.dest, names),
         f"from={place(operation.path)}",

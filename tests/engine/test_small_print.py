@@ -459,7 +459,7 @@ def test_facts_are_gathered_by_a_task_and_the_host_has_its_own(bench: Bench) -> 
           tasks: [{name: play, debug: {msg: "{{ ansible_local }}"}}]
         """
     )
-    bad = "bad.fact ended with exit code 3"
+    bad = "Failure executing fact script (bad.fact), rc: 3"
     own = {"app": {"General": {"colour": "red"}}, "bad": bad, "list": {"n": [1, 2]}, "run": {"who": "me"}}
     assert played.msg("task") == played.msg("play") == own
 

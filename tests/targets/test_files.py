@@ -3,11 +3,12 @@
 import hashlib
 import os
 import random
+import subprocess
 from pathlib import Path
 
 import pytest
 
-from ciflow.model import Attrs, Copy, Exec, Link, Mkdir, Read, Remove, Walk, Write
+from ciflow.model import Attrs, Copy, Edit, Exec, Link, Mkdir, Read, Remove, Walk, Write
 from ciflow.targets import Connection
 from tests.targets.conftest import WITHOUT_PYTHON_TOO, reach
 from tests.targets.parley import Parley
@@ -28,6 +29,49 @@ def test_a_file_is_written_with_its_mode_and_left_alone_the_second_time(host: Pa
     assert first.data["after"] == hashlib.sha256(b"port=1\n").hexdigest()
     assert (path.read_bytes(), path.stat().st_mode & 0o777) == (b"port=1\n", 0o640)
     assert list(tmp_path.glob(".*")) == []
+
+
+def test_whose_a_file_is_afterwards_stands_in_the_reply(host: Parley, tmp_path: Path) -> None:
+    path = tmp_path / "f"
+    for operation in (
+        Write(path=str(path), content=b"four", mode="0640"),
+        Attrs(path=str(path), mode="0600"),
+        Copy(path=str(path), dest=str(tmp_path / "g")),
+        Edit(path=str(path), kind="line", spec={"line": "x"}),
+        Mkdir(path=str(tmp_path / "d")),
+    ):
+        reply = host(operation)
+        found = Path(getattr(operation, "dest", operation.path)).stat()
+        told = {name: reply.data[name] for name in ("mode", "uid", "gid", "size")}
+        assert told == {"mode": f"{found.st_mode & 0o7777:04o}", "uid": found.st_uid, "gid": found.st_gid,
+                        "size": found.st_size}  # fmt: skip
+        assert (reply.data["owner"], reply.data["group"]) == (path.owner(), path.group())
+
+
+def test_an_edit_makes_the_folders_of_its_file(host: Parley, tmp_path: Path) -> None:
+    path = tmp_path / "a/b/f"
+    assert not host(Edit(path=str(path), kind="line", spec={"line": "x"})).ok
+    assert host(Edit(path=str(path), kind="line", spec={"line": "x"}, create=True)).changed
+    assert path.read_text() == "x\n"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount")
+def test_a_file_that_is_a_mount_of_its_own_is_written_into_where_that_is_allowed(host: Parley, tmp_path: Path) -> None:
+    path, other = tmp_path / "f", tmp_path / "other"
+    for one in (path, other):
+        one.write_bytes(b"longer than what comes")
+    if subprocess.run(["mount", "--bind", other, path], capture_output=True).returncode:
+        pytest.skip("nothing can be mounted here")
+    try:
+        assert not host(Write(path=str(path), content=b"new")).ok
+        assert host(Write(path=str(path), content=b"new", mode="0604", unsafe=True)).changed
+        assert (path.read_bytes(), path.stat().st_mode & 0o777) == (b"new", 0o604)
+        assert not host(Write(path=str(path), content=b"new", unsafe=True)).changed
+        assert host(Edit(path=str(path), kind="line", spec={"line": "x"}, unsafe=True)).changed
+        assert path.read_bytes() == b"new\nx\n"
+    finally:
+        subprocess.run(["umount", path], check=True)
+    assert sorted(one.name for one in tmp_path.iterdir()) == ["f", "other"]
 
 
 def test_only_the_mode_is_mended_when_the_content_is_right(host: Parley, tmp_path: Path) -> None:
