@@ -87,7 +87,8 @@ class Hosts:
         if module == "add_host":
             new = outcome.data["add_host"]
             return replace(outcome, changed=self._add(Added(new["host_name"], tuple(new["groups"]), new["host_vars"])))
-        self._add(Added(host, (outcome.data["add_group"],), {}, tuple(outcome.data["parent_groups"])))
+        parents = tuple(outcome.data["parent_groups"])
+        self._add(Added(host, (outcome.data["add_group"],), {}, parents, grouped=True))
         return outcome
 
     def refresh(self, recorder: Recorder, key: str) -> None:

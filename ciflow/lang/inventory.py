@@ -20,12 +20,16 @@ _LOCAL = ("localhost", "127.0.0.1", "::1")
 
 @dataclass(frozen=True, slots=True)
 class Added:
-    """A host that a run added, or a known one that it put into groups. `parents` are groups of those groups."""
+    """A host that a run added, or (`grouped`) a known one that it put into groups. `parents` are groups of those groups.
+
+    One that was only grouped is gone when a refreshed inventory no longer has it.
+    """
 
     host: str
     groups: tuple[str, ...]
     variables: Mapping[str, Any]
     parents: tuple[str, ...] = ()
+    grouped: bool = False
 
 
 @dataclass(frozen=True)
@@ -111,7 +115,8 @@ def read_inventory(
     reader = InventoryReader(files, findings)
     folders = [reader.source(source) for source in sources]
     for one in added:
-        reader.add(one.host, one.groups, one.variables, one.parents)
+        if not one.grouped or one.host in reader.groups.hosts or one.host == "localhost":
+            reader.add(one.host, one.groups, one.variables, one.parents)
     reader.groups.reconcile()
     for folder in filter(None, folders):
         reader.beside(folder, Level.INVENTORY_GROUP_VARS_ALL, Level.INVENTORY_GROUP_VARS, Level.INVENTORY_HOST_VARS)

@@ -191,3 +191,18 @@ def test_a_port_in_the_name_of_an_added_host_is_its_port_as_in_ansible(bench: Be
         """
     )
     assert played.msg("said") == "['h1.example', '2001:db8::1', '2001:db8::2'] {'ansible_ssh_port': 2222}"
+
+
+def test_a_host_that_was_only_put_into_a_group_goes_with_the_inventory_that_had_it(bench: Bench) -> None:
+    bench.hosts("web1 ansible_connection=local\nweb2 ansible_connection=local\n")
+    played = bench.play(
+        """
+        - hosts: all
+          tasks:
+            - group_by: {key: "of_{{ inventory_hostname }}"}
+            - {name: shrink, shell: "echo 'web1 ansible_connection=local' > {here}/inventory.ini", run_once: true}
+            - meta: refresh_inventory
+            - {name: after, debug: {msg: "{{ [groups.all, groups.of_web1] }}"}}
+        """
+    )
+    assert played.msg("after", "web1") == [["web1"], ["web1"]]

@@ -212,7 +212,7 @@ def test_check_predicts_and_changes_nothing(host: Parley, tmp_path: Path) -> Non
         Copy(path=str(path), dest=str(tmp_path / "copy")),
     ]
     replies = [host(operation, check=True) for operation in operations]
-    assert [r.changed for r in replies] == [True] * 6
+    assert [r.changed for r in replies] == [True] * 6, [r.error or r.stderr for r in replies]
     assert replies[0].data["diff"] == ["old\n", "new\n"]
     assert host(Exec(argv=("touch", str(tmp_path / "no"))), check=True).status == "skipped"
     assert sorted((p.name, p.stat().st_mtime_ns, p.stat().st_mode) for p in tmp_path.rglob("*")) == before
