@@ -20,9 +20,9 @@ _LOCAL = ("localhost", "127.0.0.1", "::1")
 
 @dataclass(frozen=True, slots=True)
 class Added:
-    """A host that a run added, or (`grouped`) a known one that it put into groups. `parents` are groups of those groups.
+    """A host that a run added, or (`grouped`) a known one that it put into groups.
 
-    One that was only grouped is gone when a refreshed inventory no longer has it.
+    `parents` are groups of those groups. One that was only grouped is gone when a refreshed inventory no longer has it.
     """
 
     host: str
