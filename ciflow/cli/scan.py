@@ -30,6 +30,7 @@ _file = click.Path(exists=True, dir_okay=False, path_type=Path)
 @click.argument("path", type=click.Path(exists=True, path_type=Path), default=".")
 @click.option("--db", "databases", multiple=True, type=click.Path(path_type=Path),
               help="A database: RustSec's, or OSV's of an ecosystem; a folder or a zip. Again for more.")  # fmt: skip
+@click.option("--online", is_flag=True, help="Ask OSV over the network, which tells it what there is here.")
 @click.option("--fail-on", multiple=True, type=click.Choice(FAIL_ON), help="Fail on these; a severity and all above.")
 @click.option("--policy", type=_file, help=f"What is passed over and why; {FILE} unless said.")
 @click.option("--vex", multiple=True, type=_file, help="A VEX document that says what does no harm; again for more.")
@@ -42,11 +43,12 @@ _file = click.Path(exists=True, dir_okay=False, path_type=Path)
 @json_option
 @state_option
 def command(
-    path: Path, databases: tuple[Path, ...], fail_on: tuple[str, ...], policy: Path | None, vex: tuple[Path, ...],
-    since: str, form: str, output: Path | None, verbose: bool, as_json: bool, state: Path | None,
+    path: Path, databases: tuple[Path, ...], online: bool, fail_on: tuple[str, ...], policy: Path | None,
+    vex: tuple[Path, ...], since: str, form: str, output: Path | None, verbose: bool, as_json: bool, state: Path | None,
 ) -> int:  # fmt: skip
-    """Look up the packages of a workspace's Cargo.lock, of another lock file, or of a bill of materials. Never asks the
-    network. Exit code 4 when something was found that --fail-on or the policy names (any vulnerability unless said)."""
+    """Look up the packages of a workspace's Cargo.lock, of another lock file, or of a bill of materials. Asks no
+    network but with --online. Exit code 4 when something was found that --fail-on or the policy names (any
+    vulnerability unless said)."""
     from ciflow.modules.files.scan import scanned, written
 
     subject = path / "Cargo.lock" if path.is_dir() else path
@@ -58,6 +60,7 @@ def command(
         "databases": [str(one) for one in databases],
         "policy": _text(chosen) if policy or chosen.exists() else "",
         "policy_path": str(chosen),
+        "online": online,
         "ignore": [],
         "vex": {str(one): _text(one) for one in vex},
         "since": _earlier(since, kept),
@@ -81,14 +84,12 @@ def command(
 
 
 def _text(path: Path) -> str:
+    """Bytes that are no UTF-8 stay what they are (PEP 383): a bill may be a binary one."""
     try:
-        return path.read_text("utf-8")
+        return path.read_text("utf-8", "surrogateescape")
     except OSError as error:
-        raise NoSuch(
-            f"{path}: {error.strerror}", help="name a Cargo.lock, its folder, or a bill of materials"
-        ) from error
-    except UnicodeDecodeError as error:
-        raise Refused(f"{path} is not UTF-8: {error}") from error
+        help = "name a lock file, its folder, or a bill"
+        raise NoSuch(f"{path}: {error.strerror}", help=help) from error
 
 
 def _kept(subject: Path, state: Path | None) -> Path:

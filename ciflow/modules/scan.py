@@ -75,7 +75,7 @@ def _wish(args: Mapping[str, Any], context: Context) -> Asked:
         reply = yield Probe(Read(path=path))
         if not well(reply):
             return failure(reply, what=f"a scan needs {path}")
-        texts[path] = text(reply.stdout)
+        texts[path] = reply.stdout.decode("utf-8", "surrogateescape")
     return {
         "text": texts[wanted[0]],
         "path": args["path"],
@@ -84,6 +84,7 @@ def _wish(args: Mapping[str, Any], context: Context) -> Asked:
         "vex": {one: texts[posixpath.join(place, one)] for one in args["vex"]},
         "since": texts[posixpath.join(place, args["since"])] if args.get("since") else "",
         "databases": [_rooted(one, context) for one in args["databases"]],
+        "online": args["online"],
         "ignore": args["ignore"],
         "fail_on": args["fail_on"],
         "formats": args["formats"] if args.get("dest") else [],
@@ -98,7 +99,7 @@ def _rooted(name: str, context: Context) -> str:
 
 
 def _environment(context: Context) -> dict[str, str]:
-    names = ("CIFLOW_ADVISORIES", "CARGO_HOME", "XDG_CACHE_HOME")
+    names = ("CIFLOW_ADVISORIES", "CIFLOW_OSV", "CARGO_HOME", "XDG_CACHE_HOME")
     return {name: context.environment[name] for name in names if name in context.environment}
 
 

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections import defaultdict, deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from functools import cached_property
-from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import urlsplit
 
 from ciflow.dataclass import dataclass
+from ciflow.supply import purls
 from ciflow.supply.crates import Lock, parse_lock, parse_origin
-from ciflow.supply.errors import LockError, MetadataError, UnsupportedError
-from ciflow.supply.purls import purl
+from ciflow.supply.errors import DocumentError, LockError, MetadataError, SupplyError, UnsupportedError
+from ciflow.supply.model import Component
 
-LARGEST = 64 * 1024 * 1024  # bytes of a lock file or bill of materials; of 900 crates they have 0.2 and 2 MB
+LARGEST = 64 * 1024 * 1024  # characters of a lock file; of 900 crates it has 0.2 million
 _PLACE = re.compile(r'^name = "([^"\n]*)"\r?\nversion = "([^"\n]*)"', re.MULTILINE)
-_PURL = re.compile(r"pkg:([A-Za-z0-9.+-]+)/([^@?#]+)(?:@([^?#]*))?(?:\?([^#]*))?(?:#.*)?")
 _ECOSYSTEMS = {"cargo": "crates.io", "npm": "npm", "pypi": "PyPI", "golang": "Go"}
 
 
@@ -91,7 +89,7 @@ def from_lock(text: str, file: str = "Cargo.lock") -> Contents:
     members = [f"{one.name} {one.version} (None)" for one in lock.packages if one.source is None]
     roots = [ref for ref in members if ref not in needed] or members
     names = {ref: f"{part.name} {part.version}" for ref, part in parts.items()}
-    products = tuple(purl("cargo", parts[root].name, parts[root].version) for root in roots)
+    products = tuple(purls.purl("cargo", parts[root].name, parts[root].version) for root in roots)
     return Contents(tuple(parts.values()), uses, tuple(roots), names, products)
 
 
@@ -132,103 +130,51 @@ def _uses(lock: Lock) -> Mapping[str, tuple[str, ...]]:
 # --- bills of materials -------------------------------------------------------------------------------------
 
 
-def from_bill(text: str, file: str) -> Contents:
-    """The packages of a CycloneDX or an SPDX 2 document in JSON, by their purls.
+def from_bill(content: bytes, file: str) -> Contents:
+    """The packages of a bill of materials in any format that is read, by their purls. What has none, or one of a kind
+    that no database is about, is no part, but may be on a chain.
 
     Raises:
-        MetadataError: neither, or too large.
+        SupplyError: damaged, or no bill; with the file and the place in it.
     """
-    if len(text) > LARGEST:
-        raise MetadataError(f"{file} is larger than {LARGEST >> 20} MiB")
-    try:
-        document = json.loads(text)
-    except (json.JSONDecodeError, RecursionError) as e:
-        raise MetadataError(f"{file} is not JSON: {e}") from e
-    try:
-        if document.get("bomFormat") == "CycloneDX":
-            return _cyclonedx(document)
-        if str(document.get("spdxVersion", "")).startswith("SPDX-2"):
-            return _spdx(document)
-    except (KeyError, TypeError, AttributeError, ValueError) as e:
-        raise MetadataError(f"{file} lacks or misplaces {e}") from e
-    raise MetadataError(f"{file} is neither a Cargo.lock nor a bill of materials (CycloneDX or SPDX 2, as JSON)")
+    from ciflow.supply.formats import read
 
-
-def _cyclonedx(document: Mapping[str, Any]) -> Contents:
-    top = document.get("metadata", {}).get("component")
-    every = [*([top] if top else []), *_nested(document.get("components", ()))]
-    known = [(str(one.get("bom-ref") or one.get("purl")), one.get("purl"), one) for one in every]
-    uses = {str(one["ref"]): tuple(map(str, one.get("dependsOn", ()))) for one in document.get("dependencies", ())}
-    roots = (known[0][0],) if top else ()
-    return _contents(
-        [(ref, purl, _label(one.get("name"), one.get("version"))) for ref, purl, one in known], uses, roots
+    try:
+        bom = read(content)[1].bom
+    except SupplyError as e:
+        raise DocumentError(f"{file}: {e}") from e
+    uses: defaultdict[str, list[str]] = defaultdict(list)
+    for relation in bom.relations:
+        uses[relation.source].append(relation.target)
+    return Contents(
+        parts=tuple(part for one in bom.everything() if (part := _part(one)) is not None),
+        uses={ref: tuple(targets) for ref, targets in uses.items()},
+        roots=(bom.subject.ref,),
+        names={one.ref: " ".join(filter(None, (one.name, one.version))) for one in bom.everything()},
+        products=(bom.subject.purl,) if bom.subject.purl else (),
     )
 
 
-def _nested(components: Iterable[Mapping[str, Any]]) -> Iterable[Mapping[str, Any]]:
-    """Components may hold components, to any depth that the parser let pass."""
-    waiting = deque(components)
-    while waiting:
-        one = waiting.popleft()
-        yield one
-        waiting.extend(one.get("components", ()))
-
-
-def _spdx(document: Mapping[str, Any]) -> Contents:
-    known = []
-    for one in document.get("packages", ()):
-        purls = [ref["referenceLocator"] for ref in one.get("externalRefs", ()) if ref["referenceType"] == "purl"]
-        known.append((str(one["SPDXID"]), purls[0] if purls else None, _label(one.get("name"), one.get("versionInfo"))))
-    uses: defaultdict[str, list[str]] = defaultdict(list)
-    roots = []
-    for one in document.get("relationships", ()):
-        source, target, kind = str(one["spdxElementId"]), str(one["relatedSpdxElement"]), one["relationshipType"]
-        if kind in ("DEPENDS_ON", "CONTAINS"):
-            uses[source].append(target)
-        elif kind in ("DEPENDENCY_OF", "BUILD_DEPENDENCY_OF", "CONTAINED_BY"):
-            uses[target].append(source)
-        elif kind == "DESCRIBES":
-            roots.append(target)
-    return _contents(known, {ref: tuple(targets) for ref, targets in uses.items()}, tuple(roots))
-
-
-def _label(name: object, version: object) -> str:
-    return " ".join(str(one) for one in (name, version) if one)
-
-
-def _contents(
-    known: Iterable[tuple[str, str | None, str]], uses: Mapping[str, tuple[str, ...]], roots: tuple[str, ...]
-) -> Contents:
-    """What has no purl, or one of a kind that no database is about, is no part, but may be on a chain."""
-    names, parts, purls = {}, [], {}
-    for ref, url, label in known:
-        names[ref] = label
-        if isinstance(url, str):
-            purls[ref] = url
-            part = _part(ref, url)
-            parts += [part] if part is not None else []
-    whole = {ref: tuple(target for target in targets if target in names) for ref, targets in uses.items()}
-    there = tuple(root for root in roots if root in names)
-    return Contents(tuple(parts), whole, there, names, tuple(purls[root] for root in there if root in purls))
-
-
-def _part(ref: str, url: str) -> Part | None:
-    """A package URL (ECMA-427) as its ecosystem's databases name the package."""
-    match = _PURL.fullmatch(url)
-    if match is None or not match[3]:
+def _part(component: Component) -> Part | None:
+    """A component as the databases of its ecosystem name the package."""
+    try:
+        found = purls.parse(component.purl or "")
+    except SupplyError:
         return None
-    kind, path, version = match[1].lower(), unquote(match[2]).strip("/"), unquote(match[3])
-    qualifiers = dict(one.partition("=")[::2] for one in (match[4] or "").split("&"))
-    ecosystem = _ECOSYSTEMS.get(kind)
-    if kind == "deb" and path.startswith("debian/"):
+    if found.version is None:
+        return None
+    qualifiers = dict(found.qualifiers)
+    ecosystem, name = _ECOSYSTEMS.get(found.kind), "/".join(filter(None, (found.namespace, found.name)))
+    if (found.kind, found.namespace) == ("deb", "debian"):
         release = re.fullmatch(r"debian-(\d+)(?:\.\d+)*", qualifiers.get("distro", ""))
-        ecosystem, path = f"Debian:{release[1]}" if release else "Debian", path.rpartition("/")[2]
+        ecosystem, name = f"Debian:{release[1]}" if release else "Debian", found.name
     if ecosystem is None:
         return None
-    name = re.sub(r"[-_.]+", "-", path).lower() if kind == "pypi" else path
-    origin: str | None = unquote(qualifiers.get("repository_url", ""))
+    if ecosystem == "PyPI":
+        name = re.sub(r"[-_.]+", "-", name).lower()
+    origin: str | None = qualifiers.get("repository_url", "")
     if "vcs_url" in qualifiers:
         origin = None
     if origin and urlsplit(origin).hostname in ("crates.io", "index.crates.io"):
         origin = ""
-    return Part(ref, ecosystem, name, version, origin)
+    return Part(component.ref, ecosystem, name, found.version, origin)

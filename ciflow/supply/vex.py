@@ -7,7 +7,6 @@ justification says `not_affected`; one without says `affected`, with the reason 
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -15,15 +14,14 @@ from typing import Any
 from urllib.parse import unquote
 
 from ciflow.dataclass import dataclass
+from ciflow.supply import purls
 from ciflow.supply.canonical import content_uuid, to_bytes
-from ciflow.supply.errors import PolicyError
+from ciflow.supply.errors import PolicyError, SupplyError
 from ciflow.supply.findings import UNKNOWN, Finding
 from ciflow.supply.policy import JUSTIFICATIONS
-from ciflow.supply.purls import purl
 from ciflow.supply.scan import Report
 
 _LARGEST = 16 * 1024 * 1024
-_PURL = re.compile(r"pkg:([^/]+)/([^@?#]+)(?:@([^?#]*))?")
 _TYPES = {"crates.io": "cargo", "npm": "npm", "PyPI": "pypi", "Go": "golang"}
 _STATES = {
     "not_affected": "not_affected",
@@ -72,40 +70,32 @@ class Statement:
 
 
 def _names(ref: str, finding: Finding) -> bool:
-    return ref == finding.ref or _same(ref, f"{_TYPES.get(finding.ecosystem, '')}/{finding.package}", finding.version)
+    return ref == finding.ref or _same(ref, purl_of(finding))
 
 
 def _any_same(ref: str, products: Sequence[str]) -> bool:
     """A product is another when its purl names another; where a scan can't say what it looked at, none is its own."""
-    return any(ref == one or _same(ref, _path(one), _version(one)) for one in products)
+    return any(ref == one or _same(ref, one) for one in products)
 
 
-def _same(ref: str, path: str, version: str) -> bool:
-    """A purl without a version is about all versions."""
-    match = _PURL.match(ref)
-    if match is None:
+def _same(ref: str, other: str) -> bool:
+    """Whether a purl is about what another names exactly: one without a version is about all versions."""
+    try:
+        left, right = purls.parse(ref), purls.parse(other)
+    except SupplyError:
         return False
-    return _path(ref) == path and (match[3] is None or unquote(match[3]) == version)
-
-
-def _path(ref: str) -> str:
-    match = _PURL.match(ref)
-    return f"{match[1].lower()}/{unquote(match[2])}" if match else ref
-
-
-def _version(ref: str) -> str:
-    match = _PURL.match(ref)
-    return unquote(match[3] or "") if match else ""
+    alike = (left.kind, left.namespace, left.name) == (right.kind, right.namespace, right.name)
+    return alike and left.version in (None, right.version)
 
 
 def purl_of(finding: Finding) -> str:
     """The package URL of what a finding is in."""
     kind, _, release = finding.ecosystem.partition(":")
+    namespace, _, name = finding.package.rpartition("/")
     if kind == "Debian":
-        return purl(
-            "deb/debian", finding.package, finding.version, [("distro", f"debian-{release}" if release else "")]
-        )
-    return purl(_TYPES[kind], finding.package, finding.version)
+        distro = [("distro", f"debian-{release}" if release else "")]
+        return purls.purl("deb", name, finding.version, distro, "debian")
+    return purls.purl(_TYPES[kind], name, finding.version, (), namespace)
 
 
 # --- in -------------------------------------------------------------------------------------------------

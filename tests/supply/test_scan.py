@@ -18,15 +18,13 @@ from cyclonedx.schema import SchemaVersion
 from cyclonedx.validation.json import JsonStrictValidator
 from packaging.version import Version
 
-from ciflow.supply import osv, policy, rustsec, sarif, vex
+from ciflow.supply import formats, osv, policy, rustsec, sarif, vex
 from ciflow.supply.advisory import Advisory, Kind, from_row
 from ciflow.supply.contents import from_bill, from_lock
-from ciflow.supply.cyclonedx import emit as cyclonedx_bill
 from ciflow.supply.errors import AdvisoryError, LockError, PolicyError, SupplyError
 from ciflow.supply.findings import Finding, find
 from ciflow.supply.model import Bom, Creation
 from ciflow.supply.scan import Report, findings_of, refusals
-from ciflow.supply.spdx import emit as spdx_bill
 from ciflow.supply.versions import Range, debian, pep440, semver
 from tests.supply import published
 
@@ -141,35 +139,40 @@ def test_locks_in_cargos_own_form_mean_what_their_toml_means() -> None:
         assert from_lock(text) == from_lock(text + "\n# read by the parser\n")
 
 
-def test_a_bill_of_materials_has_the_findings_of_its_lock(bom: Bom, creation: Creation) -> None:
+@pytest.mark.parametrize("form", formats.FORMATS)
+def test_a_bill_of_materials_of_any_format_has_the_findings_of_its_crates(
+    bom: Bom, creation: Creation, form: str
+) -> None:
     names = {
         part.name: part.version
         for part in bom.components
-        if part.purl.startswith("pkg:cargo/") and "?" not in part.purl
+        if part.purl and part.purl.startswith("pkg:cargo/") and "?" not in part.purl
     }
     holes = [advisory(f"A-{name}", name, affected=(Range(),)) for name in names]
-    by_format = [
-        {
-            (one.package, one.version)
-            for one in find(
-                from_bill(text.decode(), "bill"), lambda _, wanted: [h for h in holes if h.package in wanted]
-            )
-        }
-        for text in (cyclonedx_bill(bom, creation), spdx_bill(bom, creation))
-    ]
-    assert by_format[0] == by_format[1]
-    assert by_format[0] >= set(names.items())
+    contents = from_bill(formats.emit(bom, creation, form), "bill")
+    met = find(contents, lambda _, wanted: [hole for hole in holes if hole.package in wanted])
+    assert {(one.package, one.version) for one in met} >= set(names.items())
+    assert all(one.chain[0] == f"{bom.subject.name} {bom.subject.version}" for one in met)
 
 
 def test_other_ecosystems_are_looked_up_under_their_own_names() -> None:
     purls = ("pkg:pypi/Zope.Interface@5.0", "pkg:npm/%40angular/core@1.0.0", "pkg:golang/golang.org/x/net@v0.1.0",
              "pkg:deb/debian/curl@7.74.0-1.3?distro=debian-11", "pkg:generic/x@1",
              "pkg:cargo/a@1.0.0?vcs_url=git%2Bhttps://x")  # fmt: skip
-    bill = {"bomFormat": "CycloneDX", "components": [{"bom-ref": one, "purl": one, "name": "x"} for one in purls]}
-    parts = from_bill(json.dumps(bill), "bill").parts
-    assert {(part.ecosystem, part.name, part.registry) for part in parts} == {
+    parts = [{"bom-ref": one, "purl": one, "name": "x", "version": "1", "type": "library"} for one in purls]
+    bill = {"bomFormat": "CycloneDX", "specVersion": "1.6", "components": parts,
+            "metadata": {"component": {"name": "app", "type": "application", "bom-ref": "app"}}}  # fmt: skip
+    found = from_bill(json.dumps(bill).encode(), "bill").parts
+    assert {(part.ecosystem, part.name, part.registry) for part in found} == {
         ("PyPI", "zope-interface", ""), ("npm", "@angular/core", ""), ("Go", "golang.org/x/net", ""),
         ("Debian:11", "curl", ""), ("crates.io", "a", None),
+    }  # fmt: skip
+    one = find(from_bill(json.dumps(bill).encode(), "bill"), lambda ecosystem, names: [
+        advisory("A", names[0], ecosystem=ecosystem, affected=(), versions=tuple(part.version for part in found)),
+    ])  # fmt: skip
+    assert {vex.purl_of(finding).partition("?")[0].lower() for finding in one} == {
+        "pkg:pypi/zope-interface@5.0", "pkg:npm/%40angular/core@1.0.0", "pkg:golang/golang.org/x/net@v0.1.0",
+        "pkg:deb/debian/curl@7.74.0-1.3",
     }  # fmt: skip
 
 

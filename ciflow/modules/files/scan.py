@@ -9,14 +9,15 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from ciflow import __version__
-from ciflow.modules.files.advisories import Database, default_cache, default_databases, opened
+from ciflow.modules.files.advisories import default_cache, default_databases, opened
 from ciflow.modules.files.yanked import yanked
 from ciflow.supply import policy
 from ciflow.supply.advisory import Advisory
@@ -25,6 +26,22 @@ from ciflow.supply.contents import Contents, from_bill, from_lock
 from ciflow.supply.errors import AdvisoryError, SupplyError
 from ciflow.supply.findings import Finding, find, of_yanked
 from ciflow.supply.scan import Report, findings_of, newest
+
+
+class Asked(Protocol):
+    """A database of advisories, wherever it is."""
+
+    @property
+    def path(self) -> str: ...
+    @property
+    def count(self) -> int: ...
+    @property
+    def newest(self) -> str: ...
+    @property
+    def fingerprint(self) -> str: ...
+    def about(self, ecosystem: str, names: Sequence[str]) -> Iterable[Advisory]:
+        """All that it says of packages of these names."""
+
 
 FORMATS = ("json", "sarif", "openvex", "cyclonedx-vex")
 _OLD = 90  # days after which a database is called old, as cargo-audit does
@@ -46,12 +63,13 @@ def scanned(wish: Mapping[str, Any]) -> Report:
     """Look everything up.
 
     `wish` has the texts of the lock or bill (`text`, of `path`), the policy file (`policy`, of `policy_path`) and VEX
-    documents (`vex`, by name), an earlier report (`since`), paths of `databases`, more to `ignore`, `fail_on` (the
-    policy's unless said), and `now` in Unix seconds; a text that there is not is empty. Raises SupplyError.
+    documents (`vex`, by name), an earlier report (`since`), paths of `databases`, whether OSV itself is asked
+    (`online`), more to `ignore`, `fail_on` (the policy's unless said), and `now` in Unix seconds; a text that there is
+    not is empty. Raises SupplyError.
     """
     contents = read(wish["text"], wish["path"])
     today = datetime.fromtimestamp(wish["now"], UTC).date()
-    databases = [opened(path, default_cache()) for path in _databases(wish["databases"])]
+    databases = _databases(wish, contents)
     taken_back, unknown = yanked(contents.parts)
     found = (
         *find(contents, lambda ecosystem, names: _about(databases, ecosystem, names)),
@@ -89,8 +107,10 @@ def _judged(
 
 
 def read(text: str, path: str) -> Contents:
-    """A lock file is TOML, a bill JSON: the first character tells."""
-    return from_bill(text, path) if text.lstrip().startswith("{") else from_lock(text, path)
+    """A lock file is called so, or has a package in the way of one; all else is a bill of materials."""
+    if path.endswith(".lock") or re.search(r"^\[\[package\]\]$", text, re.MULTILINE):
+        return from_lock(text, path)
+    return from_bill(text.encode("utf-8", "surrogateescape"), path)
 
 
 def written(report: Report, form: str) -> str:
@@ -109,8 +129,14 @@ def written(report: Report, form: str) -> str:
     raise AdvisoryError(f"no format {form}: there are {', '.join(FORMATS)}")
 
 
-def _databases(named: Sequence[str]) -> tuple[Path, ...]:
-    found = tuple(Path(one).expanduser() for one in named) or default_databases()
+def _databases(wish: Mapping[str, Any], contents: Contents) -> list[Asked]:
+    """Those that are named, and OSV itself where it is to be asked; else those that are here anyway."""
+    named: list[Asked] = [opened(Path(one).expanduser(), default_cache()) for one in wish["databases"]]
+    if wish["online"]:
+        from ciflow.modules.files.osv_online import asked
+
+        named.append(asked(contents.parts))
+    found = named or [opened(path, default_cache()) for path in default_databases()]
     if not found:
         raise AdvisoryError(
             "there is no database of advisories: name one (RustSec's advisory-db or OSV's zip of an ecosystem), "
@@ -119,12 +145,12 @@ def _databases(named: Sequence[str]) -> tuple[Path, ...]:
     return found
 
 
-def _about(databases: Iterable[Database], ecosystem: str, names: Sequence[str]) -> Iterator[Advisory]:
+def _about(databases: Iterable[Asked], ecosystem: str, names: Sequence[str]) -> Iterator[Advisory]:
     for one in databases:
         yield from one.about(ecosystem, names)
 
 
-def _database(one: Database) -> dict[str, Any]:
+def _database(one: Asked) -> dict[str, Any]:
     return {"path": one.path, "advisories": one.count, "newest": one.newest, "fingerprint": one.fingerprint}
 
 
