@@ -84,6 +84,18 @@ def _spdx_yaml(bom: Bom, creation: Creation, _version: str) -> bytes:
     return spdx_plain.to_yaml(spdx.document(bom, creation))
 
 
+def _spdx_rdf(bom: Bom, creation: Creation, _version: str) -> bytes:
+    from ciflow.supply import spdx, spdx_rdf
+
+    return spdx_rdf.encode(spdx.document(bom, creation))
+
+
+def _read_spdx_rdf(content: bytes) -> Reading:
+    from ciflow.supply import spdx_rdf, spdx_read
+
+    return spdx_read.read(spdx_rdf.decode(content))
+
+
 def _spdx3(bom: Bom, creation: Creation, _version: str) -> bytes:
     from ciflow.supply.spdx3 import emit
 
@@ -129,6 +141,7 @@ FORMATS: dict[str, Format] = {
     "spdx-tag": Format("spdx", _spdx_tag, _read_spdx_tag, ("2.3",)),
     "spdx-xml": Format("spdx.xml", _spdx_xml, _read_spdx_xml, ("2.3",)),
     "spdx-yaml": Format("spdx.yaml", _spdx_yaml, _read_spdx_yaml, ("2.3",)),
+    "spdx-rdf": Format("spdx.rdf", _spdx_rdf, _read_spdx_rdf, ("2.3",)),
     "spdx3-json": Format("spdx3.json", _spdx3, _read_spdx3, ("3.0.1",)),
 }
 
@@ -195,7 +208,8 @@ def _json(content: bytes) -> str:
 
 
 def _xml(head: bytes) -> str:
-    for mark, name in ((b"cyclonedx.org/schema/bom", "cyclonedx-xml"), (b"<Document", "spdx-xml")):
+    marks = {b"cyclonedx.org/schema/bom": "cyclonedx-xml", b"spdx.org/rdf/terms": "spdx-rdf", b"<Document": "spdx-xml"}
+    for mark, name in marks.items():
         if mark in head:
             return name
     raise DocumentError("line 1: XML, but neither of CycloneDX nor of SPDX")

@@ -120,3 +120,48 @@ def references(expression: str) -> Iterator[str]:
 def _ids(name: str) -> dict[str, str]:
     lines = files("ciflow.supply").joinpath(name).read_text("utf-8").split()
     return {line.lower(): line for line in lines}
+
+
+Tree = str | tuple[str, tuple["Tree", ...]]
+
+
+def tree(expression: str) -> Tree:
+    """An expression that `normalise` gave, as nested (operator, parts): WITH binds closest, then AND, then OR."""
+    tokens = _tokens(expression) or [""]
+    found, rest = _level(tokens, 0)
+    return found if not rest else expression
+
+
+def _level(tokens: list[str], depth: int) -> tuple[Tree, list[str]]:
+    if depth == len(_BINDING):
+        return _atom(tokens)
+    operator = _BINDING[depth]
+    first, rest = _level(tokens, depth + 1)
+    parts = [first]
+    while rest and rest[0] == operator:
+        part, rest = _level(rest[1:], depth + 1)
+        parts.append(part)
+    return (first if len(parts) == 1 else (operator, tuple(parts))), rest
+
+
+def _atom(tokens: list[str]) -> tuple[Tree, list[str]]:
+    if tokens and tokens[0] == "(":
+        inside, rest = _level(tokens[1:], 0)
+        return inside, rest[1:]
+    return (tokens[0], tokens[1:]) if tokens else ("", [])
+
+
+_BINDING = ("OR", "AND", "WITH")
+
+
+def text(found: Tree) -> str:
+    """The expression of a tree, with the brackets that it needs."""
+    if isinstance(found, str):
+        return found
+    operator, parts = found
+    words = [f"({text(one)})" if not isinstance(one, str) and _looser(one[0], operator) else text(one) for one in parts]
+    return f" {operator} ".join(words)
+
+
+def _looser(inner: str, outer: str) -> bool:
+    return _BINDING.index(inner) <= _BINDING.index(outer)

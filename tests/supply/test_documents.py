@@ -207,6 +207,21 @@ def test_licences_become_expressions_or_nothing(text: str, expression: str | Non
     assert licenses.normalise(text) == expression
 
 
+@pytest.mark.parametrize(
+    "expression",
+    [
+        "MIT",
+        "MIT OR Apache-2.0",
+        "(MIT OR Apache-2.0) AND Unicode-3.0",
+        "MIT AND Zlib OR Apache-2.0 WITH LLVM-exception",
+        "LicenseRef-Own AND (GPL-2.0+ OR MIT OR Zlib)",
+    ],
+)
+def test_an_expression_taken_apart_is_put_together_with_the_brackets_it_needs(expression: str) -> None:
+    assert licenses.text(licenses.tree(expression)) == expression
+    assert licenses.text(licenses.tree(f"({expression})")) == expression
+
+
 def test_the_reference_library_knows_every_licence_of_ours() -> None:
     library = pytest.importorskip("license_expression").get_spdx_licensing()
     for text in ("Apache-2.0/MIT", "(MIT or Apache-2.0) and Unicode-3.0", "Apache-2.0 WITH LLVM-exception"):
