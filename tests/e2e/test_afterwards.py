@@ -31,7 +31,7 @@ def retiring(production: Service, keep_warm: str, **changes: str) -> str:
     return path.name
 
 
-def test_the_old_slot_retires_by_itself_and_a_rollback_says_that_it_is_gone(production: Service) -> None:
+def test_the_old_slot_retires_by_itself_and_a_rollback_deploys_it_again(production: Service) -> None:
     version, before = production.next(), production.live()
     playbook = retiring(production, "2s")
     with production.no_request_fails():
@@ -40,11 +40,16 @@ def test_the_old_slot_retires_by_itself_and_a_rollback_says_that_it_is_gone(prod
         assert answers(production.slots[before]), "it is kept warm"
         wait_for(lambda: list(production.home.glob(f"retired-{before}-*")), "the slot is retired", 8.0)
         assert not answers(production.slots[before])
-    code, said = production.ciflow("rollback", "shield")
+    lost = production.home / "another-journal"  # which knows nothing of how it was deployed
+    code, said = production.ciflow("rollback", "shield", state=lost)
     assert code == 4 and "no longer kept warm" in said, said
-    code, said = production.ciflow("rollback", "shield", "--break-glass", "--reason", "try")
+    code, said = production.ciflow("rollback", "shield", "--break-glass", "--reason", "try", state=lost)
     assert code == 4 and "nothing answers" in said, said
     assert production.live() != before
+    with production.no_request_fails():
+        code, said = production.ciflow("rollback", "shield")
+    assert code == 0 and "deploying it again" in said, said
+    assert production.live() == before
 
 
 def test_a_slot_that_somebody_went_back_to_is_not_retired(production: Service) -> None:
