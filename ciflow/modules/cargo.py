@@ -36,6 +36,8 @@ def of_affected(args: Mapping[str, Any], context: Context, build: Callable[[Mapp
 
 def _run(args: Mapping[str, Any], context: Context) -> Steps:
     operation = program(args, context)
+    if args["dependencies_only"]:
+        return (yield from _dependencies(args, operation, context))
     if args["command"] not in (*COMPILES, "test", "run", "doc"):
         return (yield from _ran(args["command"], operation))
 
@@ -43,6 +45,19 @@ def _run(args: Mapping[str, Any], context: Context) -> Steps:
         return _ran(args["command"], replace(operation, env=env))
 
     return (yield from cached(args["cache"], operation.env, context, build))
+
+
+def _dependencies(args: Mapping[str, Any], operation: Exec, context: Context) -> Steps:
+    from ciflow.modules import dependencies
+
+    prepared = yield from dependencies.prepared(args["command"], operation)
+    if isinstance(prepared, Outcome):
+        return prepared
+
+    def build(env: Mapping[str, str]) -> Steps:
+        return _ran(args["command"], replace(prepared, env={**prepared.env, **env}))
+
+    return dependencies.alone((yield from cached(args["cache"], prepared.env, context, build)))
 
 
 def cached(kind: str, env: Mapping[str, str], context: Context, build: Callable[[Mapping[str, str]], Steps]) -> Steps:

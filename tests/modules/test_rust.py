@@ -52,6 +52,38 @@ def test_a_build_reports_its_programs_and_is_a_change_once(host: Host, workspace
     assert (first.data["compiled"], again.data["fresh"]) == (2, 2)
 
 
+def test_dependencies_alone_are_built_once_and_serve_the_whole_build(host: Host, tmp_path: Path) -> None:
+    """One outside of the workspace stands for what comes from a registry; the crates of the workspace do not even have
+    to compile, their kinds and their tests included."""
+    for name in ("outside", "shop/server/src", "shop/macros/src", "outside/src"):
+        (tmp_path / name).mkdir(parents=True, exist_ok=True)
+    package = '[package]\nname = "{}"\nversion = "1.0.0"\nedition = "2021"\n'
+    needs = '[dependencies]\noutside = {path = "../../outside"}\nmacros = {path = "../macros"}\n'
+    shop = tmp_path / "shop"
+    (tmp_path / "outside" / "Cargo.toml").write_text(package.format("outside"))
+    (tmp_path / "outside" / "src" / "lib.rs").write_text("pub fn answer() -> u32 { 42 }\n")
+    (shop / "Cargo.toml").write_text('[workspace]\nresolver = "2"\nmembers = ["server", "macros"]\n')
+    (shop / "macros" / "Cargo.toml").write_text(package.format("macros") + "[lib]\nproc-macro = true\n")
+    (shop / "macros" / "src" / "lib.rs").write_text("not yet")
+    (shop / "server" / "Cargo.toml").write_text(package.format("server") + needs)
+    (shop / "server" / "build.rs").write_text("not yet")
+    (shop / "server" / "src" / "main.rs").write_text("not yet")
+    args = {"chdir": str(shop), "offline": True, "workspace": True, "all_targets": True}
+    before = host.task("cargo", {**args, "dependencies_only": True})
+    assert not before.failed, before.data["stderr"]
+    assert (before.data["executables"], before.data["artifact"]) == ({}, None)
+    empty = subprocess.run([shop / "target" / "debug" / "server"], capture_output=True, text=True, check=False)
+    assert (empty.returncode, "only the dependencies" in empty.stderr) == (1, True)
+    (shop / "macros" / "src" / "lib.rs").write_text("")
+    (shop / "server" / "build.rs").write_text("fn main() {}\n")
+    (shop / "server" / "src" / "main.rs").write_text('fn main() { println!("{}", outside::answer()); }\n')
+    after = host.task("cargo", args)
+    assert not after.failed, after.data["stderr"]
+    assert "Compiling server" in after.data["stderr"] and "Compiling outside" not in after.data["stderr"]
+    program = after.data["executables"]["server"]
+    assert subprocess.run([program], capture_output=True, text=True, check=True).stdout == "42\n"
+
+
 def test_an_error_of_the_compiler_is_told_with_its_place(host: Host, workspace: Path) -> None:
     source = workspace / "server" / "src" / "main.rs"
     good = source.read_text()
