@@ -197,6 +197,7 @@ class Stats:
     not_cached: Mapping[str, int] = field(default_factory=dict)
     location: str = ""
     size: int | None = None  # bytes, where the store tells
+    distributed: int = 0  # of the compilations, those that other hosts did
 
     def since(self, before: Stats) -> Stats:
         """What was counted after `before`; all of it where the server was started anew between."""
@@ -213,6 +214,7 @@ class Stats:
             not_cached={why: count for why, count in reasons.items() if count > 0},
             location=self.location,
             size=self.size,
+            distributed=max(0, self.distributed - before.distributed),
         )
 
 
@@ -235,6 +237,7 @@ def stats(text: str) -> Stats:
             not_cached={why: n for why, n in counts["not_cached"].items() if why not in _QUESTIONS},
             location=str(document["cache_location"]),
             size=document["cache_size"],
+            distributed=sum(counts.get("dist_compiles", {}).values()),
         )
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as e:
         raise ToolOutputError(f"sccache's statistics can't be read: {type(e).__name__} {e}") from e
@@ -293,7 +296,7 @@ def added(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
     if not one:
         return dict(other)
     total = {**one, **{name: value for name, value in other.items() if value}}
-    for name in ("hits", "misses"):
+    for name in ("hits", "misses", "distributed"):
         total[name] = int(one.get(name, 0)) + int(other.get(name, 0))
     known = [told["seconds_saved"] for told in (one, other) if told.get("seconds_saved") is not None]
     total["seconds_saved"] = round(sum(known), 1) if known else None
@@ -315,6 +318,8 @@ def _parts(told: Mapping[str, Any]) -> Iterator[str]:
         saved = told.get("seconds_saved")
         yield f"about {saved:g} s saved" if saved is not None else "time saved not known yet"
     left_out: Mapping[str, int] = told.get("not_cached") or {}
+    if told.get("distributed"):
+        yield f"{told['distributed']} compiled elsewhere"
     if left_out:
         yield f"{sum(left_out.values())} not cacheable ({_listed(left_out)})"
     if told.get("lost"):

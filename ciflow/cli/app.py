@@ -134,6 +134,12 @@ def _affected() -> click.Command:
     return command
 
 
+def _distribute() -> click.Command:
+    from ciflow.cli.distribute import group
+
+    return group
+
+
 def _artifact() -> click.Command:
     from ciflow.cli.artifact import group
 
@@ -243,6 +249,7 @@ COMMANDS: dict[str, tuple[Callable[[], click.Command], str]] = {
     "flaky": (_flaky, "Say which tests are flaky; keep the quarantine."),
     "cache": (_cache, "Set up, look at, try out or empty the cache of compiled crates."),
     "scan": (_scan, "Look packages up in databases of advisories."),
+    "distribute": (_distribute, "Say whether builds have others compile."),
     "artifact": (_artifact, "List, fetch, keep and sweep what plays have left."),
     "sign": (_sign, "Vouch for a file with a key."),
     "attest": (_attest, "Say something of a file, signed."),

@@ -146,7 +146,8 @@ def _instead(task: Task, findings: Findings) -> None:
         return
     program, first = words[0].rpartition("/")[2], words[1] if len(words) > 1 else ""
     module = "git" if program == "git" and first in _CHECKOUT else _INSTEAD.get(program, "")
-    if module in verbs() and first not in _ASKING.get(program, ()):
+    packs = program == "tar" and ("c" in first.removeprefix("-")[:1] or first == "--create")
+    if module in verbs() and not packs and first not in _ASKING.get(program, ()):
         findings.hint("CF0702", f"the module `{module}` does what `{program}` does here", _place(task),
                       label="it knows whether anything changed, and predicts it")  # fmt: skip
 

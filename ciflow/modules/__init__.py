@@ -50,6 +50,7 @@ MODULES: dict[str, Module] = {
     "cron": Module("cron"),
     "deb822_repository": Module("deb822_repository"),
     "debug": Module("debug", own_files=True),
+    "distribute": Module("distribute"),
     "dpkg_selections": Module("dpkg_selections"),
     "expect": Module("expect"),
     "fail": Module("fail"),

@@ -173,6 +173,8 @@ def closed(cache: Opened, env: Mapping[str, str]) -> Generator[Step, Reply, dict
         "seconds_saved": compiled.saved(found),
         "lost": gone[0] if gone else after if isinstance(after, str) else "",
     }
+    if found.distributed:
+        told["distributed"] = found.distributed
     yield Note("cache", told)
     return told
 

@@ -1,0 +1,34 @@
+"""`ciflow distribute status`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+from ciflow.cli.options import json_option, state_option
+
+
+@click.group("distribute")
+def group() -> None:
+    """Builds whose crates are compiled by other hosts (sccache-dist)."""
+
+
+@group.command("status")
+@click.option("--config", type=click.Path(dir_okay=False, resolve_path=True), help="sccache's settings.")
+@json_option
+@state_option
+def status(config: str | None, as_json: bool, state: Path | None) -> int:
+    """Who compiles for this machine. Exit 4 where nobody does: builds compile here then."""
+    from ciflow.cli.working import work
+    from ciflow.store.store import Store, default_state
+
+    with Store.open(state or default_state()) as store:
+        code, last = work("distribute", {"distribute_config": config or ""}, store)
+    told = last.outcome
+    if as_json:
+        click.echo(json.dumps(told))
+    else:
+        click.echo(f"error: {told.get('msg')}" if code else told.get("msg"), err=bool(code))
+    return code
