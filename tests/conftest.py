@@ -11,6 +11,7 @@ import pytest
 from tests.parts import docker as docker_part
 from tests.parts import http as http_part
 from tests.parts import kube as kube_part
+from tests.parts import postgres as postgres_part
 from tests.parts import registry as registry_part
 from tests.parts import sandbox as sandbox_part
 from tests.parts import sshd as sshd_part
@@ -23,7 +24,7 @@ T = TypeVar("T")
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Tests that share a part which takes long to start go to the same worker, so that it starts once."""
     for item in items:
-        for part in {"kube", "docker"} & set(getattr(item, "fixturenames", ())):
+        for part in {"kube", "docker", "postgres"} & set(getattr(item, "fixturenames", ())):
             item.add_marker(pytest.mark.xdist_group(part))
 
 
@@ -118,3 +119,10 @@ def booted(tmp_path: Path) -> Iterator[sandbox_part.Sandbox]:
     """The same with systemd as its process 1."""
     with starting() as start:
         yield start(sandbox_part.sandbox(tmp_path / "booted", systemd=True))
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[postgres_part.Postgres]:
+    """A PostgreSQL server that all tests share; each asks for a database of its own."""
+    with short_folder("postgres") as folder, starting() as start:
+        yield start(postgres_part.postgres(folder))

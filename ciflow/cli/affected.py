@@ -11,6 +11,7 @@ import click
 
 from ciflow.cli.options import json_option, state_option
 from ciflow.diagnostics import ExitCode, NoSuch
+from ciflow.store.place import Place
 
 
 @click.command("affected")
@@ -22,11 +23,12 @@ from ciflow.diagnostics import ExitCode, NoSuch
 @json_option
 @state_option
 def command(
-    folder: Path, base: str, why: str, ignore: tuple[str, ...], offline: bool, as_json: bool, state: Path | None
+    folder: Path, base: str, why: str, ignore: tuple[str, ...], offline: bool, as_json: bool, state: Place | None
 ) -> int:
     """Name the crates of a Rust workspace that a change touches: committed since the base, or not yet."""
     from ciflow.cli.working import work
-    from ciflow.store.store import Store, default_state
+    from ciflow.store.place import default_state
+    from ciflow.store.store import Store
 
     asked = {
         "affected_folder": str(folder.absolute()),

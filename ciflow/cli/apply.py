@@ -24,6 +24,7 @@ from ciflow.cli.terminal import terminal
 from ciflow.diagnostics import ExitCode
 from ciflow.engine.connect import NOTHING_SAID
 from ciflow.plan import Plan
+from ciflow.store.place import Place, default_state
 
 
 @click.command("apply")
@@ -33,6 +34,7 @@ from ciflow.plan import Plan
 @click.option("-C", "--check", is_flag=True, help="Predict, change nothing.")
 @click.option("-D", "--diff", is_flag=True, help="Show how files change.")
 @click.option("-f", "--forks", type=click.IntRange(min=0), default=0, help="At most so many hosts at once; 0: all.")
+@click.option("--workers", default="", metavar="WHERE", help="Share hosts between workers: local:N, or tls://HOST:PORT.")
 @click.option("--force-handlers", is_flag=True, help="Run notified handlers though a task failed.")
 @click.option("--flush-cache", is_flag=True, expose_value=False, help="Changes nothing: each run reads facts anew.")
 @click.option("--no-skip", is_flag=True, help="Run plays though a run before passed them with the same inputs.")
@@ -53,27 +55,29 @@ from ciflow.plan import Plan
 def command(
     playbook: str, inventory: tuple[str, ...], extra_vars: tuple[str, ...], limit: str, tags: tuple[str, ...],
     skip_tags: tuple[str, ...], start_at_task: str, check: bool, diff: bool, forks: int,
-    force_handlers: bool, no_skip: bool, step: bool, list_hosts: bool, list_tasks: bool, list_tags: bool,
+    workers: str, force_handlers: bool, no_skip: bool, step: bool, list_hosts: bool, list_tasks: bool, list_tags: bool,
     syntax_check: bool, no_input: bool, verbose: int, quiet: bool, replace_warm: bool, break_glass: str,
-    junit: Path | None, as_json: bool, state: Path | None,
+    junit: Path | None, as_json: bool, state: Place | None,
 ) -> int:  # fmt: skip
     """Run a playbook, from its first play to the end of its rollout; or exactly what a plan file says."""
     from ciflow.engine.request import Request, password_of, planned
     from ciflow.engine.saved import is_plan, read, ready, same_extra
     from ciflow.engine.start import apply
     from ciflow.lang.passwords import read_vault
-    from ciflow.store.store import Store, default_state
+    from ciflow.store.store import Store
 
     listing = Listing(hosts=list_hosts, tasks=list_tasks, tags=list_tags, syntax=syntax_check)
     options = options_of(
         check=check, diff=diff, forks=forks, verbose=verbose, replace_warm=replace_warm, break_glass=break_glass,
-        force_handlers=force_handlers, step=step, no_skip=no_skip,
+        force_handlers=force_handlers, step=step, no_skip=no_skip, workers=workers,
     )  # fmt: skip
     reach = NOTHING_SAID if listing else reach_of(click.get_current_context(), no_input=no_input)
     chosen = selection_of(limit, tags or (("all,never",) if list_tags else ()), skip_tags, start_at_task)
     request = Request(
         playbook, inventory_of(inventory), extra_vars, chosen, options, roles_path(), reach=reach, vault_ids=vault_ids()
     )
+    if step and workers:
+        raise click.UsageError("`--step` asks at a terminal, which workers don't have")
     kept = is_plan(playbook)
     if kept and (inventory or limit or tags or skip_tags or start_at_task):
         raise click.UsageError("a plan says itself which hosts and tasks are meant; plan again with these options")

@@ -18,6 +18,7 @@ from ciflow.cli.options import json_option, state_option
 from ciflow.diagnostics import ArtifactError, ExitCode, NoSuch
 from ciflow.report.humane import ago, counted, size
 from ciflow.report.text import safe
+from ciflow.store.place import Place
 
 if TYPE_CHECKING:
     from ciflow.store.artifacts import Shelf
@@ -48,7 +49,7 @@ def _options(function: F) -> F:
 @group.command("list")
 @click.argument("name", default="")
 @_options
-def list_(name: str, where: str, as_json: bool, state: Path | None) -> int:
+def list_(name: str, where: str, as_json: bool, state: Place | None) -> int:
     """What there is, the newest first, and what needs it."""
     with _opened(state, where) as (shelf, needed):
         found = [one for one in shelf.entries() if not name or one.name == name]
@@ -65,7 +66,7 @@ def list_(name: str, where: str, as_json: bool, state: Path | None) -> int:
 @click.option("--key", default="", help="The one of this name that was made of this.")
 @click.option("--dest", type=click.Path(path_type=Path), help="Where to put it; by default its name, here.")
 @_options
-def get(wanted: str, key: str, dest: Path | None, where: str, as_json: bool, state: Path | None) -> int:
+def get(wanted: str, key: str, dest: Path | None, where: str, as_json: bool, state: Place | None) -> int:
     """Fetch the newest of a name, or the one with a digest. Goes on where it was cut off; every byte is verified."""
     with _opened(state, where) as (shelf, _):
         entry = _chosen(shelf, wanted, key)
@@ -81,7 +82,7 @@ def get(wanted: str, key: str, dest: Path | None, where: str, as_json: bool, sta
 @click.option("--name", default="", help="What plays will call it; the name of the file unless said.")
 @click.option("--key", default="", help="What it is made of.")
 @_options
-def push(file: Path, name: str, key: str, where: str, as_json: bool, state: Path | None) -> int:
+def push(file: Path, name: str, key: str, where: str, as_json: bool, state: Place | None) -> int:
     """Keep a file as an artifact."""
     name = name or file.name
     with _opened(state, where) as (shelf, needed):
@@ -97,7 +98,7 @@ def push(file: Path, name: str, key: str, where: str, as_json: bool, state: Path
 @click.option("--keep", type=click.IntRange(min=0), default=5, help="How many of each name are kept however old.")
 @click.option("--dry-run", "dry", is_flag=True, help="Only say what would be removed.")
 @_options
-def gc(days: float, keep: int, dry: bool, where: str, as_json: bool, state: Path | None) -> int:
+def gc(days: float, keep: int, dry: bool, where: str, as_json: bool, state: Place | None) -> int:
     """Remove what is old and has newer ones of its name, but nothing that an open run or a slot of a service needs."""
     with _opened(state, where, sweeping=True) as (shelf, needed):
         swept = shelf.sweep(needed, days, keep, dry=dry)
@@ -120,13 +121,14 @@ def _sentence(removed: int, strays: int, freed: int, held: int, *, dry: bool) ->
 
 
 @contextmanager
-def _opened(state: Path | None, where: str, *, sweeping: bool = False) -> Iterator[tuple[Shelf, Mapping[str, str]]]:
+def _opened(state: Place | None, where: str, *, sweeping: bool = False) -> Iterator[tuple[Shelf, Mapping[str, str]]]:
     """The shelf, and what this machine needs of it. Two sweeps of one store from one machine exclude each other."""
     from ciflow.engine.who import who
     from ciflow.store.artifacts import open_shelf
     from ciflow.store.holds import holds
     from ciflow.store.locks import Holder
-    from ciflow.store.store import Store, default_state
+    from ciflow.store.place import default_state
+    from ciflow.store.store import Store
 
     path = state or default_state()
     with Store.open(path) as store:

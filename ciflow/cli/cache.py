@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import shlex
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 
 from ciflow.cli.options import json_option, state_option
+from ciflow.store.place import Place, default_state
 
 F = TypeVar("F", bound=Callable[..., Any])
 KINDS = ("auto", "github", "s3", "redis", "local")
@@ -33,7 +33,7 @@ def _options(function: F) -> F:
 
 @group.command("setup")
 @_options
-def setup(backend: str, as_json: bool, state: Path | None) -> int:
+def setup(backend: str, as_json: bool, state: Place | None) -> int:
     """Choose a store that answers and print the environment of builds that use it: eval "$(ciflow cache setup)"."""
     code, told = _told("present", backend, state)
     if as_json or code:
@@ -46,7 +46,7 @@ def setup(backend: str, as_json: bool, state: Path | None) -> int:
 
 @group.command("stats")
 @_options
-def stats(backend: str, as_json: bool, state: Path | None) -> int:
+def stats(backend: str, as_json: bool, state: Place | None) -> int:
     """What the cache has done since its server was started."""
     code, told = _told("stats", backend, state)
     if as_json or code:
@@ -63,21 +63,21 @@ def stats(backend: str, as_json: bool, state: Path | None) -> int:
 
 @group.command("verify")
 @_options
-def verify(backend: str, as_json: bool, state: Path | None) -> int:
+def verify(backend: str, as_json: bool, state: Place | None) -> int:
     """Compile a crate into the cache and out of it again."""
     return _said(*_told("verified", backend, state), as_json)
 
 
 @group.command("clean")
 @_options
-def clean(backend: str, as_json: bool, state: Path | None) -> int:
+def clean(backend: str, as_json: bool, state: Place | None) -> int:
     """Empty the cache of this machine; what is in a shared store stays."""
     return _said(*_told("absent", backend, state), as_json)
 
 
-def _told(wanted: str, backend: str, state: Path | None) -> tuple[int, Mapping[str, Any]]:
+def _told(wanted: str, backend: str, state: Place | None) -> tuple[int, Mapping[str, Any]]:
     from ciflow.cli.working import work
-    from ciflow.store.store import Store, default_state
+    from ciflow.store.store import Store
 
     with Store.open(state or default_state()) as store:
         code, last = work("cache", {"cache_state": wanted, "cache_backend": backend}, store)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from pathlib import Path
 
 import click
 
@@ -11,7 +10,8 @@ from ciflow.cli.options import state_option
 from ciflow.diagnostics import CiflowError, ExitCode
 from ciflow.model import Event
 from ciflow.store.folds import history
-from ciflow.store.store import Store, default_state
+from ciflow.store.place import Place, default_state
+from ciflow.store.store import Store
 
 
 def say(store: Store, run: str, verb: str, service: str = "", *, full: bool = False) -> int:
@@ -38,7 +38,7 @@ def _command(verb: str, text: str) -> click.Command:
     @click.command(verb, help=text)
     @click.argument("service")
     @state_option
-    def command(service: str, state: Path | None) -> int:
+    def command(service: str, state: Place | None) -> int:
         with Store.open(state or default_state()) as store:
             return say(store, rollout_of(store, service), verb, service)
 
@@ -74,7 +74,7 @@ abort = _command("abort", "Turn the rollout of SERVICE back.")
 @click.argument("service")
 @click.option("--full", is_flag=True, help="Skip all steps that are left, not just this hold.")
 @state_option
-def promote(service: str, full: bool, state: Path | None) -> int:
+def promote(service: str, full: bool, state: Place | None) -> int:
     """End the hold that SERVICE's rollout is in and take the next step."""
     with Store.open(state or default_state()) as store:
         return say(store, rollout_of(store, service), "promote", service, full=full)
@@ -85,7 +85,7 @@ def promote(service: str, full: bool, state: Path | None) -> int:
 @click.option("--no", "refuse", is_flag=True, help="Say no.")
 @click.option("--reason", default="", help="Why; recorded.")
 @state_option
-def approve(run: str, refuse: bool, reason: str, state: Path | None) -> int:
+def approve(run: str, refuse: bool, reason: str, state: Place | None) -> int:
     """Answer the play of RUN that waits for somebody's yes; without RUN the newest that waits."""
     from ciflow.engine.who import who
 

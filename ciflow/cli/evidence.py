@@ -15,7 +15,8 @@ from ciflow.cli.options import json_option, state_option
 from ciflow.cli.sign import asked_passphrase
 from ciflow.diagnostics import ExitCode, NoSuch, Refused
 from ciflow.store.folds import Release, history
-from ciflow.store.store import Store, default_state
+from ciflow.store.place import Place, default_state
+from ciflow.store.store import Store
 
 _PLACE = click.Path(path_type=Path, resolve_path=True)
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path, resolve_path=True)
@@ -33,7 +34,7 @@ _FILE = click.Path(exists=True, dir_okay=False, path_type=Path, resolve_path=Tru
 @state_option
 def command(
     release: str, output: Path | None, policy: Path | None, key: Path | None, passphrase_file: Path | None,
-    complete: bool, check: bool, as_json: bool, state: Path | None,
+    complete: bool, check: bool, as_json: bool, state: Place | None,
 ) -> int:  # fmt: skip
     """Pack all that vouches for a release: bills of materials, scans, signatures, provenance, tests, gates, approvals.
 
@@ -52,7 +53,7 @@ def command(
 
 def _make(
     named: str, output: Path | None, policy: Path | None, key: tuple[Path | None, Path | None], complete: bool,
-    as_json: bool, state: Path | None,
+    as_json: bool, state: Place | None,
 ) -> int:  # fmt: skip
     from ciflow.modules.files.keyfile import put
     from ciflow.modules.files.verify import policy_at
@@ -67,7 +68,7 @@ def _make(
         found = _release(store, named)
         events = list(store.events(run=found.run))
         wanted = policy_at(str(policy)) if policy else None
-        kept = Kept(store.blobs.get, lambda digest: open_shelf(place).take(digest).read_bytes())
+        kept = Kept(store.blobs.get, lambda digest: open_shelf(store.path).take(digest).read_bytes())
         gathered = gather(asdict(found), events, kept, wanted, time.time())
     if gathered.faults or (complete and gathered.missing):
         lacking = [f"{found.service} {found.version} has no {kind}" for kind in gathered.missing] if complete else []

@@ -13,6 +13,7 @@ import click
 
 from ciflow.cli.options import json_option, state_option
 from ciflow.diagnostics import ExitCode, NoSuch, Refused
+from ciflow.store.place import Place, default_state
 
 if TYPE_CHECKING:
     from ciflow.cargo.flaky import Judgement
@@ -32,7 +33,7 @@ def group() -> None:
 @click.option("--all", "everything", is_flag=True, help="Steady and new tests as well.")
 @json_option
 @state_option
-def list_(everything: bool, as_json: bool, state: Path | None) -> int:
+def list_(everything: bool, as_json: bool, state: Place | None) -> int:
     """Judge the tests by their history: broken, flaky, suspect; the surest first."""
     from ciflow.cargo.flaky import State
 
@@ -51,7 +52,7 @@ def list_(everything: bool, as_json: bool, state: Path | None) -> int:
 @click.argument("test")
 @json_option
 @state_option
-def show(test: str, as_json: bool, state: Path | None) -> int:
+def show(test: str, as_json: bool, state: Place | None) -> int:
     """Why TEST is judged as it is, and what became of it in its last runs."""
     past = _past(state)
     judged = _judged(past)
@@ -74,7 +75,7 @@ def show(test: str, as_json: bool, state: Path | None) -> int:
 @click.option("--owner", default="", help="Who mends it; you unless said.")
 @click.option("--days", type=click.IntRange(1, 90), default=14, help="For how long.")
 @state_option
-def quarantine(test: str, reason: str, owner: str, days: int, state: Path | None) -> int:
+def quarantine(test: str, reason: str, owner: str, days: int, state: Place | None) -> int:
     """Let TEST run without gating for some days. Changes .config/quarantine.toml: commit that, and have it reviewed."""
     from ciflow.cargo.flaky import State
     from ciflow.cargo.quarantine import FILE, with_test
@@ -96,7 +97,7 @@ def quarantine(test: str, reason: str, owner: str, days: int, state: Path | None
 @click.argument("tests", nargs=-1)
 @click.option("--clean", is_flag=True, help=f"All that have passed {CLEAN} times in a row, or whose time is over.")
 @state_option
-def release(tests: tuple[str, ...], clean: bool, state: Path | None) -> int:
+def release(tests: tuple[str, ...], clean: bool, state: Place | None) -> int:
     """Let TESTS gate again."""
     held = _held()
     unknown = [test for test in tests if test not in {one.test for one in held}]
@@ -117,7 +118,7 @@ def release(tests: tuple[str, ...], clean: bool, state: Path | None) -> int:
 @group.command("report")
 @json_option
 @state_option
-def report(as_json: bool, state: Path | None) -> int:
+def report(as_json: bool, state: Place | None) -> int:
     """How many tests are flaky, what they cost in red runs, and how the quarantine stands."""
     from ciflow.cargo.flaky import State, outage, red_by_flakiness
 
@@ -152,9 +153,9 @@ def _report(data: Mapping[str, Any]) -> list[str]:
 # --- shared ----------------------------------------------------------------------------------------------
 
 
-def _past(state: Path | None) -> list[Trial]:
+def _past(state: Place | None) -> list[Trial]:
     from ciflow.cargo.history import trials
-    from ciflow.store.store import Store, default_state
+    from ciflow.store.store import Store
 
     path = state or default_state()
     if not path.exists():

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import time
 from dataclasses import asdict
-from pathlib import Path
 
 import click
 
@@ -13,7 +12,8 @@ from ciflow.cli.options import json_option, state_option
 from ciflow.diagnostics import ExitCode
 from ciflow.report.humane import ago, share
 from ciflow.store.folds import Release, RunSummary, history, summaries
-from ciflow.store.store import Store, default_state
+from ciflow.store.place import Place, default_state
+from ciflow.store.store import Store
 
 
 @click.command("history")
@@ -21,7 +21,7 @@ from ciflow.store.store import Store, default_state
 @click.option("-n", "--lines", type=click.IntRange(min=0), default=20, help="At most so many.")
 @json_option
 @state_option
-def command(service: str, lines: int, as_json: bool, state: Path | None) -> int:
+def command(service: str, lines: int, as_json: bool, state: Place | None) -> int:
     """List runs, the newest first; with SERVICE its releases."""
     now = time.time()
     for line in _lines(state or default_state(), service, as_json, now)[:lines]:
@@ -29,7 +29,7 @@ def command(service: str, lines: int, as_json: bool, state: Path | None) -> int:
     return ExitCode.OK
 
 
-def _lines(path: Path, service: str, as_json: bool, now: float) -> list[str]:
+def _lines(path: Place, service: str, as_json: bool, now: float) -> list[str]:
     if not path.exists():
         return []
     with Store.open(path, read_only=True) as store:

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import click
 
 from ciflow.cli.options import json_option, state_option
+from ciflow.store.place import Place
 from ciflow.supply.licence_policy import FILE
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -34,7 +35,7 @@ def _options(function: F) -> F:
 @group.command("check")
 @click.option("--policy", type=click.Path(exists=True, dir_okay=False, path_type=Path), help=f"{FILE} unless said.")
 @_options
-def check(folder: Path, policy: Path | None, target: str, as_json: bool, state: Path | None) -> int:
+def check(folder: Path, policy: Path | None, target: str, as_json: bool, state: Place | None) -> int:
     """Hold every crate's licence against the policy. Exit code 4 when one is not taken."""
     asked = {"licenses_policy": str(policy.absolute()) if policy else ""}
     code, told = _told(folder, target, state, asked)
@@ -56,7 +57,7 @@ def check(folder: Path, policy: Path | None, target: str, as_json: bool, state: 
 
 @group.command("list")
 @_options
-def list_(folder: Path, target: str, as_json: bool, state: Path | None) -> int:
+def list_(folder: Path, target: str, as_json: bool, state: Place | None) -> int:
     """How many crates have which licence, the commonest first; with --json each crate, and what brings it in."""
     code, told = _told(folder, target, state, {"licenses_check": False})
     if as_json:
@@ -71,7 +72,7 @@ def list_(folder: Path, target: str, as_json: bool, state: Path | None) -> int:
 @click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), default="THIRD-PARTY-NOTICES.txt",
               help="The file; THIRD-PARTY-NOTICES.txt unless said.")  # fmt: skip
 @_options
-def notices(folder: Path, output: Path, target: str, as_json: bool, state: Path | None) -> int:
+def notices(folder: Path, output: Path, target: str, as_json: bool, state: Place | None) -> int:
     """Write the texts of the licences of all that is delivered, each once, below the crates that bring it."""
     asked = {"licenses_check": False, "licenses_notices": str(output.absolute())}
     code, told = _told(folder, target, state, asked)
@@ -83,9 +84,10 @@ def notices(folder: Path, output: Path, target: str, as_json: bool, state: Path 
     return _said(code, told)
 
 
-def _told(folder: Path, target: str, state: Path | None, asked: Mapping[str, Any]) -> tuple[int, Mapping[str, Any]]:
+def _told(folder: Path, target: str, state: Place | None, asked: Mapping[str, Any]) -> tuple[int, Mapping[str, Any]]:
     from ciflow.cli.working import work
-    from ciflow.store.store import Store, default_state
+    from ciflow.store.place import default_state
+    from ciflow.store.store import Store
 
     given = {"licenses_folder": str(folder.absolute()), "licenses_target": target, **asked}
     with Store.open(state or default_state()) as store:

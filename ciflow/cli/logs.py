@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Any
 
 import click
@@ -12,7 +11,8 @@ from ciflow.cli.options import json_option, state_option
 from ciflow.cli.resume import find_run
 from ciflow.diagnostics import ExitCode, NoSuch
 from ciflow.model import Event
-from ciflow.store.store import Store, default_state
+from ciflow.store.place import Place, default_state
+from ciflow.store.store import Store
 
 _INNER = frozenset({"op_sent", "op_reply", "rendered", "snapshot"})
 
@@ -23,7 +23,7 @@ _INNER = frozenset({"op_sent", "op_reply", "rendered", "snapshot"})
 @click.option("--host", default="", help="Only this host.")
 @json_option
 @state_option
-def command(run: str, task: str, host: str, as_json: bool, state: Path | None) -> int:
+def command(run: str, task: str, host: str, as_json: bool, state: Place | None) -> int:
     """Show what RUN did, in order; with TASK (its name, or part of it) also what it printed on each host."""
     path = state or default_state()
     if not path.exists():

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from ciflow.diagnostics import Refused
+from ciflow.store.place import Place, place_of
 
 if TYPE_CHECKING:
     from ciflow.engine.context import Options
@@ -20,13 +21,13 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 def state_option(function: F) -> F:
-    """Where the journal of this machine lies."""
-    return click.option(
-        "--state",
-        type=click.Path(path_type=Path, resolve_path=True),
-        envvar="CIFLOW_STATE",
-        help="Folder of the journal.",
-    )(function)
+    """Where the journal is: a Place."""
+
+    def placed(_context: click.Context, _option: click.Parameter, said: str | None) -> Place | None:
+        return place_of(said) if said else None
+
+    told = "Folder of the journal, or postgresql://HOST/DATABASE."
+    return click.option("--state", callback=placed, envvar="CIFLOW_STATE", metavar="PLACE", help=told)(function)
 
 
 def json_option(function: F) -> F:
@@ -89,7 +90,7 @@ def _word(variable: str, given: str, known: tuple[str, ...], usual: str) -> str:
 
 def options_of(*, check: bool = False, diff: bool = False, forks: int = 0, verbose: int = 0,
                replace_warm: bool = False, break_glass: str = "", force_handlers: bool = False,
-               step: bool = False, no_skip: bool = False) -> Options:  # fmt: skip
+               step: bool = False, no_skip: bool = False, workers: str = "") -> Options:  # fmt: skip
     from ciflow.engine.context import Options
     from ciflow.engine.who import who
 
@@ -103,6 +104,7 @@ def options_of(*, check: bool = False, diff: bool = False, forks: int = 0, verbo
         force_handlers=force_handlers or os.environ.get("ANSIBLE_FORCE_HANDLERS", "").lower() in _TRUE,
         step=step,
         no_skip=no_skip,
+        workers=workers,
         strategy=_word("ANSIBLE_STRATEGY", os.environ.get("ANSIBLE_STRATEGY", ""), STRATEGIES, "linear"),
         gathering=_word("ANSIBLE_GATHERING", os.environ.get("ANSIBLE_GATHERING", ""), GATHERINGS, "smart"),
         who=who(),

@@ -27,6 +27,7 @@ from ciflow.model import Event, Task
 from ciflow.plan import Stage
 from ciflow.plan.compile import tasks_of, text_of
 from ciflow.plan.graph import dial, stage_data
+from ciflow.store.place import Place, default_state
 
 
 @click.command("plan")
@@ -42,7 +43,7 @@ from ciflow.plan.graph import dial, stage_data
 def command(
     playbook: str, inventory: tuple[str, ...], extra_vars: tuple[str, ...], limit: str, tags: tuple[str, ...],
     skip_tags: tuple[str, ...], start_at_task: str, out: Path | None, detailed_exitcode: bool, as_json: bool,
-    no_input: bool, state: Path | None,
+    no_input: bool, state: Place | None,
 ) -> int:  # fmt: skip
     """Show what a playbook would run and where: plays, needs, hosts, tasks, and the way of the dial."""
     from ciflow.engine.request import asked, planned
@@ -64,20 +65,20 @@ def command(
     return _predicted(request, ready, state, as_json=as_json) if detailed_exitcode else ExitCode.OK
 
 
-def _keep(out: Path, request: Request, ready: Ready, state: Path | None) -> None:
+def _keep(out: Path, request: Request, ready: Ready, state: Place | None) -> None:
     from ciflow.engine.saved import save
-    from ciflow.store.store import Store, default_state
+    from ciflow.store.store import Store
 
     with Store.open(state or default_state()) as store:
         save(out, request, ready, store)
     click.echo(f"kept in {out}; `ciflow apply {out}` runs exactly this", err=True)
 
 
-def _predicted(request: Request, ready: Ready, state: Path | None, *, as_json: bool) -> int:
+def _predicted(request: Request, ready: Ready, state: Place | None, *, as_json: bool) -> int:
     """Check mode's answer: 0 when nothing would change, 2 when something would; else how the check ended."""
     from ciflow.cli.screen import told
     from ciflow.engine.start import apply
-    from ciflow.store.store import Store, default_state
+    from ciflow.store.store import Store
 
     changes = Changes()
     with Store.open(state or default_state()) as store, told(as_json=False, quiet=as_json, verbose=0) as sinks:

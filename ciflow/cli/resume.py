@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import click
 
 from ciflow.cli.options import json_option, state_option
@@ -12,6 +10,7 @@ from ciflow.cli.screen import hushing, told
 from ciflow.cli.terminal import terminal
 from ciflow.diagnostics import NoSuch
 from ciflow.store.folds import RunSummary, summaries
+from ciflow.store.place import Place, default_state
 from ciflow.store.store import Store
 
 
@@ -19,11 +18,14 @@ from ciflow.store.store import Store
 @click.argument("run", default="")
 @click.option("-v", "--verbose", count=True, help="Every task; -vv their output too.")
 @click.option("-q", "--quiet", is_flag=True, help="Failures and the end only.")
+@click.option("--workers", metavar="WHERE", help="Others than before: local:N, tls://HOST:PORT, or none.")
 @click.option("--no-input", is_flag=True, help="Never ask: what only a person could answer is refused.")
 @vault_options
 @json_option
 @state_option
-def command(run: str, verbose: int, quiet: bool, no_input: bool, as_json: bool, state: Path | None) -> int:
+def command(
+    run: str, verbose: int, quiet: bool, workers: str | None, no_input: bool, as_json: bool, state: Place | None
+) -> int:
     """Take up RUN where it was cut off; without RUN the newest that can be resumed.
 
     A rollout that somebody paused, and whose run lives, goes on where it runs.
@@ -31,7 +33,6 @@ def command(run: str, verbose: int, quiet: bool, no_input: bool, as_json: bool, 
     from ciflow.cli.control import say
     from ciflow.engine.start import resume
     from ciflow.engine.who import who
-    from ciflow.store.store import default_state
 
     with Store.open(state or default_state()) as store:
         found = find_run(store, run, resumable=not run)
@@ -39,7 +40,10 @@ def command(run: str, verbose: int, quiet: bool, no_input: bool, as_json: bool, 
             return say(store, found.run, "resume")
         with told(as_json=as_json, quiet=quiet, verbose=verbose) as sinks:
             person = terminal(no_input=no_input, hushed=hushing(sinks))
-            return resume(found.run, store, sinks, who=who(), person=person, vault_ids=vault_ids())
+            others = "" if workers == "none" else workers
+            return resume(
+                found.run, store, sinks, who=who(), person=person, vault_ids=vault_ids(), others=others
+            )
 
 
 def find_run(store: Store, run: str, *, resumable: bool = False) -> RunSummary:

@@ -6,7 +6,6 @@ import contextlib
 import json
 import time
 from dataclasses import asdict
-from pathlib import Path
 
 import click
 
@@ -19,7 +18,8 @@ from ciflow.report.humane import duration, share
 from ciflow.rollout.rollback import RolledBack
 from ciflow.rollout.routers import Slot
 from ciflow.store.folds import Release, history
-from ciflow.store.store import Store, default_state
+from ciflow.store.place import Place, default_state
+from ciflow.store.store import Store
 
 # Decisions that turn nothing though there is something to go back to, and what to do then.
 _NOT_DONE = {
@@ -51,7 +51,7 @@ _GONE = ("lost", "cold")  # what can be deployed again
 @state_option
 def command(
     service: str, reason: str, rehearse: bool, break_glass: bool, host: str, inventory: tuple[str, ...],
-    as_json: bool, state: Path | None,
+    as_json: bool, state: Place | None,
 ) -> int:  # fmt: skip
     """Bring the former version of SERVICE back, now. A second call finds nothing to do.
 
@@ -81,14 +81,14 @@ def command(
     return ExitCode.TASK_FAILED if done.result.silent or done.result.decision.kind in _NOT_DONE else ExitCode.OK
 
 
-def _release_of(service: str, version: str, state: Path | None) -> Release | None:
+def _release_of(service: str, version: str, state: Place | None) -> Release | None:
     """The newest release of the version that was observed good, as this machine's journal has it."""
     with contextlib.suppress(StoreError), Store.open(state or default_state(), read_only=True) as store:
         return next((r for r in history(store, service) if r.version == version and r.observed_good), None)
     return None
 
 
-def _deployed_again(release: Release, why: str, state: Path | None, *, rehearse: bool, as_json: bool) -> int:
+def _deployed_again(release: Release, why: str, state: Place | None, *, rehearse: bool, as_json: bool) -> int:
     from ciflow.cli.screen import hushing, told  # a rollback that only turns the dial doesn't wait for these
     from ciflow.cli.terminal import terminal
     from ciflow.engine.start import deploy_again

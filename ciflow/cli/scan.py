@@ -14,6 +14,7 @@ import click
 
 from ciflow.cli.options import json_option, state_option
 from ciflow.diagnostics import ExitCode, NoSuch, Refused
+from ciflow.store.place import Place
 from ciflow.supply.errors import SupplyError
 from ciflow.supply.policy import FAIL_ON, FILE
 
@@ -44,7 +45,7 @@ _file = click.Path(exists=True, dir_okay=False, path_type=Path)
 @state_option
 def command(
     path: Path, databases: tuple[Path, ...], online: bool, fail_on: tuple[str, ...], policy: Path | None,
-    vex: tuple[Path, ...], since: str, form: str, output: Path | None, verbose: bool, as_json: bool, state: Path | None,
+    vex: tuple[Path, ...], since: str, form: str, output: Path | None, verbose: bool, as_json: bool, state: Place | None,
 ) -> int:  # fmt: skip
     """Look up the packages of a workspace's Cargo.lock, of another lock file, or of a bill of materials. Asks no
     network but with --online. Exit code 4 when something was found that --fail-on or the policy names (any
@@ -92,12 +93,12 @@ def _text(path: Path) -> str:
         raise NoSuch(f"{path}: {error.strerror}", help=help) from error
 
 
-def _kept(subject: Path, state: Path | None) -> Path:
+def _kept(subject: Path, state: Place | None) -> Path:
     """Where the last report on this file lies."""
-    from ciflow.store.place import default_state
+    from ciflow.store.place import default_state, folder_of
 
     name = hashlib.sha256(str(subject.resolve()).encode("utf-8", "surrogateescape")).hexdigest()[:32]
-    return (state or default_state()) / "scans" / f"{name}.json"
+    return folder_of(state or default_state()) / "scans" / f"{name}.json"
 
 
 def _earlier(since: str, kept: Path) -> str:

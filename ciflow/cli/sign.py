@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 import click
 
 from ciflow.cli.options import json_option, state_option
+from ciflow.store.place import Place
 
 F = TypeVar("F", bound=Callable[..., Any])
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path, resolve_path=True)
@@ -57,7 +58,7 @@ def _options(function: F) -> F:
 @click.command("sign")
 @_options
 def sign(
-    file: Path, key: Path, passphrase_file: Path | None, dest: Path | None, as_json: bool, state: Path | None
+    file: Path, key: Path, passphrase_file: Path | None, dest: Path | None, as_json: bool, state: Place | None
 ) -> int:
     """Vouch for a file: FILE.sigstore.json, a Sigstore bundle that cosign and openssl verify, too."""
     return _done("sign", _asked(file, key, passphrase_file, dest), as_json, state)
@@ -69,7 +70,7 @@ def sign(
               help="What is said: cyclonedx, spdx, openvex, test-result or a predicate type; a JSON file.")  # fmt: skip
 def attest(
     file: Path, key: Path, passphrase_file: Path | None, dest: Path | None, documents: tuple[tuple[str, str], ...],
-    as_json: bool, state: Path | None,
+    as_json: bool, state: Place | None,
 ) -> int:  # fmt: skip
     """Say something of a file, signed: an in-toto statement in a Sigstore bundle for each document."""
     said = {str(Path(path).absolute()): kind for kind, path in documents}
@@ -86,9 +87,10 @@ def _asked(file: Path, key: Path, passphrase_file: Path | None, dest: Path | Non
     }
 
 
-def _done(playbook: str, asked: Mapping[str, Any], as_json: bool, state: Path | None) -> int:
+def _done(playbook: str, asked: Mapping[str, Any], as_json: bool, state: Place | None) -> int:
     from ciflow.cli.working import work
-    from ciflow.store.store import Store, default_state
+    from ciflow.store.place import default_state
+    from ciflow.store.store import Store
 
     with Store.open(state or default_state()) as store:
         code, last = work(playbook, asked, store, subject=str(asked["sign_path"]))

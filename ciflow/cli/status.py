@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import time
 from dataclasses import asdict
-from pathlib import Path
 
 import click
 
@@ -13,7 +12,8 @@ from ciflow.cli.options import json_option, state_option
 from ciflow.diagnostics import ExitCode
 from ciflow.report.humane import ago, share
 from ciflow.store.folds import Release, RunSummary, history, summaries
-from ciflow.store.store import Store, default_state
+from ciflow.store.place import Place, default_state
+from ciflow.store.store import Store
 
 MOST = 10  # runs shown
 
@@ -23,7 +23,7 @@ MOST = 10  # runs shown
 @click.option("--watch", "watched", is_flag=True, help="Follow the newest rollout (of SERVICE) to its end.")
 @json_option
 @state_option
-def command(service: str, watched: bool, as_json: bool, state: Path | None) -> int:
+def command(service: str, watched: bool, as_json: bool, state: Place | None) -> int:
     """Show what runs, what can be resumed, which version has which share of the traffic, and what is locked."""
     if watched:
         from ciflow.cli.watch import watch
@@ -46,7 +46,7 @@ def command(service: str, watched: bool, as_json: bool, state: Path | None) -> i
     return ExitCode.OK
 
 
-def _found(path: Path) -> tuple[list[RunSummary], list[Release]]:
+def _found(path: Place) -> tuple[list[RunSummary], list[Release]]:
     """Runs that are not over, and the versions that have traffic."""
     if not path.exists():
         return [], []

@@ -9,6 +9,7 @@ import click
 from ciflow.cli.cache import KINDS
 from ciflow.cli.options import json_option, state_option
 from ciflow.cli.screen import told
+from ciflow.store.place import Place, default_state
 
 
 @click.command("test")
@@ -28,11 +29,11 @@ from ciflow.cli.screen import told
 @state_option
 def command(
     folder: Path, package: tuple[str, ...], affected: bool, base: str, chosen: str, profile: str, shard: str,
-    cache: str, no_doctests: bool, offline: bool, verbose: int, quiet: bool, as_json: bool, state: Path | None,
+    cache: str, no_doctests: bool, offline: bool, verbose: int, quiet: bool, as_json: bool, state: Place | None,
 ) -> int:  # fmt: skip
     """Run the tests of a Rust workspace: with nextest, then doctests; flaky ones again, quarantined ones aside."""
     from ciflow.cli.working import work
-    from ciflow.store.store import Store, default_state
+    from ciflow.store.store import Store
 
     part, shards = _shard(shard)
     asked = {

@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from ciflow.cli.options import json_option, state_option
+from ciflow.store.place import Place
 
 _FOLDER = click.Path(exists=True, file_okay=False, resolve_path=True)
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path, resolve_path=True)
@@ -21,10 +22,11 @@ _FILE = click.Path(exists=True, dir_okay=False, path_type=Path, resolve_path=Tru
 @click.option("--bundles", type=_FOLDER, default="", metavar="FOLDER", help="Where bundles lie; else beside the file.")
 @json_option
 @state_option
-def command(file: Path, policy: Path, bundles: str, as_json: bool, state: Path | None) -> int:
+def command(file: Path, policy: Path, bundles: str, as_json: bool, state: Place | None) -> int:
     """Say who vouches for a file, and refuse it (exit 4) unless that is what the policy asks for."""
     from ciflow.cli.working import work
-    from ciflow.store.store import Store, default_state
+    from ciflow.store.place import default_state
+    from ciflow.store.store import Store
 
     asked = {"verify_path": str(file), "verify_policy": str(policy), "verify_bundles": bundles}
     with Store.open(state or default_state()) as store:

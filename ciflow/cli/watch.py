@@ -6,7 +6,6 @@ import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import click
 
@@ -19,6 +18,7 @@ from ciflow.report.stream import Out
 from ciflow.report.text import Line
 from ciflow.report.watch import KINDS, Watching
 from ciflow.store.folds import summary
+from ciflow.store.place import Place
 from ciflow.store.store import Store
 
 LOOK = 0.25  # seconds between looks at the journal
@@ -28,7 +28,7 @@ WORDS = {"p": "Pause {}?", "P": "Take the next step of {}?", "r": "Roll {} back,
 GO_ON = "Let {} go on?"
 
 
-def watch(path: Path, service: str, *, as_json: bool) -> int:
+def watch(path: Place, service: str, *, as_json: bool) -> int:
     """Until the run has ended, or somebody leaves: the run's exit code, 0 for who leaves."""
     with Store.open(path) as store:
         run = _run_of(store, service)
@@ -86,7 +86,7 @@ def _code(watching: Watching) -> int:
 class _Screen:
     """The whole terminal. A key asks first, and acts on `y`."""
 
-    def __init__(self, store: Store, run: str, path: Path, watching: Watching, typed: Keys) -> None:
+    def __init__(self, store: Store, run: str, path: Place, watching: Watching, typed: Keys) -> None:
         self._store = store
         self._run = run
         self._path = path

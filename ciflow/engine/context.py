@@ -15,10 +15,11 @@ if TYPE_CHECKING:
     from ciflow.engine.jobs import Job
     from ciflow.engine.questions import Person
     from ciflow.engine.record import Recorder
+    from ciflow.engine.stage import StageRun
     from ciflow.engine.stepping import Stepper
     from ciflow.engine.wire import Connection, Wire
     from ciflow.lang.inventory import Inventory
-    from ciflow.model import Host
+    from ciflow.model import Host, Play
     from ciflow.plan import Plan
 
 
@@ -46,6 +47,7 @@ class Options:
     ci: str = ""
     again: str = ""  # the stage whose version is deployed again, and gets all traffic at once
     artifact_store: str = ""  # where the playbook names none
+    workers: str = ""  # local:N, or the address of a Dask scheduler
 
 
 def _never(_play: str, _inputs: Sequence[str]) -> Mapping[str, Any]:
@@ -80,6 +82,13 @@ class Blobs(Protocol):
 
     def put(self, content: bytes) -> str: ...
     def path(self, digest: str) -> Path: ...
+
+
+class Crew(Protocol):
+    """Processes that walk shards of a stage's hosts. See engine/crew.py."""
+
+    def takes(self, play: Play, hosts: Sequence[Host]) -> bool: ...
+    async def work(self, stage: StageRun, batch: Sequence[Host], number: int) -> None: ...
 
 
 class Secrets(Protocol):
@@ -158,6 +167,8 @@ class RunContext:
     jobs: dict[str, Job] = field(default_factory=dict)  # tasks left behind on their hosts, by job id
     folder: str = ""  # of the playbook, absolute
     roles: tuple[str, ...] = ()  # folders of the roles that it uses
+    crew: Crew | None = None
+    away: bool = False  # on another machine than the controller: nothing is done "here"
 
     def __post_init__(self) -> None:
         self.folder = str(Path(self.plan.path).parent.absolute())

@@ -97,8 +97,8 @@ class HostStage:
         return None
 
     async def _included(self, task: Task) -> list[Found]:
-        if task.module != "include_vars" and self.stage.runs_once(self.lane, task):
-            return await self.stage.included_once(self.lane, task, self._prefix)
+        if task.module != "include_vars" and self.stage.once.holds_for(self.lane, task):
+            return await self.stage.once.included(self.lane, task, self._prefix)
         return await included(self.lane, task, self._prefix)
 
     async def _under(self, prefix: tuple[str, ...], walk: Walk, nodes: tuple[Node, ...], position: Position) -> None:

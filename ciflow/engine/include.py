@@ -14,6 +14,7 @@ from ciflow.diagnostics import Diagnostic, Invalid, TargetError
 from ciflow.engine.keys import Key
 from ciflow.engine.rendering import Rendering, loop_variables
 from ciflow.engine.result import HostFailed, Result, broken, skipped
+from ciflow.engine.sharing import check_shared
 from ciflow.lang.filters_data import combine
 from ciflow.lang.include import load_role, load_task_file, load_variables, role_of
 from ciflow.lang.role_arguments import complaints, options_of
@@ -45,6 +46,8 @@ async def included(lane: Lane, task: Task, prefix: tuple[str, ...]) -> list[Foun
     try:
         _check_depth(task, prefix)
         result = await _read(rendering, found)
+        if lane.stage.shard is not None:
+            check_shared([node for nodes, _ in found for node in nodes], lane.stage.play)
     except (Invalid, TargetError, HostFailed) as error:
         result = broken(error)
     if result.bad and await rendering.value(task.ignore_errors) is True:

@@ -182,6 +182,13 @@ class Lane:
 
     def connection_for(self, task: Task, scope: Scope) -> Connection:
         """The host itself, or the one that the task is delegated to (with that host's own connection)."""
+        found = self._connection_for(task, scope)
+        if self.run.away and found.kind == "local":
+            text = "this task works on the controller's machine, and the worker that has its host is on another"
+            raise Invalid([Diagnostic("error", "CF0530", text, task.span)])
+        return found
+
+    def _connection_for(self, task: Task, scope: Scope) -> Connection:
         name = delegate(task, scope)
         if not name:
             return self._guarded(connection_for(self.host, scope, task.become, self.run.reach, made_for(self)))

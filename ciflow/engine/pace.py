@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import TypeAlias
 
 Position: TypeAlias = tuple[int, ...]
@@ -38,13 +38,49 @@ class Pace:
         return len(self._active) <= 1
 
     def _release(self) -> None:
-        if not self._waiting or len(self._waiting) < len(self._active):
-            return
+        if self._waiting and len(self._waiting) >= len(self._active):
+            self._let_go()
+
+    def _let_go(self) -> None:
+        """All wait: those at the earliest position go on."""
         first = min(position for position, _ in self._waiting.values())
         loop = asyncio.get_running_loop()
         for lane in [lane for lane in self._active if self._waiting[lane][0] == first]:
             _, turn = self._waiting.pop(lane)
             loop.call_soon(_go, turn)  # in the hosts' order, whoever came last: `run_once` is the first one's
+
+
+class SharedPace(Pace):
+    """The barrier of one shard: where its lanes all wait, so does the shard, among the others (store/board.py).
+
+    `meet` returns when the shard may go on from a position.
+    """
+
+    def __init__(self, lanes: Iterable[str], meet: Callable[[Position], Awaitable[None]]) -> None:
+        super().__init__(lanes)
+        self._meet = meet
+        self._meeting: asyncio.Task[None] | None = None
+
+    @property
+    def alone(self) -> bool:
+        """Never known here: there are the other shards."""
+        return False
+
+    def _let_go(self) -> None:
+        if self._meeting is None:
+            first = min(position for position, _ in self._waiting.values())
+            self._meeting = asyncio.get_running_loop().create_task(self._met(first))
+
+    async def _met(self, first: Position) -> None:
+        try:
+            await self._meet(first)
+        except BaseException as error:
+            for _, turn in self._waiting.values():
+                if not turn.done():
+                    turn.set_exception(error)
+            raise
+        self._meeting = None
+        super()._let_go()
 
 
 def _go(turn: asyncio.Future[None]) -> None:

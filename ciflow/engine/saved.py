@@ -58,7 +58,7 @@ def save(path: Path, request: Request, ready: Ready, store: Store) -> None:
             "at": round(time.time(), 3), "playbook": request.playbook}  # fmt: skip
     seal = store.keys.of(str(head["id"]))
     sources = {name: base64.b64encode(data).decode("ascii") for name, data in ready.files.snapshot().items()}
-    body = {"request": request.to_data(seal), "sources": sources, "digests": _digests(ready.loaded)}
+    body = {"request": request.to_data(seal), "sources": sources, "digests": digests_of(ready.loaded)}
     sealed = seal.seal(json.dumps(body).encode("ascii"), _bound(head))
     text = json.dumps({**head, "sealed": sealed}) + "\n"
     try:
@@ -113,7 +113,7 @@ def ready(saved: Saved, vault: Vault | None = None) -> Ready:
         raise Invalid([*changed, *fault.diagnostics], fault.sources) from fault
     changed = [
         *_of_sources(saved.sources, now.snapshot()),
-        *_of_digests(saved.digests, _digests(loaded_now)),
+        *_ofdigests_of(saved.digests, digests_of(loaded_now)),
         *_of_variables(loaded, loaded_now),
         *_of_targets(plan, plan_now),
     ]
@@ -164,7 +164,7 @@ def _first(path: str, planned: bytes, now: bytes) -> Span:
     return Span(path, same + 1, 1)
 
 
-def _digests(loaded: Loaded) -> dict[str, str]:
+def digests_of(loaded: Loaded) -> dict[str, str]:
     """Files that are not read before the run and would be sent or included by it, by digest."""
     files = Files.live(loaded.files.vault)
     return {path: _digest(Path(path)) for path in used_paths(loaded.playbook, loaded.roles, files)}
@@ -181,7 +181,7 @@ def _digest(path: Path) -> str:
     return found.hexdigest()
 
 
-def _of_digests(planned: Mapping[str, str], now: Mapping[str, str]) -> Iterator[Diagnostic]:
+def _ofdigests_of(planned: Mapping[str, str], now: Mapping[str, str]) -> Iterator[Diagnostic]:
     for path in sorted(planned.keys() | now.keys()):
         if path not in now:
             yield _changed(f"{path} is gone")

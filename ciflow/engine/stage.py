@@ -4,40 +4,40 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from ciflow.diagnostics import Diagnostic, Invalid, Refused
+from ciflow.engine.batches import batches, ordered
 from ciflow.engine.connect import LOGIN_USER, connection_for
 from ciflow.engine.context import HostValues, RunContext
 from ciflow.engine.drive import Chain
 from ciflow.engine.failures import Failures
 from ciflow.engine.host import HostStage
 from ciflow.engine.hosts import HostVars
-from ciflow.engine.include import Found, included
 from ciflow.engine.keys import Key
 from ciflow.engine.lane import Lane, name_of
-from ciflow.engine.names import asked_by, asks_for_facts
-from ciflow.engine.pace import Pace
+from ciflow.engine.learning import gather_facts, learn_facts
+from ciflow.engine.names import asked_by
+from ciflow.engine.once import Once
+from ciflow.engine.pace import Pace, Position, SharedPace
 from ciflow.engine.rendering import Rendering
 from ciflow.engine.result import HostEnded, HostFailed, PlayEnded, Result
 from ciflow.engine.retain import Document, documents_of, scans_of
+from ciflow.engine.shard import Shard, ShardEnd
 from ciflow.engine.task import TaskRun
 from ciflow.engine.tell import ended, things
 from ciflow.engine.walk import Started, Walk
 from ciflow.engine.wire import Connection
 from ciflow.lang.include import load_vars_files
-from ciflow.lang.roles import Role, flat
+from ciflow.lang.roles import Role
 from ciflow.lang.scope import Scope, View
 from ciflow.lang.template import keyword, render
-from ciflow.model import EMPTY, Become, Host, Node, Play, Task, Template
+from ciflow.model import EMPTY, Host, Node, Play, Task, Template
 from ciflow.plan import Stage
-from ciflow.plan.compile import tasks_of
-
-FACTS_AT_START = "gather_facts"
 
 
 class StageRun:
@@ -52,6 +52,8 @@ class StageRun:
         *,
         extra: Mapping[str, Any] = EMPTY,
         suffix: str = "",
+        shard: Shard | None = None,
+        forks: int | None = None,
     ) -> None:
         self.run = run
         self.stage = stage
@@ -60,6 +62,8 @@ class StageRun:
         self.hosts = hosts
         self.values = values
         self.extra = extra
+        self.shard = shard
+        self.elsewhere: frozenset[str] = frozenset()  # hosts that have failed in other shards
         self.lanes: dict[str, Lane] = {}
         self.batch: tuple[Host, ...] = hosts
         self.vars_files: dict[str, tuple[Mapping[str, Any], ...]] = {}  # by host: each may choose others
@@ -70,19 +74,22 @@ class StageRun:
         self.documents: list[Document] = []  # that tasks wrote and that vouch for something
         self.failures = Failures(self)
         self._batch_ended = False
-        self._once: dict[tuple[str, ...], asyncio.Task[Result]] = {}
-        self._included: dict[tuple[str, ...], asyncio.Task[list[Found]]] = {}
-        self._announced: set[str] = set()
+        self.once = Once(self)
+        self.announced: set[str] = set()
         self._asked: dict[tuple[str, ...], frozenset[str]] = {}
         self._limits: dict[tuple[str, ...], asyncio.Semaphore | None] = {}
-        self._forks = asyncio.Semaphore(run.options.forks) if run.options.forks else None
+        forks = run.options.forks if forks is None else forks
+        self.forks = asyncio.Semaphore(forks) if forks else None
 
     # --- the way of a stage ------------------------------------------------------------------------------
 
     async def go(self) -> None:
         """All tasks on all hosts, batch by batch (`serial`), then the handlers that were notified."""
-        for batch in self._batches():
-            await self.run_nodes(self.play.tasks, batch)
+        for number, batch in enumerate(batches(self.play, self.hosts, self.scope_of)):
+            if self.run.crew is not None and self.run.crew.takes(self.play, batch):
+                await self.run.crew.work(self, batch, number)
+            else:
+                await self.run_nodes(self.play.tasks, batch)
             if not self.aborted and len(batch) < len(self.hosts) and not self._alive_in_batch():
                 self.abort("every host of a batch failed")
             self.aborted = self.aborted or self.failures.stopped
@@ -92,25 +99,74 @@ class StageRun:
     async def run_nodes(self, nodes: tuple[Node, ...], hosts: tuple[Host, ...], *, handlers: bool = True) -> None:
         """One list of tasks on some hosts, with the barrier of the strategy between tasks."""
         self.batch = hosts
-        lanes = [self.own_lane(host) for host in hosts]
-        self._once.clear()
-        self._included.clear()
+        lanes = [self.own_lane(host) for host in self.own(hosts)]
+        self.once = Once(self)
         self._batch_ended = False
-        self.pace = Pace(lane.name for lane in lanes)
-        await self._gather_facts(nodes, lanes)
+        names = [lane.name for lane in lanes]
+        self.pace = Pace(names) if self.shard is None else SharedPace(names, self._meet)
+        await gather_facts(self, nodes, lanes)
         results = await asyncio.gather(*(self._walk(lane, nodes, handlers) for lane in lanes), return_exceptions=True)
         for result in results:
             if isinstance(result, BaseException):
                 raise result
 
+    def own(self, hosts: tuple[Host, ...]) -> tuple[Host, ...]:
+        """Those that this process walks."""
+        return hosts if self.shard is None else tuple(host for host in hosts if host.name in self.shard.hosts)
+
+    async def _meet(self, position: Position) -> None:
+        """Wait for the other shards, and take in what became of their hosts."""
+        assert self.shard is not None
+        self.hear(await self.shard.meet(position, self.said()))
+
+    def said(self) -> dict[str, Any]:
+        """What the other shards are to know of this one's hosts."""
+        ends = {"aborted": self.aborted, "batch_ended": self._batch_ended}
+        return {"failed": [lane.host.name for lane in self.failed], **ends, **self.failures.said()}
+
+    def hear(self, others: Sequence[Mapping[str, Any]]) -> None:
+        """What `said` gave in the other shards."""
+        self.elsewhere = frozenset(name for said in others for name in said["failed"])
+        self.aborted = next((said["aborted"] for said in others if said["aborted"]), self.aborted)
+        self._batch_ended |= any(said["batch_ended"] for said in others)
+        self.failures.hear(others)
+
+    def take_in(self, batch: Sequence[Host], ends: Sequence[ShardEnd]) -> None:
+        """What shards of a batch came to is this stage's."""
+        self.batch = tuple(batch)
+        self._batch_ended = False
+        self.failures.begin()
+        hosts = {host.name: host for host in batch}
+        for end in ends:
+            self.values.update(end.values)
+            self.announced.update(end.announced)
+            for name, state in end.states.items():
+                lane = self.own_lane(hosts[name])
+                lane.state, lane.values = state, self.values[name]
+        last = [end.said for end in ends]
+        self.failures.stopped = next((said["stopped"] for said in last if said["stopped"]), self.failures.stopped)
+        self.hear(last)
+
+    def says(self, what: str) -> bool:
+        """Whether it is for this process to say what concerns all hosts: once is enough."""
+        return self.shard is None or self.shard.says(what)
+
     async def prepare(self) -> None:
-        """Put the hosts in `order`, and read `vars_files`, whose names may hold templates and are known only now."""
-        self.hosts = self.batch = self._ordered(self.hosts)
+        """Put the hosts in `order`, and read `vars_files`."""
+        recorder = self.run.recorder
+        self.hosts = self.batch = ordered(
+            self.play, self.hosts, lambda: recorder.rendered(f"{self.id}|order", random.random)
+        )
+        await self.read_vars_files()
+
+    async def read_vars_files(self) -> None:
+        """Their names may hold templates, and are known only now."""
         if not self.play.vars_files:
             return
-        first = self.vars_files[self.hosts[0].name] = await self._read_vars_files(self.hosts[0])
+        hosts = self.own(self.hosts)
+        first = self.vars_files[hosts[0].name] = await self._read_vars_files(hosts[0])
         chosen = any(isinstance(one, Template) for name in self.play.vars_files for one in _each(name))
-        for host in self.hosts[1:]:
+        for host in hosts[1:]:
             self.vars_files[host.name] = await self._read_vars_files(host) if chosen else first
 
     async def _read_vars_files(self, host: Host) -> tuple[Mapping[str, Any], ...]:
@@ -150,7 +206,7 @@ class StageRun:
 
     async def _walk(self, lane: Lane, nodes: tuple[Node, ...], handlers: bool) -> None:
         walk = Walk(HostStage(self, lane))
-        pinned = self._forks if self.strategy == "host_pinned" else None
+        pinned = self.forks if self.strategy == "host_pinned" else None
         try:
             async with pinned or asyncio.Semaphore(1):
                 if lane.state == "ok":
@@ -188,6 +244,10 @@ class StageRun:
         except HostFailed as failure:
             lane.last_failure = failure
 
+    async def learn_facts(self, lane: Lane) -> bool:
+        """See learning.py."""
+        return await learn_facts(self, lane)
+
     def host_failed(self, lane: Lane, failure: HostFailed) -> None:
         lane.state = "unreachable" if failure.result.status == "unreachable" else "failed"
         lane.last_failure = failure
@@ -198,43 +258,14 @@ class StageRun:
         chain = Chain()
         self.announce(lane, task, path)
         run = TaskRun(lane, task, replace(lane.key, path=path), chain, before)
-        job = self._only_once(task, path, run) if self.runs_once(lane, task) else self._limited(task, run)
+        job = self.once.run(task, path, run) if self.once.holds_for(lane, task) else self.limited(task, run)
         return Started(task, run.key, asyncio.get_running_loop().create_task(job), chain)
 
-    def runs_once(self, lane: Lane, task: Task) -> bool:
-        """`pause` stops all hosts at once, one person answering for all; a host is added once, whoever gets there."""
-        return (
-            task.run_once is True
-            or task.module in ("pause", "add_host")
-            or (isinstance(task.run_once, Template) and keyword(task.run_once, lane.scope(task)) is True)
-        )
-
-    async def _only_once(self, task: Task, path: tuple[str, ...], run: TaskRun) -> Result:
-        """The first host runs it, all get its result."""
-        leader = self._once.get(path)
-        if leader is None:
-            leader = self._once[path] = asyncio.get_running_loop().create_task(self._limited(task, run))
-            return await leader
-        result = await leader
-        run.chain.close(None)
-        run.lane.take_in(task, result)
-        return result
-
-    async def included_once(self, lane: Lane, task: Task, prefix: tuple[str, ...]) -> list[Found]:
-        """What an include of `run_once` stands for: the first host reads it. The others are told of those of its tasks
-        that run once themselves, for their results are everybody's, and pass by all else."""
-        path = (*prefix, *task.path)
-        if path not in self._included:
-            self._included[path] = asyncio.get_running_loop().create_task(included(lane, task, prefix))
-            return await self._included[path]
-        found = await self._included[path]
-        return [(nodes, at) for nodes, at in found if all(self.runs_once(lane, one) for one in flat(nodes))]
-
-    async def _limited(self, task: Task, run: TaskRun) -> Result:
+    async def limited(self, task: Task, run: TaskRun) -> Result:
         throttle = self._throttle(task, run)
         if self.over:
             raise HostEnded
-        forks = self._forks if self.strategy != "host_pinned" else None  # there the whole host has one
+        forks = self.forks if self.strategy != "host_pinned" else None  # there the whole host has one
         if forks is None and throttle is None:
             return await run.run()
         async with forks or asyncio.Semaphore(1), throttle or asyncio.Semaphore(1):
@@ -285,8 +316,10 @@ class StageRun:
 
     def abort(self, why: str) -> None:
         """No host starts another task."""
-        if not self.aborted:
-            self.aborted = why
+        if self.aborted:
+            return
+        self.aborted = why
+        if self.says(f"stopped {why}"):
             self.run.wire.warn(f"{self.play.name}: stopped on all hosts: {why}")
 
     def _end_play(self, *, batch: bool) -> None:
@@ -303,12 +336,16 @@ class StageRun:
     # --- what templates ask ------------------------------------------------------------------------------
 
     def alive_names(self) -> list[str]:
-        gone = {lane.host.name for lane in self.failed}
+        gone = self._gone
         return [host.name for host in self.hosts if host.name not in gone]
 
     def batch_names(self) -> list[str]:
-        gone = {lane.host.name for lane in self.failed}
+        gone = self._gone
         return [host.name for host in self.batch if host.name not in gone]
+
+    @property
+    def _gone(self) -> set[str]:
+        return {lane.host.name for lane in self.failed} | self.elsewhere
 
     def role_names(self, *, dependent: bool = False) -> list[str]:
         """Roles of the play, or those that they depend on."""
@@ -354,9 +391,11 @@ class StageRun:
 
     def announce(self, lane: Lane, task: Task, path: tuple[str, ...]) -> None:
         where = "/".join(path)
-        if where in self._announced:
+        if where in self.announced:
             return
-        self._announced.add(where)
+        self.announced.add(where)
+        if not self.says(f"started {where}"):
+            return
         data = {"name": lane.called(task), "module": task.module, "hosts_total": len(self.batch), "role": task.role}
         self.run.recorder.emit("task_started", data, play=self.id, task=where)
         self.run.wire.schedule()
@@ -375,76 +414,7 @@ class StageRun:
                 emit(kind, what, key=name)
         self.run.wire.schedule()
 
-    # --- private -----------------------------------------------------------------------------------------
-
-    def _batches(self) -> list[tuple[Host, ...]]:
-        parts = self.play.serial
-        if not parts or not self.hosts:
-            return [self.hosts]
-        scope = self.scope_of(self.hosts[0])
-        sizes = [_size(keyword(part, scope, 0), len(self.hosts)) for part in parts]
-        found, at, turn = [], 0, 0
-        while at < len(self.hosts):
-            size = sizes[min(turn, len(sizes) - 1)]
-            found.append(self.hosts[at : at + size])
-            at, turn = at + size, turn + 1
-        return found
-
-    async def _gather_facts(self, nodes: tuple[Node, ...], lanes: list[Lane]) -> None:
-        """Read the hosts' facts first where the play says so, or where a template plainly asks for one."""
-        wanted = [lane for lane in lanes if not lane.values.facts_known and lane.state == "ok"]
-        said = self.play.gather_facts
-        at_start = self.run.options.gathering == "implicit" if said is None else said
-        if wanted and (at_start or asks_for_facts(self.play, nodes)):
-            await asyncio.gather(*(self._facts_first(lane) for lane in wanted))
-
-    async def _facts_first(self, lane: Lane) -> None:
-        try:
-            async with self._forks or asyncio.Semaphore(1):
-                await self.learn_facts(lane)
-        except HostFailed as failure:
-            self.host_failed(lane, failure)
-
-    async def learn_facts(self, lane: Lane) -> bool:
-        """Read the facts of a host, or when it has them, those of the other hosts of this batch, whose facts it asks
-        for; false when there are none left to read. Raises HostFailed."""
-        wanted = [lane] if not lane.values.facts_known else [self.own_lane(host) for host in self.batch]
-        wanted = [one for one in wanted if not one.values.facts_known]
-        await asyncio.gather(*map(self._facts_of, wanted))
-        return bool(wanted)
-
-    async def _facts_of(self, lane: Lane) -> None:
-        """Once for each host, however many of its tasks ask."""
-        first = next(tasks_of(self.play.tasks), None)
-        become = first.become if first is not None else Become()
-        task = Task("Gather facts", "setup", self.play.facts, self.play.span, (FACTS_AT_START,), become=become)
-        if lane.learning is None:  # by a task that holds its share of `forks` already
-            self.announce(lane, task, task.path)
-            run = TaskRun(lane, task, replace(lane.key, path=task.path), Chain(), None)
-            lane.learning = asyncio.get_running_loop().create_task(run.run())
-        result = await asyncio.shield(lane.learning)
-        lane.learning = None
-        if result.bad:
-            raise HostFailed(task, result, replace(lane.key, path=task.path))
-
-    def _ordered(self, hosts: tuple[Host, ...]) -> tuple[Host, ...]:
-        """Ansible's `order`."""
-        order = self.play.order
-        if order == "shuffle":
-            seed = self.run.recorder.rendered(f"{self.id}|order", lambda: random.random())
-            return tuple(random.Random(seed).sample(hosts, len(hosts)))
-        by_name = sorted(hosts, key=lambda host: host.name) if order.endswith("sorted") else list(hosts)
-        return tuple(reversed(by_name) if order.startswith("reverse") else by_name)
-
 
 def _each(name: Any) -> Any:
     """A name of `vars_files`, or those of which the first that exists is taken."""
     return name if isinstance(name, list | tuple) else (name,)
-
-
-def _size(part: Any, total: int) -> int:
-    """A batch size: a number of hosts, or a percentage of them (at least one). 0 is all of them, as in Ansible."""
-    text = str(part).strip()
-    if text.endswith("%"):
-        return max(1, int(total * float(text[:-1]) / 100))
-    return int(text) if int(text) > 0 else total

@@ -10,13 +10,14 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ciflow.diagnostics import CiflowError, ExitCode, Locked, NoSuch, StoreError, Superseded
 from ciflow.engine.again import taken_over
 from ciflow.engine.connect import LOCAL
 from ciflow.engine.context import RunContext
 from ciflow.engine.git import read_git
+from ciflow.engine.hire import Job, hired, workers
 from ciflow.engine.hosts import Hosts
 from ciflow.engine.keys import new_run
 from ciflow.engine.live import Live
@@ -27,6 +28,7 @@ from ciflow.engine.request import Ready, Request, asked, go_back, password_of, p
 from ciflow.engine.result import PausedRun
 from ciflow.engine.run import Engine
 from ciflow.engine.secrets import secrets_of
+from ciflow.engine.sharing import check_sharing, floor
 from ciflow.engine.snapshot import keep_snapshot, snapshot_of
 from ciflow.engine.stepping import Stepper
 from ciflow.engine.testing import before
@@ -42,11 +44,15 @@ from ciflow.store.folds import Release, history, passed, proof_of, summary, to_k
 from ciflow.store.holds import holds
 from ciflow.store.locks import Holder, Lease
 from ciflow.store.mask import Mask
+from ciflow.store.place import Team
 from ciflow.store.seal import Seal
 from ciflow.store.store import Store
 from ciflow.targets.api import ApiSession, open_session
 from ciflow.targets.connection import connection_cap
 from ciflow.targets.session import Session
+
+if TYPE_CHECKING:
+    from ciflow.engine.crew import Crew
 
 RENEW = 4  # seconds between renewals of the run's locks
 
@@ -72,11 +78,13 @@ def _begun(
     """`before`: events that are the new run's from its beginning."""
     loaded, plan, files = ready.loaded, ready.plan, ready.files
     shelf = _shelf(store, plan, request)
+    check_sharing(request, plan, files, store)
     holder = Holder.me(run, request.options.who, command)
-    lease = store.locks.acquire(_project(request), holder)
+    lease = store.locks.acquire(_project(request), holder, token_floor=floor(request))
     try:
         started = time.time()
         mask = secrets_of(request, loaded)
+        snapshot = keep_snapshot(store, files, store.keys.of(run), mask)
         begin = Event(
             kind="run_started",
             run=run,
@@ -86,7 +94,7 @@ def _begun(
                 "name": plan.name,
                 "who": request.options.who,
                 "version": _version(),
-                "snapshot": keep_snapshot(store, files, store.keys.of(run), mask),
+                "snapshot": snapshot,
                 "request": request.to_data(store.keys.of(run)),
                 "holder": holder.to_data(),
                 "pid": os.getpid(),
@@ -99,7 +107,7 @@ def _begun(
             for event in filter(told, before):
                 sink.past(event)
         return _Process(
-            request, store, sinks, run, lease, loaded, plan, files, started, before, person, mask, shelf
+            request, store, sinks, run, lease, loaded, plan, files, started, before, person, mask, shelf, (snapshot,)
         ).run()
     finally:
         _release(store, lease)
@@ -107,9 +115,11 @@ def _begun(
 
 def resume(
     run: str, store: Store, sinks: Sequence[Sink], *, who: str, person: Person | None = None,
-    vault_ids: tuple[str, ...] = (),
+    vault_ids: tuple[str, ...] = (), others: str | None = None,
 ) -> ExitCode:  # fmt: skip
     """Take up a run that was killed, paused or failed: nothing that is finished is done again.
+
+    With `others` as workers than the first start's, or, where it is "", none.
 
     Vault passwords were not kept: they are read, or asked for, again where `vault_ids` say, else where the first start
     found them.
@@ -121,14 +131,17 @@ def resume(
         raise NoSuch(f"{run} is {found.state}: there is nothing to resume")
     past = tuple(store.events(run=run))
     request = Request.from_data(past[0].data["request"], store.keys.existing(run))
+    if others is not None:
+        request = replace(request, options=replace(request.options, workers=others))
     go_back(request)
     vault = read_vault(vault_ids or request.vault_ids, password_of(person))
     holder = Holder.me(run, who, f"ciflow resume {run}")
-    lease = store.locks.acquire(_project(request), holder)
+    lease = store.locks.acquire(_project(request), holder, token_floor=floor(request))
     try:
         files = _files_of(store, run, past, vault)
         loaded, plan = prepare(request, files)
         shelf = _shelf(store, plan, request)
+        check_sharing(request, plan, files, store)
         again = Event(kind="run_resumed", run=run, at=time.time(), data={"who": who, "holder": holder.to_data()})
         store.append([again], lease)
         for sink in sinks:
@@ -138,7 +151,8 @@ def resume(
         mask = secrets_of(request, loaded)
         began = past[0].at
         return _Process(
-            request, store, sinks, run, lease, loaded, plan, files.thawed(), began, past, person, mask, shelf
+            request, store, sinks, run, lease, loaded, plan, files.thawed(), began, past, person, mask, shelf,
+            _snapshots(past),
         ).run()
     finally:
         _release(store, lease)
@@ -166,9 +180,14 @@ def deploy_again(
 
 
 def _files_of(store: Store, run: str, past: Sequence[Event], vault: Vault) -> Files:
-    """The sources of a run as it read them last."""
-    snapshots = [event.data["snapshot"] for event in past if event.data.get("snapshot")]
-    return Files.frozen(snapshot_of(store, snapshots[-1], store.keys.existing(run)), vault)
+    """The sources of a run as its processes have read them."""
+    seal = store.keys.existing(run)
+    read = (snapshot_of(store, digest, seal) for digest in _snapshots(past))
+    return Files.frozen({path: data for one in read for path, data in one.items()}, vault)
+
+
+def _snapshots(past: Sequence[Event]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(event.data["snapshot"] for event in past if event.data.get("snapshot")))
 
 
 class _Process:
@@ -189,6 +208,7 @@ class _Process:
         person: Person | None,
         mask: Mask,
         shelf: Shelf,
+        snapshots: tuple[str, ...],
     ) -> None:
         self.request = request
         self.store = store
@@ -207,9 +227,12 @@ class _Process:
         self.error: CiflowError | None = None
         self.kept = files.count
         self.shelf = shelf
+        self.snapshots = snapshots
+        self.crew: Crew | None = None
 
     def run(self) -> ExitCode:
-        code = asyncio.run(self._work())
+        with workers(self.request.options.workers) as client:
+            code = asyncio.run(self._work(client))
         self._end(code)
         for sink in self.sinks:
             sink.close()
@@ -217,12 +240,21 @@ class _Process:
             raise self.error
         return code
 
-    async def _work(self) -> ExitCode:
+    def _job(self) -> Job:
+        """What workers need to know of the run."""
+        assert isinstance(self.store.place, Team)
+        return Job(
+            self.store.place, self.id, self.seal.key, self.request, self.files.vault.passwords, self.snapshots,
+            lambda: self.leases[0], self.loaded, bool(self.past),
+        )  # fmt: skip
+
+    async def _work(self, client: Any) -> ExitCode:
         recorder = Recorder(self.id, self, self.sinks, secret=self.seal.digest_key, sealer=self.seal, mask=self.mask)
         recorder.remember(self.past)
         wire = Wire(recorder, self._open, cap=connection_cap())
         wire.take_over = self._take_over
         wire.on_output = Live(self.id, self.mask, recorder.tell).output
+        self.crew = hired(client, self.store, self._job, recorder.tell)
         context = self._context(recorder, wire)
         people = People(self.store, self.id, resumed=bool(self.past))
         context.git = await read_git(context)
@@ -250,7 +282,10 @@ class _Process:
             self.kept = self.files.count
             digest = keep_snapshot(self.store, self.files, self.seal, self.mask)
             events = [Event(kind="snapshot", run=self.id, at=time.time(), data={"snapshot": digest}), *events]
-        return self.store.append(events, self.leases[0])
+        last = self.store.append(events, self.leases[0])
+        if self.crew is not None:
+            self.crew.recorded(last, len(events))
+        return last
 
     # --- private -----------------------------------------------------------------------------------------
 
@@ -283,6 +318,7 @@ class _Process:
             passed=functools.partial(passed, self.store),
             roles=self.loaded.roles,
             test_history=functools.cache(lambda: before(self.store, self.id, self.started)),
+            crew=self.crew,
             services={release.service: {"version": release.version} for release in history(self.store)},
         )
 
@@ -344,6 +380,8 @@ class _Process:
             self.signal = number
             if number is signal.SIGINT:
                 wire.abort()
+            elif self.crew is not None:
+                self.crew.leaving = True
             work.cancel()
 
         for number in (signal.SIGINT, signal.SIGTERM):

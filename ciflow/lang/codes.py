@@ -82,6 +82,8 @@ _TABLE: tuple[tuple[str, str, str], ...] = (
      "module needs. `delegate_to` another host, or give the task a play of its own."),
     ("CF0521", "A task that needs Python, on a host without it", "Its interpreter is `none` in the inventory, and "
      "a shell can't do what the task asks for: HTTP, detached work, Python's own tools."),
+    ("CF0530", "A task that workers can't share", "With `--workers`, each process knows its own hosts, and of the "
+     "others only who has failed. Run the playbook without, or do this in a play on one host, which stays whole."),
     ("CF0601", "An inventory that can't be read", "The place is the line that was not understood."),
     ("CF0602", "A pattern that names no host or group", "The play runs nowhere."),
     ("CF0701", "A task without a name", "Its name is what people see while it runs and when it fails. Say what it is "

@@ -10,11 +10,14 @@ import contextlib
 import fcntl
 import os
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from ciflow.diagnostics import StoreError
 from ciflow.store import wal
+from ciflow.store.blobs import Blobs
+from ciflow.store.place import Place
 
 NAME = "journal.db"
 BUSY_SECONDS = 10.0
@@ -124,10 +127,12 @@ class Database:
 
     def __init__(self, path: Path, connection: sqlite3.Connection, lock: int, read_only: bool) -> None:
         self.path = path
+        self.place: Place = path
         self.connection = connection
         self.read_only = read_only
         self.torn = ""
         self.doubt = False  # everything should be read and verified before it is trusted
+        self.blobs = Blobs(path / "blobs")
         self._lock = lock
 
     @classmethod
@@ -184,18 +189,27 @@ class Database:
 
     def check_pages(self) -> None:
         """Read the whole file: every page and index. StoreError when SQLite finds a fault."""
-        with plain_words(self.path):
-            verdict = self.connection.execute("PRAGMA integrity_check(1)").fetchone()[0]
+        verdict = self.rows("PRAGMA integrity_check(1)")[0][0]
         if verdict != "ok":
-            raise damaged(self.path, verdict)
+            raise self.damaged(verdict)
+
+    def damaged(self, what: str) -> StoreError:
+        return damaged(self.path, what)
+
+    def rows(self, query: str, values: Sequence[Any] = ()) -> list[Any]:
+        with plain_words(self.path):
+            return self.connection.execute(query, values).fetchall()
+
+    def many(self, statement: str, rows: Sequence[Sequence[Any]]) -> None:
+        with plain_words(self.path):
+            self.connection.executemany(statement, rows)
 
     @contextlib.contextmanager
-    def writing(self) -> Iterator[sqlite3.Connection]:
-        """One transaction that nobody else writes beside; undone when anything is raised in it."""
+    def writing(self) -> Iterator[None]:
         with plain_words(self.path):
             self.connection.execute("BEGIN IMMEDIATE")
             try:
-                yield self.connection
+                yield
                 self.connection.execute("COMMIT")
             except BaseException:
                 if self.connection.in_transaction:  # SQLite undoes some failures itself

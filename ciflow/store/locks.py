@@ -21,7 +21,7 @@ from typing import Any
 
 from ciflow.dataclass import dataclass, field
 from ciflow.diagnostics import Locked
-from ciflow.store.database import Database, damaged, plain_words
+from ciflow.store.tables import Tables
 
 TERM = 15.0  # seconds; a holder renews three times in each
 
@@ -127,9 +127,9 @@ class Observer:
 
 
 class Locks:
-    """All in single SQLite transactions; a compare-and-set each."""
+    """All in single transactions; a compare-and-set each."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Tables) -> None:
         self._database = database
 
     def acquire(
@@ -163,11 +163,11 @@ class Locks:
         self, scope: str, holder: Holder, observer: Observer, *, token_floor: int = 0, steal: bool = False
     ) -> Lease | Held:
         """Take a scope if it is free, or its holder is dead as far as `observer` has seen; else say who holds it."""
-        with self._database.writing() as connection:
+        with self._database.writing():
             held = self.held(scope)
             if held and held.holder and not (steal or held.holder.gone() or observer.dead(held)):
                 return held
-            greatest = connection.execute("SELECT coalesce(max(token), 0) FROM locks").fetchone()[0]
+            greatest = self._database.rows("SELECT coalesce(max(token), 0) FROM locks")[0][0]
             token = 1 + max(greatest, token_floor)
             self._put(Held(scope, token, 0, time.time(), holder), new=held is None)
         return Lease(scope, token, holder, held.holder if held else None)
@@ -208,29 +208,31 @@ class Locks:
 
     def all(self) -> list[Held]:
         """All rows, verified and counted: a token must never be misread, nor a row overlooked."""
-        with plain_words(self._database.path):
-            rows = self._database.connection.execute(
-                "SELECT head.locks, scope, token, counter, since, holder, sum FROM head LEFT JOIN locks ORDER BY scope"
-            ).fetchall()
+        rows = self._database.rows(
+            "SELECT head.locks, scope, token, counter, since, holder, sum"
+            " FROM head LEFT JOIN locks ON true ORDER BY scope"
+        )
         found = [self._checked(row[1:]) for row in rows if row[1] is not None]
         if not rows or len(found) != rows[0][0]:
-            raise damaged(self._database.path, "a lock is missing")
+            raise self._database.damaged("a lock is missing")
         return found
 
     def _checked(self, row: tuple[str, int, int, float, str, bytes]) -> Held:
         scope, token, counter, since, holder, stored = row
         if _sum(scope, token, counter, since, holder) != stored:
-            raise damaged(self._database.path, f"the lock of {scope} doesn't verify")
+            raise self._database.damaged(f"the lock of {scope} doesn't verify")
         return Held(scope, token, counter, since, Holder(**json.loads(holder)) if holder else None)
 
     def _put(self, held: Held, new: bool = False) -> None:
         holder = json.dumps(held.holder.to_data()) if held.holder else ""
         plain = (held.scope, held.token, held.counter, held.since, holder)
-        self._database.connection.execute(
-            "INSERT OR REPLACE INTO locks VALUES (?, ?, ?, ?, ?, ?)", (*plain, _sum(*plain))
+        put = (
+            "INSERT INTO locks VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (scope) DO UPDATE SET token = excluded.token,"
+            " counter = excluded.counter, since = excluded.since, holder = excluded.holder, sum = excluded.sum"
         )
+        self._database.many(put, [(*plain, _sum(*plain))])
         if new:
-            self._database.connection.execute("UPDATE head SET locks = locks + 1")
+            self._database.many("UPDATE head SET locks = locks + ?", [(1,)])
 
 
 def _sum(scope: str, token: int, counter: int, since: float, holder: str) -> bytes:

@@ -83,19 +83,19 @@ class Seal:
 
     def __init__(self, run: str, key: bytes) -> None:
         self._run = run
-        self._key = key
+        self.key = key
 
     @cached_property
     def _cipher(self) -> AESGCM:
         """Loaded with the first secret: most runs have none."""
         from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-        return AESGCM(self._key)
+        return AESGCM(self.key)
 
     @property
     def digest_key(self) -> bytes:
         """For keyed digests of operations: without it a digest tells nothing of a guessable content."""
-        return hashlib.blake2b(b"operations", key=self._key, digest_size=32).digest()
+        return hashlib.blake2b(b"operations", key=self.key, digest_size=32).digest()
 
     def seal(self, content: bytes, context: str) -> str:
         nonce = os.urandom(_NONCE)

@@ -1,4 +1,4 @@
-"""The journal of one machine: events, locks, blobs and keys in one private folder.
+"""The journal of one machine, in one private folder, or of a team, in PostgreSQL: events, locks, blobs and keys.
 
 Each row carries its own checksum and its number within its run; counts by run and by kind stand beside them. So a
 flipped bit, a lost row or a lost index entry is found by whoever reads it, without reading the whole file at start.
@@ -10,19 +10,29 @@ import json
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from hashlib import blake2b
-from pathlib import Path
 from types import TracebackType
 
-from ciflow.diagnostics import StoreError
+from ciflow.diagnostics import Refused, StoreError
 from ciflow.model import Event
-from ciflow.store.blobs import Blobs
-from ciflow.store.database import Database, damaged, plain_words
+from ciflow.store.board import Board
+from ciflow.store.database import Database
 from ciflow.store.locks import Lease, Locks
+from ciflow.store.place import Place, Team
 from ciflow.store.place import default_state as default_state
 from ciflow.store.seal import Keys
+from ciflow.store.tables import Tables
 
+_COLUMNS = "seq, run, nth, kind, body, sum"
 BATCH = 512  # rows read at a time, so that a long read never keeps the log from being folded back
 Row = tuple[int, str, int, str, str, bytes]
+
+
+def _tables(place: Place, read_only: bool) -> Tables:
+    if not isinstance(place, Team):
+        return Database.open(place, read_only)
+    from ciflow.store.postgres import Postgres  # and psycopg
+
+    return Postgres.open(place, read_only)
 
 
 def row_sum(seq: int, run: str, nth: int, kind: str, body: str) -> bytes:
@@ -32,19 +42,19 @@ def row_sum(seq: int, run: str, nth: int, kind: str, body: str) -> bytes:
 class Store:
     """Events appended and read, by one thread. `torn` is a sentence when a torn end was cut at opening, else ""."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Tables) -> None:
         self._database = database
+        self.place = database.place
         self.path = database.path
         self.torn = database.torn
         self.locks = Locks(database)
-        self.blobs = Blobs(database.path / "blobs")
+        self.blobs = database.blobs
         self.keys = Keys(database.path / "keys")
 
     @classmethod
-    def open(cls, path: Path, read_only: bool = False) -> Store:
-        """Raises StoreError: network file system, no rights, no space, damage, a newer version."""
-        database = Database.open(path, read_only)
-        store = cls(database)
+    def open(cls, place: Place, read_only: bool = False) -> Store:
+        """Raises StoreError: out of reach, network file system, no rights, no space, damage, a newer version."""
+        store = cls(database := _tables(place, read_only))
         try:
             store._check_counts()
             if database.doubt:
@@ -65,16 +75,16 @@ class Store:
 
     # --- writing -----------------------------------------------------------------------------------------
 
-    def append(self, events: Sequence[Event], lease: Lease | None = None) -> int:
+    def append(self, events: Sequence[Event], *leases: Lease) -> int:
         """All of `events` or none, in one transaction; gives the number of the last one.
 
-        With a `lease`, Locked is raised and nothing is written when somebody has taken the lock over since.
+        With `leases`, Locked is raised and nothing is written when somebody has taken one of them over since.
         Events without a time get the present.
         """
-        with self._database.writing() as connection:
-            if lease is not None:
+        with self._database.writing():
+            for lease in leases:
                 self.locks.fence(lease)
-            seq: int = connection.execute("SELECT seq FROM head").fetchone()[0]
+            seq: int = self._database.rows("SELECT seq FROM head")[0][0]
             counts = {run: self._count(run) for run in {e.run for e in events}}
             begun = {run: (seq + 1, count) for run, count in counts.items()}
             kinds: dict[str, int] = {}
@@ -85,17 +95,23 @@ class Store:
                 counts[event.run] += 1
                 kinds[event.kind] = kinds.get(event.kind, 0) + 1
                 rows.append(_row(seq, nth, event))
-            connection.executemany("INSERT INTO events VALUES (?, ?, ?, ?, ?, ?)", rows)
-            connection.executemany(
-                "INSERT INTO runs VALUES (?, ?, ?) ON CONFLICT (run) DO UPDATE SET count = count + excluded.count",
+            self._database.many("INSERT INTO events VALUES (?, ?, ?, ?, ?, ?)", rows)
+            self._database.many(
+                "INSERT INTO runs VALUES (?, ?, ?) ON CONFLICT (run) DO UPDATE SET count = runs.count + excluded.count",
                 [(run, first, counts[run] - had) for run, (first, had) in begun.items()],
             )
-            connection.executemany(
-                "INSERT INTO kinds VALUES (?, ?) ON CONFLICT (kind) DO UPDATE SET count = count + excluded.count",
+            self._database.many(
+                "INSERT INTO kinds VALUES (?, ?) ON CONFLICT (kind) DO UPDATE SET count = kinds.count + excluded.count",
                 list(kinds.items()),
             )
-            connection.execute("UPDATE head SET seq = ?", (seq,))
+            self._database.many("UPDATE head SET seq = ?", [(seq,)])
         return seq
+
+    def board(self, run: str, meeting: str) -> Board:
+        """Where the shards of a play meet. Refused where the journal is not one that all of them reach."""
+        if not isinstance(self.place, Team):
+            raise Refused("workers need a journal that all of them reach", help="--state postgresql://HOST/DATABASE")
+        return Board(self._database, run, meeting)
 
     # --- reading -----------------------------------------------------------------------------------------
 
@@ -123,13 +139,13 @@ class Store:
             for row in rows:
                 self._verify(row)
                 if (row[2] if run else row[0] - 1) != seen:
-                    raise damaged(self.path, f"events are missing before number {row[0]}")
+                    raise self._database.damaged(f"events are missing before number {row[0]}")
                 seen += 1
                 if not wanted or row[3] in wanted:
                     yield _event(row)
             at = rows[-1][0]
         if seen < expected and after <= last:
-            raise damaged(self.path, f"{expected - seen} events are missing at its end")
+            raise self._database.damaged(f"{expected - seen} events are missing at its end")
 
     def _seen_before(self, run: str, after: int) -> int:
         """How many events of the run (or of all) are numbered up to `after`."""
@@ -142,7 +158,7 @@ class Store:
 
     def _of_kinds(self, kinds: list[str], after: int) -> Iterator[Event]:
         places = ", ".join("?" * len(kinds))
-        last, counted = self._extent(f"SELECT total(count) FROM kinds WHERE kind IN ({places})", *kinds)
+        last, counted = self._extent(f"SELECT coalesce(sum(count), 0) FROM kinds WHERE kind IN ({places})", *kinds)
         seen = 0
         at = after
         where = f"kind IN ({places}) AND seq > ? AND seq <= ? ORDER BY seq"
@@ -153,33 +169,25 @@ class Store:
                 yield _event(row)
             at = rows[-1][0]
         if not after and seen < counted:
-            raise damaged(self.path, f"{counted - seen} events of kind {', '.join(kinds)} are missing")
+            raise self._database.damaged(f"{counted - seen} events of kind {', '.join(kinds)} are missing")
 
     def _extent(self, count: str, *values: str) -> tuple[int, int]:
         """(newest event, what the query `count` gives), of one moment."""
-        with plain_words(self.path):
-            row = self._database.connection.execute(
-                f"SELECT seq, coalesce(({count}), 0) FROM head", values[: count.count("?")]
-            ).fetchone()
-        if row is None:
-            raise damaged(self.path, "its head is missing")
-        return int(row[0]), int(row[1])
+        rows = self._database.rows(f"SELECT seq, coalesce(({count}), 0) FROM head", values[: count.count("?")])
+        if not rows:
+            raise self._database.damaged("its head is missing")
+        return int(rows[0][0]), int(rows[0][1])
 
     def _rows(self, where: str, values: tuple[object, ...], limit: int = BATCH, index: str = "") -> list[Row]:
-        query = f"SELECT seq, run, nth, kind, body, sum FROM events {index} WHERE {where} LIMIT {limit}"
-        with plain_words(self.path):
-            return self._database.connection.execute(query, values).fetchall()
+        return self._database.rows(f"SELECT {_COLUMNS} FROM events {index} WHERE {where} LIMIT {limit}", values)
 
     def _verify(self, row: Row) -> None:
         if row_sum(*row[:5]) != row[5]:
-            raise damaged(self.path, f"event {row[0]} doesn't verify")
+            raise self._database.damaged(f"event {row[0]} doesn't verify")
 
     def runs(self) -> list[str]:
         """All runs, the oldest first."""
-        with plain_words(self.path):
-            return [
-                r[0] for r in self._database.connection.execute("SELECT run FROM runs WHERE run != '' ORDER BY first")
-            ]
+        return [row[0] for row in self._database.rows("SELECT run FROM runs WHERE run != '' ORDER BY first")]
 
     def last_run(self) -> str:
         """The newest run, or ""."""
@@ -211,16 +219,14 @@ class Store:
         self.locks.all()
 
     def _count(self, run: str) -> int:
-        with plain_words(self.path):
-            row = self._database.connection.execute("SELECT count FROM runs WHERE run = ?", (run,)).fetchone()
-        return int(row[0]) if row else 0
+        rows = self._database.rows("SELECT count FROM runs WHERE run = ?", (run,))
+        return int(rows[0][0]) if rows else 0
 
     def _check_counts(self) -> None:
-        query = "SELECT (SELECT seq FROM head), (SELECT total(count) FROM runs), (SELECT total(count) FROM kinds)"
-        with plain_words(self.path):
-            row = self._database.connection.execute(query).fetchone()
+        totals = (f"(SELECT coalesce(sum(count), 0) FROM {table})" for table in ("runs", "kinds"))
+        row = self._database.rows(f"SELECT (SELECT seq FROM head), {', '.join(totals)}")[0]
         if len(set(row)) != 1:
-            raise damaged(self.path, f"it says {row[0]} events, {row[1]:.0f} by run and {row[2]:.0f} by kind")
+            raise self._database.damaged(f"it says {row[0]} events, {row[1]:.0f} by run and {row[2]:.0f} by kind")
 
 
 def _row(seq: int, nth: int, event: Event) -> Row:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import functools
 import json
-import select
 import shlex
 import socket
 import struct
@@ -23,6 +22,7 @@ from ciflow.diagnostics import Lost, Refused, Unreachable
 from ciflow.model import Reply
 from ciflow.targets.connection import Connection
 from ciflow.targets.docker_daemon import Daemon, daemon_for
+from ciflow.targets.readable import readable
 
 try:
     import docker
@@ -148,8 +148,8 @@ class DockerPipe:
         return data or None
 
     def _waits(self, timeout: float) -> bool:
-        pending = getattr(self._socket, "pending", None)  # TLS: decrypted already, so select would not see it
-        return bool((pending and pending()) or select.select([self._socket], [], [], timeout)[0])
+        pending = getattr(self._socket, "pending", None)  # TLS: decrypted already, so poll would not see it
+        return bool((pending and pending()) or readable(self._socket, timeout))
 
     def _pieces(self) -> bytes:
         at, found = 0, []

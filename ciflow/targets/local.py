@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import select
 import socket
 import subprocess
 
 from ciflow.diagnostics import Lost
 from ciflow.targets.connection import Connection
+from ciflow.targets.readable import readable
 
 SEND_TIMEOUT = 30.0  # seconds
 
@@ -34,7 +34,7 @@ class LocalPipe:
 
     def receive(self, timeout: float) -> bytes | None:
         try:
-            if not select.select([self._socket], [], [], timeout)[0]:
+            if not readable(self._socket, timeout):
                 return None
             return self._socket.recv(256 * 1024)
         except (OSError, ValueError):  # closed by our side meanwhile

@@ -14,7 +14,8 @@ import pytest
 from ciflow.diagnostics import StoreError
 from ciflow.model import Event
 from ciflow.store.database import file_system_of, refuse_network
-from ciflow.store.store import Store, default_state
+from ciflow.store.place import default_state
+from ciflow.store.store import Store
 
 
 def told(number: int, run: str = "R-1", kind: str = "task_ended") -> Event:
@@ -70,12 +71,12 @@ def test_bytes_that_are_no_utf8_survive_as_surrogate_escapes(store: Store) -> No
 def test_another_process_s_command_is_seen_within_a_tenth_of_a_second(store: Store) -> None:
     store.append([told(1)])
     code = (
-        "import sys, time; from pathlib import Path\n"
+        "import sys, time; from ciflow.store.place import place_of\n"
         "from ciflow.store.store import Store; from ciflow.model import Event\n"
-        "s = Store.open(Path(sys.argv[1])); time.sleep(0.3)\n"
+        "s = Store.open(place_of(sys.argv[1])); time.sleep(0.3)\n"
         "s.append([Event(kind='command', run='R-1', at=time.time(), data={'verb': 'pause'})]); s.close()"
     )
-    other = subprocess.Popen([sys.executable, "-c", code, str(store.path)])
+    other = subprocess.Popen([sys.executable, "-c", code, str(store.place)])
     assert store.wait(1, timeout=20) == 2
     seen = time.time()
     [event] = store.events(run="R-1", after=1)
@@ -92,11 +93,12 @@ def test_waiting_for_what_never_comes_ends_in_time(store: Store) -> None:
 
 def test_two_processes_write_at_once_and_every_event_is_there(store: Store) -> None:
     code = (
-        "import sys; from pathlib import Path; from ciflow.store.store import Store; from ciflow.model import Event\n"
-        "s = Store.open(Path(sys.argv[1]))\n"
+        "import sys; from ciflow.store.place import place_of; from ciflow.store.store import Store\n"
+        "from ciflow.model import Event\n"
+        "s = Store.open(place_of(sys.argv[1]))\n"
         "for n in range(150): s.append([Event(kind='output', run=sys.argv[2], data={'n': n, 'i': i}) for i in (0, 1)])"
     )
-    writers = [subprocess.Popen([sys.executable, "-c", code, str(store.path), f"R-{w % 2}"]) for w in range(3)]
+    writers = [subprocess.Popen([sys.executable, "-c", code, str(store.place), f"R-{w % 2}"]) for w in range(3)]
     assert [w.wait(60) for w in writers] == [0, 0, 0]
     events = list(store.events())
     assert len(events) == 900

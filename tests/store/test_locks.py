@@ -17,6 +17,7 @@ import pytest
 from ciflow.diagnostics import Locked, StoreError
 from ciflow.model import Event
 from ciflow.store.locks import Held, Holder, Lease, Observer
+from ciflow.store.place import Place
 from ciflow.store.store import Store
 
 ROUNDS = 200
@@ -36,9 +37,9 @@ def elsewhere(run: str = "R-2") -> Holder:
     return Holder(run, "bob", "ciflow apply release.yml", "ci-7", "another machine", 4711, "99")
 
 
-def racer(path: Path, barrier: Barrier, results: multiprocessing.Queue[list[int]]) -> None:
+def racer(place: Place, barrier: Barrier, results: multiprocessing.Queue[list[int]]) -> None:
     won = []
-    with Store.open(path) as store:
+    with Store.open(place) as store:
         for turn in range(ROUNDS):
             barrier.wait()
             try:
@@ -52,7 +53,7 @@ def racer(path: Path, barrier: Barrier, results: multiprocessing.Queue[list[int]
 def test_of_two_processes_exactly_one_wins_two_hundred_times(store: Store) -> None:
     context = multiprocessing.get_context("spawn")
     barrier, results = context.Barrier(2), context.Queue()
-    racers = [context.Process(target=racer, args=(store.path, barrier, results)) for _ in range(2)]
+    racers = [context.Process(target=racer, args=(store.place, barrier, results)) for _ in range(2)]
     for each in racers:
         each.start()
     first, second = results.get(timeout=60), results.get(timeout=60)
@@ -80,12 +81,12 @@ def test_the_loser_hears_who_since_when_and_how_to_break_it(store: Store) -> Non
 
 HOLD = """
 import os, signal, sys, time
-from pathlib import Path
 from ciflow.diagnostics import Locked
 from ciflow.model import Event
 from ciflow.store.locks import Holder
+from ciflow.store.place import place_of
 from ciflow.store.store import Store
-s = Store.open(Path(sys.argv[1]))
+s = Store.open(place_of(sys.argv[1]))
 lease = s.locks.acquire("shield", Holder.me("R-9", "bob", "ciflow apply"))
 print("held", flush=True)
 if sys.argv[2:] == ["stop"]:
@@ -111,7 +112,7 @@ while True:
 
 
 def start(store: Store, *words: str) -> subprocess.Popen[str]:
-    argv = [sys.executable, "-c", HOLD, str(store.path), *words]
+    argv = [sys.executable, "-c", HOLD, str(store.place), *words]
     process = subprocess.Popen(argv, stdout=subprocess.PIPE, text=True)
     assert process.stdout and process.stdout.readline() == "held\n"
     return process
@@ -193,7 +194,7 @@ def test_tokens_only_grow_over_scopes_releases_floors_and_reopening(store: Store
     second = locks.acquire("shield", me(), token_floor=40)  # a router knows 40
     assert second.token == 41
     assert locks.acquire("third", me(), token_floor=7).token == 42
-    with Store.open(store.path) as again:
+    with Store.open(store.place) as again:
         assert again.locks.acquire("fourth", me()).token == 43
         assert again.locks.greatest_token() == 43
 
