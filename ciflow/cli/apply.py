@@ -33,7 +33,8 @@ from ciflow.store.place import Place, default_state
 @vault_options
 @click.option("-C", "--check", is_flag=True, help="Predict, change nothing.")
 @click.option("-D", "--diff", is_flag=True, help="Show how files change.")
-@click.option("-f", "--forks", type=click.IntRange(min=0), default=0, help="At most so many hosts at once; 0: all.")
+@click.option("-f", "--forks", type=click.IntRange(min=0), default=0,
+              help="At most so many hosts at once; 0: what this machine bears.")
 @click.option("--workers", default="", metavar="WHERE", help="Share hosts between workers: local:N, or tls://HOST:PORT.")
 @click.option("--force-handlers", is_flag=True, help="Run notified handlers though a task failed.")
 @click.option("--flush-cache", is_flag=True, expose_value=False, help="Changes nothing: each run reads facts anew.")

@@ -45,7 +45,8 @@ _file = click.Path(exists=True, dir_okay=False, path_type=Path)
 @state_option
 def command(
     path: Path, databases: tuple[Path, ...], online: bool, fail_on: tuple[str, ...], policy: Path | None,
-    vex: tuple[Path, ...], since: str, form: str, output: Path | None, verbose: bool, as_json: bool, state: Place | None,
+    vex: tuple[Path, ...], since: str, form: str, output: Path | None, verbose: bool, as_json: bool,
+    state: Place | None,
 ) -> int:  # fmt: skip
     """Look up the packages of a workspace's Cargo.lock, of another lock file, or of a bill of materials. Asks no
     network but with --online. Exit code 4 when something was found that --fail-on or the policy names (any

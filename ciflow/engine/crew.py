@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 LOOK = 0.05  # seconds between looks at what the shards have recorded
 PATIENCE = 4.0  # seconds that shards have to end when they are told to
-JOINING = 30.0  # seconds until a scheduler answers and has a worker
+JOINING = 10.0  # seconds until a scheduler answers and has a worker
 LOCAL = re.compile(r"local:([1-9][0-9]{0,3})")
 _OF_PEOPLE = frozenset({"command", "approval_given"})  # said to the run, not by it
 _HERE = ("127.0.0.1", "localhost", "::1")
@@ -70,6 +70,11 @@ def cluster(address: str) -> Iterator[Client]:
             yield client
         return
     _refuse_open_wire(address)
+    if address.startswith("tls") and Security().get_connection_args("client").get("ssl_context") is None:
+        raise Refused(
+            f"the scheduler {address} wants a certificate, and Dask knows none",
+            help="name them: DASK_DISTRIBUTED__COMM__TLS__CA_FILE, ..__CLIENT__CERT and ..__CLIENT__KEY",
+        )
     try:
         client = Client(address, set_as_default=False, timeout=JOINING)
     except (OSError, ValueError, RuntimeError) as e:

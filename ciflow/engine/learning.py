@@ -31,7 +31,7 @@ async def gather_facts(stage: StageRun, nodes: tuple[Node, ...], lanes: list[Lan
 
 async def _facts_first(stage: StageRun, lane: Lane) -> None:
     try:
-        async with stage.forks or asyncio.Semaphore(1):
+        async with stage.room(lane):
             await learn_facts(stage, lane)
     except HostFailed as failure:
         stage.host_failed(lane, failure)
@@ -51,7 +51,7 @@ async def _facts_of(stage: StageRun, lane: Lane) -> None:
     first = next(tasks_of(stage.play.tasks), None)
     become = first.become if first is not None else Become()
     task = Task("Gather facts", "setup", stage.play.facts, stage.play.span, (FACTS_AT_START,), become=become)
-    if lane.learning is None:  # by a task that holds its share of `forks` already
+    if lane.learning is None:
         stage.announce(lane, task, task.path)
         run = TaskRun(lane, task, replace(lane.key, path=task.path), Chain(), None)
         lane.learning = asyncio.get_running_loop().create_task(run.run())

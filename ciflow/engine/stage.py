@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -16,6 +17,7 @@ from ciflow.engine.connect import LOGIN_USER, connection_for
 from ciflow.engine.context import HostValues, RunContext
 from ciflow.engine.drive import Chain
 from ciflow.engine.failures import Failures
+from ciflow.engine.forks import Forks, usual_forks
 from ciflow.engine.host import HostStage
 from ciflow.engine.hosts import HostVars
 from ciflow.engine.keys import Key
@@ -53,7 +55,7 @@ class StageRun:
         extra: Mapping[str, Any] = EMPTY,
         suffix: str = "",
         shard: Shard | None = None,
-        forks: int | None = None,
+        forks: int = 0,
     ) -> None:
         self.run = run
         self.stage = stage
@@ -78,8 +80,8 @@ class StageRun:
         self.announced: set[str] = set()
         self._asked: dict[tuple[str, ...], frozenset[str]] = {}
         self._limits: dict[tuple[str, ...], asyncio.Semaphore | None] = {}
-        forks = run.options.forks if forks is None else forks
-        self.forks = asyncio.Semaphore(forks) if forks else None
+        most = forks or run.options.forks or usual_forks()
+        self._forks = Forks(most) if most < len(hosts) else None
 
     # --- the way of a stage ------------------------------------------------------------------------------
 
@@ -206,9 +208,9 @@ class StageRun:
 
     async def _walk(self, lane: Lane, nodes: tuple[Node, ...], handlers: bool) -> None:
         walk = Walk(HostStage(self, lane))
-        pinned = self.forks if self.strategy == "host_pinned" else None
+        pinned = self.strategy == "host_pinned"
         try:
-            async with pinned or asyncio.Semaphore(1):
+            async with self.room(lane) if pinned else contextlib.nullcontext():
                 if lane.state == "ok":
                     await self._tasks_and_handlers(walk, lane, nodes, handlers)
         except HostEnded:
@@ -265,11 +267,14 @@ class StageRun:
         throttle = self._throttle(task, run)
         if self.over:
             raise HostEnded
-        forks = self.forks if self.strategy != "host_pinned" else None  # there the whole host has one
-        if forks is None and throttle is None:
+        if self._forks is None and throttle is None:
             return await run.run()
-        async with forks or asyncio.Semaphore(1), throttle or asyncio.Semaphore(1):
+        async with self.room(run.lane), throttle or contextlib.nullcontext():
             return await run.run()
+
+    def room(self, lane: Lane) -> contextlib.AbstractAsyncContextManager[None]:
+        """The host's share of `forks`, for as long as something is under way on it."""
+        return self._forks.room(lane.name) if self._forks is not None else contextlib.nullcontext()
 
     def _throttle(self, task: Task, run: TaskRun) -> asyncio.Semaphore | None:
         if not task.throttle:

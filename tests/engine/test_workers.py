@@ -11,7 +11,9 @@ from pathlib import Path
 import pytest
 
 from ciflow.diagnostics import ExitCode
+from tests.conftest import Start
 from tests.engine.workers import Crewed, eventually, told
+from tests.parts.dask import dask
 from tests.parts.postgres import Postgres
 
 EVERYTHING = Path(__file__).parent / "crew" / "site.yml"
@@ -138,7 +140,8 @@ def test_what_a_literal_include_holds_is_looked_at_too(crewed: Crewed) -> None:
         ("local:0", "neither `local:N` nor the address"),
         ("4", "neither `local:N` nor the address"),
         ("tcp://scheduler.example.org:8786", "speaks plain TCP"),
-        ("tls://user@127.0.0.1:9", "no Dask scheduler answers"),
+        ("tls://127.0.0.1:9", "wants a certificate"),
+        ("tcp://127.0.0.1:9", "no Dask scheduler answers"),
     ],
 )
 def test_workers_that_cannot_be_had_are_said_in_plain_words(crewed: Crewed, where: str, why: str) -> None:
@@ -153,3 +156,20 @@ def test_workers_need_a_journal_that_all_of_them_reach(crewed: Crewed) -> None:
     done = crewed.apply("--workers", "local:2", "--state", str(crewed.folder / "alone"))
     assert done.returncode == ExitCode.INVALID
     assert "--state postgresql://" in done.stderr
+
+
+@pytest.mark.slow
+def test_workers_of_a_cluster_by_its_address_with_one_of_them_lost(
+    tmp_path: Path, postgres: Postgres, start: Start
+) -> None:
+    crewed = Crewed(tmp_path, postgres.database(), hosts=4)
+    cluster = start(dask(tmp_path, crewed.env))
+    crewed.env |= cluster.env
+    crewed.write("site.yml", SLOW)
+    run = crewed.start("--workers", cluster.address)
+    all_are_slow(crewed)
+    os.kill(cluster.workers[1].pid, signal.SIGKILL)
+    _, said = run.communicate(timeout=180)
+    assert run.returncode == ExitCode.OK, said
+    assert "a worker was lost" in said
+    once_each(crewed)

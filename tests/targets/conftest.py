@@ -3,12 +3,13 @@
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from ciflow.targets import Connection
+from ciflow.targets import BecomeUser, Connection
 from tests.parts import images
 from tests.parts.docker import Docker
 from tests.parts.kube import Kube
@@ -53,6 +54,21 @@ def python_pod(kube: Kube, tmp_path_factory: pytest.TempPathFactory) -> Connecti
 
 
 @pytest.fixture(scope="session")
+def bare_container(docker: Docker, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Connection]:
+    """One that has busybox and nothing else, and sees the same processes and folders."""
+    folder = tmp_path_factory.getbasetemp().parent
+    with docker.container(images.BUSYBOX, "--pid=host", "-v", f"{folder}:{folder}") as name:
+        yield docker_connection(docker, name)
+
+
+@pytest.fixture(scope="session")
+def bare_pod(kube: Kube, tmp_path_factory: pytest.TempPathFactory) -> Connection:
+    folder = str(tmp_path_factory.getbasetemp().parent)
+    shared = {"name": "shared", "from": folder, "mountPath": folder}
+    return kube.connection(kube.start_pod("bare", images.BUSYBOX, volumeMounts=[shared]))
+
+
+@pytest.fixture(scope="session")
 def busybox_tools(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the tools of busybox and no others."""
     busybox = shutil.which("busybox")
@@ -84,6 +100,11 @@ def shell_connection(shell: str, request: pytest.FixtureRequest) -> Connection:
 
 # What stands for /bin/sh on hosts without Python; one of them in every run of the tests.
 SHELLS = ("busybox", *(pytest.param(shell, marks=pytest.mark.slow) for shell in ("dash", "bash --posix")))
+# Both agents by all other ways to a host.
+BOTH_AGENTS = tuple(
+    pytest.param(kind, marks=pytest.mark.slow)
+    for kind in ("ssh, shell", "docker, shell", "kubernetes, shell", "sudo", "sudo, shell")
+)
 WITHOUT_PYTHON_TOO = ("local", "ssh", *SHELLS)
 
 
@@ -91,6 +112,18 @@ def reach(kind: str, request: pytest.FixtureRequest) -> Connection:
     """The connection of a host of that kind, started when it is first asked for."""
     if kind in ("busybox", "dash", "bash --posix"):
         return shell_connection(kind, request)
+    if kind.startswith("sudo"):
+        request.getfixturevalue("own_home")
+        if shutil.which("sudo") is None:
+            pytest.skip("sudo is missing")
+        python = "none" if kind.endswith("shell") else "auto"
+        return Connection(python=python, become=BecomeUser(user="root", method="sudo"), connect_timeout=30.0)
+    if kind == "ssh, shell":
+        return replace(ssh_connection(request.getfixturevalue("ssh_hosts")[0]), python="none")
+    if kind == "docker, shell":
+        return replace(request.getfixturevalue("bare_container"), python="none")
+    if kind == "kubernetes, shell":
+        return replace(request.getfixturevalue("bare_pod"), python="none")
     if kind == "local":
         request.getfixturevalue("own_home")
         return Connection(connect_timeout=30.0)

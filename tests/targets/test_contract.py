@@ -11,11 +11,11 @@ import pytest
 from ciflow.model import Exec, Read, Stat
 from ciflow.targets import Connection
 from ciflow.targets.session import Answer
-from tests.targets.conftest import SHELLS, reach
+from tests.targets.conftest import BOTH_AGENTS, SHELLS, reach
 from tests.targets.parley import Parley
 
 ARGUMENTS = 5_000  # random ones for each target
-TARGETS = ("local", "ssh", "docker", pytest.param("kubernetes", marks=pytest.mark.slow), *SHELLS)
+TARGETS = ("local", "ssh", "docker", pytest.param("kubernetes", marks=pytest.mark.slow), *SHELLS, *BOTH_AGENTS)
 PRINT_ARGUMENTS = 'for a; do printf "%s\\0" "$a"; done'
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from ciflow.model import Attrs, Copy, Edit, Exec, Link, Mkdir, Read, Remove, Walk, Write
+from ciflow.model import Attrs, Copy, Edit, Exec, Link, Mkdir, Read, Remove, Stat, Walk, Write
 from ciflow.targets import Connection
 from tests.targets.conftest import WITHOUT_PYTHON_TOO, reach
 from tests.targets.parley import Parley
@@ -171,6 +171,21 @@ def test_a_large_file_travels_only_when_it_differs(host: Parley, tmp_path: Path)
     source_gone = Write(path=str(path), content=source.read_bytes(), mode="0755")
     assert not host(source_gone).changed
     assert path.stat().st_mode & 0o777 == 0o755
+
+
+def test_a_sparse_file_is_sent_and_copied_with_all_its_zeros(host: Parley, tmp_path: Path) -> None:
+    """The copy on the host takes no more room than what is in it, where Python makes it."""
+    image, size = tmp_path / "image", 24 << 20
+    with image.open("wb") as file:
+        for at in (0, 10 << 20, size - 5):
+            file.seek(at)
+            file.write(b"datum")
+    digest = hashlib.sha256(image.read_bytes()).hexdigest()
+    assert host(Write(path=str(tmp_path / "sent"), source=str(image))).ok
+    assert host(Copy(path=str(image), dest=str(tmp_path / "copied"))).ok
+    for name in ("sent", "copied"):
+        assert host(Stat(path=str(tmp_path / name), hash="sha256")).data["hash"] == digest
+    assert (tmp_path / "copied").stat().st_blocks * 512 < 4 << 20 or not host.hello["python"]
 
 
 def test_a_source_that_is_not_there_is_told_and_the_lane_goes_on(host: Parley, tmp_path: Path) -> None:
