@@ -130,9 +130,8 @@ def _opened(state: Place | None, where: str, *, sweeping: bool = False) -> Itera
     from ciflow.store.place import default_state
     from ciflow.store.store import Store
 
-    path = state or default_state()
-    with Store.open(path) as store:
-        shelf = open_shelf(path, where)
+    with Store.open(state or default_state()) as store:
+        shelf = open_shelf(store.path, where)
         if not sweeping:
             yield shelf, holds(store)
             return
