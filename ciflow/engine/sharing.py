@@ -63,7 +63,12 @@ def _faults(play: Play, strategy: str) -> Iterator[Diagnostic]:
     if (play.strategy or strategy) != "linear" and (play.any_errors_fatal or play.max_fail_percentage is not None):
         text = "workers count failures of all hosts at the barrier, and this play's strategy has none"
         yield Diagnostic("error", "CF0530", text, play.span, help="`strategy: linear`, or run it without `--workers`")
-    for task in (*tasks_of(play.tasks), *play.handlers):
+    tasks = (*tasks_of(play.tasks), *play.handlers)
+    if not any(task.async_limit for task in tasks):
+        for task in (task for task in tasks if task.module == "async_status"):
+            text = "workers can't share this task: the job was left behind in another play, whose workers know it"
+            yield Diagnostic("error", "CF0530", text, task.span, help="ask in the play that leaves it behind")
+    for task in tasks:
         if (fault := _refused(task, play)) is not None:
             yield fault
 

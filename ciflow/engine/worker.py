@@ -67,7 +67,10 @@ class Order:
     batch: tuple[str, ...]
     own: tuple[str, ...]
     values: Mapping[str, HostValues] = field(repr=False)
-    context: Mapping[str, Any] = field(repr=False)  # fields of RunContext that are plain values
+    started: float
+    git: Mapping[str, Any]
+    services: Mapping[str, Mapping[str, Any]]
+    outputs: Mapping[str, dict[str, Any]]
     artifacts: Mapping[str, str]  # digests by name
     announced: tuple[str, ...]  # tasks that batches before have told of
     machine: str  # the controller's
@@ -196,11 +199,11 @@ class _Walk:
         run = RunContext(
             id=order.run, plan=self.plan, hosts=Hosts(self.loaded.inventory, request.inventory, folder, self.files),
             files=self.files, extra=self.loaded.extra, recorder=recorder, wire=wire, controller=LOCAL,
-            reach=request.reach, person=None, stepper=None, store=shelf, mask=self.mask,
+            reach=request.reach, person=None, stepper=None, store=shelf, needed=dict, mask=self.mask,
             claim=_claims_nothing, test_history=functools.cache(self._history), options=request.options,
             away=_is_away(order),
             artifacts={name: str(shelf.take(digest)) for name, digest in order.artifacts.items()},
-            **order.context,
+            started=order.started, git=order.git, services=dict(order.services), outputs=dict(order.outputs),
         )  # fmt: skip
         stage = next(one for one in self.plan.stages if one.id == order.stage)
         hosts = self._hosts(run, order.hosts)
@@ -214,7 +217,7 @@ class _Walk:
         return tuple(host for name in names if (host := run.host(name)) is not None)
 
     def _history(self) -> Mapping[str, Any]:
-        return before(self.store, self.order.run, float(self.order.context["started"]))
+        return before(self.store, self.order.run, self.order.started)
 
     def _begin(self, recorder: Recorder, wire: Wire, lost: bool) -> None:
         order = self.order
