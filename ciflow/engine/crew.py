@@ -21,6 +21,7 @@ from ciflow.engine.hire import Job
 from ciflow.engine.record import told
 from ciflow.engine.saved import digests_of
 from ciflow.engine.shard import ShardEnd
+from ciflow.engine.sharing import shares
 from ciflow.engine.worker import INTERRUPTED, Order, walk
 from ciflow.model import Event, Host, Play
 from ciflow.store.locks import this_machine
@@ -115,7 +116,7 @@ class Crew:
 
     def takes(self, play: Play, hosts: Sequence[Host]) -> bool:
         """Whether there is anything to share."""
-        return len(hosts) > 1 and play.image is None
+        return shares(play, hosts)
 
     async def work(self, stage: StageRun, batch: Sequence[Host], number: int) -> None:
         """Walk the play's tasks on a batch of its hosts, in shards."""
@@ -166,7 +167,8 @@ class Crew:
             values={name: stage.values.get(name, HostValues()) for name in own},
             started=run.started, git=dict(run.git), services=dict(run.services), outputs=dict(run.outputs),
             artifacts={name: _digest(path) for name, path in run.artifacts.items()},
-            announced=tuple(stage.announced), machine=this_machine(), digests=self._digests, forks=forks,
+            announced=tuple(stage.announced), machine=this_machine(), digests=self._digests,
+            provenance=dict(run.provenance), forks=forks,
             asked=later or len(batch) < len(stage.hosts), again=job.again,
         )  # fmt: skip
 

@@ -7,13 +7,13 @@ facts or registers, that makes hosts, or that counts hosts in another way than t
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 from ciflow.diagnostics import Diagnostic, Invalid, Refused
 from ciflow.engine.names import asked_by
 from ciflow.engine.request import Request
 from ciflow.lang.files import Files
-from ciflow.model import Node, Play, Task
+from ciflow.model import Host, Node, Play, Task
 from ciflow.plan import Plan
 from ciflow.plan.compile import tasks_of
 from ciflow.store.place import Team
@@ -33,13 +33,18 @@ def floor(request: Request) -> int:
     return int(time.time()) if request.options.workers else 0
 
 
+def shares(play: Play, hosts: Sequence[Host]) -> bool:
+    """Whether a play's hosts go to workers: not where it has one, makes hosts or artifacts, or rolls out."""
+    return len(hosts) > 1 and play.canary is None and play.image is None and not play.artifacts
+
+
 def check_sharing(request: Request, plan: Plan, files: Files, store: Store) -> None:
     """Refuse what workers can't do. Raises Invalid with all of it, or Refused where the journal is not for many."""
     if not request.options.workers:
         return
     if not isinstance(store.place, Team):
         raise Refused("`--workers` needs a journal that all of them reach", help="--state postgresql://HOST/DATABASE")
-    plays = {id(stage.play): stage.play for stage in plan.stages if len(stage.hosts) > 1 and stage.play.canary is None}
+    plays = {id(stage.play): stage.play for stage in plan.stages if shares(stage.play, stage.hosts)}
     faults = [fault for play in plays.values() for fault in _faults(play, request.options.strategy)]
     if faults:
         raise Invalid(list(dict.fromkeys(faults)), files.sources())

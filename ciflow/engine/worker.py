@@ -75,6 +75,7 @@ class Order:
     announced: tuple[str, ...]  # tasks that batches before have told of
     machine: str  # the controller's
     digests: Mapping[str, str]  # of files that tasks may send, where a worker on another machine has its own
+    provenance: Mapping[str, str]
     forks: int
     asked: bool
     again: bool
@@ -199,11 +200,12 @@ class _Walk:
         run = RunContext(
             id=order.run, plan=self.plan, hosts=Hosts(self.loaded.inventory, request.inventory, folder, self.files),
             files=self.files, extra=self.loaded.extra, recorder=recorder, wire=wire, controller=LOCAL,
-            reach=request.reach, person=None, stepper=None, store=shelf, needed=dict, mask=self.mask,
-            claim=_claims_nothing, test_history=functools.cache(self._history), options=request.options,
-            away=_is_away(order),
+            reach=request.reach, person=None, stepper=None, store=shelf, blobs=self.store.blobs, needed=dict,
+            mask=self.mask, claim=_claims_nothing, test_history=functools.cache(self._history),
+            options=request.options, away=_is_away(order), roles=self.loaded.roles,
             artifacts={name: str(shelf.take(digest)) for name, digest in order.artifacts.items()},
-            started=order.started, git=order.git, services=dict(order.services), outputs=dict(order.outputs),
+            provenance=dict(order.provenance), started=order.started, git=order.git,
+            services=dict(order.services), outputs=dict(order.outputs),
         )  # fmt: skip
         stage = next(one for one in self.plan.stages if one.id == order.stage)
         hosts = self._hosts(run, order.hosts)
