@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import click
 
 from ciflow.cli.options import json_option, state_option
+from ciflow.store.place import Place
 
 
 @click.group("distribute")
@@ -19,10 +19,11 @@ def group() -> None:
 @click.option("--config", type=click.Path(dir_okay=False, resolve_path=True), help="sccache's settings.")
 @json_option
 @state_option
-def status(config: str | None, as_json: bool, state: Path | None) -> int:
+def status(config: str | None, as_json: bool, state: Place | None) -> int:
     """Who compiles for this machine. Exit 4 where nobody does: builds compile here then."""
     from ciflow.cli.working import work
-    from ciflow.store.store import Store, default_state
+    from ciflow.store.place import default_state
+    from ciflow.store.store import Store
 
     with Store.open(state or default_state()) as store:
         code, last = work("distribute", {"distribute_config": config or ""}, store)
