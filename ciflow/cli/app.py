@@ -206,6 +206,12 @@ def _licenses() -> click.Command:
     return group
 
 
+def _reproduce() -> click.Command:
+    from ciflow.cli.reproduce import command
+
+    return command
+
+
 def _explain() -> click.Command:
     from ciflow.cli.explain import command
 
@@ -255,6 +261,7 @@ COMMANDS: dict[str, tuple[Callable[[], click.Command], str]] = {
     "attest": (_attest, "Say something of a file, signed."),
     "verify": (_verify, "Say who vouches for a file, and hold it against a policy."),
     "keys": (_keys, "Make, list, replace and call back keys that sign."),
+    "reproduce": (_reproduce, "Build twice and say why what comes out is not the same."),
     "evidence": (_evidence, "Pack all that vouches for a release into one verified archive."),
     "sbom": (_sbom, "List what software is made of; compare, convert, check and judge such lists."),
     "licenses": (_licenses, "Check the licences of a workspace's crates, and write its notices."),

@@ -82,6 +82,7 @@ MODULES: dict[str, Module] = {
     "process": Module("process"),
     "raw": Module("raw"),
     "reboot": Module("reboot"),
+    "reproduce": Module("reproduce"),
     "replace": Module("replace", own_files=True),
     "sbom": Module("sbom"),
     "scan": Module("scan"),

@@ -7,6 +7,7 @@ SupplyError (ValueError)
   UnsupportedError   well formed, and of a kind that is not covered yet
   AdvisoryError      an advisory, or a database of them, that can't be read whole
   PolicyError        what a project says of findings or licences, and can't be understood
+  FormatFault        a program or archive that is cut off, or points outside of itself
   KeyFault           a key that cannot be read, with a wrong passphrase, or of another kind
   PolicyFault        signatures that hold, and do not say what is asked for
   SignatureError     a signature, envelope or bundle that does not hold
@@ -53,3 +54,7 @@ class SignatureError(SupplyError):
 
 class PolicyFault(SupplyError):
     """What is vouched for is not what the policy asks: all that is missing, a line each."""
+
+
+class FormatFault(SupplyError):
+    """A file that is not whole, or not of the format that it begins like."""
