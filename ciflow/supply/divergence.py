@@ -6,9 +6,9 @@ import re
 from collections.abc import Iterator, Sequence
 
 from ciflow.dataclass import dataclass
-from ciflow.supply.objectfile import MAGIC, Elf, Section, parse_elf
 from ciflow.supply.errors import FormatFault
 from ciflow.supply.members import Member, members
+from ciflow.supply.objectfile import MAGIC, Elf, Section, parse_elf
 
 DEEPEST = 6  # archives within archives
 _TEXTS = re.compile(rb"[\x20-\x7e]{4,}")
