@@ -19,7 +19,7 @@ from ciflow.lang.files import Files
 from ciflow.model import Event, Read, Reply, Stat
 from ciflow.rollout.rollback import Order, RolledBack, roll_back
 from ciflow.rollout.routers import Manifest, Router, Slot, build
-from ciflow.rollout.spec import manifest_path
+from ciflow.rollout.routers.kept import manifest_path
 from ciflow.store.store import Store
 from ciflow.targets.api import ApiSession, open_session
 from ciflow.targets.connection import connection_cap

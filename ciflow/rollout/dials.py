@@ -25,7 +25,7 @@ from ciflow.rollout.routers.dial import (
     Slot,
     interval,
 )
-from ciflow.rollout.spec import Spec, TurnBack, keep_manifest
+from ciflow.rollout.spec import Spec, TurnBack
 from ciflow.rollout.tally import Deltas
 
 LOSSES = 3  # times that a router may be found on the safe share before that counts against the release
@@ -110,7 +110,7 @@ class Dials:
         yield from self._all(lambda dial: self._resting(dial, self.live, now))
         for router, dial in zip(self.routers, self.dials, strict=True):
             yield from router.cut("", 0)
-            yield from keep_manifest(router, dial.manifest)
+            yield from router.keep(dial.manifest)
 
     # --- the dial ----------------------------------------------------------------------------------------
 
@@ -155,7 +155,7 @@ class Dials:
 
         yield from self._all(marked)
         for router, dial in zip(self.routers, self.dials, strict=True):
-            yield from keep_manifest(router, dial.manifest)
+            yield from router.keep(dial.manifest)
 
     # --- while it is held --------------------------------------------------------------------------------
 

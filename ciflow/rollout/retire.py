@@ -32,6 +32,8 @@ class Retirement:
         """Before anything is touched: a task that can't be done alone is refused now."""
         if not self.spec.retire:
             return
+        for router in self.routers.values():
+            router.unclaimed(0)
         reply = yield Compile(self.spec.retire, variables)
         places = reply.data["places"]
         self.places = {place: tuple(decode_operation(one) for one in encoded) for place, encoded in places.items()}

@@ -25,8 +25,6 @@ from ciflow.rollout.routers.dial import (
     Slot,
     interval,
 )
-from ciflow.rollout.routers.guard import answers
-from ciflow.rollout.spec import keep_manifest
 
 NOWHERE = Slot("")
 TRIES = 5  # against writers that race with us
@@ -167,7 +165,7 @@ def _looked_at(decision: Decision, routers: Sequence[Router], order: Order) -> A
         return decision, ()
     silent = []
     for router in routers:
-        if not (yield from answers(router.host, target)):
+        if not (yield from router.answers(target)):
             silent.append(router.host)
     if silent and cold and not order.rehearse:
         why = f"nothing answers at {target.authority}, where {target.version} was, from {', '.join(silent)}"
@@ -193,6 +191,9 @@ def _verify(routers: Sequence[Router], decision: Decision) -> Asked[bool | None]
     """Whether the routers' own counters agree: what comes in now goes to the target. Requests that were under way
     at the turn may still end elsewhere, so it looks again."""
     seen: bool | None = None
+    routers = [router for router in routers if router.counted]
+    if not routers:
+        return seen
     try:
         before: list[Sample] = []
         for router in routers:
@@ -232,7 +233,7 @@ def _turn(router: Router, dial: Dial, decision: Decision, order: Order, token: i
         yield from router.guard(to.token, 0)
         if to.manifest.drain and decision.source.name != decision.target.name:
             yield from router.cut(decision.source.name, to.manifest.drain)
-        yield from keep_manifest(router, to.manifest)
+        yield from router.keep(to.manifest)
         return
     raise RouterError(f"somebody else writes to the router on {router.host} all the time")
 

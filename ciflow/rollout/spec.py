@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Any
 
 from ciflow.dataclass import dataclass
-from ciflow.diagnostics import Refused
-from ciflow.model import At, CanaryStep, Change, Mkdir, Node, Write
+from ciflow.model import CanaryStep, Node
 from ciflow.rollout.gates import Gate
-from ciflow.rollout.routers.dial import WHOLE, Asked, Manifest, Router, Slot, done
+from ciflow.rollout.routers.dial import WHOLE, Slot
 
 
 class TurnBack(Exception):
@@ -71,22 +69,3 @@ class Ended:
 
     result: str
     reason: str
-
-
-MANIFESTS = "~/.local/state/ciflow/services"
-
-
-def manifest_path(service: str) -> str:
-    """Where the manifest of a service lies on its router's host: all that a rollback needs when the store is lost."""
-    if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9._-]*", service):
-        raise Refused(f"`{service}` is no name of a service", help="letters, digits, `.`, `-` and `_`")
-    return f"{MANIFESTS}/{service}.json"
-
-
-def keep_manifest(router: Router, manifest: Manifest) -> Asked[None]:
-    """Write it beside the router."""
-    folder = Mkdir(path=MANIFESTS, mode="0700")
-    done((yield At(router.host, Change(folder))), f"making {MANIFESTS}", router.host)
-    where = manifest_path(manifest.service)
-    write = Write(path=where, content=manifest.to_json().encode(), mode="0600")
-    done((yield At(router.host, Change(write))), f"keeping the manifest {where}", router.host)

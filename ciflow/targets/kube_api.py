@@ -1,4 +1,4 @@
-"""Answers Api operations of kind kubernetes: read, apply, delete and wait for objects, run a command in a pod.
+"""Answers Api operations of kind kubernetes: read, apply, patch, delete and wait for objects, run a command in a pod.
 
 A request is a mapping with `verb` and that verb's own words (the `_do_` functions name them), and everywhere
 `kubeconfig`, `context` and `namespace` ("": the context's own). Objects go without `managedFields`.
@@ -23,7 +23,7 @@ from ciflow.targets.connection import Connection
 from ciflow.targets.kube_content import content, hidden, managed_by, plain
 from ciflow.targets.kube_kinds import Kinds, Resource
 from ciflow.targets.kube_pods import find_container, open_exec
-from ciflow.targets.kube_ready import WORKLOADS, State, holds, state_of, troubles
+from ciflow.targets.kube_ready import WORKLOADS, State, begins, holds, state_of, troubles
 from ciflow.targets.kube_stream import ERROR, STDERR
 from ciflow.targets.kubernetes import LATER, NEEDED, Answer, Cluster, cluster
 
@@ -173,6 +173,26 @@ def refused(answer: Answer) -> Reply:
     return Reply(ok=False, error=text, data={"status": answer.status, "conflicts": found})
 
 
+# --- patch -----------------------------------------------------------------------------------------------
+
+
+def _do_patch(asked: _Asked) -> Reply:
+    """`api_version kind name patch`: a list is a JSON Patch (RFC 6902), a mapping a merge patch (RFC 7396). Data
+    {after}, or {status}: 422 where a `test` of the patch has failed.
+
+    A patch whose answer never came is made again: one that tests what it replaces fails the second time, and whoever
+    asked reads what stands there.
+    """
+    path = asked.resource().path(asked.namespace, str(asked.words["name"]))
+    patch = asked.words["patch"]
+    kind = f"application/{'merge-patch' if isinstance(patch, Mapping) else 'json-patch'}+json"
+    query = [("fieldManager", MANAGER), ("fieldValidation", "Strict")]
+    answer = _written(asked, "PATCH", path, query, patch, kind)
+    if not answer.ok:
+        return refused(answer)
+    return Reply(changed=True, data={"after": hidden({}, plain(answer.body))[1]})
+
+
 # --- delete ----------------------------------------------------------------------------------------------
 
 
@@ -203,8 +223,9 @@ def _do_delete(asked: _Asked) -> Reply:
 
 
 def _do_wait(asked: _Asked) -> Reply:
-    """`api_version kind name timeout`, and `condition` {type, status}, or `absent`: until the object is ready, or as
-    the condition says, or gone. Data {object, why}.
+    """`api_version kind name timeout`, and `condition` {type, status}, or {path, begins}, or `endpoints`, or `absent`:
+    until the object is ready, or as the condition says, or a Service has an endpoint that is ready, or the object is
+    gone. Data {object, why}.
 
     A watch only wakes it: every look reads the object anew, so that no end of a watch (410, a lost connection) can
     make it miss anything.
@@ -230,8 +251,23 @@ def _state(asked: _Asked, thing: Mapping[str, Any]) -> State:
         return State(not thing, f"it waits for its finalizers {finalizers}" if finalizers else "it is still there")
     if not thing:
         return State(False, "it is not there")
+    if asked.words.get("endpoints"):
+        return _served(asked)
     wanted = asked.words.get("condition")
+    if wanted and "path" in wanted:
+        return begins(thing, wanted["path"], str(wanted["begins"]))
     return holds(thing, str(wanted["type"]), str(wanted.get("status", "True"))) if wanted else state_of(thing)
+
+
+def _served(asked: _Asked) -> State:
+    """Whether the Service that is asked about has an endpoint that is ready."""
+    path = f"/apis/discovery.k8s.io/v1/namespaces/{asked.namespace}/endpointslices"
+    answer = asked.get(path, [("labelSelector", f"kubernetes.io/service-name={asked.words['name']}")])
+    if not answer.ok:
+        return State(False, answer.message, lost=True)
+    ends = [end for one in answer.body["items"] for end in one.get("endpoints") or ()]
+    ready = sum((end.get("conditions") or {}).get("ready") is not False for end in ends)
+    return State(bool(ready), f"{ready} of {len(ends)} endpoints are ready")
 
 
 def _waited(asked: _Asked, thing: Mapping[str, Any], state: State) -> Reply:
@@ -260,6 +296,9 @@ def _troubles(asked: _Asked, thing: Mapping[str, Any]) -> list[str]:
 
 def _sleep(asked: _Asked, resource: Resource, thing: Mapping[str, Any], most: float) -> None:
     """Until something happens to the object, for `most` seconds at most."""
+    if asked.words.get("endpoints"):
+        asked.stop.wait(min(most, PAUSE))  # it is not the Service that changes
+        return
     began = time.monotonic()
     query = [("fieldSelector", f"metadata.name={asked.words['name']}")]
     if thing:
@@ -312,6 +351,7 @@ def _do_exec(asked: _Asked) -> Reply:
 _VERBS: Mapping[str, Callable[[_Asked], Reply]] = {
     "read": _do_read,
     "apply": _do_apply,
+    "patch": _do_patch,
     "delete": _do_delete,
     "wait": _do_wait,
     "exec": _do_exec,

@@ -12,6 +12,7 @@ from typing import Any
 from ciflow.dataclass import dataclass
 
 Thing = Mapping[str, Any]
+ROUTES = ("HTTPRoute", "GRPCRoute", "TLSRoute")
 WORKLOADS = ("Deployment", "StatefulSet", "DaemonSet", "ReplicaSet", "Job")
 
 
@@ -30,6 +31,9 @@ def state_of(thing: Thing) -> State:
     generation = (thing.get("metadata") or {}).get("generation", 0)
     if status.get("observedGeneration", generation) < generation:
         return State(False, "its controller has not seen the change yet")
+    if thing.get("kind") in ROUTES:
+        states = [holds(thing, kind, "True") for kind in ("Accepted", "ResolvedRefs")]
+        return next((state for state in states if not state.ready), State(True))
     rule = _RULES.get(str(thing.get("kind")))
     if rule is not None:
         return rule(thing.get("spec") or {}, status)
@@ -38,11 +42,28 @@ def state_of(thing: Thing) -> State:
 
 
 def holds(thing: Thing, kind: str, wanted: str) -> State:
-    """Whether a condition of the object has a status (True, False, Unknown)."""
-    found = condition(thing.get("status") or {}, kind)
-    if found is None:
+    """Whether a condition of the object has a status (True, False, Unknown), of a route those of all its parents. One
+    of an earlier generation says nothing."""
+    status = thing.get("status") or {}
+    found = [condition(one, kind) for one in (status.get("parents") or [status])]
+    if not all(found):
         return State(False, f"it has no condition {kind}")
-    return State(str(found.get("status")) == wanted, _said(found))
+    generation = (thing.get("metadata") or {}).get("generation", 0)
+    for one in filter(None, found):
+        if one.get("observedGeneration", generation) < generation:
+            return State(False, "its controller has not seen the change yet")
+        if str(one.get("status")) != wanted:
+            return State(False, _said(one))
+    return State(True)
+
+
+def begins(thing: Thing, path: Iterable[str], text: str) -> State:
+    """Whether what stands at `path` in the object begins with `text`."""
+    found: Any = thing
+    for name in path:
+        found = (found or {}).get(name)
+    shown = "nothing" if found is None else repr(found)
+    return State(str(found or "").startswith(text), f"{list(path)[-1]} is {shown}, not {text!r}")
 
 
 def condition(status: Mapping[str, Any], kind: str) -> Mapping[str, Any] | None:

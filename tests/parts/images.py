@@ -8,6 +8,7 @@ import hashlib
 import io
 import json
 import subprocess
+import sys
 import tarfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -18,6 +19,7 @@ from tests.parts.process import MissingPart
 BUSYBOX = "ciflow.test/busybox:1"
 PAUSE = "ciflow.test/pause:1"
 PYTHON = "ciflow.test/python:1"
+GUARD = "ciflow.test/guard:1"
 FOREVER = ["/bin/busybox", "sleep", "1000000"]
 
 
@@ -66,6 +68,38 @@ def python_layer() -> bytes:
     return layer.getvalue()
 
 
+IMPORTED = """
+import asyncio, encodings.idna, http.client, json, random, signal, ssl, sys, time, urllib.request, pathlib
+found = [getattr(one, "__file__", None) for one in list(sys.modules.values())]
+print(sys.base_prefix, *(one for one in found if one and one.startswith("/")), sep="\\n")
+"""
+
+
+def guard_layer() -> bytes:
+    """A root that needs nothing of the machine: this Python with the modules that a small network program imports."""
+    python = Path(sys.executable).resolve()
+    listed = subprocess.run([python, "-I", "-c", IMPORTED], capture_output=True, text=True, check=True).stdout.split()
+    files = {python, *(Path(name) for name in listed[1:])}
+    files |= set(
+        (Path(listed[0]) / "lib" / f"python{sys.version_info[0]}.{sys.version_info[1]}" / "encodings").glob("*.py")
+    )
+    programs = [str(file) for file in files if file == python or file.suffix == ".so"]
+    linked = subprocess.run(["ldd", *programs], capture_output=True, text=True, check=True).stdout.split()
+    files |= {Path(word) for word in linked if word.startswith("/") and not word.endswith(":")}
+    layer = io.BytesIO()
+    with tarfile.open(fileobj=layer, mode="w") as tar:
+        add_folders(tar, ["tmp", "etc", "proc", "dev", "sys", "usr", "usr/bin", "usr/lib", "usr/lib64"])
+        add_bytes(tar, "etc/passwd", b"root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534::/:/bin/sh\n")
+        add_links(tar, {"lib": "usr/lib", "lib64": "usr/lib64", "bin": "usr/bin"})
+        for file in sorted(files):
+            name = str(file).lstrip("/")
+            name = f"usr/{name}" if name.startswith(("lib/", "lib64/")) else name
+            add_bytes(tar, name, file.read_bytes(), 0o755 if file == python or ".so" in file.name else 0o644)
+        if not str(python).endswith("/bin/python3"):
+            add_links(tar, {"usr/bin/python3": str(python)})
+    return layer.getvalue()
+
+
 def write_images(path: Path, images: Sequence[tuple[str, bytes, Mapping[str, Any]]]) -> None:
     """Write an archive of (tag, layer, configuration such as {"Cmd": [..]})."""
     manifest: list[dict[str, Any]] = []
@@ -90,9 +124,11 @@ def write_images(path: Path, images: Sequence[tuple[str, bytes, Mapping[str, Any
 
 
 def write_test_images(path: Path) -> None:
-    """The three images that tests use: busybox, the pod's pause (busybox asleep), and one with Python."""
+    """What tests use: busybox, the pod's pause (busybox asleep), one with Python if the machine's /usr is mounted, and
+    one with a small Python of its own."""
     layer, env = busybox_layer(), {"Env": ["PATH=/bin"]}
     busybox = (BUSYBOX, layer, {**env, "Cmd": ["sh"]})
     pause = (PAUSE, layer, {**env, "Entrypoint": FOREVER})
     python = (PYTHON, python_layer(), {"Env": ["PATH=/usr/local/bin:/usr/bin:/bin"], "Cmd": ["sh"]})
-    write_images(path, [busybox, pause, python])
+    guard = (GUARD, guard_layer(), {"Env": ["PATH=/usr/bin"]})
+    write_images(path, [busybox, pause, python, guard])

@@ -52,6 +52,8 @@ from ciflow.rollout.routers.dial import (
     bad_before,
     check_turn,
 )
+from ciflow.rollout.routers.guard import answers
+from ciflow.rollout.routers.kept import keep_file
 from ciflow.rollout.spec import Ended, Spec
 
 T = TypeVar("T")
@@ -260,6 +262,12 @@ class FakeRouter:
     def _arm(self, after: float, limit: float, *, renew: bool) -> Asked[Guard]:
         reply = yield from self._ask("arm", after=after, limit=limit, renew=renew)
         return Guard(bool(reply.data["armed"]), bool(reply.data["fired"]))
+
+    def keep(self, manifest: Manifest) -> Asked[None]:
+        yield from keep_file(self.host, manifest)
+
+    def answers(self, slot: Slot) -> Asked[bool]:
+        return (yield from answers(self.host, slot))
 
     def can_cut(self, after: float) -> Asked[None]:  # noqa: ARG002
         yield from ()

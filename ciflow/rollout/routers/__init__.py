@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 from ciflow.diagnostics import Refused
-from ciflow.rollout.routers import command, envoy, haproxy, nginx, traefik
+from ciflow.rollout.routers import command, envoy, gateway_api, haproxy, nginx, traefik
 from ciflow.rollout.routers.dial import (
     WHOLE,
     Counts,
@@ -28,6 +28,7 @@ from ciflow.rollout.routers.dial import (
 )
 
 __all__ = [
+    "CLUSTERED",
     "ROUTERS",
     "WHOLE",
     "Counts",
@@ -50,10 +51,14 @@ Factory: TypeAlias = Callable[[Mapping[str, Any], str, Mapping[str, Slot], str, 
 ROUTERS: dict[str, Factory] = {
     "command": command.build,
     "envoy": envoy.build,
+    "gateway-api": gateway_api.build,
     "haproxy": haproxy.build,
     "nginx": nginx.build,
     "traefik": traefik.build,
 }
+
+# Their dial is in a cluster: one for all hosts of the play, and its API is asked from beside the controller.
+CLUSTERED = ("gateway-api",)
 
 
 def slots_of(slots: Mapping[str, Mapping[str, Any]]) -> Mapping[str, Slot]:
@@ -74,7 +79,7 @@ def build(
     edges: Sequence[float] = (),
     by: str = "",
 ) -> tuple[Router, ...]:
-    """One router for each of `hosts`, from `router: {<kind>: <settings>}`.
+    """One router for each of `hosts`, from `router: {<kind>: <settings>}`; of those in a cluster, one.
 
     `edges` are the gates' latency edges in seconds, `by` how users stick: cookie, cookie:NAME, header:NAME, ip.
     Raises Refused for a kind or a setting that isn't there, before anything is asked of a host.
@@ -84,4 +89,5 @@ def build(
         raise Refused(f"no router of kind {kind}", help=f"There are: {', '.join(sorted(ROUTERS))}.")
     own = {name: value for name, value in settings.items() if name != "hosts"}
     where = slots_of(slots)
-    return tuple(factory(own, service, where, host, tuple(sorted(edges)), by) for host in hosts)
+    places = hosts[:1] if kind in CLUSTERED else hosts
+    return tuple(factory(own, service, where, host, tuple(sorted(edges)), by) for host in places)

@@ -296,6 +296,14 @@ class Router(Named, Protocol):
         """Arm (or with `renew` prolong) the dead-man by `after` seconds; `after` 0 disarms. Fenced like `turn`."""
         ...
 
+    def keep(self, manifest: Manifest) -> Asked[None]:
+        """Leave the manifest where a rollback looks that knows nothing but where routers may be."""
+        ...
+
+    def answers(self, slot: Slot) -> Asked[bool]:
+        """Whether the slot answers, seen from the router."""
+        ...
+
     def can_cut(self, after: float) -> Asked[None]:
         """Raise RouterError, with what to do, where connections can't be cut `after` seconds."""
         ...
@@ -306,7 +314,8 @@ class Router(Named, Protocol):
         ...
 
     def unclaimed(self, token: int) -> Operation:
-        """For work that a host does alone, later: goes well only while nobody has claimed the dial since `token`."""
+        """For work that a host does alone, later: goes well only while nobody has claimed the dial since `token`.
+        Raises RouterError where no host can do that."""
         ...
 
     def errors(self, slot: str, more: int, since: Sample | None = None) -> tuple[Watch, ...]:

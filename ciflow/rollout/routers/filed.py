@@ -19,8 +19,20 @@ from typing import ClassVar
 from ciflow.dataclass import dataclass
 from ciflow.model import At, Change, Copy, Operation, Probe, Read, Talk, Wait, Watch, Write
 from ciflow.rollout.routers import http1
-from ciflow.rollout.routers.dial import Asked, Dial, Fenced, Guard, RouterError, Slot, check_turn, done, newest
-from ciflow.rollout.routers.guard import agent_guard, ask, reachable
+from ciflow.rollout.routers.dial import (
+    Asked,
+    Dial,
+    Fenced,
+    Guard,
+    Manifest,
+    RouterError,
+    Slot,
+    check_turn,
+    done,
+    newest,
+)
+from ciflow.rollout.routers.guard import agent_guard, answers, ask, reachable
+from ciflow.rollout.routers.kept import keep_file
 
 LOOKS = 200  # how often the router is asked until it has taken a new file
 PAUSE = 0.025  # seconds between two looks
@@ -198,6 +210,12 @@ class FiledRouter(ABC):
         return (yield from agent_guard(self.host, f"guard-{self.service}", give_back, after, limits, renew))
 
     # --- what outlives a release ------------------------------------------------------------------------
+
+    def keep(self, manifest: Manifest) -> Asked[None]:
+        yield from keep_file(self.host, manifest)
+
+    def answers(self, slot: Slot) -> Asked[bool]:
+        return (yield from answers(self.host, slot))
 
     def can_cut(self, after: float) -> Asked[None]:  # noqa: ARG002 - at no time
         yield from ()

@@ -22,6 +22,7 @@ from ciflow.rollout.routers.dial import (
     Dial,
     Fenced,
     Guard,
+    Manifest,
     NotKept,
     RouterError,
     Sample,
@@ -32,7 +33,8 @@ from ciflow.rollout.routers.dial import (
     newest,
 )
 from ciflow.rollout.routers.embedded import Program
-from ciflow.rollout.routers.guard import agent_cut, agent_guard, ask, reachable
+from ciflow.rollout.routers.guard import agent_cut, agent_guard, answers, ask, reachable
+from ciflow.rollout.routers.kept import keep_file
 from ciflow.rollout.routers.settings import absolute, only, sticky, tester
 
 SETTINGS = (
@@ -278,6 +280,12 @@ class HaproxyRouter:
         return Talk(address=self.settings.socket, payload=f"set map {self.settings.map} expires 0\n".encode())
 
     # --- what outlives a release ------------------------------------------------------------------------
+
+    def keep(self, manifest: Manifest) -> Asked[None]:
+        yield from keep_file(self.host, manifest)
+
+    def answers(self, slot: Slot) -> Asked[bool]:
+        return (yield from answers(self.host, slot))
 
     def can_cut(self, after: float) -> Asked[None]:  # noqa: ARG002 - any time will do
         """HAProxy lets only an admin end sessions; a backend that isn't there shows who we are."""

@@ -1,0 +1,163 @@
+"""The dead-man in a cluster: the program of the guard's pod, of Python 3.7's standard library alone.
+
+It watches one Lease. The annotation `lease.ciflow` says how the traffic is given back, as JSON Patches, and after how
+many seconds without another word. Time is counted on this program's own clock from when it saw the last word, so that
+no two clocks need agree; whoever is started anew counts from its start. What it has seen it answers in the annotation
+`guard.ciflow`: `EPOCH.RENEWAL armed`, `fired` or `idle`. A lease of an epoch that has fired is never armed again: its
+owner must first know that the traffic went back.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import signal
+import ssl
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+ACCOUNT = "/var/run/secrets/kubernetes.io/serviceaccount"
+LEASE, SEEN = "lease.ciflow", "guard.ciflow"
+PAUSE = 0.2  # seconds between two tries
+LONGEST = 30.0  # seconds of one watch
+INVALID = 422  # a `test` of a patch has failed
+
+
+class Api:
+    """The API server, with the account of the pod."""
+
+    def __init__(self, address: str, account: str) -> None:
+        self.address, self.account = address, account
+        self.tls = ssl.create_default_context(cafile=account + "/ca.crt") if address.startswith("https") else None
+
+    def read(self, name: str) -> str:
+        return Path(self.account, name).read_text().strip()
+
+    def open(self, method: str, path: str, body: Any = None, kind: str = "json-patch", timeout: float = 5.0) -> Any:
+        headers = {"Authorization": "Bearer " + self.read("token"), "Accept": "application/json"}
+        data = None
+        if body is not None:
+            headers["Content-Type"] = "application/" + kind + "+json"
+            data = json.dumps(body).encode()
+        request = urllib.request.Request(self.address + path, data, headers, method=method)
+        return urllib.request.urlopen(request, timeout=timeout, context=self.tls)
+
+    def ask(self, method: str, path: str, body: Any = None, kind: str = "json-patch") -> tuple[int, dict[str, Any]]:
+        """(status, object); status 0 where nobody answers."""
+        try:
+            with self.open(method, path, body, kind) as answer:
+                return answer.status, json.loads(answer.read())
+        except urllib.error.HTTPError as error:
+            return error.code, {"message": error.read().decode("utf-8", "replace")[:500]}
+        except (OSError, ValueError, http.client.HTTPException) as error:
+            return 0, {"message": repr(error)}
+
+
+class Guard:
+    """`word` is the lease as last seen, `since` when that was (monotonic seconds)."""
+
+    def __init__(self, api: Api, name: str, clock: Callable[[], float] = time.monotonic) -> None:
+        self.api, self.clock = api, clock
+        self.namespace = api.read("namespace")
+        self.leases = "/apis/coordination.k8s.io/v1/namespaces/" + self.namespace + "/leases"
+        self.name = name
+        self.word: dict[str, Any] = {}
+        self.order: tuple[int, int] | None = None
+        self.since = 0.0
+        self.fired = -1  # the epoch that has
+
+    def look(self) -> str:
+        """Read the lease, answer it; its resource version, or "" where it can't be read."""
+        status, thing = self.api.ask("GET", self.leases + "/" + self.name)
+        if status != 200:
+            self.say(f"the lease can't be read: {status} {thing.get('message')}")
+            return ""
+        notes = thing["metadata"].get("annotations") or {}
+        self.word = json.loads(notes.get(LEASE) or "{}")
+        seen, order = notes.get(SEEN, ""), (self.word.get("epoch", 0), self.word.get("renewal", 0))
+        if self.order is None and seen.endswith(" fired"):
+            self.fired = int(seen.split(".")[0])
+        if order != self.order:
+            self.order, self.since = order, self.clock()
+        if seen != self.answer():
+            note = {"metadata": {"annotations": {SEEN: self.answer()}}}
+            self.api.ask("PATCH", self.leases + "/" + self.name, note, "merge-patch")
+        return str(thing["metadata"]["resourceVersion"])
+
+    def answer(self) -> str:
+        epoch, renewal = self.order or (0, 0)
+        state = "fired" if self.fired == epoch else "armed" if self.armed() else "idle"
+        return f"{epoch}.{renewal} {state}"
+
+    def armed(self) -> bool:
+        return self.order is not None and self.word.get("after", 0) > 0 and self.fired != self.order[0]
+
+    def left(self) -> float:
+        """Seconds until the traffic is given back."""
+        return float(self.word["after"]) - (self.clock() - self.since) if self.armed() else LONGEST
+
+    def fire(self) -> bool:
+        """Give the traffic back; whether all of it is done, or somebody else's by now."""
+        done = True
+        for one in self.word.get("give_back", ()):
+            path = one["path"].replace("{namespace}", self.namespace)
+            status, thing = self.api.ask("PATCH", path, one["patch"])
+            self.say(f"{path}: {status} {'' if status == 200 else thing.get('message')}")
+            gone = status == 404 or (status == INVALID and not self.stands(path, one))
+            done = done and (status == 200 or gone)
+        if done and self.order is not None:
+            self.fired = self.order[0]
+        return done
+
+    def stands(self, path: str, one: dict[str, Any]) -> bool:
+        """Whether the dial that the patch undoes is still there: then something else of the object has changed, and
+        the next word of the controller, or a person, has to say what is to be done."""
+        status, thing = self.api.ask("GET", path)
+        notes = thing["metadata"].get("annotations") or {} if status == 200 else {}
+        return status not in (200, 404) or notes.get(one["note"]) == one["text"]
+
+    def wait(self, version: str) -> None:
+        """Until something happens to the lease, or the time is over."""
+        most = max(0.05, min(self.left(), LONGEST))
+        query = "?watch=1&fieldSelector=metadata.name%3D" + self.name + "&resourceVersion=" + version
+        began = self.clock()
+        try:
+            with self.api.open("GET", self.leases + query + f"&timeoutSeconds={int(most) + 1}", timeout=most) as events:
+                if events.readline():
+                    return
+        except (OSError, http.client.HTTPException):
+            pass  # its time is over, or the server's: the lease is read again
+        if self.clock() - began < PAUSE:
+            time.sleep(min(PAUSE, most))
+
+    def step(self) -> None:
+        version = self.look()
+        if self.armed() and self.left() <= 0:
+            if not self.fire():
+                time.sleep(PAUSE)
+        elif version:
+            self.wait(version)
+        else:
+            time.sleep(max(0.01, min(PAUSE, self.left())))
+
+    def say(self, text: str) -> None:
+        print(time.strftime("%Y-%m-%dT%H:%M:%SZ ", time.gmtime()) + text, flush=True)
+
+
+def main() -> None:
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    host = os.environ["KUBERNETES_SERVICE_HOST"]
+    host = "[" + host + "]" if ":" in host else host
+    guard = Guard(Api("https://" + host + ":" + os.environ["KUBERNETES_SERVICE_PORT"], ACCOUNT), sys.argv[1])
+    while True:
+        guard.step()
+
+
+if __name__ == "__main__":
+    main()

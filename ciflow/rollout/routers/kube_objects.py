@@ -1,0 +1,176 @@
+"""What a router in a cluster says to its API server: requests, patches that compare and set, and the guard's objects.
+
+Pure: values in, values out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ciflow.dataclass import dataclass
+from ciflow.model import Api
+from ciflow.rollout.routers import kube_guard
+
+Thing = Mapping[str, Any]
+Patch = list[dict[str, Any]]
+MADE = "ciflow.service"  # label of all that ciflow makes for a service
+MANIFEST = "manifest.ciflow"  # annotation of the lease
+LEASES = "coordination.k8s.io/v1"
+
+
+@dataclass(frozen=True, slots=True)
+class Ref:
+    """One object of the service's namespace; `plural` is its kind's name in addresses."""
+
+    api_version: str
+    kind: str
+    plural: str
+    name: str
+
+    @property
+    def words(self) -> dict[str, str]:
+        """Of a request."""
+        return {"api_version": self.api_version, "kind": self.kind, "name": self.name}
+
+    @property
+    def path(self) -> str:
+        """Its address, with `{namespace}` to be filled in by who is there."""
+        root = "/apis/" if "/" in self.api_version else "/api/"
+        return f"{root}{self.api_version}/namespaces/{{namespace}}/{self.plural}/{self.name}"
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Which cluster, as the machine that runs ciflow knows it, and the namespace there; "": the usual one."""
+
+    kubeconfig: str = ""
+    context: str = ""
+    namespace: str = ""
+
+    def request(self, verb: str, words: Mapping[str, Any]) -> Api:
+        own = {"kubeconfig": self.kubeconfig, "context": self.context, "namespace": self.namespace}
+        return Api(kind="kubernetes", request={"verb": verb, **{k: v for k, v in own.items() if v}, **words})
+
+    def __str__(self) -> str:
+        return f"cluster {self.context}" if self.context else "the cluster"
+
+
+def pointer(*names: str | int) -> str:
+    """A JSON Pointer (RFC 6901)."""
+    return "".join("/" + str(name).replace("~", "~0").replace("/", "~1") for name in names)
+
+
+def put(value: Any, *names: str | int) -> dict[str, Any]:
+    """`add` is "add or replace" for a member of an object (RFC 6902, 4.1)."""
+    return {"op": "add", "path": pointer(*names), "value": value}
+
+
+def same(value: Any, *names: str | int) -> dict[str, Any]:
+    return {"op": "test", "path": pointer(*names), "value": value}
+
+
+def noted(thing: Thing, name: str) -> str | None:
+    """One annotation."""
+    found = (thing["metadata"].get("annotations") or {}).get(name)
+    return None if found is None else str(found)
+
+
+def annotated(thing: Thing, name: str, text: str) -> Thing:
+    """The object as it will be with that annotation."""
+    metadata = thing["metadata"]
+    return {**thing, "metadata": {**metadata, "annotations": {**(metadata.get("annotations") or {}), name: text}}}
+
+
+def noting(thing: Thing, name: str, text: str, between: Patch) -> Patch:
+    """Compare and set: `between` is done and the annotation set only while that stands as in `thing`. Where there is
+    none yet, nothing at all of the object may have changed."""
+    was, metadata = noted(thing, name), thing["metadata"]
+    if was is not None:
+        return [same(was, "metadata", "annotations", name), *between, put(text, "metadata", "annotations", name)]
+    first = [same(metadata["resourceVersion"], "metadata", "resourceVersion")]
+    first += [] if metadata.get("annotations") else [put({}, "metadata", "annotations")]
+    return [*first, *between, put(text, "metadata", "annotations", name)]
+
+
+def lease_ref(service: str) -> Ref:
+    return Ref(LEASES, "Lease", "leases", f"ciflow-{service}")
+
+
+def lease_object(service: str) -> dict[str, Any]:
+    ref = lease_ref(service)
+    metadata = {"name": ref.name, "labels": _labels(service), "annotations": {MADE: service}}
+    return {"apiVersion": ref.api_version, "kind": ref.kind, "metadata": metadata}
+
+
+def guard_ref(service: str) -> Ref:
+    return Ref("apps/v1", "Deployment", "deployments", f"ciflow-guard-{service}")
+
+
+def guard_objects(service: str, namespace: str, image: str, guarded: tuple[Ref, ...]) -> list[dict[str, Any]]:
+    """The lease, an account that may do nothing but give the traffic back, and the guard. In the order to make them."""
+    name = guard_ref(service).name
+    labels = _labels(service)
+    metadata = {"name": name, "labels": labels}
+    lease = lease_ref(service)
+    rules = [
+        {
+            "apiGroups": [ref.api_version.rpartition("/")[0]],
+            "resources": [ref.plural],
+            "resourceNames": [ref.name],
+            "verbs": ["get", "patch", *(["watch"] if ref == lease else [])],
+        }
+        for ref in (lease, *guarded)
+    ]
+    rbac = "rbac.authorization.k8s.io"
+    return [
+        lease_object(service),
+        {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": metadata},
+        {"apiVersion": f"{rbac}/v1", "kind": "Role", "metadata": metadata, "rules": rules},
+        {
+            "apiVersion": f"{rbac}/v1",
+            "kind": "RoleBinding",
+            "metadata": metadata,
+            "roleRef": {"apiGroup": rbac, "kind": "Role", "name": name},
+            "subjects": [{"kind": "ServiceAccount", "name": name, "namespace": namespace}],
+        },
+        {
+            "apiVersion": "apps/v1",
+            "kind": "Deployment",
+            "metadata": metadata,
+            "spec": {
+                "replicas": 1,
+                "selector": {"matchLabels": {"app": name}},
+                "template": {"metadata": {"labels": {**labels, "app": name}}, "spec": _pod(service, image)},
+            },
+        },
+    ]
+
+
+def _pod(service: str, image: str) -> dict[str, Any]:
+    program = Path(kube_guard.__file__).read_text(encoding="utf-8")
+    container = {
+        "name": "guard",
+        "image": image,
+        "command": ["python3", "-c", program, lease_ref(service).name],
+        "resources": {"requests": {"cpu": "10m", "memory": "32Mi"}, "limits": {"memory": "128Mi"}},
+        "securityContext": {
+            "allowPrivilegeEscalation": False,
+            "readOnlyRootFilesystem": True,
+            "capabilities": {"drop": ["ALL"]},
+        },
+    }
+    return {
+        "serviceAccountName": guard_ref(service).name,
+        "terminationGracePeriodSeconds": 2,
+        "securityContext": {"runAsNonRoot": True, "runAsUser": 65534, "seccompProfile": {"type": "RuntimeDefault"}},
+        "containers": [container],
+    }
+
+
+def _labels(service: str) -> dict[str, str]:
+    return {"app.kubernetes.io/managed-by": "ciflow", MADE: service}
