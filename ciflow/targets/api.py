@@ -79,13 +79,13 @@ class ApiSession:
             key, operation = self._queue.get()
             with self._lock:
                 stop = self._stops[key]
-            reply = _performed(operation, stop, self._host)
+            reply = performed(operation, stop, self._host)
             with self._lock:
                 self._stops.pop(key, None)
             self._inbox(Answer(self, key, reply))
 
 
-def _performed(operation: Operation, stop: threading.Event, host: Connection | None) -> Reply:
+def performed(operation: Operation, stop: threading.Event, host: Connection | None) -> Reply:
     """The reply, whatever happens: nobody could be told otherwise. `host` is given to who may need it to get there."""
     started, began = time.time(), time.monotonic()
     assert isinstance(operation, Api), f"{operation} is nothing to ask an API"

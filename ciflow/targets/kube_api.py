@@ -225,7 +225,7 @@ def _do_delete(asked: _Asked) -> Reply:
 def _do_wait(asked: _Asked) -> Reply:
     """`api_version kind name timeout`, and `condition` {type, status}, or {path, begins}, or `endpoints`, or `absent`:
     until the object is ready, or as the condition says, or a Service has an endpoint that is ready, or the object is
-    gone. Data {object, why}.
+    gone. `pause`: seconds at least between two looks. Data {object, why}.
 
     A watch only wakes it: every look reads the object anew, so that no end of a watch (410, a lost connection) can
     make it miss anything.
@@ -296,8 +296,9 @@ def _troubles(asked: _Asked, thing: Mapping[str, Any]) -> list[str]:
 
 def _sleep(asked: _Asked, resource: Resource, thing: Mapping[str, Any], most: float) -> None:
     """Until something happens to the object, for `most` seconds at most."""
+    pause = float(asked.words.get("pause") or PAUSE)
     if asked.words.get("endpoints"):
-        asked.stop.wait(min(most, PAUSE))  # it is not the Service that changes
+        asked.stop.wait(min(most, pause))  # it is not the Service that changes
         return
     began = time.monotonic()
     query = [("fieldSelector", f"metadata.name={asked.words['name']}")]
@@ -305,7 +306,7 @@ def _sleep(asked: _Asked, resource: Resource, thing: Mapping[str, Any], most: fl
         query.append(("resourceVersion", str(thing["metadata"]["resourceVersion"])))
     for _ in asked.cluster.watch(resource.path(asked.namespace), query, most):
         break
-    asked.stop.wait(max(0.0, PAUSE - (time.monotonic() - began)))
+    asked.stop.wait(max(0.0, pause - (time.monotonic() - began)))
 
 
 # --- exec ------------------------------------------------------------------------------------------------

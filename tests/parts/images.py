@@ -69,7 +69,8 @@ def python_layer() -> bytes:
 
 
 IMPORTED = """
-import asyncio, encodings.idna, http.client, json, random, signal, ssl, sys, time, urllib.request, pathlib
+import __future__, asyncio, collections.abc, encodings.idna, http.client, json, pathlib, random, signal, ssl, sys, time
+import typing, urllib.request
 found = [getattr(one, "__file__", None) for one in list(sys.modules.values())]
 print(sys.base_prefix, *(one for one in found if one and one.startswith("/")), sep="\\n")
 """

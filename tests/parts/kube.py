@@ -7,6 +7,7 @@ The node's address lies on a bridge, since Kubernetes refuses loopback addresses
 import contextlib
 import datetime
 import fcntl
+import functools
 import json
 import os
 import ssl
@@ -127,6 +128,7 @@ class Kube:
             time.sleep(0.1)
 
 
+@functools.cache
 def programs() -> Path:
     """Folder of the built Kubernetes programs."""
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
@@ -178,7 +180,7 @@ def apiserver_argv(kube: Kube, etcd_port: int) -> list[str]:
     return [
         str(programs() / "kube-apiserver"),
         f"--etcd-servers=http://127.0.0.1:{etcd_port}",
-        "--bind-address=127.0.0.1",
+        "--bind-address=0.0.0.0",  # pods reach it by the node's address
         "--advertise-address=127.0.0.1",
         "--endpoint-reconciler-type=none",
         f"--secure-port={kube.port}",
@@ -326,6 +328,19 @@ def import_images(folder: Path) -> None:
     subprocess.run([*argv, "images", "import", str(archive)], check=True, capture_output=True)
 
 
+def serve_api_to_pods(kube: Kube) -> None:
+    """Service `kubernetes` leads to the API server: nobody else says so where its own reconciler is off."""
+    slice_ = {
+        "apiVersion": "discovery.k8s.io/v1",
+        "kind": "EndpointSlice",
+        "metadata": {"name": "kubernetes", "labels": {"kubernetes.io/service-name": "kubernetes"}},
+        "addressType": "IPv4",
+        "ports": [{"name": "https", "port": kube.port, "protocol": "TCP"}],
+        "endpoints": [{"addresses": [NODE_IP], "conditions": {"ready": True}}],
+    }
+    kube.ask("POST", "/apis/discovery.k8s.io/v1/namespaces/default/endpointslices", slice_)
+
+
 def end_pods(folder: Path) -> None:
     """End what containerd's shims hold: shims outlive containerd by design, in sessions of their own."""
     socket = f"{folder}/containerd.sock"
@@ -376,6 +391,7 @@ def node(kube: Kube) -> Iterator[None]:
         import_images(folder)
         stack.enter_context(process.run("kubelet", kubelet_argv(folder), folder, kube.ready, 60))
         stack.enter_context(process.run("proxy", proxy_argv(folder), folder, lambda: True))
+        serve_api_to_pods(kube)
         yield
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from ciflow.model import At, Change, Detached, Operation, Probe, Reply
+from ciflow.model import Api, At, Change, Detached, Operation, Probe, Reply
 from ciflow.rollout.routers.dial import Asked
+from ciflow.targets.api import performed
 from tests.parts.session import Waiting
 
 T = TypeVar("T")
@@ -47,6 +49,8 @@ class AgentHost:
 
     def answer(self, operation: Operation) -> Reply:
         """The agent's reply. Each operation has a lane of its own: two writers of a test don't wait for each other."""
+        if isinstance(operation, Api):
+            return performed(operation, threading.Event(), None)
         if isinstance(operation, Detached) and operation.verb == "start":
             self.kept.add(operation.key)
         return self._waiting.perform(operation)

@@ -48,17 +48,17 @@ async def serve(reader, writer):
     finally:
         writer.close()
 async def main():
-    async with await asyncio.start_server(serve, "127.0.0.1", port, backlog=512) as server:
+    async with await asyncio.start_server(serve, sys.argv[3], port, backlog=512) as server:
         await server.serve_forever()
 asyncio.run(main())
 """
 
 
 @contextlib.contextmanager
-def version(slot: str, port: int, folder: Path) -> Iterator[process.Running]:
+def version(slot: str, port: int, folder: Path, address: str = "127.0.0.1") -> Iterator[process.Running]:
     """One slot's program: says which slot it is, and fails, lacks, dawdles or hangs by path."""
-    argv = [sys.executable, "-c", UPSTREAM, slot, str(port)]
-    with process.run(f"slot-{slot}", argv, folder, lambda: process.answers("127.0.0.1", port)) as running:
+    argv = [sys.executable, "-c", UPSTREAM, slot, str(port), address]
+    with process.run(f"slot-{slot}", argv, folder, lambda: process.answers(address, port)) as running:
         yield running
 
 
@@ -168,6 +168,7 @@ class Rig:
     slots: Mapping[str, Mapping[str, Any]]
     settings: Mapping[str, Any]
     candidate: process.Running  # slot b's program
+    lag: float = 0.0  # seconds that the data plane may take to follow the word of its controller
 
     def router(self, by: str = "", **more: Any) -> Router:
         (router,) = build(self.kind, {**self.settings, **more}, SERVICE, self.slots, ("localhost",), edges=EDGES, by=by)

@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 
 from ciflow.dataclass import dataclass
 from ciflow.rollout.routers.dial import WHOLE, Asked, Dial, RouterError, Slot, done
-from ciflow.rollout.routers.kube import SETTINGS, TAKE, KubeRouter, kube_settings, not_sticky
+from ciflow.rollout.routers.kube import PAUSE, SETTINGS, TAKE, KubeRouter, kube_settings, not_sticky
 from ciflow.rollout.routers.kube_objects import Patch, Ref, Thing, put, same
 from ciflow.rollout.routers.settings import only, tester
 
@@ -77,7 +77,7 @@ spec:
     def taken(self) -> Asked[None]:
         """All Gateways that have the route say that they have this generation of it."""
         ref = self.refs[0]
-        words = {**ref.words, "condition": {"type": "Accepted", "status": "True"}, "timeout": TAKE}
+        words = {**ref.words, "condition": {"type": "Accepted", "status": "True"}, "timeout": TAKE, "pause": PAUSE}
         reply = yield self._probe("wait", words)
         help = "The API server has the new weights; `kubectl describe httproute` says what became of them."
         done(reply, f"waiting for the Gateway of {ref}", self.where, help=help)

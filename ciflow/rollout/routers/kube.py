@@ -53,6 +53,7 @@ SETTINGS = ("name", "namespace", "kubeconfig", "context", "guard_image", "gitops
 GUARD_IMAGE = "docker.io/library/python:3.13-alpine"
 REACH = 3.0  # seconds that a new slot's Service may take to have an endpoint
 TAKE = 10.0  # seconds that who routes may take to say that it has a new split
+PAUSE = 0.02  # seconds at least between two looks
 ANSWER = 10.0  # seconds that the guard may take to answer
 START = 180.0  # seconds that the guard's image may take to come and start
 LABEL = re.compile(r"[a-z]([-a-z0-9]{0,40}[a-z0-9])?")  # RFC 1035, with room for what ciflow puts before it
@@ -61,6 +62,7 @@ OWNERS = {
     "kustomize.toolkit.fluxcd.io/name": "Flux",
     "helm.toolkit.fluxcd.io/name": "Flux",
 }
+TRIES = 5  # to write the first dial, while others write to the same object
 INVALID = 422  # a `test` of a patch has failed, or the object would not be valid
 
 
@@ -314,10 +316,13 @@ class KubeRouter(ABC):
         """What the guard says to that word: armed, fired or idle."""
         begins = f"{word['epoch']}.{word['renewal']} "
         condition = {"path": ["metadata", "annotations", SEEN], "begins": begins}
-        words = {**lease_ref(self.service).words, "condition": condition, "timeout": ANSWER}
+        words = {**lease_ref(self.service).words, "condition": condition, "timeout": ANSWER, "pause": PAUSE}
         name = guard_ref(self.service).name
         reply = yield self._probe("wait", words)
-        done(reply, f"waiting for the answer of the guard, Deployment {name},", self.where, help="Does its pod run?")
+        if not reply.ok:
+            pods = yield self._probe("wait", {**guard_ref(self.service).words, "timeout": 0.0})
+            help = pods.error or f"`kubectl logs deployment/{name}` says more."
+            done(reply, f"waiting for the answer of the guard, Deployment {name},", self.where, help)
         return str(noted(reply.data["object"], SEEN)).rpartition(" ")[2]
 
     # --- what outlives a release ------------------------------------------------------------------------
@@ -336,7 +341,7 @@ class KubeRouter(ABC):
 
     def _endpoints(self, slot: Slot, timeout: float) -> dict[str, Any]:
         words = {"api_version": "v1", "kind": "Service", "name": slot.address}
-        return {**words, "endpoints": True, "timeout": timeout}
+        return {**words, "endpoints": True, "timeout": timeout, "pause": PAUSE}
 
     def can_cut(self, after: float) -> Asked[None]:  # noqa: ARG002 - at no time
         yield from ()
@@ -379,14 +384,21 @@ class KubeRouter(ABC):
 
     def _set(self, ref: Ref, thing: Thing, name: str, text: str, between: Patch, expect: int) -> Asked[Thing]:
         """Compare and set an annotation, with what moves along; the object as it is then."""
-        reply = yield self._change("patch", {**ref.words, "patch": noting(thing, name, text, between)})
-        if reply.status == "done" and not reply.ok and reply.data.get("status") == INVALID:
+        for _ in range(TRIES):
+            reply = yield self._change("patch", {**ref.words, "patch": noting(thing, name, text, between)})
+            if reply.status != "done" or reply.ok or reply.data.get("status") != INVALID:
+                break
             (now,) = yield from self._read((ref,), "")
             if noted(now, name) == text:
                 return now  # the answer of the first time was lost
             if noted(now, name) != noted(thing, name):
                 raise Fenced(self.service, self.host, expect, (yield from self.read()))
-        after: Thing = done(reply, f"writing to {ref}", self.where).data["after"]
+            if noted(now, name) is not None:
+                break  # something that the patch relies on has changed
+            thing = now
+        after: Thing = done(reply, f"writing to {ref}", self.where, help="Has somebody changed it just now?").data[
+            "after"
+        ]
         return after
 
     def _probe(self, verb: str, words: Mapping[str, Any]) -> At:

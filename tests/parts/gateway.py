@@ -1,0 +1,158 @@
+"""Gateway API, ingress and Istio in a real cluster: their definitions, and Traefik outside of it as data plane.
+
+Traefik reads the API with the administrator's kubeconfig and reaches the node's addresses as any machine of it does.
+For Istio there is no data plane here.
+"""
+
+import json
+import os
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from tests.parts import process
+from tests.parts.kube import NODE_IP, Kube, Refused
+
+GATEWAY, ISTIO = "gateway-1.6.3", "istio-1.31.4"
+DEFINITIONS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
+PROVIDERS: dict[str, dict[str, Any]] = {
+    "gateway-api": {"kubernetesGateway": {"throttleDuration": "0s"}},
+    "ingress-nginx": {"kubernetesIngressNGINX": {"throttleDuration": "0s"}},
+}
+
+
+def define(kube: Kube, part: str) -> None:
+    """The definitions of `part`, established. Raises MissingPart where they were never fetched."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ciflow" / "parts" / part / "crds"
+    if not cache.is_dir():
+        raise process.MissingPart(f"{part} is not installed: make parts")
+    texts = [file.read_text() for file in sorted(cache.glob("*.yaml"))]
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    things = [thing for text in texts for thing in yaml.load_all(text, loader)]
+    defined = [thing for thing in things if thing and thing["kind"] == "CustomResourceDefinition"]
+    for thing in defined:
+        put(kube, DEFINITIONS, thing)
+    for thing in defined:
+        wait_for(lambda name=thing["metadata"]["name"]: _established(kube.ask("GET", f"{DEFINITIONS}/{name}")))
+
+
+def _established(thing: Any) -> bool:
+    conditions = (thing.get("status") or {}).get("conditions") or ()
+    return any(one["type"] == "Established" and one["status"] == "True" for one in conditions)
+
+
+def wait_for(condition: Any, timeout_s: float = 30.0) -> Any:
+    """What `condition()` gives, once it is something."""
+    deadline = time.monotonic() + timeout_s
+    while not (found := condition()):
+        assert time.monotonic() < deadline, "it did not come about"
+        time.sleep(0.05)
+    return found
+
+
+def put(kube: Kube, path: str, thing: Mapping[str, Any]) -> None:
+    """Make an object; one that is there already stays as it is."""
+    try:
+        kube.ask("POST", path, thing)
+    except Refused as refused:
+        if not str(refused).startswith("409"):
+            raise
+
+
+def put_all(kube: Kube, namespace: str, things: Sequence[Mapping[str, Any]]) -> None:
+    """Objects of one namespace, which is made."""
+    put(kube, "/api/v1/namespaces", {"metadata": {"name": namespace}})
+    for thing in things:
+        version, plural = thing["apiVersion"], f"{thing['kind'].lower()}{'es' if thing['kind'][-1] in 's' else 's'}"
+        root = "/apis/" if "/" in version else "/api/"
+        plural = plural.replace("gatewayclasss", "gatewayclasses")
+        space = "" if thing["kind"] == "GatewayClass" else f"/namespaces/{namespace}"
+        put(kube, f"{root}{version}{space}/{plural}", thing)
+
+
+def outside(name: str, address: str, port: int) -> list[dict[str, Any]]:
+    """A Service on port 80 whose one endpoint is a program of this machine."""
+    ports = [{"name": "http", "port": port, "protocol": "TCP"}]
+    return [
+        {
+            "apiVersion": "v1",
+            "kind": "Service",
+            "metadata": {"name": name},
+            "spec": {"ports": [{"name": "http", "port": 80, "targetPort": port}]},
+        },
+        {
+            "apiVersion": "discovery.k8s.io/v1",
+            "kind": "EndpointSlice",
+            "metadata": {"name": f"{name}-1", "labels": {"kubernetes.io/service-name": name}},
+            "addressType": "IPv4",
+            "ports": ports,
+            "endpoints": [{"addresses": [address], "conditions": {"ready": True}}],
+        },
+    ]
+
+
+def traefik_argv(folder: Path, kind: str, port: int, metrics: int) -> list[str]:
+    """Traefik as data plane of that kind of router: users at 127.0.0.1:port. It needs KUBECONFIG."""
+    folder.mkdir(exist_ok=True)
+    document = {
+        "entryPoints": {"web": {"address": f"127.0.0.1:{port}"}, "metrics": {"address": f"127.0.0.1:{metrics}"}},
+        "metrics": {"prometheus": {"entryPoint": "metrics", "addServicesLabels": True}},
+        "providers": {"providersThrottleDuration": 0, **PROVIDERS[kind]},
+        "global": {"checkNewVersion": False, "sendAnonymousUsage": False},
+        "log": {"level": "INFO"},
+    }
+    (folder / "traefik.json").write_text(json.dumps(document))
+    return [process.find("traefik", "traefik"), f"--configFile={folder}/traefik.json"]
+
+
+def route(kind: str, service: str, port: int) -> list[dict[str, Any]]:
+    """What splits the traffic between SERVICE-a and SERVICE-b, all of it on a."""
+    return {"gateway-api": _gateway_api, "ingress-nginx": _ingress_nginx}[kind](service, port)
+
+
+def _gateway_api(service: str, port: int) -> list[dict[str, Any]]:
+    group = "gateway.networking.k8s.io/v1"
+    listener = {"name": "web", "protocol": "HTTP", "port": port, "allowedRoutes": {"namespaces": {"from": "Same"}}}
+    refs = [{"name": f"{service}-a", "port": 80, "weight": 1}, {"name": f"{service}-b", "port": 80, "weight": 0}]
+    return [
+        {
+            "apiVersion": group,
+            "kind": "GatewayClass",
+            "metadata": {"name": "traefik"},
+            "spec": {"controllerName": "traefik.io/gateway-controller"},
+        },
+        {
+            "apiVersion": group,
+            "kind": "Gateway",
+            "metadata": {"name": "edge"},
+            "spec": {"gatewayClassName": "traefik", "listeners": [listener]},
+        },
+        {
+            "apiVersion": group,
+            "kind": "HTTPRoute",
+            "metadata": {"name": service},
+            "spec": {"parentRefs": [{"name": "edge"}], "rules": [{"backendRefs": refs}]},
+        },
+    ]
+
+
+def _ingress_nginx(service: str, port: int) -> list[dict[str, Any]]:  # noqa: ARG001
+    def ingress(name: str, slot: str, notes: Mapping[str, str]) -> dict[str, Any]:
+        backend = {"service": {"name": f"{service}-{slot}", "port": {"number": 80}}}
+        paths = [{"path": "/", "pathType": "Prefix", "backend": backend}]
+        return {
+            "apiVersion": "networking.k8s.io/v1",
+            "kind": "Ingress",
+            "metadata": {"name": name, "annotations": dict(notes)},
+            "spec": {"ingressClassName": "nginx", "rules": [{"host": service, "http": {"paths": paths}}]},
+        }
+
+    prefix = "nginx.ingress.kubernetes.io"
+    canary = {f"{prefix}/canary": "true", f"{prefix}/canary-weight": "0", f"{prefix}/canary-weight-total": "10000"}
+    return [ingress(service, "a", {}), ingress(f"{service}-canary", "b", canary)]
+
+
+__all__ = ["GATEWAY", "ISTIO", "NODE_IP", "define", "outside", "put_all", "route", "traefik_argv", "wait_for"]

@@ -1,0 +1,48 @@
+"""The routers of a cluster for the contract: a real API server, Traefik as data plane, both slots on this machine."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ciflow.model import Detached, Exec
+from ciflow.rollout.routers.embedded import process_key
+from tests.parts import gateway, images, process
+from tests.parts.kube import NODE_IP, Kube
+from tests.rollout.host import AgentHost
+from tests.rollout.rig import SERVICE, Rig, get, version
+
+
+def kube_settings(kube: Kube, namespace: str) -> dict[str, Any]:
+    return {"kubeconfig": str(kube.kubeconfig), "namespace": namespace, "guard_image": images.GUARD}
+
+
+def start_data_plane(host: AgentHost, kube: Kube, folder: Path, kind: str, port: int) -> None:
+    """Traefik, kept alive by the agent of this machine as any router is."""
+    argv = gateway.traefik_argv(folder / "traefik", kind, port, process.free_port())
+    run = Exec(argv=tuple(argv), env={"KUBECONFIG": str(kube.kubeconfig)})
+    host.answer(Detached(key=process_key(kind, SERVICE), operations=(run,), restart=True))
+
+
+@contextlib.contextmanager
+def kube_rig(kind: str, kube: Kube, folder: Path, namespace: str) -> Iterator[Rig]:
+    """Raises process.MissingPart where the definitions or Traefik are missing."""
+    process.find("traefik", "traefik")
+    gateway.define(kube, gateway.GATEWAY)
+    port, ports = process.free_port(), {"a": process.free_port(NODE_IP), "b": process.free_port(NODE_IP)}
+    things = [thing for slot in "ab" for thing in gateway.outside(f"{SERVICE}-{slot}", NODE_IP, ports[slot])]
+    gateway.put_all(kube, namespace, [*things, *gateway.route(kind, SERVICE, port)])
+    slots = {slot: {"address": f"{SERVICE}-{slot}", "port": 80} for slot in "ab"}
+    with ExitStack() as stack:
+        stack.enter_context(version("a", ports["a"], folder, NODE_IP))
+        b = stack.enter_context(version("b", ports["b"], folder, NODE_IP))
+        stack.enter_context(pytest.MonkeyPatch.context()).setenv("HOME", str(folder))
+        host = stack.enter_context(AgentHost())
+        start_data_plane(host, kube, folder, kind, port)
+        gateway.wait_for(lambda: process.answers("127.0.0.1", port) and get(port)[0] == 200)
+        yield Rig(kind, port, folder, host, slots, kube_settings(kube, namespace), b, lag=0.8)

@@ -1,0 +1,292 @@
+"""What only the routers of a cluster do: on a real API server, with Traefik as data plane."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
+from typing import Any
+
+import pytest
+
+from ciflow.diagnostics import Refused
+from ciflow.rollout.routers import Dial, Fenced, Router, RouterError, build
+from tests.parts import gateway, process
+from tests.parts.kube import Kube
+from tests.rollout.kube_rig import kube_rig
+from tests.rollout.rig import SERVICE, Rig, Users, get
+
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("kube")]
+SPACE = "routers"
+ROUTES = f"/apis/gateway.networking.k8s.io/v1/namespaces/{SPACE}/httproutes"
+SLICES = f"/apis/discovery.k8s.io/v1/namespaces/{SPACE}/endpointslices"
+LEASE = f"/apis/coordination.k8s.io/v1/namespaces/{SPACE}/leases"
+BOTH = [{"name": f"{SERVICE}-a", "port": 80, "weight": 1}, {"name": f"{SERVICE}-b", "port": 80, "weight": 0}]
+
+
+@pytest.fixture(scope="module")
+def edge(kube: Kube) -> Iterator[Rig]:
+    with process.short_folder("edge") as folder, ExitStack() as stack:
+        try:
+            yield stack.enter_context(kube_rig("gateway-api", kube, folder, SPACE))
+        except process.MissingPart as missing:
+            pytest.skip(str(missing))
+
+
+def prepared(edge: Rig, live: str = "a", **more: Any) -> Router:
+    router = edge.router(**more)
+    edge.do(router.prepare(edge.dial(live=live)))
+    return router
+
+
+def routed(kube: Kube, name: str, *rules: Mapping[str, Any], **metadata: Any) -> str:
+    """One more HTTPRoute, which no Gateway has."""
+    spec = {"parentRefs": [{"name": "nowhere"}], "rules": list(rules) or [{"backendRefs": BOTH}]}
+    kind = {"apiVersion": "gateway.networking.k8s.io/v1", "kind": "HTTPRoute"}
+    kube.ask("POST", ROUTES, {**kind, "metadata": {"name": name, **metadata}, "spec": spec})
+    return name
+
+
+# --- what must be there ---------------------------------------------------------------------------------------
+
+
+def test_a_route_that_is_not_there_is_named_with_what_is_needed(edge: Rig) -> None:
+    with pytest.raises(RouterError, match=r"there is no HTTPRoute nowhere in the cluster") as lack:
+        prepared(edge, name="nowhere")
+    assert "backendRefs: [{name: shield-a, port: 80, weight: 1}" in lack.value.help
+
+
+@pytest.mark.parametrize(
+    ("name", "refs", "why"),
+    [
+        ("half", BOTH[:1], "rule 1 of HTTPRoute half splits between shield-a$"),
+        ("third", [*BOTH, {"name": "other", "port": 80}], "splits between shield-a, shield-b, other"),
+        ("none", [{"name": "other", "port": 80}], "has no rule that splits between shield-a and shield-b"),
+    ],
+)
+def test_rules_that_cannot_be_turned_are_refused(kube: Kube, edge: Rig, name: str, refs: Any, why: str) -> None:
+    routed(kube, name, {"backendRefs": refs})
+    with pytest.raises(RouterError, match=why):
+        prepared(edge, name=name)
+
+
+@pytest.mark.parametrize(
+    ("name", "marks", "snippet"),
+    [
+        ("argo", {"annotations": {"argocd.argoproj.io/tracking-id": "shop:x"}}, "jqPathExpressions: ["),
+        ("flux", {"labels": {"kustomize.toolkit.fluxcd.io/name": "shop"}}, "toolkit.fluxcd.io/ssa: IfNotPresent"),
+    ],
+)
+def test_a_route_that_a_repository_owns_is_refused_with_the_words_that_help(
+    kube: Kube, edge: Rig, name: str, marks: Any, snippet: str
+) -> None:
+    routed(kube, name, **marks)
+    with pytest.raises(RouterError, match="which would put the traffic back") as refused:
+        prepared(edge, name=name)
+    assert snippet in refused.value.help
+    assert edge.do(edge.router(name=name, gitops=True).prepare(edge.dial())).share == 0
+
+
+def test_a_missing_right_is_said_in_the_server_s_words(kube: Kube, edge: Rig) -> None:
+    accounts = f"/api/v1/namespaces/{SPACE}/serviceaccounts"
+    kube.ask("POST", accounts, {"metadata": {"name": "nobody"}})
+    token = kube.ask("POST", f"{accounts}/nobody/token", {"spec": {"expirationSeconds": 600}})["status"]["token"]
+    path = edge.folder / "nobody.kubeconfig"
+    text = kube.kubeconfig.read_text()
+    path.write_text(re.sub(r'"user": \{"client-[^}]*\}', f'"user": {{"token": "{token}"}}', text))
+    with pytest.raises(RouterError, match=r"cannot get resource .*httproutes"):
+        edge.do(edge.router(kubeconfig=str(path)).read())
+
+
+def test_no_traffic_goes_to_a_candidate_without_an_endpoint(kube: Kube, edge: Rig) -> None:
+    router = prepared(edge)
+    edge.turn(router, 0, live="a")
+    with without(kube, f"{SERVICE}-b-1"), pytest.raises(RouterError, match="slot b of shield does not answer"):
+        edge.turn(router, 500)
+    assert edge.do(router.read()).share == 0
+    edge.turn(router, 500)
+    edge.turn(router, 0)
+
+
+@contextlib.contextmanager
+def without(kube: Kube, name: str) -> Iterator[None]:
+    """Without that EndpointSlice."""
+    slice_ = kube.ask("GET", f"{SLICES}/{name}")
+    kube.ask("DELETE", f"{SLICES}/{name}")
+    yield
+    kept = {"name": name, "labels": slice_["metadata"]["labels"]}
+    kube.ask("POST", SLICES, {**slice_, "metadata": kept})
+
+
+# --- the dial -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("weights", "live"), [((1, 0), "a"), ((0, 3), "b")])
+def test_the_slot_that_serves_everybody_before_the_first_release_is_live(
+    kube: Kube, edge: Rig, weights: tuple[int, int], live: str
+) -> None:
+    refs = [{**ref, "weight": weight} for ref, weight in zip(BOTH, weights, strict=True)]
+    name = routed(kube, f"first-{live}", {"backendRefs": refs})
+    dial = edge.do(edge.router(name=name).prepare(edge.dial(live="")))
+    assert (dial.live, dial.share) == (live, 10_000 if live == "b" else 0)
+
+
+def test_a_split_that_nobody_has_decided_is_refused(kube: Kube, edge: Rig) -> None:
+    name = routed(kube, "split", {"backendRefs": [{**ref, "weight": 1} for ref in BOTH]})
+    with pytest.raises(RouterError, match="gives slot b 50 % and holds no dial"):
+        prepared(edge, name=name)
+
+
+def test_nothing_but_weights_of_rules_with_both_slots_is_touched(kube: Kube, edge: Rig) -> None:
+    filters = [{"type": "RequestHeaderModifier", "requestHeaderModifier": {"set": [{"name": "x", "value": "y"}]}}]
+    paths = [{"path": {"type": "PathPrefix", "value": "/static"}}]
+    other = {"matches": paths, "filters": filters, "backendRefs": [{"name": "files", "port": 80, "weight": 7}]}
+    name = routed(kube, "rules", other, {"backendRefs": BOTH}, {"filters": filters, "backendRefs": BOTH})
+    before = kube.ask("GET", f"{ROUTES}/{name}")["spec"]
+    router = edge.router(name=name)
+    first = edge.do(router.prepare(edge.dial()))
+    with pytest.raises(RouterError, match="waiting for the Gateway of HTTPRoute rules"):
+        edge.do(router.turn(Dial(10_000, 1, "b", first.manifest), 0))  # no Gateway has it, which is said
+    after = kube.ask("GET", f"{ROUTES}/{name}")["spec"]
+    assert [ref["weight"] for rule in after["rules"] for ref in rule["backendRefs"]] == [7, 0, 10_000, 0, 10_000]
+    for rule in (*before["rules"], *after["rules"]):
+        for ref in rule["backendRefs"]:
+            del ref["weight"]
+    assert after == before
+
+
+def test_a_split_that_somebody_sets_by_hand_is_told_as_it_is(kube: Kube, edge: Rig) -> None:
+    router = prepared(edge)
+    token = edge.turn(router, 0, live="a").token
+    rules = kube.ask("GET", f"{ROUTES}/{SERVICE}")["spec"]["rules"]
+    for ref in rules[0]["backendRefs"]:
+        ref["weight"] = 1
+    kube.ask("PATCH", f"{ROUTES}/{SERVICE}", {"spec": {"rules": rules}})
+    seen = edge.do(router.read())
+    assert (seen.share, seen.token, seen.at_rest) == (5_000, token, False)
+    assert edge.turn(router, 0).at_rest
+
+
+def met(edge: Rig, headers: Mapping[str, str] | None = None) -> set[tuple[int, str]]:
+    return {get(edge.port, headers=headers) for _ in range(20)}
+
+
+def test_testers_meet_the_candidate_at_any_share(kube: Kube, edge: Rig) -> None:
+    header = {"name": "X-Canary", "value": "1"}
+    with pytest.raises(RouterError, match="has no rule for testers"):
+        prepared(edge, header=header)
+    rules = kube.ask("GET", f"{ROUTES}/{SERVICE}")["spec"]["rules"]
+    both = {"spec": {"rules": [*rules, {"matches": [{"headers": [header]}], "backendRefs": BOTH}]}}
+    kube.ask("PATCH", f"{ROUTES}/{SERVICE}", both)
+    try:
+        router = prepared(edge, header=header)
+        for share, live, candidate in ((0, "a", "b"), (10_000, "b", "a"), (0, "a", "b")):
+            edge.turn(router, share, live=live)
+            gateway.wait_for(lambda to=candidate: met(edge, {"X-Canary": "1"}) == {(200, to)})
+            gateway.wait_for(lambda to=live: met(edge) == {(200, to)})
+    finally:
+        kube.ask("PATCH", f"{ROUTES}/{SERVICE}", {"spec": {"rules": rules}})
+
+
+# --- dead-man -------------------------------------------------------------------------------------------------
+
+
+def falls_back(edge: Rig, router: Router, within: float) -> float:
+    """How long it took until the dial was back."""
+    began = time.monotonic()
+    while True:
+        with contextlib.suppress(RouterError):
+            if edge.do(router.read()).share == 0:
+                return time.monotonic() - began
+        assert time.monotonic() - began < within, "the traffic stays on the candidate"
+        time.sleep(0.05)
+
+
+def test_a_guard_that_is_made_anew_holds_the_lease(kube: Kube, edge: Rig) -> None:
+    router = prepared(edge)
+    edge.turn(router, 5_000, lease=4.0)
+    pods = f"/api/v1/namespaces/{SPACE}/pods"
+    for pod in kube.ask("GET", f"{pods}?labelSelector=app%3Dciflow-guard-{SERVICE}")["items"]:
+        kube.ask("DELETE", f"{pods}/{pod['metadata']['name']}")
+    falls_back(edge, router, within=30.0)
+
+
+def test_the_traffic_comes_back_after_an_outage_of_the_api_server(kube: Kube, edge: Rig) -> None:
+    router = prepared(edge)
+    edge.turn(router, 5_000, lease=2.0)
+    with Users(edge.port, rate=200) as users:
+        kube.stop_apiserver()
+        time.sleep(3.0)
+        kube.start_apiserver()
+        falls_back(edge, router, within=30.0)
+    assert users.failures == [] and {status for status, _ in users.seen} == {200}
+
+
+def test_a_guard_that_does_not_answer_lets_no_traffic_move(kube: Kube, edge: Rig) -> None:
+    router = prepared(edge)
+    edge.turn(router, 0, live="a")
+    guard = f"/apis/apps/v1/namespaces/{SPACE}/deployments/ciflow-guard-{SERVICE}"
+    kube.ask("PATCH", guard, {"spec": {"replicas": 0}})
+    pods = f"/api/v1/namespaces/{SPACE}/pods?labelSelector=app%3Dciflow-guard-{SERVICE}"
+    gateway.wait_for(lambda: not kube.ask("GET", pods)["items"])
+    try:
+        with pytest.raises(RouterError, match="waiting for the answer of the guard"):
+            edge.turn(router, 500)
+        assert edge.do(router.read()).share == 0
+    finally:
+        kube.ask("PATCH", guard, {"spec": {"replicas": 1}})
+    prepared(edge)
+    edge.turn(router, 500)
+    edge.turn(router, 0)
+
+
+def test_two_that_hold_one_lease_do_not_both_keep_it(edge: Rig) -> None:
+    """A writer that was overtaken can't arm over who has overtaken it."""
+    router = prepared(edge)
+    now = edge.turn(router, 0, live="a")
+    old = edge.router().turn(Dial(500, now.token, "a", now.manifest), now.token, lease=60.0)
+    step = next(old)
+    for _ in range(3):  # it has read the lease and the route, and looked for an endpoint
+        step = old.send(edge.host.answer(step.step.operation))  # type: ignore[union-attr]
+    newer = edge.do(router.turn(Dial(2_500, now.token + 1, "a", now.manifest), now.token, lease=60.0))
+    with pytest.raises(Fenced):
+        while True:
+            step = old.send(edge.host.answer(step.step.operation))  # type: ignore[union-attr]
+    assert edge.do(router.guard(newer.token, 60.0, renew=True)).armed
+    assert edge.do(router.read()).share == 2_500
+    edge.turn(router, 0)
+
+
+# --- settings -------------------------------------------------------------------------------------------------
+
+SLOTS = {"a": {"address": "shield-a", "port": 80}, "b": {"address": "shield-b", "port": 80}}
+
+
+@pytest.mark.parametrize(
+    ("settings", "slots", "why"),
+    [
+        ({"nam": "x"}, SLOTS, "router gateway-api has no setting nam"),
+        ({}, {"a": {"port": 80}, "b": {"port": 81}}, "`address` of slot a must be the name of its Service"),
+        ({}, {"a": SLOTS["a"], "b": SLOTS["a"]}, "must have a Service each"),
+    ],
+)
+def test_settings_that_cannot_work_are_refused(settings: Any, slots: Any, why: str) -> None:
+    with pytest.raises(Refused, match=why):
+        build("gateway-api", settings, SERVICE, slots, ("localhost",))
+
+
+def test_a_service_whose_name_no_object_may_have_is_refused() -> None:
+    with pytest.raises(Refused, match="named as Kubernetes names things"):
+        build("gateway-api", {}, "My_Shop", SLOTS, ("localhost",))
+
+
+def test_sticky_users_are_refused_with_the_routers_that_have_them() -> None:
+    with pytest.raises(Refused, match="by: cookie is not built for the router gateway-api") as refused:
+        build("gateway-api", {}, SERVICE, SLOTS, ("localhost",), by="cookie")
+    assert "haproxy or nginx" in refused.value.help
+
+
+def test_a_play_on_many_hosts_has_one_router_in_a_cluster() -> None:
+    assert [one.host for one in build("gateway-api", {}, SERVICE, SLOTS, ("one", "two"))] == ["one"]
