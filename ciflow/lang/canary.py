@@ -14,8 +14,8 @@ from ciflow.lang.schema import Schema, check_part, part_schema
 from ciflow.lang.tasks import DYNAMIC, TaskReader
 from ciflow.model import Block, Canary, CanaryStep, Node, Template
 
-ROUTERS = ("haproxy", "envoy", "nginx", "traefik", "command", "gateway-api")
-ROUTERS_TO_COME = ("ingress-nginx", "istio", "replicas")
+ROUTERS = ("haproxy", "envoy", "nginx", "traefik", "command", "gateway-api", "ingress-nginx", "istio")
+ROUTERS_TO_COME = ("replicas",)
 MIRRORS = ("envoy",)  # routers that can send copies of requests
 GATES = ("errors", "latency", "slo", "query")
 PROVIDERS = ("prometheus", "http", "command", "datadog", "cloudwatch", "influxdb", "graphite")

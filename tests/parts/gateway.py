@@ -66,10 +66,10 @@ def put_all(kube: Kube, namespace: str, things: Sequence[Mapping[str, Any]]) -> 
     """Objects of one namespace, which is made."""
     put(kube, "/api/v1/namespaces", {"metadata": {"name": namespace}})
     for thing in things:
-        version, plural = thing["apiVersion"], f"{thing['kind'].lower()}{'es' if thing['kind'][-1] in 's' else 's'}"
+        version, kind = thing["apiVersion"], thing["kind"]
+        plural = f"{kind.lower()}{'es' if kind.endswith('s') else 's'}"
         root = "/apis/" if "/" in version else "/api/"
-        plural = plural.replace("gatewayclasss", "gatewayclasses")
-        space = "" if thing["kind"] == "GatewayClass" else f"/namespaces/{namespace}"
+        space = "" if kind.endswith("Class") else f"/namespaces/{namespace}"
         put(kube, f"{root}{version}{space}/{plural}", thing)
 
 
@@ -110,7 +110,7 @@ def traefik_argv(folder: Path, kind: str, port: int, metrics: int) -> list[str]:
 
 def route(kind: str, service: str, port: int) -> list[dict[str, Any]]:
     """What splits the traffic between SERVICE-a and SERVICE-b, all of it on a."""
-    return {"gateway-api": _gateway_api, "ingress-nginx": _ingress_nginx}[kind](service, port)
+    return {"gateway-api": _gateway_api, "ingress-nginx": _ingress_nginx, "istio": _istio}[kind](service, port)
 
 
 def _gateway_api(service: str, port: int) -> list[dict[str, Any]]:
@@ -147,12 +147,27 @@ def _ingress_nginx(service: str, port: int) -> list[dict[str, Any]]:  # noqa: AR
             "apiVersion": "networking.k8s.io/v1",
             "kind": "Ingress",
             "metadata": {"name": name, "annotations": dict(notes)},
-            "spec": {"ingressClassName": "nginx", "rules": [{"host": service, "http": {"paths": paths}}]},
+            "spec": {"ingressClassName": "nginx", "rules": [{"http": {"paths": paths}}]},
         }
 
     prefix = "nginx.ingress.kubernetes.io"
     canary = {f"{prefix}/canary": "true", f"{prefix}/canary-weight": "0", f"{prefix}/canary-weight-total": "10000"}
-    return [ingress(service, "a", {}), ingress(f"{service}-canary", "b", canary)]
+    own_class = {
+        "apiVersion": "networking.k8s.io/v1",
+        "kind": "IngressClass",
+        "metadata": {"name": "nginx"},
+        "spec": {"controller": "k8s.io/ingress-nginx"},
+    }
+    return [own_class, ingress(service, "a", {}), ingress(f"{service}-canary", "b", canary)]
+
+
+def _istio(service: str, port: int) -> list[dict[str, Any]]:  # noqa: ARG001
+    routes = [
+        {"destination": {"host": f"{service}-{slot}"}, "weight": weight} for slot, weight in (("a", 100), ("b", 0))
+    ]
+    spec = {"hosts": [service], "http": [{"route": routes}]}
+    kind = {"apiVersion": "networking.istio.io/v1", "kind": "VirtualService"}
+    return [{**kind, "metadata": {"name": service}, "spec": spec}]
 
 
 __all__ = ["GATEWAY", "ISTIO", "NODE_IP", "define", "outside", "put_all", "route", "traefik_argv", "wait_for"]

@@ -33,7 +33,7 @@ def start_data_plane(host: AgentHost, kube: Kube, folder: Path, kind: str, port:
 def kube_rig(kind: str, kube: Kube, folder: Path, namespace: str) -> Iterator[Rig]:
     """Raises process.MissingPart where the definitions or Traefik are missing."""
     process.find("traefik", "traefik")
-    gateway.define(kube, gateway.GATEWAY)
+    gateway.define(kube, gateway.ISTIO if kind == "istio" else gateway.GATEWAY)
     port, ports = process.free_port(), {"a": process.free_port(NODE_IP), "b": process.free_port(NODE_IP)}
     things = [thing for slot in "ab" for thing in gateway.outside(f"{SERVICE}-{slot}", NODE_IP, ports[slot])]
     gateway.put_all(kube, namespace, [*things, *gateway.route(kind, SERVICE, port)])
@@ -43,6 +43,7 @@ def kube_rig(kind: str, kube: Kube, folder: Path, namespace: str) -> Iterator[Ri
         b = stack.enter_context(version("b", ports["b"], folder, NODE_IP))
         stack.enter_context(pytest.MonkeyPatch.context()).setenv("HOME", str(folder))
         host = stack.enter_context(AgentHost())
-        start_data_plane(host, kube, folder, kind, port)
-        gateway.wait_for(lambda: process.answers("127.0.0.1", port) and get(port)[0] == 200)
-        yield Rig(kind, port, folder, host, slots, kube_settings(kube, namespace), b, lag=0.8)
+        if kind in gateway.PROVIDERS:
+            start_data_plane(host, kube, folder, kind, port)
+            gateway.wait_for(lambda: process.answers("127.0.0.1", port) and get(port)[0] == 200)
+        yield Rig(kind, port, folder, host, slots, kube_settings(kube, namespace), b, lag=1.5)

@@ -24,8 +24,9 @@ from tests.rollout.kube_rig import kube_rig
 from tests.rollout.rig import EDGES, SERVICE, Rig, Users, burst, get, rig
 
 STARTED = sorted(set(ROUTERS) - {"command", *CLUSTERED})  # that ciflow starts itself
+# Istio has no data plane here: test_routers_kube.py has what its API alone can show.
 IN_CLUSTER = [pytest.mark.slow, pytest.mark.xdist_group("kube")]
-KINDS = [pytest.param(kind, marks=IN_CLUSTER if kind in CLUSTERED else ()) for kind in sorted(ROUTERS)]
+KINDS = [pytest.param(kind, marks=IN_CLUSTER if kind in CLUSTERED else ()) for kind in sorted(set(ROUTERS) - {"istio"})]
 SLOWER = {
     "nginx": 4,
     "traefik": 2,
@@ -426,7 +427,7 @@ def test_the_dead_man_gives_the_traffic_back_when_nobody_renews(routed: Rig) -> 
     routed.turn(router, 5_000, lease=1.0)
     with Users(routed.port, rate=300) as users:
         took = eventually(lambda: routed.do(router.read()).share == 0)
-        time.sleep(0.3)
+        time.sleep(0.3 + routed.lag)
         seen = users.seen[200, "b"]
         time.sleep(0.4)
     assert took > 0.5

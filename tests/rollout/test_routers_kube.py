@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import re
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from typing import Any
 
@@ -15,6 +15,7 @@ from ciflow.diagnostics import Refused
 from ciflow.rollout.routers import Dial, Fenced, Router, RouterError, build
 from tests.parts import gateway, process
 from tests.parts.kube import Kube
+from tests.rollout import test_routers as contract
 from tests.rollout.kube_rig import kube_rig
 from tests.rollout.rig import SERVICE, Rig, Users, get
 
@@ -257,6 +258,57 @@ def test_two_that_hold_one_lease_do_not_both_keep_it(edge: Rig) -> None:
     assert edge.do(router.guard(newer.token, 60.0, renew=True)).armed
     assert edge.do(router.read()).share == 2_500
     edge.turn(router, 0)
+
+
+# --- istio, whose definitions are here without its proxies ---------------------------------------------------
+
+MESH = "mesh"
+VIRTUAL = f"/apis/networking.istio.io/v1/namespaces/{MESH}/virtualservices/{SERVICE}"
+
+
+@pytest.fixture(scope="module")
+def mesh(kube: Kube) -> Iterator[Rig]:
+    with process.short_folder("mesh") as folder, ExitStack() as stack:
+        try:
+            yield stack.enter_context(kube_rig("istio", kube, folder, MESH))
+        except process.MissingPart as missing:
+            pytest.skip(str(missing))
+
+
+@pytest.mark.parametrize(
+    "holds",
+    [
+        contract.test_what_was_turned_is_read_back_with_token_and_manifest,
+        contract.test_a_turn_without_a_lease_is_refused,
+        contract.test_preparing_a_router_that_runs_changes_nothing,
+        contract.test_a_smaller_token_is_refused_and_the_holder_named,
+        contract.test_of_two_writers_that_race_for_the_dial_exactly_one_wins,
+        contract.test_a_writer_stopped_before_any_of_its_steps_does_no_harm_when_it_goes_on,
+        contract.test_a_controller_killed_between_any_two_steps_leaves_a_dial_that_can_be_read_and_taken,
+        contract.test_a_renewed_dead_man_leaves_the_dial_alone,
+        contract.test_a_disarmed_dead_man_is_gone,
+    ],
+)
+def test_istio_by_its_api_alone(mesh: Rig, holds: Callable[[Rig], None]) -> None:
+    router = prepared(mesh)
+    mesh.turn(router, 0, live="a")
+    holds(mesh)
+    now = mesh.do(router.read())
+    mesh.do(router.guard(mesh.turn(router, 0, live="a").token, 0))
+    assert now.live == "a"
+
+
+@pytest.mark.parametrize("share", [0, 1, 500, 9_900, 10_000])
+def test_istio_s_weights_by_its_api_alone(kube: Kube, mesh: Rig, share: int) -> None:
+    mesh.turn(prepared(mesh), share)
+    routes = kube.ask("GET", VIRTUAL)["spec"]["http"][0]["route"]
+    assert [one.get("weight", 0) for one in routes] == [10_000 - share, share]
+
+
+def test_istio_s_dead_man_by_its_api_alone(mesh: Rig) -> None:
+    router = prepared(mesh)
+    mesh.turn(router, 5_000, lease=1.0)
+    assert falls_back(mesh, router, within=30.0) > 0.4
 
 
 # --- settings -------------------------------------------------------------------------------------------------

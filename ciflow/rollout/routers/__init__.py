@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 from ciflow.diagnostics import Refused
-from ciflow.rollout.routers import command, envoy, gateway_api, haproxy, nginx, traefik
+from ciflow.rollout.routers import command, envoy, gateway_api, haproxy, ingress_nginx, istio, nginx, traefik
 from ciflow.rollout.routers.dial import (
     WHOLE,
     Counts,
@@ -53,12 +53,14 @@ ROUTERS: dict[str, Factory] = {
     "envoy": envoy.build,
     "gateway-api": gateway_api.build,
     "haproxy": haproxy.build,
+    "ingress-nginx": ingress_nginx.build,
+    "istio": istio.build,
     "nginx": nginx.build,
     "traefik": traefik.build,
 }
 
 # Their dial is in a cluster: one for all hosts of the play, and its API is asked from beside the controller.
-CLUSTERED = ("gateway-api",)
+CLUSTERED = ("gateway-api", "ingress-nginx", "istio")
 
 
 def slots_of(slots: Mapping[str, Mapping[str, Any]]) -> Mapping[str, Slot]:
