@@ -56,6 +56,7 @@ _UNBUILT: Mapping[str, tuple[str, ...]] = {
         "ansible_kubectl_verify_ssl", "ansible_kubectl_local_env_vars",
     ),
 }  # fmt: skip
+_WHICH_CLUSTER = ("kubeconfig", "config", "context", "namespace")  # also of this machine: whom a rollback asks
 _WHICH_POD = ("pod", "container", "selector")
 LOGIN_USER = Become(enabled=False)  # nobody else, unless the host's own variables say so
 
@@ -129,7 +130,9 @@ def _options(scope: Scope, kind: str, made: str) -> Iterator[tuple[str, str]]:
     for name in _UNBUILT.get(kind, ()):
         if name in scope:
             raise Refused(f"the variable {name} is not built", help="say it in a kubeconfig, and name its context")
-    for name, variable in _OPTIONS.get(kind, EMPTY).items():
+    for name, variable in _OPTIONS.get("kubernetes" if kind == "local" else kind, EMPTY).items():
+        if kind == "local" and name not in _WHICH_CLUSTER:
+            continue
         value = _first(scope, variable)
         if value is None and kind == "kubernetes":
             value = os.environ.get(f"K8S_AUTH_{name.upper()}")  # as Ansible's plugin has it

@@ -10,16 +10,17 @@ from typing import Any
 
 from ciflow.dataclass import dataclass, field
 from ciflow.diagnostics import CiflowError, StoreError
-from ciflow.engine.connect import LOCAL, connection_by_name, connection_data, connection_from
+from ciflow.engine.connect import API, LOCAL, connection_by_name, connection_data, connection_from
 from ciflow.engine.drive import Driver, nothing_before, refuse_render, sleep_only
 from ciflow.engine.keys import Key, new_run
 from ciflow.engine.record import Recorder
 from ciflow.engine.wire import Connection, Wire
 from ciflow.lang.files import Files
-from ciflow.model import Event, Read, Reply, Stat
+from ciflow.model import Api, Event, Operation, Read, Reply
 from ciflow.rollout.rollback import Order, RolledBack, roll_back
 from ciflow.rollout.routers import Manifest, Router, Slot, build
 from ciflow.rollout.routers.kept import manifest_path
+from ciflow.rollout.routers.kube_objects import MANIFEST, Place, leases_of
 from ciflow.store.store import Store
 from ciflow.targets.api import ApiSession, open_session
 from ciflow.targets.connection import connection_cap
@@ -126,7 +127,7 @@ class _Rollback:
         )
         try:
             routers = self._known() or await self._found(wire)
-            late = await self._late(wire, [router.host for router in routers])
+            late = await self._late(wire, routers)
             return await driver.drive(roll_back(routers, self._order(), late))
         finally:
             self.recorder.commit()
@@ -151,20 +152,42 @@ class _Rollback:
         """The store is lost, or never knew: the manifest on the routers' hosts knows."""
         where = manifest_path(self.asking.service)
         asked = {host.name: host for host in self.asking.hosts}
-        replies = await self._asked(wire, asked, Read(path=where), everyone=True)
+        read = Read(path=where)
+        replies = await self._answered(wire, {name: (host, read) for name, host in asked.items()}, everyone=True)
         self.connections |= asked
         found: dict[str, Router] = {}
         for name, reply in replies.items():
             if name not in found and reply.ok:
                 for router in self._of_manifest(reply.stdout.decode("utf-8", "replace"), name):
                     found.setdefault(router.host, router)
+        found = found or await self._in_clusters(wire, asked)
         if not found:
             names = ", ".join(asked) if len(asked) <= MOST_NAMED else f"any of {len(asked)} hosts"
             raise CiflowError(
-                f"nothing is known of a service {self.asking.service}: neither here nor in {where} on {names}",
-                help="name the host that its router runs on: `ciflow rollback SERVICE --host HOST -i INVENTORY`",
+                f"nothing is known of a service {self.asking.service}: neither here, nor in {where} on {names}, "
+                "nor in a cluster",
+                help="name the host that its router runs on: `ciflow rollback SERVICE --host HOST -i INVENTORY`; "
+                "of a cluster, a host with ansible_kubectl_context",
             )
         return tuple(found.values())
+
+    async def _in_clusters(self, wire: Wire, hosts: Mapping[str, Connection]) -> dict[str, Router]:
+        """The service's routers in the clusters that the hosts mean, by the manifests beside the dials there."""
+        places = {name: _place(connection) for name, connection in hosts.items()}
+        first = {place: name for name, place in reversed(places.items())}
+        asked = {name: leases_of(self.asking.service, place) for place, name in first.items()}
+        replies = await self._answered(
+            wire, {name: (API, operation) for name, operation in asked.items()}, everyone=True
+        )
+        found: dict[str, Router] = {}
+        for name, reply in replies.items():
+            for lease in reply.data.get("objects", ()) if reply.ok else ():
+                notes = lease["metadata"].get("annotations") or {}
+                if MANIFEST in notes:
+                    found[name] = _router_of(notes[MANIFEST], name, places[name], lease["metadata"]["namespace"])
+            if not reply.ok and places[name] != Place():
+                self.warnings.append(f"{places[name]} was asked in vain: {reply.error}")
+        return found
 
     def _of_manifest(self, text: str, name: str) -> tuple[Router, ...]:
         """The service's routers as one of their hosts knows them, as far as the way to them is known."""
@@ -178,21 +201,25 @@ class _Rollback:
         hosts = [name, *(host for host in manifest.hosts if host != name and host in self.connections)]
         return build(manifest.router, manifest.settings, manifest.service, slots, hosts)
 
-    async def _late(self, wire: Wire, hosts: Sequence[str]) -> frozenset[str]:
+    async def _late(self, wire: Wire, routers: Sequence[Router]) -> frozenset[str]:
         """Hosts that take their time to answer, or don't: the others are turned before they are waited for."""
-        if len(hosts) < 2:
+        if len(routers) < 2:
             return frozenset()
-        replies = await self._asked(wire, {host: self.connections[host] for host in hosts}, Stat(path="/"))
-        return frozenset(hosts) - replies.keys()
+        asked = {}
+        for router in routers:
+            knock = router.knock
+            place = API if isinstance(knock, Api) else self.connections[router.host]
+            asked[router.host] = (place, knock)
+        return frozenset(asked.keys() - (await self._answered(wire, asked)).keys())
 
-    async def _asked(
-        self, wire: Wire, hosts: Mapping[str, Connection], operation: Read | Stat, *, everyone: bool = False
+    async def _answered(
+        self, wire: Wire, asked: Mapping[str, tuple[Connection, Operation]], *, everyone: bool = False
     ) -> dict[str, Reply]:
         """The replies of those that answer within PATIENCE; with `everyone`, of those that answer at all where none
         did by then."""
         calls = {
             name: wire.call(to, "asking", f"{self.run}|{name}|{type(operation).__name__}", operation, probe=True)
-            for name, to in hosts.items()
+            for name, (to, operation) in asked.items()
         }
         answers = [call.answer for call in calls.values()]
         await asyncio.wait(answers, timeout=PATIENCE)
@@ -241,6 +268,21 @@ def routers_data(
         "by": by,
         "hosts": {name: connection_data(connection) for name, connection in hosts.items()},
     }
+
+
+def _place(connection: Connection) -> Place:
+    """The cluster that a host means, by its variables."""
+    kubeconfig = connection.option("kubeconfig") or connection.option("config")
+    return Place(kubeconfig, connection.option("context"), connection.option("namespace"))
+
+
+def _router_of(text: str, name: str, place: Place, namespace: str) -> Router:
+    """A router in a cluster, as its manifest says, but by the way to it that is known here."""
+    manifest = Manifest.from_json(text)
+    here = {"kubeconfig": place.kubeconfig, "context": place.context, "namespace": namespace}
+    settings = {key: value for key, value in {**manifest.settings, **here}.items() if value}
+    slots = {slot.name: {"address": slot.address, "port": slot.port} for slot in manifest.slots}
+    return build(manifest.router, settings, manifest.service, slots, [name])[0]
 
 
 def _store(open_store: Callable[[], Store], warnings: list[str]) -> Store | None:

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +22,10 @@ import pytest
 from ciflow.diagnostics import StoreError
 from ciflow.model import Event
 from ciflow.store.store import Store
-from tests.parts import process
+from tests.parts import gateway, process
+from tests.parts.kube import NODE_IP, Kube
 from tests.rollout.host import AgentHost
+from tests.rollout.kube_rig import kube_settings
 from tests.rollout.rig import Users, settings_of
 
 NAME = "shield"
@@ -72,9 +75,9 @@ plays:
       service: shield
       version: "{{{{ version }}}}"
       router: {{{router}: {settings}}}
-      slots: {{a: {{port: {a}}}, b: {{port: {b}}}}}
+      slots: {slots}
       steps: [{{weight: 25%, hold: "{{{{ hold }}}}"}}, {{weight: 50%, hold: "{{{{ hold }}}}"}}]
-      gates: [errors: {{tolerate: 1.25, floor: 20%}}]
+      gates: {gates}
       interval: 0.2s
       warm_up: 0.2s
       dead_man: 3s
@@ -88,9 +91,9 @@ plays:
       - name: Start
         process:
           name: "shield-{{{{ slot.name }}}}"
-          cmd: "{python} {home}/program.py {{{{ slot.name }}}} {{{{ slot.port }}}} {{{{ fault }}}} {{{{ kind }}}}"
+          cmd: "{python} {home}/program.py {{{{ slot.name }}}} {{{{ slot.listen }}}} {{{{ fault }}}} {{{{ kind }}}}"
           state: restarted
-          health: {{port: "{{{{ slot.port }}}}", timeout: 10}}
+          health: {{port: "{{{{ slot.listen }}}}", timeout: 10}}
       - name: Take a while
         shell: sleep {{{{ slow }}}}; echo after {{{{ version }}}} >> {home}/ran
     verify:
@@ -121,8 +124,19 @@ class Service:
     slots: dict[str, int]
     users: Users
     settings: dict[str, Any]
+    bind: str = "127.0.0.1"  # where the slots' programs listen; or everywhere
+    gates: str = "[errors: {tolerate: 1.25, floor: 20%}]"
+    address: str = ""  # the router's name of a slot but for its letter, where that is not the program's own port
     versions: int = 1
     running: list[subprocess.Popen[str]] = field(default_factory=list)
+
+    @property
+    def places(self) -> dict[str, dict[str, Any]]:
+        """`slots:` of the playbook."""
+        if not self.address:
+            return {name: {"port": port, "listen": port} for name, port in self.slots.items()}
+        names = {name: f"{self.address}{name}" for name in self.slots}
+        return {name: {"address": names[name], "port": 80, "listen": port} for name, port in self.slots.items()}
 
     @property
     def state(self) -> Path:
@@ -132,8 +146,8 @@ class Service:
         """The playbook, perhaps with other settings of the router."""
         path = self.home / name
         text = PLAYBOOK.format(
-            router=self.kind, settings=json.dumps({**self.settings, **changes}), a=self.slots["a"],
-            b=self.slots["b"], home=self.home, python=sys.executable,
+            router=self.kind, settings=json.dumps({**self.settings, **changes}), slots=json.dumps(self.places),
+            gates=self.gates, home=self.home, python=sys.executable,
         )  # fmt: skip
         path.write_text(text)
         return path
@@ -245,8 +259,32 @@ def service(kind: str) -> Iterator[Service]:
     with process.short_folder("e2e") as home, ExitStack() as stack:
         port, slots = process.free_port(), {"a": process.free_port(), "b": process.free_port()}
         settings = {k: v for k, v in settings_of(kind, port, home).items() if k != "overdue"}
-        (home / "program.py").write_text(PROGRAM)
         found = Service(kind, home, port, slots, PatientUsers(port, rate=160, clients=6), settings)
+        yield stack.enter_context(in_production(found))
+
+
+@contextlib.contextmanager
+def kube_service(kube: Kube, kind: str = "gateway-api", namespace: str = "e2e") -> Iterator[Service]:
+    """The same in a cluster: Traefik is the data plane, and both slots' programs listen at the node's address."""
+    with process.short_folder("e2e") as home, ExitStack() as stack:
+        gateway.define(kube, gateway.GATEWAY)
+        port, slots = process.free_port(), {name: process.free_port(NODE_IP) for name in "ab"}
+        things = [thing for name in "ab" for thing in gateway.outside(f"{NAME}-{name}", NODE_IP, slots[name])]
+        gateway.put_all(kube, namespace, [*things, *gateway.route(kind, NAME, port)])
+        users = PatientUsers(port, rate=160, clients=6)
+        settings = kube_settings(kube, namespace)
+        found = Service(kind, home, port, slots, users, settings, "0.0.0.0", "[]", f"{NAME}-")
+        argv = gateway.traefik_argv(home / "traefik", kind, port, process.free_port())
+        ready = partial(process.answers, "127.0.0.1", port)
+        env = {"KUBECONFIG": str(kube.kubeconfig)}
+        stack.enter_context(process.run("traefik", argv, home, ready, env=env))
+        yield stack.enter_context(in_production(found))
+
+
+@contextlib.contextmanager
+def in_production(found: Service) -> Iterator[Service]:
+    with ExitStack() as stack:
+        (found.home / "program.py").write_text(PROGRAM.replace("127.0.0.1", found.bind))
         stack.callback(_stop, found)
         found.write()
         code, said = finish(found.apply("1.0", bake="0s"))

@@ -223,6 +223,13 @@ def test_the_traffic_comes_back_after_an_outage_of_the_api_server(kube: Kube, ed
         kube.start_apiserver()
         falls_back(edge, router, within=30.0)
     assert users.failures == [] and {status for status, _ in users.seen} == {200}
+    gateway.wait_for(lambda: turned(edge, router), 60.0)  # the Gateway connects again in its own time
+
+
+def turned(edge: Rig, router: Router) -> bool:
+    with contextlib.suppress(RouterError):
+        return edge.turn(router, 0, live="a").at_rest
+    return False
 
 
 def test_a_guard_that_does_not_answer_lets_no_traffic_move(kube: Kube, edge: Rig) -> None:
@@ -241,6 +248,17 @@ def test_a_guard_that_does_not_answer_lets_no_traffic_move(kube: Kube, edge: Rig
     prepared(edge)
     edge.turn(router, 500)
     edge.turn(router, 0)
+
+
+def test_who_dies_between_arming_and_the_second_step_leaves_nobody_on_the_candidate(edge: Rig) -> None:
+    router = prepared(edge)
+    now = edge.turn(router, 500, lease=60.0)
+    second = edge.router().turn(Dial(2_500, now.token, "a", now.manifest), now.token, lease=1.0)
+    step = next(second)
+    while not ("Lease" in str(step) and "begins" in str(step)):  # the guard has been told, and is listened to
+        step = second.send(edge.host.answer(step.step.operation))  # type: ignore[union-attr]
+    assert edge.do(router.read()).share == 500
+    falls_back(edge, router, within=30.0)
 
 
 def test_two_that_hold_one_lease_do_not_both_keep_it(edge: Rig) -> None:

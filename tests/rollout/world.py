@@ -28,6 +28,7 @@ from ciflow.model import (
     Probe,
     Reply,
     Run,
+    Stat,
     Step,
     Talk,
     Wait,
@@ -262,6 +263,10 @@ class FakeRouter:
     def _arm(self, after: float, limit: float, *, renew: bool) -> Asked[Guard]:
         reply = yield from self._ask("arm", after=after, limit=limit, renew=renew)
         return Guard(bool(reply.data["armed"]), bool(reply.data["fired"]))
+
+    @property
+    def knock(self) -> Operation:
+        return Stat(path="/")
 
     def keep(self, manifest: Manifest) -> Asked[None]:
         yield from keep_file(self.host, manifest)

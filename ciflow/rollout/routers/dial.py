@@ -268,6 +268,11 @@ class Router(Named, Protocol):
         """False when it counts nothing: then only gates with a question of their own can judge."""
         ...
 
+    @property
+    def knock(self) -> Operation:
+        """What is answered at once where it can be reached at all."""
+        ...
+
     def prepare(self, first: Dial) -> Asked[Dial]:
         """Make sure that the router is there and routes; `first` is what it starts with when it has no dial yet."""
         ...

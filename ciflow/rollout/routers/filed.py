@@ -17,7 +17,7 @@ from dataclasses import replace
 from typing import ClassVar
 
 from ciflow.dataclass import dataclass
-from ciflow.model import At, Change, Copy, Operation, Probe, Read, Talk, Wait, Watch, Write
+from ciflow.model import At, Change, Copy, Operation, Probe, Read, Stat, Talk, Wait, Watch, Write
 from ciflow.rollout.routers import http1
 from ciflow.rollout.routers.dial import (
     Asked,
@@ -210,6 +210,10 @@ class FiledRouter(ABC):
         return (yield from agent_guard(self.host, f"guard-{self.service}", give_back, after, limits, renew))
 
     # --- what outlives a release ------------------------------------------------------------------------
+
+    @property
+    def knock(self) -> Operation:
+        return Stat(path="/")
 
     def keep(self, manifest: Manifest) -> Asked[None]:
         yield from keep_file(self.host, manifest)

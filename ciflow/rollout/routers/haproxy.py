@@ -14,7 +14,7 @@ from dataclasses import replace
 from typing import Any
 
 from ciflow.dataclass import dataclass
-from ciflow.model import At, Change, Operation, Probe, Read, Talk, Wait, Watch, Write
+from ciflow.model import At, Change, Operation, Probe, Read, Stat, Talk, Wait, Watch, Write
 from ciflow.rollout.routers import haproxy_config as config
 from ciflow.rollout.routers.dial import (
     Asked,
@@ -280,6 +280,10 @@ class HaproxyRouter:
         return Talk(address=self.settings.socket, payload=f"set map {self.settings.map} expires 0\n".encode())
 
     # --- what outlives a release ------------------------------------------------------------------------
+
+    @property
+    def knock(self) -> Operation:
+        return Stat(path="/")
 
     def keep(self, manifest: Manifest) -> Asked[None]:
         yield from keep_file(self.host, manifest)

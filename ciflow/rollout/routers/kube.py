@@ -15,7 +15,7 @@ import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeAlias
 
 from ciflow.dataclass import dataclass
 from ciflow.diagnostics import Refused
@@ -34,9 +34,10 @@ from ciflow.rollout.routers.dial import (
     check_turn,
     done,
 )
-from ciflow.rollout.routers.kube_guard import LEASE, SEEN
 from ciflow.rollout.routers.kube_objects import (
+    LEASE,
     MANIFEST,
+    SEEN,
     Patch,
     Place,
     Ref,
@@ -56,6 +57,7 @@ TAKE = 10.0  # seconds that who routes may take to say that it has a new split
 PAUSE = 0.02  # seconds at least between two looks
 ANSWER = 10.0  # seconds that the guard may take to answer
 START = 180.0  # seconds that the guard's image may take to come and start
+GiveBack: TypeAlias = list[dict[str, Any]]
 LABEL = re.compile(r"[a-z]([-a-z0-9]{0,40}[a-z0-9])?")  # RFC 1035, with room for what ciflow puts before it
 OWNERS = {
     "argocd.argoproj.io/": "Argo CD",
@@ -221,7 +223,8 @@ class KubeRouter(ABC):
         if now.at_rest and not to.at_rest:
             yield from self._reachable(to)
         to = replace(to, revision=now.revision + 1 if to.token == now.token else 1, expires=0.0)
-        give_back = self._give_back(things, to)
+        before = self._noted_dial(things[0]) or now
+        give_back = self._give_back(things, to, *(() if before.at_rest else (before,)))
         if held is not None:
             held = yield from self._arm(held, give_back, lease, expect)
         yield from self._write(things, to, expect)
@@ -264,26 +267,32 @@ class KubeRouter(ABC):
         now = self._dial(things)
         if now.token != expect:
             raise Fenced(self.service, self.host, expect, now)
+        give_back = self._give_back(things, self._noted_dial(things[0]) or now)
         if after > 0 and renew:
-            return (yield from self._renew(held, self._give_back(things, now), after, expect))
+            return (yield from self._renew(held, give_back, after, expect))
         if after > 0:
-            yield from self._arm(held, self._give_back(things, now), after, expect)
+            yield from self._arm(held, give_back, after, expect)
             return Guard(armed=True)
         word = _word(held)
         if word.get("after"):
             yield from self._say(held, {**word, "renewal": word["renewal"] + 1, "after": 0, "give_back": []}, expect)
         return Guard(armed=False)
 
-    def _give_back(self, things: Sequence[Thing], to: Dial) -> list[dict[str, Any]]:
-        """The patches that undo `to`, and nothing but `to`."""
-        settled = to.settled()
+    def _give_back(self, things: Sequence[Thing], *dials: Dial) -> GiveBack:
+        """For each object the patches that undo these dials, and nothing but them. A turn names the dial before it as
+        well: whoever dies between arming and writing leaves that one, or one object with each."""
         back = []
-        for ref, thing, move in zip(self.refs, things, self.moves(things, settled), strict=True):
-            patch = noting(annotated(thing, self.note, to.to_json()), self.note, settled.to_json(), move)
-            back.append({"path": ref.path, "note": self.note, "text": to.to_json(), "patch": patch})
+        for number, ref in enumerate(self.refs):
+            ways = []
+            for dial in dials:
+                settled = dial.settled()
+                thing = annotated(things[number], self.note, dial.to_json())
+                patch = noting(thing, self.note, settled.to_json(), self.moves(things, settled)[number])
+                ways.append({"text": dial.to_json(), "patch": patch})
+            back.append({"path": ref.path, "note": self.note, "ways": ways})
         return back
 
-    def _arm(self, held: Thing, give_back: list[dict[str, Any]], after: float, expect: int) -> Asked[Thing]:
+    def _arm(self, held: Thing, give_back: GiveBack, after: float, expect: int) -> Asked[Thing]:
         word = {"epoch": _word(held).get("epoch", 0) + 1, "renewal": 0, "after": after, "give_back": give_back}
         held = yield from self._say(held, word, expect)
         state = yield from self._heard(word)
@@ -294,7 +303,7 @@ class KubeRouter(ABC):
             )
         return held
 
-    def _renew(self, held: Thing, give_back: list[dict[str, Any]], after: float, expect: int) -> Asked[Guard]:
+    def _renew(self, held: Thing, give_back: GiveBack, after: float, expect: int) -> Asked[Guard]:
         """One that has fired, or was never armed, stays so: the controller must first know."""
         word = _word(held)
         if not word.get("after"):
@@ -326,6 +335,10 @@ class KubeRouter(ABC):
         return str(noted(reply.data["object"], SEEN)).rpartition(" ")[2]
 
     # --- what outlives a release ------------------------------------------------------------------------
+
+    @property
+    def knock(self) -> Operation:
+        return self.settings.place.request("read", lease_ref(self.service).words)
 
     def keep(self, manifest: Manifest) -> Asked[None]:
         """In the lease, which a rollback finds by its label. The dial's own object has it too."""

@@ -26,7 +26,6 @@ ACCOUNT = "/var/run/secrets/kubernetes.io/serviceaccount"
 LEASE, SEEN = "lease.ciflow", "guard.ciflow"
 PAUSE = 0.2  # seconds between two tries
 LONGEST = 30.0  # seconds of one watch
-INVALID = 422  # a `test` of a patch has failed
 
 
 class Api:
@@ -107,20 +106,25 @@ class Guard:
         done = True
         for one in self.word.get("give_back", ()):
             path = one["path"].replace("{namespace}", self.namespace)
-            status, thing = self.api.ask("PATCH", path, one["patch"])
-            self.say(f"{path}: {status} {'' if status == 200 else thing.get('message')}")
-            gone = status == 404 or (status == INVALID and not self.stands(path, one))
-            done = done and (status == 200 or gone)
+            done = self.undo(path, one) and done
         if done and self.order is not None:
             self.fired = self.order[0]
         return done
 
-    def stands(self, path: str, one: dict[str, Any]) -> bool:
-        """Whether the dial that the patch undoes is still there: then something else of the object has changed, and
-        the next word of the controller, or a person, has to say what is to be done."""
+    def undo(self, path: str, one: dict[str, Any]) -> bool:
+        """Undo the dial that stands at one object, if it is one of those that are known. Where it is and can't be
+        undone, something else of the object has changed: the controller's next word has to fit that."""
         status, thing = self.api.ask("GET", path)
-        notes = thing["metadata"].get("annotations") or {} if status == 200 else {}
-        return status not in (200, 404) or notes.get(one["note"]) == one["text"]
+        if status != 200:
+            self.say(f"{path}: {status} {thing.get('message')}")
+            return status == 404
+        stands = (thing["metadata"].get("annotations") or {}).get(one["note"])
+        for way in one["ways"]:
+            if way["text"] == stands:
+                status, thing = self.api.ask("PATCH", path, way["patch"])
+                self.say(f"{path}: {status} {'given back' if status == 200 else thing.get('message')}")
+                return status == 200
+        return True
 
     def wait(self, version: str) -> None:
         """Until something happens to the lease, or the time is over."""

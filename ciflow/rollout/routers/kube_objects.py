@@ -11,11 +11,12 @@ from typing import Any
 
 from ciflow.dataclass import dataclass
 from ciflow.model import Api
-from ciflow.rollout.routers import kube_guard
 
 Thing = Mapping[str, Any]
 Patch = list[dict[str, Any]]
 MADE = "ciflow.service"  # label of all that ciflow makes for a service
+GUARD = Path(__file__).with_name("kube_guard.py")  # never imported here: it takes the modules of a network program
+LEASE, SEEN = "lease.ciflow", "guard.ciflow"  # annotations of the lease, as the guard knows them
 MANIFEST = "manifest.ciflow"  # annotation of the lease
 LEASES = "coordination.k8s.io/v1"
 
@@ -101,6 +102,12 @@ def lease_ref(service: str) -> Ref:
     return Ref(LEASES, "Lease", "leases", f"ciflow-{service}")
 
 
+def leases_of(service: str, place: Place) -> Api:
+    """All leases of a service: in the namespace, where one is said, else in all of them."""
+    words: dict[str, Any] = {"api_version": LEASES, "kind": "Lease", "labels": f"{MADE}={service}"}
+    return place.request("read", words if place.namespace else {**words, "everywhere": True})
+
+
 def lease_object(service: str) -> dict[str, Any]:
     ref = lease_ref(service)
     metadata = {"name": ref.name, "labels": _labels(service), "annotations": {MADE: service}}
@@ -152,7 +159,7 @@ def guard_objects(service: str, namespace: str, image: str, guarded: tuple[Ref, 
 
 
 def _pod(service: str, image: str) -> dict[str, Any]:
-    program = Path(kube_guard.__file__).read_text(encoding="utf-8")
+    program = GUARD.read_text(encoding="utf-8")
     container = {
         "name": "guard",
         "image": image,
