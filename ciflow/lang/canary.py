@@ -14,8 +14,8 @@ from ciflow.lang.schema import Schema, check_part, part_schema
 from ciflow.lang.tasks import DYNAMIC, TaskReader
 from ciflow.model import Block, Canary, CanaryStep, Node, Template
 
-ROUTERS = ("haproxy", "envoy", "nginx", "traefik", "command", "gateway-api", "ingress-nginx", "istio")
-ROUTERS_TO_COME = ("replicas",)
+ROUTERS = ("haproxy", "envoy", "nginx", "traefik", "command", "gateway-api", "ingress-nginx", "istio",
+           "replicas")  # fmt: skip
 MIRRORS = ("envoy",)  # routers that can send copies of requests
 GATES = ("errors", "latency", "slo", "query")
 PROVIDERS = ("prometheus", "http", "command", "datadog", "cloudwatch", "influxdb", "graphite")
@@ -94,10 +94,6 @@ def _router(place: Place, findings: Findings) -> tuple[str, Mapping[str, Any]] |
                        help="router: {haproxy: {socket: .., backend: ..}}")  # fmt: skip
         return None
     kind, settings = next(iter(below.value.items()))
-    if kind in ROUTERS_TO_COME:
-        findings.error("CF0123", f"router `{kind}` is not built yet", below.key_span(kind),
-                       label=f"there are {', '.join(ROUTERS)}")  # fmt: skip
-        return None
     if kind not in ROUTERS:
         label = did_you_mean(kind, ROUTERS, otherwise=f"there are {', '.join(ROUTERS)}")
         findings.error("CF0130", f"unknown router `{kind}`", below.key_span(kind), label=label)

@@ -13,7 +13,7 @@ from typing import Any
 
 import yaml
 
-from tests.parts import process
+from tests.parts import images, process
 from tests.parts.kube import NODE_IP, Kube, Refused
 
 GATEWAY, ISTIO = "gateway-1.6.3", "istio-1.31.4"
@@ -92,6 +92,33 @@ def outside(name: str, address: str, port: int) -> list[dict[str, Any]]:
             "endpoints": [{"addresses": [address], "conditions": {"ready": True}}],
         },
     ]
+
+
+def crowd(service: str, program: str, replicas: Mapping[str, int]) -> list[dict[str, Any]]:
+    """A Service over the pods of two Deployments, whose program is told its slot, port and address. A pod that is to
+    end serves on for a moment, as those must that the Service may still lead to."""
+    things: list[dict[str, Any]] = [
+        {
+            "apiVersion": "v1",
+            "kind": "Service",
+            "metadata": {"name": service},
+            "spec": {"selector": {"app": service}, "ports": [{"port": 80, "targetPort": 8080}]},
+        }
+    ]
+    for slot, count in replicas.items():
+        labels = {"app": service, "slot": slot}
+        container = {
+            "name": "main",
+            "image": images.GUARD,
+            "command": ["python3", "-c", program, slot, "8080", "0.0.0.0"],
+            "readinessProbe": {"tcpSocket": {"port": 8080}, "periodSeconds": 1},
+            "lifecycle": {"preStop": {"sleep": {"seconds": 3}}},
+        }
+        pod = {"metadata": {"labels": labels}, "spec": {"containers": [container], "terminationGracePeriodSeconds": 4}}
+        spec = {"replicas": count, "selector": {"matchLabels": labels}, "template": pod}
+        name = {"name": f"{service}-{slot}"}
+        things.append({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": name, "spec": spec})
+    return things
 
 
 def traefik_argv(folder: Path, kind: str, port: int, metrics: int) -> list[str]:

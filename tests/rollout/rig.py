@@ -144,9 +144,15 @@ def burst(port: int, requests: int, clients: int = 8) -> Counter[tuple[int, str]
     return asyncio.run(_burst(port, requests, clients))
 
 
-def get(port: int, path: str = "/", headers: Mapping[str, str] | None = None, timeout: float = 5.0) -> tuple[int, str]:
+def get(
+    port: int,
+    path: str = "/",
+    headers: Mapping[str, str] | None = None,
+    timeout: float = 5.0,
+    address: str = "127.0.0.1",
+) -> tuple[int, str]:
     """One request on a connection of its own: (status, slot); status 0 when the client left before an answer."""
-    link = http.client.HTTPConnection("127.0.0.1", port, timeout=timeout)
+    link = http.client.HTTPConnection(address, port, timeout=timeout)
     try:
         link.request("GET", path, headers=dict(headers or {}))
         answer = link.getresponse()

@@ -24,9 +24,12 @@ from tests.rollout.kube_rig import kube_rig
 from tests.rollout.rig import EDGES, SERVICE, Rig, Users, burst, get, rig
 
 STARTED = sorted(set(ROUTERS) - {"command", *CLUSTERED})  # that ciflow starts itself
-# Istio has no data plane here: test_routers_kube.py has what its API alone can show.
+# Istio has no data plane here, and replicas split but coarsely: test_routers_kube.py has what can be shown of them.
 IN_CLUSTER = [pytest.mark.slow, pytest.mark.xdist_group("kube")]
-KINDS = [pytest.param(kind, marks=IN_CLUSTER if kind in CLUSTERED else ()) for kind in sorted(set(ROUTERS) - {"istio"})]
+KINDS = [
+    pytest.param(kind, marks=IN_CLUSTER if kind in CLUSTERED else ())
+    for kind in sorted(set(ROUTERS) - {"istio", "replicas"})
+]
 SLOWER = {
     "nginx": 4,
     "traefik": 2,

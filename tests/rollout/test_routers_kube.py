@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import re
+import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from typing import Any
@@ -16,8 +18,9 @@ from ciflow.rollout.routers import Dial, Fenced, Router, RouterError, build
 from tests.parts import gateway, process
 from tests.parts.kube import Kube
 from tests.rollout import test_routers as contract
-from tests.rollout.kube_rig import kube_rig
-from tests.rollout.rig import SERVICE, Rig, Users, get
+from tests.rollout.host import AgentHost
+from tests.rollout.kube_rig import kube_rig, kube_settings
+from tests.rollout.rig import SERVICE, UPSTREAM, Rig, Users, get
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("kube")]
 SPACE = "routers"
@@ -327,6 +330,112 @@ def test_istio_s_dead_man_by_its_api_alone(mesh: Rig) -> None:
     router = prepared(mesh)
     mesh.turn(router, 5_000, lease=1.0)
     assert falls_back(mesh, router, within=30.0) > 0.4
+
+
+# --- replicas: real pods behind one Service ------------------------------------------------------------------
+
+PODS = "pods"
+
+
+@pytest.fixture(scope="module")
+def crowd(kube: Kube) -> Iterator[Rig]:
+    """Four pods in all behind one Service, with slot a serving."""
+    with process.short_folder("crowd") as folder, ExitStack() as stack:
+        stack.enter_context(pytest.MonkeyPatch.context()).setenv("HOME", str(folder))
+        host = stack.enter_context(AgentHost())
+        gateway.put_all(kube, PODS, gateway.crowd(SERVICE, UPSTREAM, {"a": 4, "b": 0}))
+        slots = {slot: {"address": f"{SERVICE}-{slot}", "port": 80} for slot in "ab"}
+        settings = {**kube_settings(kube, PODS), "replicas": 4}
+        rig = Rig("replicas", 80, folder, host, slots, settings, None, 1.0)  # type: ignore[arg-type]
+        prepared(rig)
+        gateway.wait_for(lambda: scale(kube) == {"a": 4, "b": 0})
+        yield rig
+
+
+def scale(kube: Kube) -> dict[str, int]:
+    """The ready pods of each slot."""
+    path = f"/apis/apps/v1/namespaces/{PODS}/deployments"
+    found = {slot: kube.ask("GET", f"{path}/{SERVICE}-{slot}")["status"] for slot in "ab"}
+    return {slot: int(status.get("readyReplicas", 0)) for slot, status in found.items()}
+
+
+class Callers(threading.Thread):
+    """People who come to the Service's address, each on a connection of its own."""
+
+    def __init__(self, kube: Kube) -> None:
+        super().__init__(daemon=True)
+        self.address = kube.ask("GET", f"/api/v1/namespaces/{PODS}/services/{SERVICE}")["spec"]["clusterIP"]
+        self.seen: Counter[tuple[int, str]] = Counter()
+        self.over = threading.Event()
+
+    def run(self) -> None:
+        while not self.over.wait(0.005):
+            self.seen[get(80, address=self.address)] += 1
+
+
+@pytest.mark.parametrize(("share", "a", "b"), [(1, 3, 1), (5_000, 2, 2), (9_900, 1, 3), (10_000, 0, 4), (0, 4, 0)])
+def test_replicas_come_as_near_to_the_share_as_whole_pods_do(
+    kube: Kube, crowd: Rig, share: int, a: int, b: int
+) -> None:
+    """By arithmetic: of four pods, and at least one of each that is to have traffic. None of its callers is lost."""
+    callers = Callers(kube)
+    callers.start()
+    crowd.turn(crowd.router(), share, live="b" if share == 10_000 else "a")
+    gateway.wait_for(lambda: scale(kube) == {"a": a, "b": b})
+    callers.over.set()
+    callers.join()
+    assert crowd.do(crowd.router().read()).share == share
+    assert {status for status, _ in callers.seen} == {200}
+
+
+@pytest.mark.parametrize(
+    "holds",
+    [
+        contract.test_what_was_turned_is_read_back_with_token_and_manifest,
+        contract.test_a_smaller_token_is_refused_and_the_holder_named,
+        contract.test_a_writer_stopped_before_any_of_its_steps_does_no_harm_when_it_goes_on,
+    ],
+)
+def test_replicas_are_fenced_as_any_router_is(crowd: Rig, holds: Callable[[Rig], None]) -> None:
+    router = prepared(crowd)
+    crowd.turn(router, 0, live="a")
+    holds(crowd)
+    crowd.do(router.guard(crowd.turn(router, 0, live="a").token, 0))
+
+
+def test_the_guard_gives_back_all_pods(kube: Kube, crowd: Rig) -> None:
+    router = prepared(crowd)
+    crowd.turn(router, 5_000, lease=6.0)
+    falls_back(crowd, router, within=30.0)
+    gateway.wait_for(lambda: scale(kube) == {"a": 4, "b": 0})
+
+
+def test_pods_that_do_not_become_ready_turn_nothing_away_from_stable(kube: Kube, crowd: Rig) -> None:
+    path = f"/apis/apps/v1/namespaces/{PODS}/deployments/{SERVICE}-b"
+    good = kube.ask("GET", path)["spec"]["template"]["spec"]["containers"]
+    kube.ask(
+        "PATCH", path, {"spec": {"template": {"spec": {"containers": [{**good[0], "image": "nowhere.test/x:1"}]}}}}
+    )
+    try:
+        router = prepared(crowd, timeout=2)
+        with pytest.raises(RouterError, match=r"waiting for the pods of Deployment shield-b .*Image"):
+            crowd.turn(router, 5_000)
+        assert scale(kube)["a"] == 4
+        crowd.turn(router, 0)
+    finally:
+        kube.ask("PATCH", path, {"spec": {"template": {"spec": {"containers": good}}}})
+
+
+def test_an_autoscaler_of_a_slot_is_named(kube: Kube, crowd: Rig) -> None:
+    path = f"/apis/autoscaling/v2/namespaces/{PODS}/horizontalpodautoscalers"
+    target = {"apiVersion": "apps/v1", "kind": "Deployment", "name": f"{SERVICE}-a"}
+    scaler = {"metadata": {"name": "busy"}, "spec": {"scaleTargetRef": target, "minReplicas": 4, "maxReplicas": 5}}
+    kube.ask("POST", path, scaler)
+    try:
+        with pytest.raises(RouterError, match="HorizontalPodAutoscaler busy changes the replicas of shield-a"):
+            prepared(crowd)
+    finally:
+        kube.ask("DELETE", f"{path}/busy")
 
 
 # --- settings -------------------------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 from ciflow.diagnostics import Refused
-from ciflow.rollout.routers import command, envoy, gateway_api, haproxy, ingress_nginx, istio, nginx, traefik
+from ciflow.rollout.routers import command, envoy, gateway_api, haproxy, ingress_nginx, istio, nginx, replicas, traefik
 from ciflow.rollout.routers.dial import (
     WHOLE,
     Counts,
@@ -56,11 +56,12 @@ ROUTERS: dict[str, Factory] = {
     "ingress-nginx": ingress_nginx.build,
     "istio": istio.build,
     "nginx": nginx.build,
+    "replicas": replicas.build,
     "traefik": traefik.build,
 }
 
 # Their dial is in a cluster: one for all hosts of the play, and its API is asked from beside the controller.
-CLUSTERED = ("gateway-api", "ingress-nginx", "istio")
+CLUSTERED = ("gateway-api", "ingress-nginx", "istio", "replicas")
 
 
 def slots_of(slots: Mapping[str, Mapping[str, Any]]) -> Mapping[str, Slot]:

@@ -50,7 +50,7 @@ spec:  # as in Ingress {self._main.name}, which is slot a's, but for the Service
       http:
         paths: [{{path: /, pathType: Prefix, backend: {backend}}}]"""
 
-    def own_paths(self) -> tuple[str, ...]:
+    def own_paths(self, ref: Ref) -> tuple[str, ...]:  # noqa: ARG002 - there is but one
         return (f'.metadata.annotations["{WEIGHT}"]',)
 
     def prepare(self, first: Dial) -> Asked[Dial]:

@@ -64,7 +64,7 @@ OWNERS = {
     "kustomize.toolkit.fluxcd.io/name": "Flux",
     "helm.toolkit.fluxcd.io/name": "Flux",
 }
-TRIES = 5  # to write the first dial, while others write to the same object
+TRIES = 5  # while others write to the same objects
 INVALID = 422  # a `test` of a patch has failed, or the object would not be valid
 
 
@@ -122,7 +122,8 @@ class KubeRouter(ABC):
         """The objects are there and fit, the guard runs. A split without a dial gets one, and stays as it is."""
         things = yield from self._things()
         self.share(things, first.safe)
-        self._not_owned(things[0])
+        for ref, thing in zip(self.refs, things, strict=True):
+            self._not_owned(ref, thing)
         yield from self._guarded(str(things[0]["metadata"]["namespace"]))
         if noted(things[0], self.note) is None:
             start = yield from self._first(first, things)
@@ -141,7 +142,7 @@ class KubeRouter(ABC):
         serves = bool(first.live) or (yield from self.answers(self.slots[live]))
         return replace(first, share=share, live=live if serves else "")
 
-    def _not_owned(self, thing: Thing) -> None:
+    def _not_owned(self, ref: Ref, thing: Thing) -> None:
         """Refuse what somebody else puts back to what a repository says."""
         metadata = thing["metadata"]
         if self.settings.gitops or noted(thing, "kustomize.toolkit.fluxcd.io/ssa") in ("IfNotPresent", "Ignore"):
@@ -150,23 +151,23 @@ class KubeRouter(ABC):
         owner = next((name for mark, name in OWNERS.items() if any(one.startswith(mark) for one in marks)), "")
         if owner:
             raise RouterError(
-                f"{self.refs[0]} is applied by {owner}, which would put the traffic back to what its repository says",
-                help=f"Let it leave that alone, then say `gitops: true`:\n{self._left_alone(owner)}",
+                f"{ref} is applied by {owner}, which would put the traffic back to what its repository says",
+                help=f"Let it leave that alone, then say `gitops: true`:\n{self._left_alone(ref, owner)}",
             )
 
-    def _left_alone(self, owner: str) -> str:
+    def _left_alone(self, ref: Ref, owner: str) -> str:
         if owner == "Flux":
             return "metadata: {annotations: {kustomize.toolkit.fluxcd.io/ssa: IfNotPresent}}  # of that object"
-        ref, note = self.refs[0], f'.metadata.annotations["{self.note}"]'
-        group, paths = ref.api_version.rpartition("/")[0], json.dumps([*self.own_paths(), note])
+        note = f'.metadata.annotations["{self.note}"]'
+        group, paths = ref.api_version.rpartition("/")[0], json.dumps([*self.own_paths(ref), note])
         return (
             "ignoreDifferences:  # of the Application, with syncOptions: [RespectIgnoreDifferences=true]\n"
             f"  - {{group: {group}, kind: {ref.kind}, name: {ref.name}, jqPathExpressions: {paths}}}"
         )
 
     @abstractmethod
-    def own_paths(self) -> tuple[str, ...]:
-        """jq paths of what a turn changes."""
+    def own_paths(self, ref: Ref) -> tuple[str, ...]:
+        """jq paths of what a turn changes in that object, beside the annotation."""
 
     def _guarded(self, namespace: str) -> Asked[None]:
         """The guard and what it needs, made or brought up to date; it runs when this returns."""
@@ -383,7 +384,15 @@ class KubeRouter(ABC):
     # --- how it is asked --------------------------------------------------------------------------------
 
     def _things(self) -> Asked[list[Thing]]:
-        return (yield from self._read(self.refs, f"{self.kind} needs:\n{self.example()}"))
+        """All of one dial: where they are several, they are read until the first one stays as it was."""
+        help = f"{self.kind} needs:\n{self.example()}"
+        things = yield from self._read(self.refs, help)
+        for _ in range(TRIES if len(self.refs) > 1 else 0):
+            (again,) = yield from self._read(self.refs[:1], help)
+            if noted(again, self.note) == noted(things[0], self.note):
+                break
+            things = yield from self._read(self.refs, help)
+        return things
 
     def _read(self, refs: Sequence[Ref], help: str) -> Asked[list[Thing]]:
         found = []

@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 from ciflow.dataclass import dataclass
 from ciflow.rollout.routers.dial import WHOLE, Dial, RouterError, Slot
 from ciflow.rollout.routers.kube import KubeRouter
-from ciflow.rollout.routers.kube_objects import Patch, Thing, put, same
+from ciflow.rollout.routers.kube_objects import Patch, Ref, Thing, put, same
 
 Values = Mapping[str, Any]
 
@@ -55,7 +55,7 @@ class WeightedRouter(KubeRouter):
     def testers_match(self, name: str, value: str) -> str:
         """YAML of such a match."""
 
-    def own_paths(self) -> tuple[str, ...]:
+    def own_paths(self, ref: Ref) -> tuple[str, ...]:  # noqa: ARG002 - there is but one
         return (f".spec.{self.rules}[].{self.backends}[]?.weight",)
 
     def share(self, things: Sequence[Thing], safe: int) -> int:
