@@ -16,7 +16,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from benchmarks import contenders, peers
+from benchmarks import contenders, peers, rust
 from benchmarks.measure import Cost, Failed, measure
 from benchmarks.rollback import limit_s, rollbacks
 from benchmarks.works import FAR_TASKS, ROUND_TRIP_S, WORKS, Setting, Work
@@ -64,7 +64,7 @@ BOUNDS = (
     Bound("W10-cold", "ciflow", "cargo-audit", 2.0, at_most=True),
 )
 ROUND_TRIPS_NEEDED = 6 / FAR_TASKS
-ALL = (*WORKS, "W8")
+ALL = (*WORKS, "W8", "W11")
 EVERYBODY = ("floor", "ciflow", "pyinfra", "ansible", "mitogen", "cargo-audit")
 
 
@@ -113,6 +113,17 @@ def run_rollbacks(rounds: int) -> Costs:
     except (Failed, MissingPart) as failed:
         print(f"  W8 is not whole: {failed}", file=sys.stderr)
     return costs
+
+
+def run_rust(rounds: int, output: Path) -> list[Result]:
+    """W11 is judged by aims of its own, beside plain cargo."""
+    figures = rust.run(rounds)
+    results = to_results({(one.work, one.who): one.cost for one in figures})
+    show("W11  a Rust workspace", results)
+    for said, met in rust.judged(figures):
+        print(f"  {said}: {'good' if met else 'NOT GOOD'}")
+    save(results, output)
+    return results
 
 
 def round_trips(costs: Costs, who: str) -> float | None:
@@ -217,8 +228,12 @@ def main() -> int:
     if not contenders.ciflow_exists():
         whos.discard("ciflow")
         print("ciflow cannot be run yet: the peers and the floor only", file=sys.stderr)
-    order, installed, every = random.Random(given.seed), peers.install(), []
+    order, every = random.Random(given.seed), []
+    installed = peers.install() if WORKS.keys() & set(given.works or ALL) else peers.NONE
     for name in given.works or ALL:
+        if name == "W11":
+            every += run_rust(given.rounds, given.output)
+            continue
         if name == "W8":
             results = to_results(run_rollbacks(given.rounds))
             show("W8  rollback under load", results)

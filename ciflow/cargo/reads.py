@@ -159,8 +159,12 @@ def scripts(text: str, place: Place) -> tuple[list[Reading], set[str]]:
 def unsure(readings: Iterable[Reading], place: Place, ran: set[str], submodules: Iterable[str]) -> dict[str, Doubt]:
     """Crates of which nobody can say whether their inputs changed, by id."""
     found: dict[str, Doubt] = {}
+    known: dict[str, str] = {}  # by folder: most of what is read lies in few of them
     for one in readings:
-        if one.certain and (why := _untracked(one.path, place)):
+        folder = posixpath.dirname(one.path) if one.path != place.top else one.path
+        if folder not in known:
+            known[folder] = _untracked(folder, place)
+        if one.certain and (why := known[folder] or _untracked(one.path, place, deep=False)):
             found.setdefault(one.crate, Doubt(f"{one.how} {_shown(one.path, place)}, which {why}", always=True))
     for crate in place.graph.folders.values():
         if any(within(crate.folder, one) for one in submodules):
@@ -171,10 +175,11 @@ def unsure(readings: Iterable[Reading], place: Place, ran: set[str], submodules:
     return found
 
 
-def _untracked(path: str, place: Place) -> str:
+def _untracked(path: str, place: Place, *, deep: bool = True) -> str:
+    """Why git can't tell whether it changed; `deep` looks at the folders above it, too."""
     if not within(path, place.top):
         return "lies outside the checkout"
-    return "git ignores" if any(up in place.ignored for up in ancestors(path)) else ""
+    return "git ignores" if any(up in place.ignored for up in (ancestors(path) if deep else (path,))) else ""
 
 
 def elsewhere(readings: Iterable[Reading], place: Place) -> list[Reading]:
