@@ -7,6 +7,7 @@ benchmarks/results.json, where works not run this time keep what they had.
 import argparse
 import contextlib
 import datetime
+import functools
 import json
 import os
 import platform
@@ -229,7 +230,7 @@ def main() -> int:
         whos.discard("ciflow")
         print("ciflow cannot be run yet: the peers and the floor only", file=sys.stderr)
     order, every = random.Random(given.seed), []
-    installed = peers.install() if WORKS.keys() & set(given.works or ALL) else peers.NONE
+    installed = functools.cache(peers.install)  # not needed for all works, and not small
     for name in given.works or ALL:
         if name == "W11":
             every += run_rust(given.rounds, given.output)
@@ -241,7 +242,7 @@ def main() -> int:
             every += results
             continue
         with short_folder(name.lower()) as folder, contextlib.ExitStack() as stack:
-            work = stack.enter_context(WORKS[name](Setting(folder, installed)))
+            work = stack.enter_context(WORKS[name](Setting(folder, installed())))
             results = to_results(run_work(work, given.rounds, whos, order))
         show(f"{name}  {work.title}", results)
         save(results, given.output)

@@ -267,7 +267,7 @@ COMMANDS: dict[str, tuple[Callable[[], click.Command], str]] = {
     "licenses": (_licenses, "Check the licences of a workspace's crates, and write its notices."),
     "explain": (_explain, "Explain a diagnostic, with its usual fix."),
     "doc": (_doc, "Explain a module or a diagnostic."),
-    "doctor": (_doctor, "Print the Roles that a playbook needs in its cluster."),
+    "doctor": (_doctor, "Print the Roles that a playbook needs, or which settings of the compiler pay."),
 }
 
 

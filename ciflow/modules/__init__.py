@@ -44,6 +44,7 @@ MODULES: dict[str, Module] = {
     "cache": Module("cache"),
     "cargo": Module("cargo"),
     "command": Module("command"),
+    "compile_settings": Module("compile_settings"),
     "container": Module("container"),
     "container_network": Module("container_network"),
     "copy": Module("copy", own_files=True),

@@ -160,7 +160,7 @@ def look(ask: Ask) -> Generator[Step, Reply, Seen | Outcome]:
     """The workspace, what differs, and what crates read."""
     from ciflow.cargo.reads import Place
 
-    found = yield from _graph(ask)
+    found = yield from workspace(ask)
     if isinstance(found, Outcome):
         return found
     graph, unresolved = found
@@ -194,7 +194,7 @@ def judged(ask: Ask, seen: Seen) -> Generator[Step, Reply, Touched]:
     return replace(told, affected=judge.affected(seen.place, since.changes, readings, doubts, versions, ask.ignore))
 
 
-def _graph(ask: Ask) -> Generator[Step, Reply, tuple[Graph, str] | Outcome]:
+def workspace(ask: Ask) -> Generator[Step, Reply, tuple[Graph, str] | Outcome]:
     """The workspace with all that it needs; where that can't be resolved, its members and why."""
     from ciflow.cargo import graph
     from ciflow.cargo.errors import ToolOutputError
