@@ -22,7 +22,7 @@ SITE = """
 - name: Test
   hosts: localhost
   affected: {affected}
-  tasks: [{name: test, shell: echo ran >> log}]
+  tasks: [{name: test, shell: "echo ran >> {here}/out/log"}]
 """
 
 
@@ -101,9 +101,9 @@ def test_flags_and_toolchain_and_variables_of_the_command_line_are_inputs(
 
 
 def test_what_fails_or_what_changes_its_own_inputs_is_run_again(checkout: Checkout) -> None:
-    bad = SITE.replace("{affected}", "true").replace("echo ran >> log", "exit 1")
+    bad = SITE.replace("{affected}", "true").replace("echo ran >> {here}/out/log", "exit 1")
     assert [checkout.play(bad).plays()["Test"] for _ in range(2)] == ["failed", "failed"]
-    edits = SITE.replace("{affected}", "true").replace("echo ran >> log", "echo >> {here}/rules/src/lib.rs")
+    edits = SITE.replace("{affected}", "true").replace("echo ran >> {here}/out/log", "echo >> {here}/rules/src/lib.rs")
     played = checkout.play(edits)
     assert played.plays()["Test"] == "ok"
     assert "its inputs changed while it ran" in str(played.of("warning")[-1].data["message"])
