@@ -61,12 +61,15 @@ BOUNDS = (
     Bound("W3", "pyinfra", "ciflow", 8.0, at_most=False),
     Bound("W4", "pyinfra", "ciflow", 8.0, at_most=False),
     Bound("W5", "ciflow", "floor", 3.0, at_most=True),
+    Bound("W9", "ciflow", "cargo-cyclonedx", 1.5, at_most=True),
     Bound("W10", "ciflow", "cargo-audit", 1.0, at_most=True),
     Bound("W10-cold", "ciflow", "cargo-audit", 2.0, at_most=True),
 )
+# work and contender: (seconds, MB) that it may take at most
+LIMITS = {("W9-lock", "ciflow"): (0.4, 150.0), ("W9", "ciflow"): (float("inf"), 150.0)}
 ROUND_TRIPS_NEEDED = 6 / FAR_TASKS
 ALL = (*WORKS, "W8", "W11")
-EVERYBODY = ("floor", "ciflow", "pyinfra", "ansible", "mitogen", "cargo-audit")
+EVERYBODY = ("floor", "ciflow", "pyinfra", "ansible", "mitogen", "cargo-audit", "cargo-cyclonedx", "syft")
 
 
 def this_machine() -> str:
@@ -197,7 +200,12 @@ def show_bounds(results: Sequence[Result]) -> bool:
             sign = "<=" if bound.at_most else ">="
             line = f"{bound.over} / {bound.under} = {ratio:.2f}, needed {sign} {bound.limit:g}"
             print(f"  {bound.work:<4} {line}: {'good' if held else 'NOT GOOD'}")
-    for (work, _), result in by.items():
+    for (work, who), result in by.items():
+        seconds, megabytes = LIMITS.get((work, who), (None, None))
+        if seconds is not None and megabytes is not None:
+            good &= (held := result.wall_s <= seconds and result.peak_mb <= megabytes)
+            line = f"{result.wall_s:.2f} s and {result.peak_mb:.0f} MB, needed <= {seconds:g} s and {megabytes:g} MB"
+            print(f"  {work}: {line}: {'good' if held else 'NOT GOOD'}")
         if work.startswith("W8"):
             good &= (held := result.wall_s <= limit_s(work))
             print(f"  {work}: {result.wall_s:.2f} s, needed <= {limit_s(work):g}: {'good' if held else 'NOT GOOD'}")

@@ -5,13 +5,14 @@ its templates and then finds them written, W7 runs near and far.
 """
 
 import contextlib
+import shlex
 import shutil
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks import advisories, contenders
+from benchmarks import advisories, contenders, many_crates
 from benchmarks.contenders import Command
 from benchmarks.fleet import Fleet, far_host, fleet
 from benchmarks.peers import Peers
@@ -202,6 +203,34 @@ def far(setting: Setting) -> Iterator[Work]:
 
 
 @contextlib.contextmanager
+def bills(setting: Setting) -> Iterator[Work]:
+    """The bill of a program of 900 crates: exact to the build (W9), and from the lock alone (W9-lock)."""
+    root = str(many_crates.make(setting.folder))
+    offline = {"CARGO_NET_OFFLINE": "true"}
+
+    def peer(*argv: str) -> Command:
+        """In the workspace, whose settings cargo looks for where it is started."""
+        program = shlex.join((find(argv[0], argv[0]), *argv[1:]))
+        return Command(("/bin/sh", "-c", f"cd {shlex.quote(root)} && exec {program}"), offline)
+
+    def ours(home: Path) -> list[Step]:
+        exact = contenders.ciflow("sbom", root, "-o", str(home / "exact.json"))
+        lock = contenders.ciflow("sbom", root, "--lock-only", "-o", str(home / "lock.json"))
+        return [Step("W9", Command(exact.argv, offline)), Step("W9-lock", lock)]
+
+    tries: dict[str, Try] = {
+        "ciflow": ours,
+        "cargo-cyclonedx": lambda _: [
+            Step("W9", peer("cargo-cyclonedx", "cyclonedx", "-f", "json"))
+        ],
+        "syft": lambda home: [
+            Step("W9-lock", peer("syft", "-q", "scan", f"dir:{root}", "-o", f"cyclonedx-json={home}/syft.json"))
+        ],
+    }
+    yield Work("bill of materials of 900 crates, exact and from the lock", tries)
+
+
+@contextlib.contextmanager
 def known_holes(setting: Setting) -> Iterator[Work]:
     """1,244 advisories and the index of crates.io over 900 crates: the first look (W10-cold), and the next."""
     made = advisories.make(setting.folder)
@@ -230,5 +259,6 @@ WORKS: Mapping[str, Callable[[Setting], contextlib.AbstractContextManager[Work]]
     "W5": start_up,
     "W6": many_hosts,
     "W7": far,
+    "W9": bills,
     "W10": known_holes,
 }

@@ -43,7 +43,7 @@ _SUMS = ("xargs", "-0", "-r")
 class Told:
     """What the host says of a workspace."""
 
-    metadata: str
+    graph: Graph
     units: str | None
     lock: str
     platform: str
@@ -86,7 +86,7 @@ def ask(args: Mapping[str, Any], context: Context) -> Generator[Step, Reply, Tol
     built = yield from _built(args, context)
     if isinstance(built, Outcome):
         return built
-    return Told(metadata, units, text(lock.stdout), platform, sha512, built)
+    return Told(graph, units, text(lock.stdout), platform, sha512, built)
 
 
 def _look(args: Mapping[str, Any], context: Context) -> Generator[Step, Reply, tuple[str, str | None] | Outcome]:
@@ -173,8 +173,8 @@ def bill(args: Mapping[str, Any], told: Told) -> Bom:
     triple, _, cfg = told.platform.partition("\n")
     supplier = parse_party(args.get("supplier") or "")
     subject = cargo_build.Subject(tuple(args["packages"]), args.get("name"), args.get("version"), supplier, told.built)
-    return cargo_build.from_metadata(
-        told.metadata,
+    return cargo_build.from_graph(
+        told.graph,
         told.lock,
         units=told.units,
         subject=subject,

@@ -54,10 +54,32 @@ def from_metadata(
     host: Target | None = None,
     sha512: Mapping[str, str] | None = None,
 ) -> Bom:
+    """The bill of what a workspace builds, by the texts that describe it: see `from_graph`."""
+    return from_graph(
+        crates.parse_metadata(metadata_json),
+        lock_toml,
+        units=units,
+        subject=subject,
+        target=target,
+        host=host,
+        sha512=sha512,
+    )
+
+
+def from_graph(
+    graph: Graph,
+    lock_toml: str,
+    *,
+    units: str | None = None,
+    subject: Subject | None = None,
+    target: Target | None = None,
+    host: Target | None = None,
+    sha512: Mapping[str, str] | None = None,
+) -> Bom:
     """The bill of what a workspace builds.
 
     Args:
-        metadata_json: output of `cargo metadata --locked --format-version 1`, filtered by platform or not.
+        graph: of the output of `cargo metadata --locked --format-version 1`, filtered by platform or not.
         lock_toml: the workspace's Cargo.lock.
         units: output of `cargo build --unit-graph` for the same build; without it, the metadata has to do.
         subject: what the document is about.
@@ -69,7 +91,6 @@ def from_metadata(
         MetadataError, LockError, UnsupportedError: all ValueError.
     """
     subject = subject or Subject()
-    graph = crates.parse_metadata(metadata_json)
     lock = crates.parse_lock(lock_toml)
     roots = _roots(graph, subject.roots)
     taken = _Walk(graph, target, host or target).taken(roots) if units is None else _planned(units, graph, roots)
@@ -79,7 +100,7 @@ def from_metadata(
         id_: describe.component(graph.packages[id_], scope, taken.features.get(id_, ()), id_ in roots)
         for id_, scope in taken.scopes.items()
     }
-    relations = {Relation(refs[source], refs[target], kind) for source, target, kind in taken.edges}
+    relations = [Relation(refs[source], refs[target], kind) for source, target, kind in taken.edges]
     bom = _assemble(graph, subject, [parts[id_] for id_ in roots], parts.values(), relations)
     return bom if units is None else replace(bom, completeness=Completeness.COMPLETE, phase=Phase.BUILD)
 
@@ -128,7 +149,7 @@ class _Walk:
         states = self.states(roots)
         edges = {(id_, edge.target, edge.kind) for id_, on_host in states for edge, _ in self._edges(id_, on_host)}
         scopes = _scopes(states)
-        return Taken(scopes, frozenset(edges), {id_: self._graph.packages[id_].features for id_ in scopes})
+        return Taken(scopes, tuple(edges), {id_: self._graph.packages[id_].features for id_ in scopes})
 
     def _edges(self, id_: str, on_host: bool) -> Iterable[tuple[Edge, bool]]:
         for edge in self._graph.edges.get(id_, ()):

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterator
-from functools import cache
+from functools import cache, lru_cache
 from importlib.resources import files
 
 _TOKEN = re.compile(r"\s*([()]|[A-Za-z0-9.+:-]+)")
@@ -17,6 +17,7 @@ _OPERATORS = {"AND", "OR", "WITH"}
 _DEEPEST = 50
 
 
+@lru_cache(maxsize=4096)
 def normalise(text: str) -> str | None:
     """The SPDX expression that a manifest means, or None where it is none.
 

@@ -20,12 +20,12 @@ from ciflow.supply.model import Dependency, Scope
 class Taken:
     """What takes part in a build, by package id.
 
-    `edges` are (package, package, how); `features` those that a package is delivered with, or built with where it
-    only helps in building.
+    `edges` are (package, package, how), each once; `features` those that a package is delivered with, or built with
+    where it only helps in building.
     """
 
     scopes: Mapping[str, Scope]
-    edges: frozenset[tuple[str, str, Dependency]]
+    edges: tuple[tuple[str, str, Dependency], ...]
     features: Mapping[str, tuple[str, ...]]
 
 
@@ -70,16 +70,17 @@ class UnitGraph:
             waiting += [(need, here and not self.units[need].on_host) for need in self.units[index].needs]
         return Taken(_scopes(self.units, delivered), self._edges(delivered), _features(self.units, delivered))
 
-    def _edges(self, reached: Mapping[int, bool]) -> frozenset[tuple[str, str, Dependency]]:
+    def _edges(self, reached: Mapping[int, bool]) -> tuple[tuple[str, str, Dependency], ...]:
         edges = set()
         for index in reached:
             unit = self.units[index]
-            how = Dependency.BUILD if "custom-build" in unit.kinds else Dependency.NORMAL
+            build = "custom-build" in unit.kinds
             for need in () if unit.runs else unit.needs:
                 other = self.units[need]
                 if other.package != unit.package and not other.runs:
-                    edges.add((unit.package, other.package, how))
-        return frozenset(edges)
+                    edges.add((unit.package, other.package, build))
+        kinds = {False: Dependency.NORMAL, True: Dependency.BUILD}
+        return tuple((source, target, kinds[build]) for source, target, build in edges)
 
 
 def _scopes(units: tuple[Unit, ...], reached: Mapping[int, bool]) -> dict[str, Scope]:
