@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from ciflow.cli.options import json_option
+from ciflow.cli.sign import PASSPHRASE, asked_passphrase, key_options
 from ciflow.diagnostics import ExitCode, NoSuch, Refused
 
 if TYPE_CHECKING:
@@ -165,10 +166,34 @@ def convert(document: str, form: str, output: Path | None) -> int:
     return _write(reading.bom, reading.creation, form, output)
 
 
+@group.command("sign")
+@click.argument("document", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@key_options
+@_output_option
+def sign(document: Path, key: Path, passphrase_file: Path | None, output: Path | None) -> int:
+    """Put a signature into DOCUMENT (CycloneDX in JSON), where readers of the format look for it."""
+    from ciflow.supply import jsf
+    from ciflow.supply.errors import SupplyError
+    from ciflow.supply.keys import SigningKey
+
+    typed = asked_passphrase(passphrase_file)
+    said = passphrase_file.read_text().strip() if passphrase_file else typed or os.environ.get(PASSPHRASE, "")
+    try:
+        content = jsf.sign(document.read_bytes(), SigningKey(key.read_bytes(), said.encode()))
+    except SupplyError as error:
+        raise Refused(f"{document}: {error}") from error
+    except OSError as error:
+        raise NoSuch(f"{error.filename} can't be read: {error.strerror}") from error
+    (output or document).write_bytes(content)
+    return ExitCode.OK
+
+
 @group.command("validate")
 @click.argument("documents", nargs=-1, required=True)
+@click.option("--signed-by", type=click.Path(exists=True, dir_okay=False, path_type=Path), metavar="PUBLIC",
+              help="Each must be signed, inside, by this key.")  # fmt: skip
 @json_option
-def validate(documents: tuple[str, ...], as_json: bool) -> int:
+def validate(documents: tuple[str, ...], signed_by: Path | None, as_json: bool) -> int:
     """Check documents: their format, and what validators let pass (identifiers, hashes, relations). Wrong: exit 3."""
     from ciflow.supply.validity import check
 
@@ -176,6 +201,8 @@ def validate(documents: tuple[str, ...], as_json: bool) -> int:
     for path in documents:
         try:
             form, reading = _read(path)
+            if signed_by:
+                _verify(path, signed_by)
         except NoSuch as error:
             click.echo(json.dumps({"document": path, "error": error.message}) if as_json else f"error: {error.message}")
             code = ExitCode.INVALID
@@ -189,6 +216,17 @@ def validate(documents: tuple[str, ...], as_json: bool) -> int:
         elif not as_json:
             click.echo(f"{path}: {form} {reading.version}, {len(reading.bom.components)} components")
     return code
+
+
+def _verify(path: str, signed_by: Path) -> None:
+    from ciflow.supply import jsf
+    from ciflow.supply.errors import SupplyError
+    from ciflow.supply.keys import PublicKey
+
+    try:
+        jsf.verify(Path(path).read_bytes(), PublicKey(signed_by.read_bytes()))
+    except SupplyError as error:
+        raise NoSuch(f"{path}: {error}") from error
 
 
 def _severity(grave: bool) -> str:
