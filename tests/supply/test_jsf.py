@@ -1,4 +1,4 @@
-"""Signatures inside CycloneDX documents: by its schema, by an example of RFC 8785, and by a verifier of the standard."""
+"""Signatures inside CycloneDX: by its schema, by an example of RFC 8785, and by a verifier of the standard alone."""
 
 from __future__ import annotations
 
