@@ -8,7 +8,7 @@ import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -32,6 +32,8 @@ _file = click.Path(exists=True, dir_okay=False, path_type=Path)
 @click.option("--db", "databases", multiple=True, type=click.Path(path_type=Path),
               help="A database: RustSec's, or OSV's of an ecosystem; a folder or a zip. Again for more.")  # fmt: skip
 @click.option("--online", is_flag=True, help="Ask OSV over the network, which tells it what there is here.")
+@click.option("--target-os", multiple=True, help="Only what counts on this system (linux, ..); again for more.")
+@click.option("--target-arch", multiple=True, help="Only what counts on this processor (x86_64, ..); again for more.")
 @click.option("--fail-on", multiple=True, type=click.Choice(FAIL_ON), help="Fail on these; a severity and all above.")
 @click.option("--policy", type=_file, help=f"What is passed over and why; {FILE} unless said.")
 @click.option("--vex", multiple=True, type=_file, help="A VEX document that says what does no harm; again for more.")
@@ -44,31 +46,31 @@ _file = click.Path(exists=True, dir_okay=False, path_type=Path)
 @json_option
 @state_option
 def command(
-    path: Path, databases: tuple[Path, ...], online: bool, fail_on: tuple[str, ...], policy: Path | None,
-    vex: tuple[Path, ...], since: str, form: str, output: Path | None, verbose: bool, as_json: bool,
-    state: Place | None,
+    path: Path, databases: tuple[Path, ...], online: bool, target_os: tuple[str, ...], target_arch: tuple[str, ...],
+    fail_on: tuple[str, ...], policy: Path | None, vex: tuple[Path, ...], since: str, form: str, output: Path | None,
+    verbose: bool, as_json: bool, state: Place | None,
 ) -> int:  # fmt: skip
     """Look up the packages of a workspace's Cargo.lock, of another lock file, or of a bill of materials. Asks no
     network but with --online. Exit code 4 when something was found that --fail-on or the policy names (any
     vulnerability unless said)."""
-    from ciflow.modules.files.scan import scanned, written
+    from ciflow.modules.files.scan import Wish, scanned, written
 
     subject = path / "Cargo.lock" if path.is_dir() else path
     kept = _kept(subject, state)
     chosen = policy or subject.absolute().parent / FILE
-    wish: dict[str, Any] = {
-        "text": _text(subject),
-        "path": os.path.relpath(subject),
-        "databases": [str(one) for one in databases],
-        "policy": _text(chosen) if policy or chosen.exists() else "",
-        "policy_path": str(chosen),
-        "online": online,
-        "ignore": [],
-        "vex": {str(one): _text(one) for one in vex},
-        "since": _earlier(since, kept),
-        "fail_on": list(fail_on),
-        "now": time.time(),
-    }
+    wish = Wish(
+        text=_text(subject),
+        path=os.path.relpath(subject),
+        now=time.time(),
+        policy=_text(chosen) if policy or chosen.exists() else "",
+        policy_path=str(chosen),
+        vex={str(one): _text(one) for one in vex},
+        since=_earlier(since, kept),
+        databases=[str(one) for one in databases],
+        online=online,
+        platforms=[*(f"os {one}" for one in target_os), *(f"arch {one}" for one in target_arch)],
+        fail_on=fail_on,
+    )
     try:
         report = scanned(wish)
         form = "json" if as_json else form

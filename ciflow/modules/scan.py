@@ -85,6 +85,7 @@ def _wish(args: Mapping[str, Any], context: Context) -> Asked:
         "since": texts[posixpath.join(place, args["since"])] if args.get("since") else "",
         "databases": [_rooted(one, context) for one in args["databases"]],
         "online": args["online"],
+        "platforms": [f"{kind} {one}" for kind in ("arch", "os") for one in args[f"target_{kind}"]],
         "ignore": args["ignore"],
         "fail_on": args["fail_on"],
         "formats": args["formats"] if args.get("dest") else [],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from enum import Enum
 
 from ciflow.dataclass import dataclass
@@ -54,6 +55,15 @@ class Advisory:
         key = order(self.ecosystem)
         at = key(version)
         return any(one.holds(at, key) for one in self.affected)
+
+    def runs_on(self, platforms: Sequence[str]) -> bool:
+        """Whether it counts on any of these platforms: where both name some of a kind, one must be both's."""
+        for kind in ("arch ", "os "):
+            named = {one for one in self.only if one.startswith(kind)}
+            given = {one for one in platforms if one.startswith(kind)}
+            if named and given and named.isdisjoint(given):
+                return False
+        return True
 
     def fixes(self, version: str) -> tuple[str, ...]:
         """Fixed versions above one, nearest first; all of them where they can't be compared."""

@@ -71,8 +71,9 @@ def from_data(data: Mapping[str, Any]) -> Finding:
 Lookup = Callable[[str, Sequence[str]], Iterable[Advisory]]
 
 
-def find(contents: Contents, lookup: Lookup) -> tuple[Finding, ...]:
-    """Everything that is said of these packages, vulnerabilities first, the worst first.
+def find(contents: Contents, lookup: Lookup, platforms: Sequence[str] = ()) -> tuple[Finding, ...]:
+    """Everything that is said of these packages, vulnerabilities first, the worst first. `platforms` are those that
+    count (`os linux`, `arch x86_64`); an advisory for others alone is left out.
 
     Raises:
         AdvisoryError: a version that can't be compared. To pass it over would be to call it good.
@@ -84,7 +85,8 @@ def find(contents: Contents, lookup: Lookup) -> tuple[Finding, ...]:
     said: defaultdict[tuple[str, str], list[Advisory]] = defaultdict(list)
     for ecosystem, names in wanted.items():
         for advisory in lookup(ecosystem, sorted(names)):
-            said[ecosystem, advisory.package].append(advisory)
+            if advisory.runs_on(platforms):
+                said[ecosystem, advisory.package].append(advisory)
     found = [
         finding
         for part in contents.parts

@@ -28,18 +28,20 @@ def cargo_audit() -> str:
         pytest.skip(str(missing))
 
 
-def theirs(cargo_audit: str, database: Path, text: str, folder: Path) -> Found:
-    argv = [cargo_audit, "audit", "--json", "--no-fetch", "--no-yanked", "--db", str(database), "--file", "-"]
+def theirs(cargo_audit: str, database: Path, text: str, folder: Path, *more: str) -> Found:
+    argv = [cargo_audit, "audit", "--json", "--no-fetch", "--no-yanked", "--db", str(database), "--file", "-", *more]
     done = subprocess.run(argv, input=text, capture_output=True, text=True, cwd=folder, timeout=60)
     assert done.stdout, done.stderr
     report, _ = json.JSONDecoder().raw_decode(done.stdout)  # a second one follows where cargo-audit itself has a hole
     return set(published.pairs(report))
 
 
-def ours(database: Path, text: str, cache: Path) -> Found:
+def ours(database: Path, text: str, cache: Path, *platforms: str) -> Found:
     index = opened(database, cache)
     found: Iterator[tuple[str, str, str, str]] = (
-        (one.kind, name, one.package, one.version) for one in find(from_lock(text), index.about) for name in one.ids
+        (one.kind, name, one.package, one.version)
+        for one in find(from_lock(text), index.about, platforms)
+        for name in one.ids
     )
     return set(found)
 
@@ -121,3 +123,22 @@ def test_crates_io_is_the_same_by_its_sparse_index_where_cargo_audit_sees_anothe
     """The difference is meant: RFC 2789 gives the same registry a second address."""
     expected, found = both(cargo_audit, tmp_path, "sparse+https://index.crates.io/")
     assert (expected, len(found)) == (set(), 1)
+
+
+@pytest.mark.parametrize(("system", "processor"), [("linux", "x86_64"), ("windows", "x86_64"), ("windows", "x86")])
+def test_what_counts_on_other_platforms_is_left_out_as_cargo_audit_does(
+    cargo_audit: str, tmp_path: Path, system: str, processor: str
+) -> None:
+    place = tmp_path / "db" / "crates" / "time"
+    place.mkdir(parents=True)
+    for number, only in enumerate(('os = ["windows"]', 'arch = ["x86"]', 'os = ["windows", "linux"]', ""), 1):
+        text = (
+            ADVISORY.format(more="")
+            .replace("0001", f"{number:04}")
+            .replace("[versions]", f"[affected]\n{only}\n[versions]")
+        )
+        (place / f"RUSTSEC-2020-{number:04}.md").write_text(text)
+    text = published.lock({("time", "0.1.0"): None})
+    asked = ("--target-os", system, "--target-arch", processor)
+    expected = theirs(cargo_audit, tmp_path / "db", text, tmp_path, *asked)
+    assert ours(tmp_path / "db", text, tmp_path / "cache", f"os {system}", f"arch {processor}") == expected != set()

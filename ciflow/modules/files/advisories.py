@@ -117,19 +117,20 @@ def _made(index: Path, path: Path, mark: str) -> None:
         Path(temporary).unlink(missing_ok=True)
 
 
-def _fill(connection: sqlite3.Connection, advisories: Iterable[Advisory], mark: str) -> None:
+def _fill(connection: sqlite3.Connection, records: Iterable[tuple[Advisory, ...]], mark: str) -> None:
     connection.executescript(
         "PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; BEGIN;"
         "CREATE TABLE about (form TEXT, mark TEXT, count INTEGER, newest TEXT);"
         "CREATE TABLE advisories (ecosystem TEXT, package TEXT, body TEXT);"
     )
-    names, newest = set(), ""
-    for one in advisories:
-        names.add(one.id)
-        newest = max(newest, one.date)
-        connection.execute("INSERT INTO advisories VALUES (?, ?, ?)", (one.ecosystem, one.package, one.row()))
+    count, newest = 0, ""
+    for advisories in records:
+        count += bool(advisories)
+        for one in advisories:
+            newest = max(newest, one.date)
+            connection.execute("INSERT INTO advisories VALUES (?, ?, ?)", (one.ecosystem, one.package, one.row()))
     connection.execute("CREATE INDEX by_package ON advisories (ecosystem, package)")
-    connection.execute("INSERT INTO about VALUES (?, ?, ?, ?)", (_FORM, mark, len(names), newest))
+    connection.execute("INSERT INTO about VALUES (?, ?, ?, ?)", (_FORM, mark, count, newest))
     connection.execute("COMMIT")
 
 
@@ -171,18 +172,14 @@ def _files(folder: str, depth: int) -> Iterator[tuple[str, str]]:
                 yield entry.path, f"{found.st_size} {found.st_mtime_ns}"
 
 
-def _advisories(path: Path) -> Iterator[Advisory]:
-    """Everything in the database."""
+def _advisories(path: Path) -> Iterator[tuple[Advisory, ...]]:
+    """What each file in the database says: of one hole, of one package or of several."""
     count = 0
     for name, content in _archived(path) if path.is_file() else _lying(path):
-        if name.endswith(".md"):
-            found = _of_rustsec(name, content)
-        else:
-            found = osv.parse(content, name)
         count += 1
         if count > _MOST:
             raise AdvisoryError(f"{path} has more than {_MOST} advisories")
-        yield from found
+        yield _of_rustsec(name, content) if name.endswith(".md") else osv.parse(content, name)
     if not count:
         raise AdvisoryError(f"{path} has no advisories: neither crates/NAME/ID.md nor ID.json")
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from ciflow import __version__
+from ciflow.dataclass import dataclass, field
 from ciflow.modules.files.advisories import default_cache, default_databases, opened
 from ciflow.modules.files.yanked import yanked
 from ciflow.supply import policy
@@ -47,11 +48,35 @@ FORMATS = ("json", "sarif", "openvex", "cyclonedx-vex")
 _OLD = 90  # days after which a database is called old, as cargo-audit does
 
 
+@dataclass(frozen=True)
+class Wish:
+    """What is asked for. A text that there is not is empty.
+
+    `text` is the lock or the bill, which lies at `path`; `policy` the policy file; `vex` has documents by name, `since`
+    an earlier report. `online`: OSV itself is asked. `platforms` are those that count (`os linux`), all unless said;
+    `fail_on` is what the policy says unless said. `now` is in Unix seconds.
+    """
+
+    text: str
+    path: str
+    now: float
+    policy: str = ""
+    policy_path: str = ""
+    vex: Mapping[str, str] = field(default_factory=dict)
+    since: str = ""
+    databases: Sequence[str] = ()
+    online: bool = False
+    platforms: Sequence[str] = ()
+    ignore: Sequence[Mapping[str, Any]] = ()
+    fail_on: Sequence[str] = ()
+    formats: Sequence[str] = ()
+
+
 def main() -> int:
     try:
-        wish = json.load(sys.stdin)
+        wish = Wish(**json.load(sys.stdin))
         report = scanned(wish)
-        documents = {form: written(report, form) for form in wish["formats"]}
+        documents = {form: written(report, form) for form in wish.formats}
         print(json.dumps({**report.data(), "msg": report.sentence(), "documents": documents}))
     except (SupplyError, OSError) as error:
         print(f"can't scan: {error}", file=sys.stderr)
@@ -59,20 +84,14 @@ def main() -> int:
     return 0
 
 
-def scanned(wish: Mapping[str, Any]) -> Report:
-    """Look everything up.
-
-    `wish` has the texts of the lock or bill (`text`, of `path`), the policy file (`policy`, of `policy_path`) and VEX
-    documents (`vex`, by name), an earlier report (`since`), paths of `databases`, whether OSV itself is asked
-    (`online`), more to `ignore`, `fail_on` (the policy's unless said), and `now` in Unix seconds; a text that there is
-    not is empty. Raises SupplyError.
-    """
-    contents = read(wish["text"], wish["path"])
-    today = datetime.fromtimestamp(wish["now"], UTC).date()
+def scanned(wish: Wish) -> Report:
+    """Look everything up. Raises SupplyError."""
+    contents = read(wish.text, wish.path)
+    today = datetime.fromtimestamp(wish.now, UTC).date()
     databases = _databases(wish, contents)
     taken_back, unknown = yanked(contents.parts)
     found = (
-        *find(contents, lambda ecosystem, names: _about(databases, ecosystem, names)),
+        *find(contents, lambda ecosystem, names: _about(databases, ecosystem, names), wish.platforms),
         *of_yanked(contents, taken_back),
     )
     found, said, fail_on = _judged(wish, found, contents, today)
@@ -83,27 +102,27 @@ def scanned(wish: Mapping[str, Any]) -> Report:
         findings=found,
         said=(*said, *_remarks(contents, unknown, newest(about), today)),
         fail_on=fail_on,
-        at=int(wish["now"]),
-        new_only=bool(wish["since"]),
+        at=int(wish.now),
+        new_only=bool(wish.since),
     )
 
 
 def _judged(
-    wish: Mapping[str, Any], found: tuple[Finding, ...], contents: Contents, today: date
+    wish: Wish, found: tuple[Finding, ...], contents: Contents, today: date
 ) -> tuple[tuple[Finding, ...], tuple[str, ...], tuple[str, ...]]:
     """(findings with what VEX, ignores and an earlier scan say of them, remarks, what makes it fail)."""
-    project = policy.parse(wish["policy"], wish["policy_path"])
-    if wish["vex"]:
+    project = policy.parse(wish.policy, wish.policy_path)
+    if wish.vex:
         from ciflow.supply import vex
 
         found = vex.stated(
-            found, [one for name, text in wish["vex"].items() for one in vex.parse(text, name)], contents.products
+            found, [one for name, text in wish.vex.items() for one in vex.parse(text, name)], contents.products
         )
-    entries = (*project.ignores, *policy.ignores(wish["ignore"], "the task"))
+    entries = (*project.ignores, *policy.ignores(list(wish.ignore), "the task"))
     found, said = policy.judged(found, entries, today)
-    if wish["since"]:
-        found = policy.since(found, findings_of(wish["since"], "the earlier scan"))
-    return found, said, policy.levels(wish["fail_on"], "the task") or project.fail_on or ("low",)
+    if wish.since:
+        found = policy.since(found, findings_of(wish.since, "the earlier scan"))
+    return found, said, policy.levels(wish.fail_on, "the task") or project.fail_on or ("low",)
 
 
 def read(text: str, path: str) -> Contents:
@@ -129,10 +148,10 @@ def written(report: Report, form: str) -> str:
     raise AdvisoryError(f"no format {form}: there are {', '.join(FORMATS)}")
 
 
-def _databases(wish: Mapping[str, Any], contents: Contents) -> list[Asked]:
+def _databases(wish: Wish, contents: Contents) -> list[Asked]:
     """Those that are named, and OSV itself where it is to be asked; else those that are here anyway."""
-    named: list[Asked] = [opened(Path(one).expanduser(), default_cache()) for one in wish["databases"]]
-    if wish["online"]:
+    named: list[Asked] = [opened(Path(one).expanduser(), default_cache()) for one in wish.databases]
+    if wish.online:
         from ciflow.modules.files.osv_online import asked
 
         named.append(asked(contents.parts))
@@ -154,10 +173,10 @@ def _database(one: Asked) -> dict[str, Any]:
     return {"path": one.path, "advisories": one.count, "newest": one.newest, "fingerprint": one.fingerprint}
 
 
-def _subject(wish: Mapping[str, Any], contents: Contents) -> dict[str, Any]:
-    digest = hashlib.sha256(wish["text"].encode("utf-8", "surrogateescape")).hexdigest()
+def _subject(wish: Wish, contents: Contents) -> dict[str, Any]:
+    digest = hashlib.sha256(wish.text.encode("utf-8", "surrogateescape")).hexdigest()
     return {
-        "path": wish["path"],
+        "path": wish.path,
         "sha256": digest,
         "packages": len(contents.parts),
         "products": list(contents.products),
