@@ -73,11 +73,14 @@ def opened(path: Path, cache: Path) -> Database:
         AdvisoryError: no database there, or an advisory in it that can't be read.
     """
     path = path.absolute()
-    mark = _fingerprint(path)
+    files = _listed(path)
+    mark = hashlib.sha256(
+        "".join(f"{name}\0{state}\n" for name, state in files).encode(errors="surrogateescape")
+    ).hexdigest()
     index = cache / f"{hashlib.sha256(str(path).encode()).hexdigest()[:24]}.sqlite"
     found = _existing(index, path, mark)
     if found is None:
-        _made(index, path, mark)
+        _made(index, path, mark, [name for name, _ in files])
         found = _existing(index, path, mark, fresh=True)
     if found is None:
         raise AdvisoryError(f"the index {index} of {path} can't be read just after it was written")
@@ -99,7 +102,7 @@ def _existing(index: Path, path: Path, mark: str, *, fresh: bool = False) -> Dat
     return Database(str(path), connection, int(row[2]), str(row[3]), mark, fresh)
 
 
-def _made(index: Path, path: Path, mark: str) -> None:
+def _made(index: Path, path: Path, mark: str, names: Sequence[str]) -> None:
     """Beside its place first, so that nobody meets half of one."""
     import tempfile
 
@@ -109,7 +112,7 @@ def _made(index: Path, path: Path, mark: str) -> None:
     try:
         connection = sqlite3.connect(temporary, isolation_level=None)
         try:
-            _fill(connection, _advisories(path), mark)
+            _fill(connection, _advisories(path, names), mark)
         finally:
             connection.close()
         Path(temporary).replace(index)
@@ -137,24 +140,18 @@ def _fill(connection: sqlite3.Connection, records: Iterable[tuple[Advisory, ...]
 # --- what is in a database ------------------------------------------------------------------------------
 
 
-def _fingerprint(path: Path) -> str:
-    """Changes whenever a file in it does: names, sizes and times of all."""
-    digest = hashlib.sha256()
+def _listed(path: Path) -> list[tuple[str, str]]:
+    """Every file of the database with its size and time, in order: another list whenever one of them changes."""
+    crates = path / "crates"
     try:
-        for name, stat in sorted(_stats(path)):
-            digest.update(f"{name}\0{stat}\n".encode("utf-8", "surrogateescape"))
+        if path.is_file():
+            found = path.stat()
+            return [(str(path), f"{found.st_size} {found.st_mtime_ns}")]
+        if crates.is_dir():
+            return sorted(_files(str(crates), 0))
+        return sorted(one for one in _files(str(path), 0) if one[0].endswith(".json"))
     except OSError as e:
         raise AdvisoryError(f"no database of advisories at {path}: {e.strerror}") from e
-    return digest.hexdigest()
-
-
-def _stats(path: Path) -> Iterator[tuple[str, str]]:
-    if path.is_file():
-        found = path.stat()
-        yield path.name, f"{found.st_size} {found.st_mtime_ns}"
-        return
-    for folder in [str(path / "crates")] if (path / "crates").is_dir() else [str(path)]:
-        yield from _files(folder, 0)
 
 
 def _files(folder: str, depth: int) -> Iterator[tuple[str, str]]:
@@ -172,10 +169,10 @@ def _files(folder: str, depth: int) -> Iterator[tuple[str, str]]:
                 yield entry.path, f"{found.st_size} {found.st_mtime_ns}"
 
 
-def _advisories(path: Path) -> Iterator[tuple[Advisory, ...]]:
+def _advisories(path: Path, names: Sequence[str]) -> Iterator[tuple[Advisory, ...]]:
     """What each file in the database says: of one hole, of one package or of several."""
     count = 0
-    for name, content in _archived(path) if path.is_file() else _lying(path):
+    for name, content in _archived(path) if path.is_file() else _lying(names):
         count += 1
         if count > _MOST:
             raise AdvisoryError(f"{path} has more than {_MOST} advisories")
@@ -184,11 +181,9 @@ def _advisories(path: Path) -> Iterator[tuple[Advisory, ...]]:
         raise AdvisoryError(f"{path} has no advisories: neither crates/NAME/ID.md nor ID.json")
 
 
-def _lying(path: Path) -> Iterator[tuple[str, bytes]]:
-    crates = (path / "crates").is_dir()
-    for name, _ in sorted(_stats(path)):
-        if crates or name.endswith(".json"):
-            yield name, _bounded(name, _read(name))
+def _lying(names: Iterable[str]) -> Iterator[tuple[str, bytes]]:
+    for name in names:
+        yield name, _bounded(name, _read(name))
 
 
 def _archived(path: Path) -> Iterator[tuple[str, bytes]]:
