@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import os
 import sys
-import traceback
 from collections.abc import Callable, Sequence
 
 import click
@@ -380,6 +379,8 @@ def _tell_usage(error: click.ClickException) -> None:
 
 
 def _bug() -> int:
+    import traceback
+
     traceback.print_exc()
     click.echo("\nThis is a fault of ciflow itself, not of your playbook. The lines above say where.", err=True)
     return ExitCode.INTERNAL

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import stat
-import subprocess
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -142,6 +140,9 @@ def _image(asked: Asked, file: BinaryIO) -> Bom:
 
 def _saved(asked: Asked, name: str) -> Bom:
     """An image of the daemon, by way of an archive that has no name and goes with the command."""
+    import subprocess
+    import tempfile
+
     with tempfile.TemporaryFile() as file:
         try:
             done = subprocess.run(["docker", "save", "--", name], stdout=file, stderr=subprocess.PIPE, check=False)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-import uuid
 from collections.abc import Mapping
 from json.encoder import encode_basestring as _quoted
 from typing import Any
+
+_NAMESPACE_URL = bytes.fromhex("6ba7b8119dad11d180b400c04fd430c8")
 
 
 def to_bytes(document: Mapping[str, Any]) -> bytes:
@@ -30,8 +31,15 @@ def _text(value: Any, indent: str) -> str:
     return "[\n" + ",\n".join([below + _text(one, below) for one in value]) + f"\n{indent}]"
 
 
-def content_uuid(document: Mapping[str, Any]) -> uuid.UUID:
-    """A version 5 UUID (RFC 9562) of the content, so that only another content gets another name."""
+def content_uuid(document: Mapping[str, Any]) -> str:
+    """A version 5 UUID (RFC 9562) of the content, so that only another content gets another name.
+
+    Made by hand, for the library that makes them takes longer to load than the rest of a document to write.
+    """
     text = json.dumps(document, sort_keys=True, separators=(",", ":"))
-    digest = hashlib.sha256(text.encode()).hexdigest()
-    return uuid.uuid5(uuid.NAMESPACE_URL, f"sha256:{digest}")
+    name = f"sha256:{hashlib.sha256(text.encode()).hexdigest()}"
+    digest = bytearray(hashlib.sha1(_NAMESPACE_URL + name.encode(), usedforsecurity=False).digest()[:16])
+    digest[6] = digest[6] & 0x0F | 0x50
+    digest[8] = digest[8] & 0x3F | 0x80
+    words = digest.hex()
+    return "-".join((words[:8], words[8:12], words[12:16], words[16:20], words[20:]))

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import posixpath
 import re
-import tomllib
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property
@@ -322,6 +321,8 @@ def parse_lock(text: str) -> Lock:
     quick = _as_written(text)
     if quick is not None:
         return quick
+    import tomllib
+
     try:
         document = tomllib.loads(text)
         old = document.get("metadata", {})

@@ -41,7 +41,7 @@ def document(bom: Bom, creation: Creation, version: str = LATEST) -> dict[str, A
         "dependencies": _dependencies(refs, bom.relations),
         "compositions": [{"aggregate": bom.completeness.value, "dependencies": refs}],
     }
-    return {**tree, "serialNumber": content_uuid(tree).urn}
+    return {**tree, "serialNumber": f"urn:uuid:{content_uuid(tree)}"}
 
 
 def _metadata(bom: Bom, creation: Creation, version: str) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import hashlib
 import re
 from collections.abc import Iterator
 from functools import cache, lru_cache
-from importlib.resources import files
+from pathlib import Path
 
 _TOKEN = re.compile(r"\s*([()]|[A-Za-z0-9.+:-]+)")
 _REFERENCE = re.compile(r"(DocumentRef-[A-Za-z0-9.-]+:)?LicenseRef-[A-Za-z0-9.-]+\Z")
@@ -119,7 +119,7 @@ def references(expression: str) -> Iterator[str]:
 
 @cache
 def _ids(name: str) -> dict[str, str]:
-    lines = files("ciflow.supply").joinpath(name).read_text("utf-8").split()
+    lines = Path(__file__).with_name(name).read_text("utf-8").split()
     return {line.lower(): line for line in lines}
 
 

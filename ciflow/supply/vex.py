@@ -183,7 +183,7 @@ def openvex(report: Report, author: str) -> bytes:
         "version": 1,
         "statements": [_said(one, report) for one in report.findings],
     }
-    return to_bytes({**document, "@id": content_uuid(document).urn})
+    return to_bytes({**document, "@id": f"urn:uuid:{content_uuid(document)}"})
 
 
 def _said(finding: Finding, report: Report) -> dict[str, Any]:
@@ -228,7 +228,7 @@ def cyclonedx(report: Report, tool_version: str) -> bytes:
         ],
         "vulnerabilities": [_vulnerability(one) for one in report.findings],
     }
-    return to_bytes({**document, "serialNumber": content_uuid(document).urn})
+    return to_bytes({**document, "serialNumber": f"urn:uuid:{content_uuid(document)}"})
 
 
 def _vulnerability(finding: Finding) -> dict[str, Any]:
