@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from ciflow.supply.model import Bom, Creation
 
 # Line 1: what cargo knows of the packages. Line 2: its plan of the build, or nothing where it makes none. Both take
-# as long, so they run side by side. RUSTC_BOOTSTRAP lets a stable cargo print its plan; nothing is compiled.
+# as long and run side by side, as far as cargo's lock of its cache lets them. RUSTC_BOOTSTRAP lets a stable cargo
+# print its plan; nothing is compiled.
 _LOOK = """\
 made=$(mktemp -d) || exit 1
 trap 'rm -rf "$made"' EXIT
