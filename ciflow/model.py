@@ -585,8 +585,8 @@ class Detached:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Api:
-    """One request to the API of `kind` (docker, kubernetes), made beside the controller; only that target's file
-    answers it.
+    """One request to the API of `kind` (docker, kubernetes, remote_execution), made beside the controller; only that
+    target's file answers it.
 
     `request` is plain values in that file's own words, and so is the reply's data. `repeat` promises that asking again
     is harmless (it reads, or it states what should be), so that a request whose reply was lost is made again; any

@@ -57,9 +57,16 @@ def _ask_kubernetes(request: Mapping[str, Any], stop: threading.Event) -> Reply:
     return ask_kubernetes(request, stop)
 
 
+def _ask_remote(request: Mapping[str, Any], stop: threading.Event) -> Reply:
+    from ciflow.targets.remote_execution import ask_remote
+
+    return ask_remote(request, stop)
+
+
 # Who answers an Api operation, by its kind: in a thread of its own, within bounded time, and soon once `stop` is set.
 # A write whose answer never came is a Reply with status unknown; a CiflowError is a failure in plain words.
 APIS: dict[str, Callable[[Mapping[str, Any], threading.Event], Reply]] = {
     "docker": _ask_docker,
     "kubernetes": _ask_kubernetes,
+    "remote_execution": _ask_remote,
 }

@@ -50,7 +50,9 @@ class Backend(Protocol):
 
     def record(self, name: str) -> str | None: ...
 
-    def records(self) -> dict[str, str]: ...
+    def records(self, prefix: str = "ciflow-") -> dict[str, str]:
+        """Records whose names begin so."""
+        ...
 
     def keep_record(self, name: str, text: str, digest: str = "", title: str = "") -> None:
         """Write a record, in the place of one of this name. It is about the content with this `digest`, if any, whose

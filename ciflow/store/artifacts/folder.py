@@ -62,8 +62,8 @@ class Folder:
         except OSError as e:
             raise ArtifactError(f"{self._records / name} can't be read: {e.strerror}") from e
 
-    def records(self) -> dict[str, str]:
-        names = sorted(path.name for path in self._records.glob("ciflow-*"))
+    def records(self, prefix: str = "ciflow-") -> dict[str, str]:
+        names = sorted(path.name for path in self._records.glob(f"{prefix}*"))
         found = {name: self.record(name) for name in names}
         return {name: text for name, text in found.items() if text is not None}
 

@@ -83,9 +83,10 @@ def _helped(helper: str, registry: str) -> tuple[str, str]:
 class Badge:
     """What goes along with requests to one registry, renewed when it asks for it."""
 
-    def __init__(self, registry: str, web: Web) -> None:
+    def __init__(self, registry: str, web: Web, *, tls: bool) -> None:
         self._registry = registry
         self._web = web
+        self._tls = tls
         self._header = ""
 
     @property
@@ -107,6 +108,8 @@ class Badge:
 
     def _token(self, said: Mapping[str, str], name: str, password: str) -> str:
         realm = said["realm"]
+        if self._tls and not realm.startswith("https://"):
+            raise ArtifactError(f"{self._registry} wants its login sent without TLS, to {realm}")
         wanted = {key: said[key] for key in ("service", "scope") if said.get(key)}
         if name == _TOKEN_USER:
             form = {**wanted, "grant_type": "refresh_token", "client_id": "ciflow", "refresh_token": password}

@@ -10,6 +10,8 @@ from hashlib import sha256
 
 from ciflow.dataclass import dataclass
 
+HELD = "ciflow-held-"  # what names of such records begin with
+DIGEST = re.compile(r"[0-9a-f]{64}")
 _DAY = 86_400.0
 
 
@@ -45,7 +47,7 @@ class Held:
 
     @property
     def record(self) -> str:
-        return f"ciflow-held-{self.origin}"
+        return f"{HELD}{self.origin}"
 
     def text(self) -> str:
         return json.dumps(asdict(self), sort_keys=True)
@@ -65,8 +67,10 @@ def read(text: str) -> Entry | Held | None:
         if "digests" in found:
             return Held(str(found["origin"]), str(found["host"]), float(found["at"]), dict(found["digests"]))
         entry = Entry(**found)
-        return entry if re.fullmatch(r"[0-9a-f]{64}", entry.digest) and isinstance(entry.at, int | float) else None
-    except (ValueError, KeyError, TypeError):
+        texts = (entry.name, entry.digest, entry.run, entry.play, entry.key)
+        typed = all(isinstance(one, str) for one in texts) and isinstance(entry.at, int | float)
+        return entry if typed and isinstance(entry.size, int) and DIGEST.fullmatch(entry.digest) else None
+    except (ValueError, KeyError, TypeError, RecursionError):
         return None
 
 

@@ -49,7 +49,7 @@ class Registry:
         self._base = f"{'https' if tls else 'http'}://{address.netloc}/v2/{repository}"
         self._tickets = tickets
         self._web = Web(self.where)
-        self._badge = Badge(address.netloc, self._web)
+        self._badge = Badge(address.netloc, self._web, tls=tls)
 
     @property
     def where(self) -> str:
@@ -159,8 +159,8 @@ class Registry:
         except (ValueError, AttributeError) as e:
             raise ArtifactError(f"{self.where} gives no manifest for {name}") from e
 
-    def records(self) -> dict[str, str]:
-        found = {name: self.record(name) for name in self._tags() if name.startswith("ciflow-")}
+    def records(self, prefix: str = "ciflow-") -> dict[str, str]:
+        found = {name: self.record(name) for name in self._tags() if name.startswith(prefix)}
         return {name: text for name, text in found.items() if text}
 
     def _tags(self) -> Iterator[str]:

@@ -1,7 +1,7 @@
 """Artifacts in a bucket of S3, or of a server that speaks as S3 does.
 
-PREFIX/blobs/DIGEST and PREFIX/records/NAME. Large files go in parts, each with its own digest, and appear when all are
-there: https://docs.aws.amazon.com/AmazonS3/latest/userguide/mpuoverview.html
+PREFIX/ciflow/blobs/DIGEST and PREFIX/ciflow/records/NAME. Large files go in parts, each with its own digest, and appear
+when all are there: https://docs.aws.amazon.com/AmazonS3/latest/userguide/mpuoverview.html
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from ciflow.diagnostics import ArtifactError, Refused
 from ciflow.model import EMPTY
 from ciflow.sigv4 import CONTENT, Account, signed
 from ciflow.store.artifacts.backend import PART, parts
+from ciflow.store.artifacts.records import DIGEST
 from ciflow.store.artifacts.web import Answer, Cut, Web
 
 if TYPE_CHECKING:
@@ -171,7 +172,7 @@ class S3:
         return int(found.headers.get("content-length", 0))
 
     def lying(self) -> Iterator[tuple[str, float]]:
-        return self._listed("blobs/")
+        return ((name, at) for name, at in self._listed("blobs/") if DIGEST.fullmatch(name))
 
     def tidy(self, grace: float) -> None:
         for one in self._uploads(self._key("blobs/")):
@@ -184,8 +185,8 @@ class S3:
         answer = self._ask("GET", self._key(f"records/{name}"), well=(200, 404))
         return answer.body.decode(errors="replace") if answer.status == 200 else None
 
-    def records(self) -> dict[str, str]:
-        found = {name: self.record(name) for name, _ in self._listed("records/")}
+    def records(self, prefix: str = "ciflow-") -> dict[str, str]:
+        found = {name: self.record(name) for name, _ in self._listed(f"records/{prefix}", "records/")}
         return {name: text for name, text in found.items() if text is not None}
 
     def keep_record(self, name: str, text: str, digest: str = "", title: str = "") -> None:  # noqa: ARG002
@@ -197,19 +198,19 @@ class S3:
     # --- private -----------------------------------------------------------------------------------------
 
     def _key(self, name: str) -> str:
-        return f"{self._bucket.prefix}/{name}".lstrip("/")
+        return f"{self._bucket.prefix}/ciflow/{name}".lstrip("/")
 
     def _blob(self, digest: str) -> str:
         return self._key(f"blobs/{digest}")
 
-    def _listed(self, below: str) -> Iterator[tuple[str, float]]:
-        """Names under a prefix, and when each was written."""
-        prefix, token = self._key(below), ""
+    def _listed(self, below: str, folder: str = "") -> Iterator[tuple[str, float]]:
+        """Names under a prefix, without what leads to their `folder`, and when each was written."""
+        prefix, cut, token = self._key(below), self._key(folder or below), ""
         while True:
             query = {"list-type": "2", "prefix": prefix} | ({"continuation-token": token} if token else {})
             page = _xml(self._ask("GET", "", query))
             for one in _each(page, "Contents"):
-                yield _text(one, "Key").removeprefix(prefix), _moment(_text(one, "LastModified"))
+                yield _text(one, "Key").removeprefix(cut), _moment(_text(one, "LastModified"))
             if _text(page, "IsTruncated") != "true":
                 return
             token = _text(page, "NextContinuationToken")

@@ -11,7 +11,7 @@ from ciflow.dataclass import dataclass, field
 from ciflow.diagnostics import ArtifactError
 from ciflow.store.artifacts.backend import Backend
 from ciflow.store.artifacts.folder import Folder, origin_of
-from ciflow.store.artifacts.records import Entry, Held, expired, read, record_of
+from ciflow.store.artifacts.records import HELD, Entry, Held, expired, read, record_of
 from ciflow.store.artifacts.web import TRIES, Cut, pause
 
 GRACE = 600.0  # seconds in which nothing is removed: what was just kept may not have been told of yet
@@ -172,9 +172,7 @@ class Shelf:
         """Whether nobody has kept it again, or begun to need it, since the sweep began."""
         if read(self.main.record(entry.record) or "") != entry:
             return False
-        others = self._others(
-            read(text) for name, text in self.main.records().items() if name.startswith("ciflow-held-")
-        )
+        others = self._others(read(text) for text in self.main.records(HELD).values())
         return entry.digest not in {**held, **others}
 
     def _drop(self, entry: Entry, named: Iterable[str], grace: float) -> int:
