@@ -131,6 +131,20 @@ def test_several_documents_become_one(document: str, lock: Path, tmp_path: Path)
     assert tops == {"pkg:cargo/server@2.0.0", "pkg:cargo/app@1.0.0"}
 
 
+def test_what_a_document_says_never_commands_the_terminal(document: str, capsys: pytest.CaptureFixture[str]) -> None:
+    hostile = Path(document).read_bytes().replace(b'"name": "alpha"', b'"name": "al\\u001b[2Jpha"')
+    Path(document).write_bytes(hostile)
+    for argv in (["diff", document, document], ["report", document], ["validate", document]):
+        run(["sbom", *argv])
+    run(["sbom", "merge", document, "--name", "x", "-o", document])
+    other = Path(document).with_name("other.json")
+    other.write_bytes(formats.emit(full(), CREATION, "cyclonedx-json"))
+    run(["sbom", "diff", document, str(other)])
+    out, err = capsys.readouterr()
+    assert "\x1b" not in out + err
+    assert "[2Jpha" in out
+
+
 @pytest.mark.parametrize(
     ("argv", "why"),
     [

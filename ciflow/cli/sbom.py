@@ -84,9 +84,16 @@ def list_(
         from ciflow.cli.sbom_show import reasons
 
         for line in reasons(bom, explain):
-            click.echo(line)
+            _say(line)
         return ExitCode.OK
     return _write(bom, _creation(author, supplier), form, output)
+
+
+def _say(line: str, *, err: bool = False) -> None:
+    """What a document says may hold anything, also what a terminal would obey."""
+    from ciflow.report.text import safe
+
+    click.echo(safe(line), err=err)
 
 
 def _creation(authors: Sequence[str], supplier: str | None) -> Creation:
@@ -148,7 +155,7 @@ def diff(old: str, new: str, detailed_exitcode: bool, as_json: bool) -> int:
 
     changes = compare(_read(old)[1].bom, _read(new)[1].bom)
     for change in changes:
-        click.echo(json.dumps(change_data(change)) if as_json else change_line(change))
+        _say(json.dumps(change_data(change)) if as_json else change_line(change))
     if not changes and not as_json:
         click.echo("no difference")
     return ExitCode.CHANGES_PENDING if changes and detailed_exitcode else ExitCode.OK
@@ -162,7 +169,7 @@ def convert(document: str, form: str, output: Path | None) -> int:
     """Write DOCUMENT in another format; what there is no room for is told."""
     _, reading = _read(document)
     for path in reading.left_out:
-        click.echo(f"left out: {path}", err=True)
+        _say(f"left out: {path}", err=True)
     return _write(reading.bom, reading.creation, form, output)
 
 
@@ -204,13 +211,13 @@ def validate(documents: tuple[str, ...], signed_by: Path | None, as_json: bool) 
             if signed_by:
                 _verify(path, signed_by)
         except NoSuch as error:
-            click.echo(json.dumps({"document": path, "error": error.message}) if as_json else f"error: {error.message}")
+            _say(json.dumps({"document": path, "error": error.message}) if as_json else f"error: {error.message}")
             code = ExitCode.INVALID
             continue
         findings = check(reading.bom)
         for one in findings:
             data = {"document": path, "ref": one.ref, "message": one.message, "severity": _severity(one.grave)}
-            click.echo(json.dumps(data) if as_json else f"{_severity(one.grave)}: {path}: {one.ref}: {one.message}")
+            _say(json.dumps(data) if as_json else f"{_severity(one.grave)}: {path}: {one.ref}: {one.message}")
         if any(one.grave for one in findings):
             code = ExitCode.INVALID
         elif not as_json:
@@ -278,6 +285,6 @@ def report(document: str, chosen: tuple[str, ...], require: tuple[str, ...], as_
     reports = [judge(facts, profile) for profile in dict.fromkeys((*(chosen or PROFILES), *require))]
     for one in reports:
         for line in [json.dumps(report_data(one))] if as_json else report_lines(one):
-            click.echo(line)
+            _say(line)
     failed = any(one.profile in require and not one.passed for one in reports)
     return ExitCode.TASK_FAILED if failed else ExitCode.OK

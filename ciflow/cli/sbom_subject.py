@@ -81,7 +81,7 @@ def _folder(asked: Asked, path: Path) -> Bom:
 
 
 def _entries(root: Path) -> Iterator[Entry]:
-    for folder, folders, files in os.walk(root):
+    for folder, folders, files in os.walk(root, onerror=_unreadable):
         folders[:] = sorted(one for one in folders if one not in _SKIPPED)
         for name in sorted(files):
             path = Path(folder, name)
@@ -89,6 +89,11 @@ def _entries(root: Path) -> Iterator[Entry]:
             if stat.S_ISREG(found.st_mode):
                 executable = bool(found.st_mode & 0o111) or ".so" in name
                 yield Entry(path.relative_to(root).as_posix(), found.st_size, executable)
+
+
+def _unreadable(error: OSError) -> None:
+    """A list that silently lacks a folder is worse than none."""
+    raise error
 
 
 def _file(asked: Asked, path: Path) -> Bom:

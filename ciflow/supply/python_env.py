@@ -18,19 +18,29 @@ _LINKS = {"source": ReferenceKind.VCS, "repository": ReferenceKind.VCS, "source 
 
 
 def distributions(files: Sequence[tuple[str, bytes]]) -> tuple[list[Component], list[Relation]]:
-    """Components, and who needs whom as far as it is installed; what only an extra needs is no need."""
-    parts: dict[str, tuple[Component, Message]] = {}
-    for path, content in files:
+    """Components, and who needs whom as far as it is installed; what only an extra needs is no need.
+
+    A package may bring others along in a folder of its own, in other versions: whoever lies beside has the first say.
+    """
+    parts: list[tuple[str, Component, Message]] = []
+    placed: dict[tuple[str, str], Component] = {}
+    anywhere: dict[str, Component] = {}
+    for path, content in sorted(files, key=lambda file: (file[0].count("/"), file[0])):
         message = HeaderParser().parsestr(content.decode("utf-8", "replace"))
         name, version = message.get("Name"), message.get("Version")
         if name and version:
-            parts.setdefault(normal(str(name)), (_component(str(name), str(version), message, path), message))
+            folder = path.rpartition("/")[0].rpartition("/")[0]
+            component = _component(str(name), str(version), message, path)
+            parts.append((folder, component, message))
+            placed.setdefault((folder, normal(component.name)), component)
+            anywhere.setdefault(normal(component.name), component)
     relations = []
-    for component, message in parts.values():
+    for folder, component, message in parts:
         for need in dict.fromkeys(_needs(message)):
-            if need in parts and parts[need][0].ref != component.ref:
-                relations.append(Relation(component.ref, parts[need][0].ref))
-    return [component for component, _ in parts.values()], relations
+            found = placed.get((folder, need)) or anywhere.get(need)
+            if found is not None and found.ref != component.ref:
+                relations.append(Relation(component.ref, found.ref))
+    return [component for _, component, _ in parts], relations
 
 
 def normal(name: str) -> str:

@@ -61,6 +61,21 @@ def test_a_need_of_an_extra_is_no_need(tmp_path: Path) -> None:
     assert {c.licence for c in bom.components} == {"MIT"}
 
 
+def test_a_version_that_a_package_brings_along_stands_beside_the_one_that_is_installed(tmp_path: Path) -> None:
+    for place, name, version, rest in (
+        ("site", "tool", "1", "Requires-Dist: zipp"),
+        ("site", "zipp", "4", ""),
+        ("site/tool/_vendor", "zipp", "3", ""),
+        ("site/tool/_vendor", "helper", "2", "Requires-Dist: zipp"),
+    ):
+        folder = tmp_path / place / f"{name}-{version}.dist-info"
+        folder.mkdir(parents=True)
+        (folder / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n{rest}\n")
+    bom = bill(Asked(str(tmp_path), name="env"))
+    pairs = {(r.source, r.target) for r in bom.relations}
+    assert {("pkg:pypi/tool@1", "pkg:pypi/zipp@4"), ("pkg:pypi/helper@2", "pkg:pypi/zipp@3")} <= pairs
+
+
 # npm: where Node looks for a module, https://nodejs.org/api/modules.html#loading-from-node_modules-folders
 
 LOCK = {
