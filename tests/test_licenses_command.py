@@ -85,6 +85,15 @@ def test_the_list_counts_licences_and_a_platform_changes_it(ciflow: Shell) -> No
     assert "AGPL-3.0-only" in json.loads(other.stdout)["licenses"]
 
 
+def test_a_licence_with_control_characters_moves_no_terminal(ciflow: Shell) -> None:
+    manifest = ciflow.folder / "silent" / "Cargo.toml"
+    manifest.write_text(manifest.read_text().replace('"2021"', '"2021"\nlicense = "\\u001b[2J\\nfree"'))
+    done = ciflow("licenses", "list", "app", **cargo_home(ciflow))
+    assert (done.returncode, "\x1b" in done.stdout, "[2J" in done.stdout) == (0, False, True)
+    ciflow("licenses", "notices", "app", "-o", "NOTICES", **cargo_home(ciflow))
+    assert "\x1b" not in (ciflow.folder / "NOTICES").read_text()
+
+
 def test_notices_have_the_texts_of_what_is_delivered_and_follow_no_link(ciflow: Shell) -> None:
     done = ciflow("licenses", "notices", "app", "-o", "NOTICES", **cargo_home(ciflow))
     assert done.returncode == 0, done.stderr

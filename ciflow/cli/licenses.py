@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import click
 
 from ciflow.cli.options import json_option, state_option
+from ciflow.report.text import safe
 from ciflow.store.place import Place
 from ciflow.supply.licence_policy import FILE
 
@@ -43,10 +44,10 @@ def check(folder: Path, policy: Path | None, target: str, as_json: bool, state: 
         click.echo(json.dumps(told))
         return code
     for one in told.get("refused", ()):
-        click.echo(f"{one['crate']} {one['version']}  {one['state']}: {one['why']}")
+        click.echo(safe(f"{one['crate']} {one['version']}  {one['state']}: {one['why']}"))
         click.echo(f"  {' -> '.join(one['chain'])}{'' if one['delivered'] else '  (only in the build)'}")
     for remark in told.get("said", ()):
-        click.echo(f"note: {remark}")
+        click.echo(safe(f"note: {remark}"))
     if code and told.get("refused"):
         click.echo(
             f"error: {len(told['refused'])} of {len(told['crates'])} crates have a licence that is not taken", err=True
@@ -64,7 +65,7 @@ def list_(folder: Path, target: str, as_json: bool, state: Place | None) -> int:
         click.echo(json.dumps(told))
         return code
     for licence, count in told.get("licenses", {}).items():
-        click.echo(f"{count:5}  {licence}")
+        click.echo(safe(f"{count:5}  {licence}"))
     return _said(code, told)
 
 
@@ -96,5 +97,5 @@ def _told(folder: Path, target: str, state: Place | None, asked: Mapping[str, An
 
 
 def _said(code: int, told: Mapping[str, Any]) -> int:
-    click.echo(f"error: {told.get('msg')}" if code else told.get("msg"), err=bool(code))
+    click.echo(safe(f"error: {told.get('msg')}" if code else str(told.get("msg"))), err=bool(code))
     return code

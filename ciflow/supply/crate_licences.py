@@ -131,7 +131,8 @@ def _block(crates: Sequence[Crate], text: str) -> str:
 
 def _line(crate: Crate) -> str:
     said = crate.licence or "no licence said"
-    return f"{crate.label} ({said})" + (f", {crate.repository}" if crate.repository else "")
+    line = f"{crate.label} ({said})" + (f", {crate.repository}" if crate.repository else "")
+    return _plain(" ".join(line.split()))
 
 
 def _plain(text: str) -> str:
