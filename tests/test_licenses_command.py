@@ -104,3 +104,24 @@ def test_notices_have_the_texts_of_what_is_delivered_and_follow_no_link(ciflow: 
     assert "note: silent 1.0.0 brings no text of its licence" in done.stdout
     again = ciflow("licenses", "notices", "app", "-o", "AGAIN", **cargo_home(ciflow))
     assert (again.returncode, (ciflow.folder / "AGAIN").read_text()) == (0, text)
+
+
+def test_the_role_vets_a_workspace(ciflow: Shell) -> None:
+    record = {"id": "GHSA-1", "affected": [{"package": {"ecosystem": "crates.io", "name": "x"}, "versions": ["1.0.0"]}]}
+    (ciflow.folder / "db").mkdir()
+    (ciflow.folder / "db" / "GHSA-1.json").write_text(json.dumps(record))
+    (ciflow.folder / "app" / ".config" / "licenses.toml").write_text('deny = ["GPL-3.0-only"]\nunknown = "allow"\n')
+    variables = "{rust_ci_folder: app, rust_ci_advisories: [db]}"
+    ciflow.write(
+        site=f"""
+- name: Vet
+  hosts: localhost
+  gather_facts: false
+  tasks:
+    - import_role: {{name: rust_ci, tasks_from: vet}}
+      vars: {variables}
+"""
+    )
+    done = ciflow("apply", "site.yml", **cargo_home(ciflow))
+    assert done.returncode == 4
+    assert "copyleft 1.0.0: GPL-3.0-only is denied" in " ".join(done.stderr.split())

@@ -63,6 +63,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[Osv]]:
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         monkeypatch.setenv("CIFLOW_OSV", f"http://127.0.0.1:{server.server_address[1]}/")
+        monkeypatch.setenv("no_proxy", "127.0.0.1")
         yield handler
         server.shutdown()
 
@@ -101,5 +102,6 @@ def test_an_answer_without_end_is_cut_and_refused(server: type[Osv], monkeypatch
 
 def test_without_a_network_the_scan_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CIFLOW_OSV", "http://127.0.0.1:1")
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
     with pytest.raises(AdvisoryError, match=r"OSV can't be asked: .*refused"):
         asked(CONTENTS.parts)
