@@ -12,7 +12,7 @@ from typing import Any
 
 from ciflow.dataclass import dataclass, field
 from ciflow.diagnostics import Findings
-from ciflow.lang.modulenames import short
+from ciflow.lang.modulenames import GROUPS, short
 from ciflow.lang.place import Place
 from ciflow.lang.scope import Level, Vars
 from ciflow.lang.sources import Sources
@@ -123,13 +123,22 @@ def _label(level: Level, place: Place) -> str:
     return f"{kind} {getattr(name, 'source', name) or ''}".strip()
 
 
+def defaults_of(module: str, defaults: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """What `module_defaults` give to a module: those of its groups, and over them its own."""
+    found: dict[str, Any] = {}
+    for group, members in GROUPS.items() if defaults else ():
+        if module in members:
+            found |= defaults.get(group, {})
+    return {**found, **defaults.get(module, {})}
+
+
 def _defaults(above: Mapping[str, Any], place: Place, findings: Findings) -> Mapping[str, Mapping[str, Any]]:
     merged: dict[str, Mapping[str, Any]] = dict(above)
     for one in place.items if isinstance(place.value, list) else [place]:
         for module, below in one.fields.items():
-            name = short(str(module))
-            if name.startswith("group/"):
-                findings.error("CF0123", f"`module_defaults` for a group of modules is not built yet: `{name}`",
+            name = str(module) if str(module).startswith("group/") else short(str(module))
+            if name.startswith("group/") and name not in GROUPS:
+                findings.error("CF0123", f"`module_defaults`: nothing is known of the group of modules `{name}`",
                                one.key_span(module), label="name each module")  # fmt: skip
             if isinstance(below.value, dict):
                 merged[name] = {**merged.get(name, {}), **below.value}

@@ -13,6 +13,14 @@ _DOCKER = {  # modules of community.docker by their verbs here
     "docker_network": "container_network",
 }
 
+_KUBERNETES = frozenset({"k8s", "k8s_exec", "k8s_info"})
+GROUPS = {  # of modules, for `module_defaults`
+    "group/docker": frozenset(_DOCKER.values()),
+    "group/community.docker.docker": frozenset(_DOCKER.values()),
+    "group/k8s": _KUBERNETES,
+    "group/kubernetes.core.k8s": _KUBERNETES,
+}
+
 
 def short(name: str) -> str:
     """The name without its collection: Ansible's own, or the one that the module's schema names; others stay."""

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from ciflow.dataclass import dataclass
 from ciflow.diagnostics import Diagnostic, Findings, Invalid, Span
-from ciflow.lang.args import Spans, arguments
+from ciflow.lang.args import Spans, arguments, words
 from ciflow.lang.early import early
-from ciflow.lang.inherit import Inherited, conditions, extend, names
+from ciflow.lang.inherit import Inherited, conditions, defaults_of, extend, names
 from ciflow.lang.kinds import duration, fit
 from ciflow.lang.modulenames import short
 from ciflow.lang.near import nearest
@@ -113,7 +113,7 @@ class TaskReader:
 
     def _task(self, place: Place, above: Inherited, path: tuple[str, ...]) -> tuple[Node, ...]:
         before = len(self.findings.items)
-        found = self._module(place)
+        found = self._module(place, above)
         if found is None:
             check_part("task", place, self.findings, ignore=self._foreign(place))
             return self._lost(place)
@@ -157,7 +157,7 @@ class TaskReader:
         """The arguments with the module's defaults, checked as far as they hold no template."""
         if "" in found.args:
             return found.args
-        args = _under(above.module_defaults.get(found.module, {}), found.args, found.module)
+        args = _under(defaults_of(found.module, above.module_defaults), found.args, found.module)
         made = {key: args.pop(key) for key in list(args) if isinstance(key, Template)}
         checked = check_module(found.module, args, spans.of_argument, found.faults)
         return checked | made if made else checked
@@ -175,7 +175,7 @@ class TaskReader:
             found = self._shapes[keys] = _Shape(modules, loops, frozenset((*modules, *loops)))
         return found
 
-    def _module(self, place: Place) -> _Found | None:
+    def _module(self, place: Place, above: Inherited) -> _Found | None:
         candidates = self._shape(place).modules
         if len(candidates) > 1:
             first, second = candidates[:2]
@@ -183,7 +183,7 @@ class TaskReader:
                                 place.key_span(second), help="make two tasks of it")  # fmt: skip
             return None
         if not candidates:
-            return self._from_action(place)
+            return self._from_action(place, above)
         written = candidates[0]
         module, below, faults = short(written), place.fields[written], Findings()
         args = {**self._extra_args(place, module, faults), **self._args(below, module, faults)}
@@ -203,13 +203,14 @@ class TaskReader:
             return arguments(below, module_schema(module), module, faults)
         return {}
 
-    def _from_action(self, place: Place) -> _Found | None:
+    def _from_action(self, place: Place, above: Inherited) -> _Found | None:
         for key in _FREE & place.value.keys():
             below = place.fields[key]
             faults = Findings()
             if isinstance(below.value, list):
                 return None  # which the schema tells
-            found = self._action(below, faults)
+            own = extend(above, place, self.sources, level=Level.TASK_VARS) if "vars" in place.fields else above
+            found = self._action(below, faults, own)
             if found is None or found[0] not in self._verbs:
                 self._unknown(str(found[0]) if found else "", below.span)
                 return None
@@ -222,21 +223,25 @@ class TaskReader:
             self.findings.error("CF0107", "this task has no module", place.span, label="what should it do?")
         return None
 
-    def _action(self, place: Place, faults: Findings) -> tuple[str, dict[str, Any]] | None:
-        """`action: copy src=a dest=b` or `action: {module: copy, src: a}`."""
+    def _action(self, place: Place, faults: Findings, own: Inherited) -> tuple[str, dict[str, Any]] | None:
+        """`action: copy src=a dest=b` or `action: {module: copy, src: a}`; the name may be that of a variable which is
+        known before the run."""
         if isinstance(place.value, dict):
-            module = short(str(getattr(place.value.get("module"), "source", place.value.get("module", ""))))
+            name = early(place.value.get("module", ""), own, self.sources)
+            module = short(str(getattr(name, "source", name)))
             if module not in self._verbs:
                 return module, {}
             inner = Place(place.file, (0, 0, 0, 0), {k: v for k, v in place.value.items() if k != "module"})
             inner.fields = {key: below for key, below in place.fields.items() if key != "module"}
             return module, self._args(inner, module, faults)
         text = str(getattr(place.value, "source", place.value) or "")
-        name, _, rest = text.partition(" ")
-        module = short(name)
+        start, end = next(words(text), (0, 0))
+        name = early(place.template(text[start:end], start), own, self.sources)
+        module = short(str(getattr(name, "source", name)))
         if module not in self._verbs:
             return module, {}
-        inner = Place(place.file, (0, 0, 0, 0), place.template(rest, len(name) + 1) if rest.strip() else None)
+        rest = text[end:].lstrip()
+        inner = Place(place.file, (0, 0, 0, 0), place.template(rest, len(text) - len(rest)) if rest else None)
         return module, self._args(inner, module, faults)
 
     def _unknown(self, name: str, span: Span) -> None:
@@ -265,7 +270,7 @@ class TaskReader:
             span=place.span,
             path=path,
             when=own.when,
-            loop=self._loop(place),
+            loop=self._loop(place, own),
             register=str(value.get("register") or ""),
             changed_when=_maybe(fields.get("changed_when")),
             failed_when=_maybe(fields.get("failed_when")),
@@ -293,7 +298,7 @@ class TaskReader:
             spans=spans,
         )
 
-    def _loop(self, place: Place) -> Loop | None:
+    def _loop(self, place: Place, own: Inherited) -> Loop | None:
         kinds = [*(["loop"] if "loop" in place.fields else []), *self._shape(place).loops]
         if not kinds:
             return None
@@ -303,8 +308,10 @@ class TaskReader:
         if not isinstance(control, dict):
             control = {}
         for name in ("loop_var", "index_var"):
-            if isinstance(control.get(name), Template):
-                self.findings.error("CF0101", f"`{name}` must be known before the run", control[name].span)
+            if isinstance(given := control.get(name), Template):
+                control = {**control, name: early(given, own, self.sources)}
+                if isinstance(control[name], Template):
+                    self.findings.error("CF0101", f"`{name}` must be known before the run", given.span)
         return Loop(
             items=place.value[kinds[0]],
             kind=short(kinds[0].removeprefix("with_")),

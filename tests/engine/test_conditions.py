@@ -365,8 +365,8 @@ def test_facts_are_read_at_the_start_of_a_play_where_the_run_says_so_and_the_pla
     assert bench.play(said_no, options={"gathering": "implicit"}).names() == ["one"]
 
 
-def test_module_defaults_of_a_group_of_modules_are_refused(bench: Bench) -> None:
-    with pytest.raises(Invalid, match="group of modules is not built yet: `group/aws`"):
+def test_module_defaults_of_a_group_whose_modules_nobody_knows_are_refused(bench: Bench) -> None:
+    with pytest.raises(Invalid, match="nothing is known of the group of modules `group/aws`"):
         bench.play(
             """
             - hosts: localhost

@@ -3,6 +3,9 @@
 import pytest
 
 from ciflow.diagnostics import Invalid
+from ciflow.lang.files import Files
+from ciflow.lang.playbook import load_playbook
+from ciflow.lang.roles import flat
 from tests.engine.playing import LOCAL_THREE, Bench
 
 
@@ -168,3 +171,36 @@ def test_a_template_that_can_not_be_is_a_task_s_own_failure_where_its_errors_are
     assert played.status("after") == "ok"
     with pytest.raises(Invalid, match="nosuchfilter"):
         bench.play("[{hosts: localhost, tasks: [{debug: {msg: '{{ 1 | nosuchfilter }}'}}]}]")
+
+
+def test_the_names_of_a_module_and_of_a_loop_s_variable_may_be_those_of_a_variable_in_a_file(bench: Bench) -> None:
+    played = bench.play(
+        """
+        - hosts: localhost
+          vars: {verb: debug, what: thing}
+          tasks:
+            - {name: text, action: "{{ verb }} msg='{{ said }} it'", vars: {said: text}}
+            - {name: mapping, action: {module: "{{ verb }}", msg: mapping}}
+            - {name: own, action: "{{ mine }}  msg=own", vars: {mine: ansible.builtin.debug}}
+            - {name: loop, debug: {msg: "{{ thing }}"}, loop: [1], loop_control: {loop_var: "{{ what }}"}}
+        """
+    )
+    assert [played.msg(name) for name in ("text", "mapping", "own")] == ["text it", "mapping", "own"]
+    assert played.outcome("loop")["results"][0]["thing"] == 1
+    with pytest.raises(Invalid, match="the name of a module must be known before the run"):
+        bench.play("[{hosts: localhost, tasks: [{action: '{{ ansible_pkg_mgr }} name=x'}]}]")
+
+
+def test_module_defaults_of_a_group_are_beneath_those_of_the_module(bench: Bench) -> None:
+    text = """
+        - hosts: localhost
+          module_defaults:
+            k8s_info: {kind: Pod}
+            group/k8s: {kind: Node, namespace: web}
+          tasks:
+            - {name: it, k8s_info: {}, check_mode: true}
+        """
+    bench.file("play.yml", text)
+    playbook = load_playbook(str(bench.folder / "play.yml"), Files.live())
+    (task,) = flat(playbook.plays[0].tasks)
+    assert {name: task.args[name] for name in ("kind", "namespace")} == {"kind": "Pod", "namespace": "web"}
