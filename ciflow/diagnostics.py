@@ -90,14 +90,20 @@ class CiflowError(Exception):
 
 
 class Invalid(CiflowError):
-    """Bad input: every fault found, placed. `sources` maps a file to its text for the snippets."""
+    """Bad input: every fault found, placed. `sources` maps a file to its text for the snippets.
+
+    `undefined`: it is that a template reads a name which is not defined, so that what it makes is undefined too.
+    """
 
     exit_code = ExitCode.INVALID
 
-    def __init__(self, diagnostics: Sequence[Diagnostic], sources: dict[str, str] | None = None) -> None:
+    def __init__(
+        self, diagnostics: Sequence[Diagnostic], sources: dict[str, str] | None = None, *, undefined: bool = False
+    ) -> None:
         super().__init__("\n".join(d.message for d in diagnostics))
         self.diagnostics = tuple(diagnostics)
         self.sources = sources or {}
+        self.undefined = undefined
 
 
 class NoSuch(CiflowError):

@@ -234,6 +234,8 @@ class TaskRun:
         if self.task.module in ("add_host", "group_by"):
             outcome = self.lane.run.hosts.take(self.task.module, self.lane.host.name, outcome)
         values = values_of(outcome, started=began, ended=time.time(), attempts=number)
+        if outcome.diff is not None:
+            values["diff"] = dict(zip(("before", "after"), outcome.diff, strict=True))
         owner = await self._owner(outcome, extra)
         facts, others = (EMPTY, {owner: outcome.facts}) if owner else (outcome.facts, EMPTY)
         result = Result(status_of(values, unknown=outcome.unknown), values, facts, outcome.diff, others)

@@ -24,7 +24,7 @@ def ended(run: str, task: Task, name: str, result: Result, duration: float, *, s
         "status": result.status,
         "duration": round(max(0.0, duration), 3),
         "msg": _hidden(result) if secret else _said(task, result.values),
-        "outcome": {"censored": "hidden by no_log"} if secret else _plain(result.values),
+        "outcome": {"censored": "hidden by no_log"} if secret else _plain(_without_diff(result.values)),
     }
     if not result.bad:
         return data
@@ -32,6 +32,11 @@ def ended(run: str, task: Task, name: str, result: Result, duration: float, *, s
         data |= _why(result.values)
     quoted = name.replace("'", "'\\''")
     return {**data, "next": f"ciflow logs {run} '{quoted}', or once it is mended ciflow resume {run}"}
+
+
+def _without_diff(values: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The difference has an event of its own."""
+    return {key: value for key, value in values.items() if key != "diff"} if "diff" in values else values
 
 
 def _hidden(result: Result) -> str:

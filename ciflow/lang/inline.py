@@ -9,7 +9,7 @@ from typing import Any
 _OPTION = re.compile(r"(?:^|(?<=\s))(\w+)=('[^']*'|\"[^\"]*\"|\S*)")
 
 
-def inline(term: Any, known: Set[str], *, several: bool = True) -> tuple[str, dict[str, str]]:
+def inline(term: Any, known: Set[str], *, several: bool = True, what: str = "") -> tuple[str, dict[str, str]]:
     """The term without its options, and the options. Raises ValueError for one that the lookup doesn't have.
 
     Without `several` what is not an option ends the key: `user section=my part` has the section "my part".
@@ -17,7 +17,7 @@ def inline(term: Any, known: Set[str], *, several: bool = True) -> tuple[str, di
     text = str(term)
     found = list(_OPTION.finditer(text))
     if unknown := [one[1] for one in found if one[1] not in known]:
-        raise ValueError(f"{unknown[0]!r} is not a valid option here; there are {', '.join(sorted(known))}")
+        raise ValueError(f"{what}{unknown[0]!r} is not a valid option here; there are {', '.join(sorted(known))}")
     options = {one[1]: one[2][1:-1] if one[2][:1] in ("'", '"') and one[2][1:] else one[2] for one in found}
     if not several and found:
         ends = [one.start() for one in found[1:]] + [len(text)]

@@ -19,12 +19,14 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment, SandboxedEnvironment
 from jinja2.utils import missing
 from markupsafe import soft_str
 
+from ciflow.diagnostics import Invalid
 from ciflow.lang.filters import COLLECTIONS, FILTERS, SCOPED_FILTERS
 from ciflow.lang.filters_data import distinct
 from ciflow.lang.limits import check_length
 from ciflow.lang.lookups import GLOBALS, lookup, query
 from ciflow.lang.scope import MISSING, OMIT, Scope
 from ciflow.lang.tests import SCOPED_TESTS, TESTS
+from ciflow.model import Template
 
 # Where a context keeps its scope. No template can name these: they are no identifiers.
 _SCOPE = "scope()"
@@ -61,6 +63,28 @@ class Missing(StrictUndefined):
         return self
 
 
+class Unmade(Missing):
+    """A variable whose template reads an undefined one: undefined itself, as in Ansible. Its use fails as making it."""
+
+    __slots__ = ()
+
+    def __init__(self, name: str, fault: Invalid) -> None:
+        super().__init__(name=name)
+        self._undefined_exception = lambda _message: fault  # type: ignore[assignment]
+
+
+def _found(scope: Scope, name: str) -> Any:
+    """The value of a variable. Of a list or mapping with something undefined in it nothing is told: the rest of it is
+    as defined as ever, and `default` must not hide it."""
+    try:
+        return scope.find(name)
+    except Invalid as fault:
+        if fault.undefined and isinstance(scope.written(name), Template):
+            return Unmade(name, fault)
+        fault.undefined = False
+        raise
+
+
 class ScopeContext(Context):
     """Jinja's context over a Scope: what the template set itself, then the scope, then Jinja's globals."""
 
@@ -89,7 +113,7 @@ class ScopeContext(Context):
         if key in self.vars:
             return self.vars[key]
         if (scope := self._seen) is not None:
-            value = scope.find(key)
+            value = _found(scope, key)
             if value is not MISSING and key not in self.parent:
                 return value
         if key in self.parent:  # what the file that includes or imports this one set

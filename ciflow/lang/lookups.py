@@ -160,6 +160,8 @@ def _subelements(_scope: Scope, *terms: Any) -> list[Any]:
     unknown = set(more[0]) - {"skip_missing"} if more else set()
     if unknown:
         raise ValueError(f"subelements has no option {unknown.pop()!r}")
+    if isinstance(value, Mapping) and value.get("skipped", False) is not False:  # the register of a skipped loop
+        return []
     items = list(value.values()) if isinstance(value, Mapping) else value
     kept = [one for one in items if not (isinstance(one, Mapping) and one.get("skipped", False) is not False)]
     return [list(pair) for pair in data.subelements(kept, path, bool(more) and boolean(more[0]["skip_missing"]))]
@@ -187,7 +189,7 @@ def _sequence(
             own = zip(("start", "end", "stride", "format"), short.groups(), strict=True)
             options |= {name: value for name, value in own if value is not None}
         else:
-            rest, given = inline(term, options.keys())
+            rest, given = inline(term, options.keys(), what="unrecognized arguments to with_sequence: ")
             if rest:
                 kind = "has an invalid value" if re.match(r"\w+-\w+(/|\Z)", rest) else "is no sequence"
                 raise ValueError(f"{rest!r} {kind}; write `start=1 end=5`, or `1-5`")

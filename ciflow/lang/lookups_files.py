@@ -59,7 +59,7 @@ def _found(scope: Scope, name: str, folder: str = "files") -> tuple[str, bytes]:
     paths = search_paths(scope, str(name), folder)
     found = opened(scope, paths)
     if found is None:
-        raise ValueError(f"the file {name} is not found; looked for {', '.join(paths)}")
+        raise ValueError(f"the file {name} is not found: No such file or directory; looked for {', '.join(paths)}")
     return found
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from ciflow.lang.schema import module_schema, verbs
 
 _BUILTIN = ("ansible.builtin", "ansible.legacy")
@@ -20,6 +22,24 @@ GROUPS = {  # of modules, for `module_defaults`
     "group/k8s": _KUBERNETES,
     "group/kubernetes.core.k8s": _KUBERNETES,
 }
+
+# Modules of ansible-core, and short names of its collections' commonest, that roles for several systems choose among.
+_FOREIGN = """
+    acl alternatives apk apt_key at debconf dnf dnf5 firewalld gem homebrew htpasswd ini_file locale_gen
+    lvg lvol make modprobe mount_facts mysql_db mysql_user nmcli npm openbsd_pkg opkg pacman pam_limits
+    parted patch pkgng portage postgresql_db postgresql_user redhat_subscription rpm_key seboolean
+    sefcontext selinux seport snap subversion synchronize sysvinit timezone ufw validate_argument_spec
+    xattr xml yum yum_repository zypper zypper_repository
+"""
+
+
+def is_foreign(name: Any) -> bool:
+    """Whether it names a module of Ansible's world that ciflow does not have: one with a collection, or a known one."""
+    if not isinstance(name, str) or "{{" in name:
+        return False
+    collection, _, verb = name.rpartition(".")
+    other = collection.count(".") == 1 and collection not in _BUILTIN
+    return other or verb.startswith("win_") or verb in _FOREIGN.split()
 
 
 def short(name: str) -> str:

@@ -31,7 +31,7 @@ _NOT_BESIDE_CANARY = {
     "image": "what is made for a play does not outlive it",
     "affected": "whether a release stands is no matter of its sources",
 }
-_STRATEGIES = {"debug": "linear"}
+_STRATEGIES = {"debug": "linear"}  # which stops for a person where a task fails
 
 
 def load_playbook(
@@ -213,6 +213,8 @@ class PlaybookReader:
         if value.get("hosts") is None:
             self.findings.error("CF0103", "a play needs `hosts`", place.span, label="on which hosts?")
         above = extend(_top(self.sources), place, self.sources, level=Level.PLAY_VARS)
+        if short(str(value.get("strategy"))) == "debug":
+            above = replace(above, nearest={"debugger": "on_failed", **above.nearest})
         reader = TaskReader(self.sources)
         roles = Roles(self.sources, reader)
         reader.roles = roles

@@ -12,7 +12,7 @@ from ciflow.lang.args import Spans, arguments, words
 from ciflow.lang.early import early
 from ciflow.lang.inherit import Inherited, conditions, defaults_of, extend, names
 from ciflow.lang.kinds import duration, fit
-from ciflow.lang.modulenames import short
+from ciflow.lang.modulenames import is_foreign, short
 from ciflow.lang.near import nearest
 from ciflow.lang.place import Place
 from ciflow.lang.schema import check_module, check_part, module_schema, part_schema, verbs
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 _FREE = frozenset({"action", "local_action"})
 _IMPORTS = frozenset({"import_tasks", "import_role"})
+_OWN_MODULES = ("library", "action_plugins")
 DYNAMIC = frozenset({"include_tasks", "include_role", "include_vars", "meta"})
 
 
@@ -113,7 +114,7 @@ class TaskReader:
 
     def _task(self, place: Place, above: Inherited, path: tuple[str, ...]) -> tuple[Node, ...]:
         before = len(self.findings.items)
-        found = self._module(place, above)
+        found = self._module(place, above) or self._of_others(place, above, before)
         if found is None:
             check_part("task", place, self.findings, ignore=self._foreign(place))
             return self._lost(place)
@@ -212,13 +213,13 @@ class TaskReader:
             own = extend(above, place, self.sources, level=Level.TASK_VARS) if "vars" in place.fields else above
             found = self._action(below, faults, own)
             if found is None or found[0] not in self._verbs:
-                self._unknown(str(found[0]) if found else "", below.span)
+                self._unknown(str(found[0]) if found else "", below.span, above)
                 return None
             module, args = found
             return _Found(module, key, below, {**self._extra_args(place, module, faults), **args}, faults)
         unknown = [key for key in place.value if key not in self._keywords and not str(key).startswith("with_")]
         if unknown:
-            self._unknown(str(unknown[0]), place.key_span(unknown[0]))
+            self._unknown(str(unknown[0]), place.key_span(unknown[0]), above)
         else:
             self.findings.error("CF0107", "this task has no module", place.span, label="what should it do?")
         return None
@@ -244,12 +245,32 @@ class TaskReader:
         inner = Place(place.file, (0, 0, 0, 0), place.template(rest, len(text) - len(rest)) if rest else None)
         return module, self._args(inner, module, faults)
 
-    def _unknown(self, name: str, span: Span) -> None:
+    def _of_others(self, place: Place, above: Inherited, before: int) -> _Found | None:
+        """A task for another system, of a module that ciflow does not have, which a condition may keep from running: it
+        fails where it is reached. One that runs in any case stays an error."""
+        written = next((key for key in place.value if is_foreign(key) and key not in self._keywords), None)
+        if written is None or not (above.when or "when" in place.fields):
+            return None
+        del self.findings.items[before:]
+        text = f"ciflow has no module `{written}`"
+        self.findings.warning("CF0106", text, place.key_span(written), label="fails where its condition holds")
+        return _Found("fail", str(written), None, {"msg": text}, Findings())
+
+    def _of_the_project(self, name: str, above: Inherited) -> str:
+        """The file of a module that the project brings for Ansible, if it does."""
+        folders = (above.role_path, self.sources.folder or ".")
+        files = [join(folder, f"{kind}/{name}.py") for folder in folders if folder for kind in _OWN_MODULES]
+        return self.sources.first(files) or ""
+
+    def _unknown(self, name: str, span: Span, above: Inherited) -> None:
         if "{{" in name:
             self.findings.error("CF0106", f"the name of a module must be known before the run: `{name}`", span)
             return
         near = nearest(short(name), sorted(self._verbs | self._keywords))
+        own = self._of_the_project(name, above)
         label = f"did you mean `{near}`?" if near else ""
+        if own:
+            near, label = "", f"{own} is not loaded: ciflow runs its own modules only"
         what = "keyword" if near in self._keywords else "module"
         code = "CF0102" if what == "keyword" else "CF0106"
         self.findings.error(code, f"unknown {what} `{name}`" + (" in a task" if what == "keyword" else ""), span,

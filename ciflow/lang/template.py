@@ -241,7 +241,7 @@ def _placed(error: Exception, where: Place, scope: Scope) -> BaseException:
     place = where.within()
     if isinstance(error, Absent):
         whole = error.owner is missing or error.owner is None
-        return Invalid([faults.undefined(place, error.name, whole, error.message or "", scope)])
+        return Invalid([faults.undefined(place, error.name, whole, error.message or "", scope)], undefined=True)
     if isinstance(error, jinja2.TemplateSyntaxError):
         return Invalid([faults.syntax(place, error.message or "", error.lineno, known())])
     if isinstance(error, SecurityError):

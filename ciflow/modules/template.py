@@ -36,7 +36,8 @@ def run(args: Mapping[str, Any], context: Context) -> Steps:
     if not well(rendered):
         return failure(rendered, {"src": found.path})
     content = rendered.stdout.decode("utf-8", "surrogateescape").encode(args["output_encoding"], "surrogateescape")
-    wish = write(args, context, content)
+    mode = found.mode if args.get("mode") == "preserve" else args.get("mode", "")
+    wish = write({**args, "mode": mode}, context, content)
     if rendered.data.get("vaulted"):
         wish = replace(wish, diff=False)
     path, reply = yield from into(wish, posixpath.basename(args["src"]))

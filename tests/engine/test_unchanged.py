@@ -204,3 +204,72 @@ def test_module_defaults_of_a_group_are_beneath_those_of_the_module(bench: Bench
     playbook = load_playbook(str(bench.folder / "play.yml"), Files.live())
     (task,) = flat(playbook.plays[0].tasks)
     assert {name: task.args[name] for name in ("kind", "namespace")} == {"kind": "Pod", "namespace": "web"}
+
+
+def test_a_variable_made_of_an_undefined_one_is_undefined_itself(bench: Bench) -> None:
+    played = bench.play(
+        """
+        - hosts: localhost
+          vars:
+            made: "{{ of.nothing }}"
+            again: "{{ made }}"
+            part: {wrong: "{{ nothere }}", right: 1}
+          tasks:
+            - {name: asked, debug: {msg: "{{ [made is defined, again | default('d'), again is undefined] }}"}}
+            - {name: passed, debug: {msg: x}, when: made is defined}
+            - {name: used, debug: {msg: "{{ again }}"}, ignore_errors: true}
+            - {name: hidden, debug: {msg: "{{ part.right | default('no') }}"}, ignore_errors: true}
+        """
+    )
+    assert played.msg("asked") == [False, "d", True]
+    assert played.status("passed") == "skipped"
+    assert played.msg("used") == "`of` is not defined"
+    assert played.msg("hidden") == "`nothere` is not defined", "a default hides nothing of a mapping that has the value"
+
+
+def test_a_difference_stands_in_the_result_where_one_is_asked_for(bench: Bench) -> None:
+    played = bench.play(
+        """
+        - hosts: localhost
+          tasks:
+            - {name: it, copy: {content: new, dest: "{here}/out/f"}, diff: true, register: r}
+            - {name: said, debug: {msg: "{{ r.diff }}"}}
+        """
+    )
+    assert played.msg("said") == {"before": "", "after": "new"}
+    assert "diff" not in played.outcome("it"), "the journal has it once"
+
+
+def test_a_template_may_keep_the_mode_of_its_source(bench: Bench) -> None:
+    bench.file("t.j2", "x").chmod(0o750)
+    bench.play("[{hosts: localhost, tasks: [{template: {src: t.j2, dest: '{here}/out/t', mode: preserve}}]}]")
+    assert (bench.out / "t").stat().st_mode & 0o777 == 0o750
+
+
+def test_a_task_for_another_system_stops_nobody_whose_condition_keeps_it_from_running(bench: Bench) -> None:
+    """Roles for several systems choose among modules of which ciflow has some."""
+    played = bench.play(
+        """
+        - hosts: localhost
+          tasks:
+            - {name: known, dnf: {name: httpd}, when: "'Debian' == 'RedHat'", register: it, notify: h}
+            - when: 1 == 2
+              block: [{name: inside, community.general.zypper: "name={{ item }}", loop: [a, b]}]
+            - {name: asked, debug: {msg: "{{ it is skipped }}"}}
+            - {name: reached, win_copy: {src: a}, when: 1 == 1, ignore_errors: true}
+          handlers:
+            - {name: h, debug: {msg: x}}
+        """
+    )
+    assert played.ends() == [("known", "skipped"), ("inside", "skipped"), ("asked", "ok"), ("reached", "ignored")]
+    assert played.msg("reached") == "ciflow has no module `win_copy`"
+    for task in ("{dnf: {}}", "{ansible.builtin.copi: {src: x}, when: 1 == 2}", "{yumm: {name: x}, when: 1 == 2}"):
+        with pytest.raises(Invalid, match="unknown module"):
+            bench.play(f"[{{hosts: localhost, tasks: [{task}]}}]")
+
+
+def test_a_module_of_the_project_s_own_is_refused_with_its_file(bench: Bench) -> None:
+    bench.file("library/greet.py", "")
+    with pytest.raises(Invalid) as refused:
+        bench.play("[{hosts: localhost, tasks: [{greet: {name: x}}]}]")
+    assert "library/greet.py is not loaded" in str(refused.value.diagnostics[0].label)
