@@ -9,7 +9,7 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ciflow.diagnostics import CiflowError, Diagnostic, Invalid
+from ciflow.diagnostics import CiflowError
 from ciflow.engine.connect import LOGIN_USER, connection_for
 from ciflow.engine.context import HostValues, RunContext
 from ciflow.engine.drive import sleep_only
@@ -100,14 +100,14 @@ class Lane:
             found["ansible_parent_role_names"] = lambda: [name for name, _ in parents]
             found["ansible_parent_role_paths"] = lambda: [path for _, path in parents]
         if task.delegate_to is not None:
-            found["ansible_delegated_vars"] = lambda: self._delegated(task)
+            found["ansible_delegated_vars"] = lambda: self.delegated(task, self.scope(task))
         return found
 
-    def _delegated(self, task: Task) -> Mapping[str, Any]:
-        """The variables of the host that a task is delegated to, by its name."""
-        name = delegate(task, self.scope(task))
-        other = self.run.host(name)
-        return {name: View(self.stage.scope_of(other))} if other is not None else {}
+    def delegated(self, task: Task, scope: Scope) -> Mapping[str, Any]:
+        """The variables of the host that a task is delegated to, by its name; `scope` has the item of its loop."""
+        name = delegate(task, scope)
+        other = self.run.host(name) or self.run.inventory.unlisted(name)
+        return {name: View(self.stage.scope_of(other))} if name else {}
 
     @cached_property
     def _of_stage(self) -> Mapping[str, Callable[[], Any]]:
@@ -192,10 +192,7 @@ class Lane:
         name = delegate(task, scope)
         if not name:
             return self._guarded(connection_for(self.host, scope, task.become, self.run.reach, made_for(self)))
-        other = self.run.host(name)
-        if other is None:
-            text = f"`delegate_to` names a host that the inventory doesn't have: {name}"
-            raise Invalid([Diagnostic("error", "CF0602", text, task.spans.get("delegate_to") or task.span)])
+        other = self.run.host(name) or self.run.inventory.unlisted(name)
         own = self.stage.scope_of(other)
         return self._guarded(connection_for(other, own, task.become, self.run.reach))
 

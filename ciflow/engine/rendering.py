@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from ciflow.diagnostics import Diagnostic, Invalid
 from ciflow.engine.keys import Key
 from ciflow.lang.kinds import duration, fit
-from ciflow.lang.scope import MISSING, Need, NeedFacts, Scope
+from ciflow.lang.scope import MISSING, Level, Need, NeedFacts, Scope
 from ciflow.lang.template import evaluate, failing, keyword
 from ciflow.model import EMPTY, Loop, Render, Reply, Task
 
@@ -39,7 +39,13 @@ class Rendering:
         """What the task's templates see; `extra` (a loop's item, its own result) on top."""
         if self._base is None:
             self._base = self.lane.scope(self.task, self._answers)
-        return self._base.child(extra) if extra else self._base
+        if not extra:
+            return self._base
+        inner = self._base.child(extra)
+        if self.task.delegate_to is None:
+            return inner
+        delegated = {"ansible_delegated_vars": lambda: self.lane.delegated(self.task, inner)}
+        return inner.child(delegated, Level.MAGIC, lazy=True)
 
     async def settle(self, make: Callable[[], T]) -> T:
         """What `make` renders, after fetching whatever it asks for."""

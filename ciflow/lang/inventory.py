@@ -43,6 +43,11 @@ class Inventory:
     tree: Mapping[str, Group] = field(default_factory=dict, compare=False)  # with children and the hosts they name
     files: Files = field(default_factory=Files.live, compare=False)
 
+    def unlisted(self, name: str) -> Host:
+        """A host that no source names, as a task may be delegated to: reached by its name, with what all hosts have."""
+        known = self.tree.get("all")
+        return Host(name, "ssh", _merged(tuple(known.layers)) if known is not None else EMPTY, ())
+
     def host(self, name: str) -> Host | None:
         """The host of that name; the implicit localhost where the inventory has none."""
         found = self._by_name.get(name)

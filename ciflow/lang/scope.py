@@ -172,6 +172,8 @@ class Scope:
         for layer in self.layers:
             if name in layer.values:
                 value = self._value(name, layer)
+                if value is OMIT and layer.level is Level.KEYWORDS:
+                    continue  # `remote_user: "{{ omit }}"`: what surrounds it says
                 self._cache[name] = value
                 return value
         if not self.facts_known and (name.startswith("ansible_") or name == "ansible_facts"):

@@ -10,7 +10,7 @@ from collections.abc import Generator, Mapping
 from typing import Any
 
 from ciflow.model import At, Change, Context, Outcome, Probe, Read, Reply, Stat, Step, Steps, Walk, Write
-from ciflow.modules.place import placed
+from ciflow.modules.place import placed, without_file
 from ciflow.modules.replies import failure, well
 from ciflow.modules.sources import Missing, find, read, sha1
 
@@ -49,8 +49,8 @@ def run(args: Mapping[str, Any], context: Context) -> Steps:
 
 
 def _wrong(args: Mapping[str, Any]) -> str:
-    if args.get("validate") and "%s" not in args["validate"]:
-        return f"validate must contain %s: {args['validate']}"
+    if wrong := without_file(args):
+        return wrong
     try:
         re.compile(args.get("regexp", ""))
     except re.error as error:

@@ -10,13 +10,15 @@ from dataclasses import replace
 from typing import Any
 
 from ciflow.model import At, Change, Context, Copy, Link, Mkdir, Outcome, Probe, Reply, Stat, Step, Steps, Walk, Write
-from ciflow.modules.place import into, placed, write
+from ciflow.modules.place import into, placed, without_file, write
 from ciflow.modules.replies import failure, well
 from ciflow.modules.sources import INLINE_LIMIT, Missing, Source, begins_vaulted, find, opened, read, sha1
 
 
 def run(args: Mapping[str, Any], context: Context) -> Steps:
     """`content` is one Write; `src` is found on the controller first; `remote_src` copies on the host itself."""
+    if wrong := without_file(args):
+        return Outcome(failed=True, msg=wrong, data={"dest": args["dest"]})
     if args.get("content") is not None:
         return (yield from _content(args, context))
     if args["remote_src"]:

@@ -7,12 +7,15 @@ from collections.abc import Mapping
 from typing import Any
 
 from ciflow.model import Change, Context, Edit, Outcome, Steps
+from ciflow.modules.place import without_file
 from ciflow.modules.replies import difference, failure, well
 
 
 def edit(kind: str, spec: Mapping[str, Any], args: Mapping[str, Any], context: Context) -> Steps:
     """Read, change and write on the host in one operation; its words (`line added`) become the message."""
     path = args["path"]
+    if wrong := without_file(args):
+        return Outcome(failed=True, msg=wrong, data={"path": path})
     operation = Edit(
         path=path,
         kind=kind,

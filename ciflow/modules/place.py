@@ -30,6 +30,12 @@ def write(args: Mapping[str, Any], context: Context, content: bytes = b"", sourc
     )
 
 
+def without_file(args: Mapping[str, Any]) -> str:
+    """What is wrong with a `validate` that says nowhere which file to look at; empty where nothing is."""
+    given = args.get("validate", "")
+    return f"validate must contain %s: {given}" if given and "%s" not in given else ""
+
+
 def into(operation: Write | Copy, name: str, directory_mode: str = "") -> Generator[Step, Reply, tuple[str, Reply]]:
     """Place a file called `name` at its destination, or inside it where that is a directory; where it came to lie.
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from ciflow.model import Context, Outcome, Render, Steps
-from ciflow.modules.place import into, placed, write
+from ciflow.modules.place import into, placed, without_file, write
 from ciflow.modules.replies import failure, well
 from ciflow.modules.sources import Missing, find, md5, sha1
 
@@ -27,6 +27,8 @@ _OPTIONS = (
 
 def run(args: Mapping[str, Any], context: Context) -> Steps:
     """Render, then one Write. Names are looked up in `templates/` of each search folder first."""
+    if wrong := without_file(args):
+        return Outcome(failed=True, msg=wrong, data={"src": args["src"], "dest": args["dest"]})
     found = yield from find(args["src"], context, "templates")
     if isinstance(found, Missing):
         return Outcome(failed=True, msg=str(found), data={"src": args["src"]})

@@ -206,18 +206,22 @@ def test_delegate_to_runs_elsewhere_with_the_hosts_own_variables(bench: Bench) -
     assert played.msg("said") == "one - one -"
 
 
-def test_delegating_to_a_host_that_is_not_there_fails_the_task_at_its_place(bench: Bench) -> None:
-    played = bench.play(
-        """
-        - hosts: localhost
+def test_a_task_may_be_delegated_to_a_host_that_the_inventory_does_not_have(bench: Bench) -> None:
+    """As in Ansible it is reached by its name, with the variables that all hosts have."""
+    text = """
+        - hosts: web1
           tasks:
-            - {name: t, command: "true", delegate_to: "{{ 'no' ~ 'where' }}", ignore_errors: true}
-            - {name: after, debug: {msg: x}}
+            - name: t
+              command: echo {{ ansible_delegated_vars[item].colour }}
+              delegate_to: "{{ item }}"
+              loop: [elsewhere.invalid]
         """
-    )
-    assert played.ends() == [("t", "ignored"), ("after", "ok")]
-    assert played.msg("t") == "`delegate_to` names a host that the inventory doesn't have: nowhere"
-    assert played.outcome("t")["places"] == [f"{bench.folder}/play.yml:4:47"]
+    bench.hosts("web1 ansible_connection=local\n[all:vars]\nansible_connection=local\ncolour=red\n")
+    assert bench.play(text).outcome("t")["results"][0]["stdout"] == "red"
+    bench.hosts("web1 ansible_connection=local\n[all:vars]\ncolour=red\n")
+    played = bench.play(text)
+    assert (played.exit, played.status("t")) == (5, "unreachable")
+    assert "elsewhere.invalid" in played.outcome("t")["results"][0]["msg"]
 
 
 def test_local_action_runs_on_the_controller(bench: Bench) -> None:

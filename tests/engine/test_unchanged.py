@@ -25,6 +25,18 @@ def test_a_keyword_that_comes_out_as_omit_is_that_of_what_surrounds_it(bench: Be
     assert played.ends() == [("predicted", "skipped"), ("done", "changed"), ("spared", "ignored")]
 
 
+def test_a_connection_s_keyword_that_comes_out_as_omit_is_that_of_what_surrounds_it(bench: Bench) -> None:
+    played = bench.play(
+        """
+        - hosts: localhost
+          remote_user: anna
+          tasks:
+            - {name: it, debug: {msg: "{{ ansible_user }}"}, remote_user: "{{ said | default(omit) }}"}
+        """
+    )
+    assert played.msg("it") == "anna"
+
+
 def test_a_task_of_a_second_include_waits_for_what_it_reads(bench: Bench) -> None:
     """Tasks of two files have the same place in their includes, and ask for different things."""
     bench.file("one.yml", "- {name: first, command: echo a, register: a}\n- {name: plain, debug: {msg: x}}\n")
