@@ -369,11 +369,16 @@ class TaskRun:
 def arguments(task: Task, scope: Scope) -> dict[str, Any]:
     """A task's arguments, rendered. Raises Invalid, placed."""
     if task.module == "assert":
-        that = task.args.get("that", ())
+        args = dict(task.args)
+        if isinstance(whole := render(args.get(""), scope), Mapping):
+            args = {**args, **whole}
+            del args[""]
+        that = args.pop("that", ())
         conditions = that if isinstance(that, list | tuple) else (that,)
+        if not conditions:
+            raise Invalid([Diagnostic("error", "CF0103", "`assert` needs `that`", task.span)])
         decided = list(_decided(conditions, scope))
-        rest = render({k: v for k, v in task.args.items() if k != "that"}, scope)
-        return {**coerce("assert", rest, task.spans), "that": decided}
+        return {**coerce("assert", render(args, scope), task.spans), "that": decided}
     if task.module == "debug" and "var" in task.args:
         name = str(getattr(task.args["var"], "source", task.args["var"]))
         rest = render({k: v for k, v in task.args.items() if k != "var"}, scope)

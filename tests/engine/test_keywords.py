@@ -41,32 +41,16 @@ HONOURED = {
         "test_keywords": "collections canary verify retire",
     },
 }
-REFUSED = {
-    "task": {},
-    "play": {
-        "strategy": "debug",
-    },
-}
-
-
 @pytest.mark.parametrize("part", ["task", "play"])
 def test_every_keyword_of_the_schemas_stands_in_a_table(part: str) -> None:
     honoured = {word for words in HONOURED[part].values() for word in words.split()}
-    assert set(part_schema(part).fields) == honoured | REFUSED[part].keys()
+    assert set(part_schema(part).fields) == honoured
 
 
 @pytest.mark.parametrize(("part", "test"), [(part, test) for part in HONOURED for test in HONOURED[part]])
 def test_the_test_that_is_named_for_a_keyword_uses_it(part: str, test: str) -> None:
     text = (HERE / f"{test}.py").read_text()
     assert [word for word in HONOURED[part][test].split() if f"{word}:" not in text] == []
-
-
-@pytest.mark.parametrize(("word", "value"), REFUSED["play"].items())
-def test_a_keyword_of_a_play_that_is_not_built_is_refused_at_its_place(bench: Bench, word: str, value: str) -> None:
-    with pytest.raises(Invalid) as refused:
-        bench.play(f"- hosts: localhost\n  {word}: {value}\n  tasks: [command: touch {{here}}/out/ran]\n")
-    assert {d.span.line for d in refused.value.diagnostics if d.span and word in d.message} == {2}
-    assert not (bench.out / "ran").exists()
 
 
 @pytest.mark.parametrize(

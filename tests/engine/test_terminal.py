@@ -318,13 +318,14 @@ def test_a_failed_task_is_looked_at_changed_and_run_again(tmp_path: Path) -> Non
 def test_go_on_and_quit(tmp_path: Path) -> None:
     first = "- hosts: localhost\n  debugger: on_failed\n  tasks: [{command: 'false'}, {command: touch ran}]\n"
     (tmp_path / "play.yml").write_text(first + "- hosts: localhost\n  tasks: [{command: touch ran}]\n")
-    for command in ("c", "q"):
+    for command in ("c", "q", "q"):
         with at_a_terminal(tmp_path, "apply", "play.yml") as typist:
             typist.sees(r"\(debug\)> $")
             typist.types(command)
             assert typist.ends() == ExitCode.TASK_FAILED
             assert ("somebody quit the debugger" in typist.shown) == (command == "q")
         assert not (tmp_path / "ran").exists()
+        (tmp_path / "play.yml").write_text(first.replace("debugger: on_failed", "strategy: debug"))
 
 
 @pytest.mark.parametrize(

@@ -285,3 +285,22 @@ def test_a_module_of_the_project_s_own_is_refused_with_its_file(bench: Bench) ->
     with pytest.raises(Invalid) as refused:
         bench.play("[{hosts: localhost, tasks: [{greet: {name: x}}]}]")
     assert "library/greet.py is not loaded" in str(refused.value.diagnostics[0].label)
+
+
+def test_an_assertion_whose_arguments_a_variable_gives_is_asked(bench: Bench) -> None:
+    played = bench.play(
+        """
+        - hosts: localhost
+          vars:
+            good: {that: "{{ 1 == 1 }}"}
+            bad: {that: ["{{ 1 == 1 }}", "{{ 1 == 2 }}"]}
+            text: {that: 1 == 1}
+            empty: {}
+          tasks:
+            - {name: good, assert: "{{ good }}"}
+            - {name: bad, assert: "{{ bad }}", ignore_errors: true}
+            - {name: text, assert: "{{ text }}", ignore_errors: true}
+            - {name: empty, assert: "{{ empty }}", ignore_errors: true}
+        """
+    )
+    assert played.ends() == [("good", "ok"), ("bad", "ignored"), ("text", "ignored"), ("empty", "ignored")]
