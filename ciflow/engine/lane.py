@@ -9,7 +9,7 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ciflow.diagnostics import CiflowError
+from ciflow.diagnostics import CiflowError, Diagnostic, Invalid
 from ciflow.engine.connect import LOGIN_USER, connection_for
 from ciflow.engine.context import HostValues, RunContext
 from ciflow.engine.drive import sleep_only
