@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -109,7 +108,7 @@ def rotate(key: Path, overlap: str, kind: str, until: str, passphrase_file: Path
         before = next((one for one in known.values() if one.key.id == old.id), Signer(keyfile.name_of(key, old), old))
         after = Signer(keyfile.name_of(key, fresh.public), fresh.public, now, ends)
         listed = known | {before.name: replace(before, ends=min(before.ends, now + stays)), after.name: after}
-        shutil.copy2(key, key.with_name(f"{before.name}.pem"))
+        keyfile.put(key.with_name(f"{before.name}.pem"), key.read_bytes(), 0o600)
         keyfile.remember(key.parent, listed)  # first who may sign, then who does: a kill between leaves both good
         keyfile.write(key, fresh.encrypted(keyfile.passphrase(wish)))
     click.echo(f"{after.name} signs from now on; {before.name} is good for {overlap} more ({before.name}.pem)")

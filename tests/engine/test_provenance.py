@@ -11,7 +11,9 @@ from typing import Any
 
 import pytest
 
+from ciflow.modules.files import keyfile
 from ciflow.store.blobs import Blobs
+from ciflow.supply.keys import generate
 from ciflow.supply.provenance import read_provenance
 from tests.engine.playing import Bench, Played
 
@@ -176,3 +178,19 @@ def test_an_artifact_that_the_store_had_keeps_the_provenance_of_the_run_that_mad
     second = bench.play(text, extra=("password=hunter2",))
     assert (first.plays()["Build"], second.plays()["Build"]) == ("ok", "skipped")
     assert proof(bench, second, "server") == proof(bench, first, "server")
+
+
+@pytest.mark.usefixtures("app")
+def test_a_task_that_changes_what_the_engine_wrote_is_found(bench: Bench) -> None:
+    forged = BUILD + """
+- name: Forge
+  hosts: localhost
+  tasks:
+    - name: Change it
+      shell: grep -l -r buildDefinition {here}/state/blobs | xargs sed -i 's/play.yml/trusted.yml/'
+    - name: Attest
+      attest: {artifact: server, provenance: true, key: "{here}/k.pem", passphrase: x, dest: "{here}/out"}
+"""
+    keyfile.write(bench.folder / "k.pem", generate(b"x"))
+    run = bench.play(forged, extra=("password=hunter2",))
+    assert run.exit == 4 and "was changed since it was kept" in run.msg("Attest")

@@ -10,7 +10,10 @@ from typing import Any
 
 import pytest
 
+from ciflow.modules.files import keyfile
+from ciflow.supply.keys import generate
 from tests.engine.playing import Bench
+from tests.parts.sshd import Sshd
 
 MAIN = '#include <stdio.h>\nint main(void) { puts("hello"); return 0; }\n'
 CARGO = '[package]\nname = "app"\nversion = "1.0.0"\nedition = "2021"\n'
@@ -181,7 +184,7 @@ def test_a_build_script_with_randomness_is_found_with_the_first_crate_that_diffe
 
 TWO = """
 - name: Build
-  hosts: localhost
+  hosts: "{{ matrix.builder }}"
   matrix: {builder: [one, two]}
   tasks:
     - copy: {dest: "{here}/out/{{ matrix.builder }}", content: "CONTENT"}
@@ -207,22 +210,28 @@ require: {attestations: ["https://ciflow.example/reproduced/v1"]}
 """
 
 
-def test_two_builders_that_agree_are_attested(bench: Bench) -> None:
-    from ciflow.modules.files import keyfile
-    from ciflow.supply.keys import generate
+@pytest.fixture
+def builders(bench: Bench, ssh_hosts: list[Sshd]) -> Bench:
+    """Two targets: this machine, and one over SSH."""
+    bench.hosts("one ansible_connection=local\n" + ssh_hosts[0].inventory_line("two") + "\n")
+    return bench
 
+
+def test_two_builders_that_agree_are_attested(builders: Bench) -> None:
+    bench = builders
     keyfile.write(bench.out / "release.pem", generate(b"secret"))
     bench.file("policy.yml", POLICY)
     run = bench.play(TWO.replace("CONTENT", "a program"))
     assert run.exit == 0, run.msg("Reproduce")
     told = run.outcome("Reproduce")
     assert told["reproducible"] and [one["name"] for one in told["builders"]] == ["server-one", "server-two"]
+    assert [one["hosts"] for one in told["builders"]] == [["one"], ["two"]]
     assert all(one["invocation"].startswith(run.run) for one in told["builders"])
     assert run.outcome("Verify")["attestations"] == ["https://ciflow.example/reproduced/v1"]
 
 
-def test_two_builders_that_do_not_agree_attest_nothing(bench: Bench) -> None:
-    run = bench.play(TWO.replace("CONTENT", "made by {{ matrix.builder }}"))
+def test_two_builders_that_do_not_agree_attest_nothing(builders: Bench) -> None:
+    run = builders.play(TWO.replace("CONTENT", "made by {{ matrix.builder }}"))
     assert run.exit == 4 and "not reproducible" in run.msg("Reproduce")
     assert "Attest" not in run.names()
 

@@ -33,7 +33,10 @@ def attested(wish: dict[str, Any]) -> dict[str, Any]:
     digest = hashlib.sha256(data).hexdigest()
     changed = False
     for one in wish["statements"]:
-        said = read(Path(one["document"]).read_bytes(), one["document"]).value
+        content = Path(one["document"]).read_bytes()
+        if one["sha256"] and hashlib.sha256(content).hexdigest() != one["sha256"]:
+            raise SignatureError(f"{one['document']} was changed since it was kept")
+        said = read(content, one["document"]).value
         statement = Statement((Subject(wish["name"], {"sha256": digest}),), one["kind"], said)
         place = Path(one["bundle"])
         if not _says(place, data, statement, key):
