@@ -220,7 +220,7 @@ class Lane:
             diff=self.run.options.diff if diff is None else bool(diff),
             search=_folders(task, self.run.folder),
             environment=environment,
-            artifacts=dict(self.run.artifacts),
+            artifacts=dict(self.run.artifacts if self.stage.vouched is None else self.stage.vouched),
             provenance=dict(self.run.provenance),
             run=self.run.id,
             seed=seed,

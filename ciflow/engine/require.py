@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ciflow.diagnostics import Diagnostic, Invalid
-from ciflow.lang.template import render
+from ciflow.lang.template import evaluate, render
 from ciflow.plan.compile import tasks_of
 from ciflow.supply.errors import SupplyError
 from ciflow.supply.trust import Origin, Policy
@@ -22,50 +22,76 @@ if TYPE_CHECKING:
 
 def check_required(work: StageRun) -> None:
     """Each artifact that the play puts somewhere is vouched for as the policy says: its bundles hold for the very bytes
-    that will be deployed, which nobody can change any more in the store. Raises Invalid for the first that is not."""
+    that will be deployed, which nobody can change any more in the store. Raises Invalid for the first that is not.
+
+    From then on the play's tasks see no other artifact: not all names are known before its slot is.
+    """
     canary = work.play.canary
     assert canary is not None
     if not canary.require:
         return
-    scope = work.scope_of(work.hosts[0])
-    wanted: Mapping[str, Any] = render(dict(canary.require), scope)
-    names = [str(render(task.args["name"], scope)) for task in tasks_of(work.play.tasks) if task.module == "artifact"]
-    if not names:
+    wanted: Mapping[str, Any] = render(dict(canary.require), work.scope_of(work.hosts[0]))
+    names = _names(work)
+    if not any(task.module == "artifact" for task in tasks_of(work.play.tasks)):
         raise _refused(work, "the play puts no `artifact` in its slot, so nothing can be checked")
     if work.run.options.check:
-        work.run.wire.warn(f"not checked: whether {', '.join(names)} will be signed as `require` says")
+        work.run.wire.warn(f"not checked: whether {', '.join(names) or 'it'} will be signed as `require` says")
         return
-    for fault in _faults(work, wanted, names):
-        raise _refused(work, fault)
+    policy = _policy(work, wanted)
+    work.vouched = {}
+    for name in dict.fromkeys((*names, *work.run.artifacts)):
+        fault = next(_faults(work, wanted, policy, name), "")
+        if not fault:
+            work.vouched[name] = work.run.artifacts[name]
+        elif name in names:
+            raise _refused(work, fault)
 
 
-def _faults(work: StageRun, wanted: Mapping[str, Any], names: list[str]) -> Iterator[str]:
-    from ciflow.modules.files.verify import judged, policy_at
+def _names(work: StageRun) -> list[str]:
+    """What its tasks are known to deploy: of a name or condition that asks for the slot, only the slot knows."""
+    lane = work.own_lane(work.hosts[0])
+    found = []
+    for task in tasks_of(work.play.tasks):
+        if task.module != "artifact":
+            continue
+        try:
+            scope = lane.scope(task)
+            if all(evaluate((condition,), scope) for condition in task.when):
+                found.append(str(render(task.args["name"], scope)))
+        except Invalid:
+            continue
+    return found
+
+
+def _policy(work: StageRun, wanted: Mapping[str, Any]) -> Policy:
+    from ciflow.modules.files.verify import policy_at
 
     key = _rooted(work, str(wanted["signed_by"]))
     try:
-        policy = _asked(policy_at(key), wanted)
+        return _asked(policy_at(key), wanted)
     except OSError as error:
-        yield f"`signed_by` can't be read: {error.filename}: {error.strerror}"
-        return
+        raise _refused(work, f"`signed_by` can't be read: {error.filename}: {error.strerror}") from error
     except SupplyError as error:
-        yield f"`signed_by`: {key}: {error}"
+        raise _refused(work, f"`signed_by`: {key}: {error}") from error
+
+
+def _faults(work: StageRun, wanted: Mapping[str, Any], policy: Policy, name: str) -> Iterator[str]:
+    from ciflow.modules.files.verify import judged
+
+    path = work.run.artifacts.get(name)
+    if path is None:
+        yield f"no earlier play left an artifact named `{name}`"
         return
     now = work.run.recorder.rendered(f"{work.id}|verified", time.time)
-    for name in names:
-        path = work.run.artifacts.get(name)
-        if path is None:
-            yield f"no earlier play left an artifact named `{name}`"
-            continue
-        folder = _rooted(work, str(wanted["bundles"])) if wanted.get("bundles") else posixpath.dirname(path)
-        try:
-            data = Path(path).read_bytes()
-            judged(data, name, Path(folder), policy, now)
-            yield from _holes(work, name, hashlib.sha256(data).hexdigest(), wanted.get("no_vulnerabilities"))
-        except OSError as error:
-            yield f"`{name}` can't be checked: {error.filename}: {error.strerror}"
-        except SupplyError as error:
-            yield f"`{name}` is not vouched for as `require` asks: {error} ({folder})"
+    folder = _rooted(work, str(wanted["bundles"])) if wanted.get("bundles") else posixpath.dirname(path)
+    try:
+        data = Path(path).read_bytes()
+        judged(data, name, Path(folder), policy, now)
+        yield from _holes(work, name, hashlib.sha256(data).hexdigest(), wanted.get("no_vulnerabilities"))
+    except OSError as error:
+        yield f"`{name}` can't be checked: {error.filename}: {error.strerror}"
+    except SupplyError as error:
+        yield f"`{name}` is not vouched for as `require` asks: {error} ({folder})"
 
 
 def _holes(work: StageRun, name: str, sha256: str, level: str | None) -> Iterator[str]:

@@ -73,6 +73,7 @@ class StageRun:
         self.aborted = ""
         self.done: list[tuple[str, Mapping[str, Any]]] = []  # of a play that leaves artifacts: (host, how a task ended)
         self.folders: dict[str, None] = {}  # that tasks worked in, in their order
+        self.vouched: dict[str, str] | None = None  # the only artifacts that its tasks see, where `require` says so
         self.documents: list[Document] = []  # that tasks wrote and that vouch for something
         self.failures = Failures(self)
         self._batch_ended = False

@@ -157,3 +157,28 @@ def test_a_severity_that_is_none_is_refused_at_its_place(bench: Bench) -> None:
         scanned(bench, "grave")
     assert [d.code for d in refused.value.diagnostics] == ["CF0104"]
     assert not (bench.out / "server").exists()
+
+
+DYNAMIC = """
+- name: Deploy
+  artifact: {name: "{{ slot.what }}", dest: "{here}/out/deployed"}
+  when: slot.what != ""
+"""
+
+
+@pytest.mark.parametrize("what", ["server", "other"])
+def test_an_artifact_whose_name_only_the_slot_knows_is_deployed_if_it_is_vouched_for(bench: Bench, what: str) -> None:
+    bench.file("out/dial", "0\n")
+    bench.file("deploy.yml", DYNAMIC)
+    command = 'set: echo "$CIFLOW_SHARE" > {here}/out/dial, read: cat {here}/out/dial, dir: {here}/r'
+    router = f"router: {{command: {{{command}}}}}"
+    text = PLAYS.replace("router: {haproxy: {socket: {here}/no.sock}}", router)
+    text = text.replace("steps: [5%]", "steps: [100%]\n    interval: 0.1s\n    bake: 0s")
+    text = text.replace("{port: 1}, b: {port: 2}", f"{{port: 1, what: {what}}}, b: {{port: 2, what: {what}}}")
+    left = "path: {here}/out/server}"
+    text = text.replace(f"{left}]", f"{left}, {{name: other, {left}]")
+    text = text.replace("    - artifact: {name: server, dest: {here}/out/deployed}\n", DYNAMIC.replace("\n", "\n    "))
+    run = bench.play(text.replace("KEY", KEY).replace("not SIGNED", "false").replace("SIGNED", "true"))
+    assert (bench.out / "deployed").exists() is (what == "server"), (said(run), run.ends())
+    if what == "other":
+        assert "no earlier play left an artifact named 'other' (there are: server)" in run.msg("Deploy")
