@@ -182,3 +182,12 @@ def test_an_artifact_whose_name_only_the_slot_knows_is_deployed_if_it_is_vouched
     assert (bench.out / "deployed").exists() is (what == "server"), (said(run), run.ends())
     if what == "other":
         assert "no earlier play left an artifact named 'other' (there are: server)" in run.msg("Deploy")
+
+
+@pytest.mark.parametrize("signed", [True, False])
+def test_what_a_role_deploys_is_known_by_the_variables_it_is_given(bench: Bench, signed: bool) -> None:
+    """As the demo's: the role of slots deploys an artifact, or a file, as its variables say."""
+    role = 'import_role: {name: slot}\n      vars: {slot_home: "{here}/out", slot_artifact: server}'
+    text = PLAYS.replace("artifact: {name: server, dest: {here}/out/deployed}", role).replace("KEY", KEY)
+    run = bench.play(text.replace("not SIGNED", str(not signed)).replace("SIGNED", str(signed)))
+    assert ("HAProxy" if signed else "nobody vouches for server") in said(run)
