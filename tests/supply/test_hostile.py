@@ -17,7 +17,7 @@ from tests.supply.bills import CREATION, full
 def test_a_document_that_was_cut_anywhere_is_refused_or_whole(name: str) -> None:
     """Nothing but SupplyError comes out; what is taken is a document that is complete in itself."""
     content = formats.emit(full(), CREATION, name)
-    for end in range(0, len(content) - 2, max(1, len(content) // 150)):
+    for end in range(0, len(content) - 2, max(1, len(content) // 60)):
         try:
             formats.read(content[:end])
         except SupplyError as error:
@@ -28,7 +28,7 @@ def test_a_document_that_was_cut_anywhere_is_refused_or_whole(name: str) -> None
 def test_bytes_that_were_turned_over_raise_nothing_but_our_own_errors(name: str) -> None:
     content = formats.emit(full(), CREATION, name)
     chance = random.Random(7)
-    for _ in range(200):
+    for _ in range(80):
         changed = bytearray(content)
         for _ in range(chance.randint(1, 4)):
             changed[chance.randrange(len(changed))] = chance.randrange(256)
@@ -136,13 +136,13 @@ def test_dependencies_in_a_circle_are_read_and_written() -> None:
 
 
 def test_a_large_document_takes_memory_in_proportion() -> None:
-    """20,000 components, 6 MB: a tree of Python's takes some tens of bytes a byte, not hundreds."""
+    """8,000 components, 2 MB: a tree of Python's takes some tens of bytes a byte, not hundreds."""
     parts = [{"type": "library", "name": f"c{n}", "version": "1.0.0", "purl": f"pkg:cargo/c{n}@1.0.0",
-              "bom-ref": f"c{n}", "description": "x" * 100} for n in range(20_000)]  # fmt: skip
+              "bom-ref": f"c{n}", "description": "x" * 100} for n in range(8_000)]  # fmt: skip
     content = json.dumps({"bomFormat": "CycloneDX", "specVersion": "1.6", "components": parts}).encode()
     tracemalloc.start()
     try:
-        assert len(formats.read(content)[1].bom.components) == 20_000
+        assert len(formats.read(content)[1].bom.components) == 8_000
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
