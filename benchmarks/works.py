@@ -12,10 +12,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks import advisories, contenders, many_crates
+from benchmarks import advisories, contenders, many_crates, scale
 from benchmarks.contenders import Command
 from benchmarks.fleet import Fleet, far_host, fleet
 from benchmarks.peers import Peers
+from tests.parts.postgres import postgres
 from tests.parts.process import find
 
 ROUND_TRIP_S = 0.1
@@ -202,6 +203,26 @@ def far(setting: Setting) -> Iterator[Work]:
         yield Work(title, {who: both(who) for who in distant})
 
 
+FARM, FARM_TASKS = 10_000, 3
+
+
+@contextlib.contextmanager
+def simulated(setting: Setting) -> Iterator[Work]:
+    """By three Dask workers (W12), and by one process; no peer has such hosts."""
+    (setting.folder / "postgres").mkdir()
+    with postgres(setting.folder / "postgres") as server:
+
+        def both(home: Path) -> Sequence[Step]:
+            env = scale.environment(home, server)
+            argv = scale.argv(home, FARM, FARM_TASKS)
+            alone = {**env, "CIFLOW_STATE": server.database()}
+            shared = Command((*argv, *scale.WAYS["three workers"]), env)
+            return [Step("W12", shared), Step("W12-alone", Command(argv, alone))]
+
+        title = f"{FARM:,} simulated hosts x {FARM_TASKS} commands, with peak memory"
+        yield Work(title, {"ciflow": both}, whole_tree=True)
+
+
 @contextlib.contextmanager
 def bills(setting: Setting) -> Iterator[Work]:
     """The bill of a program of 900 crates: exact to the build (W9), and from the lock alone (W9-lock)."""
@@ -260,5 +281,6 @@ WORKS: Mapping[str, Callable[[Setting], contextlib.AbstractContextManager[Work]]
     "W6": many_hosts,
     "W7": far,
     "W9": bills,
+    "W12": simulated,
     "W10": known_holes,
 }

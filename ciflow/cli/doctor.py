@@ -15,6 +15,7 @@ from ciflow.cli.passwords import live_files, vault_options
 from ciflow.diagnostics import ExitCode, Invalid
 from ciflow.lang.files import Files
 from ciflow.model import Task
+from ciflow.store.place import Place
 
 SETTINGS = ("linker", "debug", "split-debuginfo", "incremental", "codegen-units")
 
@@ -33,7 +34,7 @@ SETTINGS = ("linker", "debug", "split-debuginfo", "incremental", "codegen-units"
 @vault_options
 @json_option
 def command(
-    playbook: str, measure: str, release: bool, tried: tuple[str, ...], cache: str, offline: bool, state: Path | None,
+    playbook: str, measure: str, release: bool, tried: tuple[str, ...], cache: str, offline: bool, state: Place | None,
     namespace: str, name: str, inventory: tuple[str, ...], extra_vars: tuple[str, ...], limit: str,
     tags: tuple[str, ...], skip_tags: tuple[str, ...], start_at_task: str, as_json: bool,
 ) -> int:  # fmt: skip
@@ -62,10 +63,11 @@ def command(
     return ExitCode.OK
 
 
-def _measured(asked: Mapping[str, Any], state: Path | None, *, as_json: bool) -> int:
+def _measured(asked: Mapping[str, Any], state: Place | None, *, as_json: bool) -> int:
     """A table of what was tried, and lines for .cargo/config.toml."""
     from ciflow.cli.working import work
-    from ciflow.store.store import Store, default_state
+    from ciflow.store.place import default_state
+    from ciflow.store.store import Store
 
     variables = {f"measure_{name}": value for name, value in asked.items()}
     with Store.open(state or default_state()) as store:

@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from ciflow.cli.options import json_option, state_option
+from ciflow.store.place import Place
 
 VARIATIONS = ("path", "home", "timezone", "locale", "umask", "jobs", "files")
 _FOLDER = click.Path(exists=True, file_okay=False, path_type=Path, resolve_path=True)
@@ -29,14 +30,15 @@ _PLACE = click.Path(path_type=Path, resolve_path=True)
 @state_option
 def command(
     folder: Path, build: str, outputs: tuple[str, ...], vary: tuple[str, ...], exclude: tuple[str, ...], no_fix: bool,
-    report: Path | None, as_json: bool, state: Path | None,
+    report: Path | None, as_json: bool, state: Place | None,
 ) -> int:  # fmt: skip
     """Build the source in FOLDER twice, in other places and under other conditions, and compare what comes out.
 
     Where it differs (exit 4): the least that makes it differ, the cause, the crate, and a fix, which is tried.
     """
     from ciflow.cli.working import work
-    from ciflow.store.store import Store, default_state
+    from ciflow.store.place import default_state
+    from ciflow.store.store import Store
 
     asked: dict[str, Any] = {
         "chdir": str(folder),

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 
 from ciflow.targets.connection import connection_cap
 
-PER_CORE = 250  # hosts: most of the time each of them is waited for
+PER_CORE = 100  # hosts: most of the time each of them is waited for
 
 
 def usual_forks() -> int:
