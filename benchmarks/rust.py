@@ -36,8 +36,9 @@ REGISTRY = {
 LEAF = f"part{CRATES - 1}"  # nothing needs it
 BIN = Path(sys.executable).parent
 SAMPLE_S = 0.2
+BUILD = ("build", "--workspace", "--locked", "--offline", "-q")
 # What is aimed at: shares of the wall time that are saved, the share of hits, and seconds.
-AIMS = {"W11-warm": 0.70, "W11-line": 0.85}
+AIMS = {"W11-warm": ("W11-cold", 0.70), "W11-build": ("W11-build", 0.70), "W11-line": ("W11-cold", 0.85)}
 AIM_HITS, AIM_OVERHEAD_S, AIM_AFFECTED_S = 0.90, 0.3, 0.5
 
 
@@ -204,6 +205,8 @@ def builds() -> Iterator[Figure]:
         made.clean()
         yield made.cargo("W11-cold", "test", "--workspace", "--locked", "--offline", "-q")
         yield from _changed_line(made)
+        made.clean()
+        yield made.cargo("W11-build", *BUILD)
         yield from _fresh(made)
         for kind in ("local", "redis", "s3"):
             with contextlib.suppress(MissingPart):
@@ -225,6 +228,8 @@ def _cached(made: Bench, kind: str) -> Iterator[Figure]:
             if kind != "local":  # the nearer tier would answer, and the store never be asked
                 shutil.rmtree(made.env["SCCACHE_DIR"], ignore_errors=True)
             yield made.ciflow(work, who, *_test("--cache", kind), **env)
+        made.clean()
+        yield made.ciflow("W11-build", who, "apply", "--json", _play(made, kind), **env)
 
 
 @contextlib.contextmanager
@@ -259,13 +264,19 @@ def _changed_line(made: Bench) -> Iterator[Figure]:
 
 def _fresh(made: Bench) -> Iterator[Figure]:
     """A build that has nothing to do: what ciflow itself takes."""
-    play = made.home / "build.yml"
-    task = "cargo: {command: build, workspace: true, locked: true, offline: true, chdir: " + json.dumps(str(made.root))
-    play.write_text(f"- name: Build\n  hosts: localhost\n  tasks:\n    - name: Build\n      {task}}}\n")
-    words = ("build", "--workspace", "--locked", "--offline", "-q")
-    made.cargo("", *words)
-    yield made.cargo("W11-fresh", *words)
-    yield made.ciflow("W11-fresh", "ciflow", "apply", str(play))
+    yield made.cargo("W11-fresh", *BUILD)
+    yield made.ciflow("W11-fresh", "ciflow", "apply", _play(made, "none"))
+
+
+def _play(made: Bench, cache: str) -> str:
+    """A playbook that builds the workspace."""
+    path = made.home / f"build-{cache}.yml"
+    words = f"workspace: true, locked: true, offline: true, cache: {cache}, chdir: {json.dumps(str(made.root))}"
+    path.write_text(
+        "- name: Build\n  hosts: localhost\n  tasks:\n    - name: Build\n"
+        f"      cargo: {{command: build, {words}}}\n"
+    )
+    return str(path)
 
 
 def _sharded(made: Bench) -> Iterator[Figure]:
@@ -278,19 +289,18 @@ def _sharded(made: Bench) -> Iterator[Figure]:
 def judged(figures: list[Figure]) -> Iterator[tuple[str, bool]]:
     """Each aim in words, and whether it is met."""
     by = {(one.work, one.who): one for one in figures}
-    cold = by.get(("W11-cold", "cargo"))
     for (work, who), one in by.items():
-        if cold and who != "cargo" and work in AIMS:
-            saved = 1 - one.cost.wall_s / cold.cost.wall_s
-            yield f"{work} {who}: {saved:.0%} less than plain cargo test, aim {AIMS[work]:.0%}", saved >= AIMS[work]
-        if work == "W11-warm" and one.hits is not None:
+        than, aim = AIMS.get(work, ("", 0.0))
+        plain = by.get((than, "cargo"))
+        if plain and who != "cargo":
+            saved = 1 - one.cost.wall_s / plain.cost.wall_s
+            yield f"{work} {who}: {saved:.0%} less than cargo's {than}, aim {aim:.0%}", saved >= aim
+        if work in ("W11-warm", "W11-build") and one.hits is not None:
             yield f"{work} {who}: {one.hits:.0%} hits, aim {AIM_HITS:.0%}", one.hits >= AIM_HITS
-    for work, ours, theirs, aim in (
-        ("W11-fresh", "ciflow", "cargo", AIM_OVERHEAD_S), ("W11-affected", "ciflow", "metadata", AIM_AFFECTED_S),
-    ):  # fmt: skip
-        if (work, ours) in by and (work, theirs) in by:
-            more = by[work, ours].cost.wall_s - by[work, theirs].cost.wall_s
-            yield f"{work}: {more:.2f} s more than {theirs}, aim {aim:g} s", more <= aim
+    for work, theirs, most in (("W11-fresh", "cargo", AIM_OVERHEAD_S), ("W11-affected", "metadata", AIM_AFFECTED_S)):
+        if (work, "ciflow") in by and (work, theirs) in by:
+            more = by[work, "ciflow"].cost.wall_s - by[work, theirs].cost.wall_s
+            yield f"{work}: {more:.2f} s more than {theirs}, aim {most:g} s", more <= most
 
 
 def run(rounds: int) -> list[Figure]:
@@ -299,6 +309,8 @@ def run(rounds: int) -> list[Figure]:
     for _ in range(rounds):
         try:
             for one in builds():
+                hits = "" if one.hits is None else f", {one.hits:.0%} hits"
+                print(f"  {one.work} {one.who}: {one.cost.wall_s:.2f} s, cpu {one.cost.cpu_s:.2f} s{hits}", flush=True)
                 known = best.get((one.work, one.who))
                 if known is None or one.cost.wall_s < known.cost.wall_s:
                     best[one.work, one.who] = one

@@ -10,13 +10,12 @@ from __future__ import annotations
 import posixpath
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from fnmatch import fnmatchcase
 from typing import Any
 
 from ciflow.cargo import lockfile
 from ciflow.cargo.errors import ToolOutputError
 from ciflow.cargo.graph import Crate, Graph
-from ciflow.cargo.reads import Doubt, Place, Reading, ancestors, within
+from ciflow.cargo.reads import NOTHING, Doubt, Ignored, Place, Reading, ancestors, within
 from ciflow.dataclass import dataclass, field
 
 LOCK, MANIFEST = "Cargo.lock", "Cargo.toml"
@@ -57,10 +56,11 @@ def all_of(graph: Graph, why: str) -> Affected:
 
 def affected(
     place: Place, changes: Sequence[Change], readings: Iterable[Reading], unsure: Mapping[str, Doubt],
-    versions: Versions, ignore: Sequence[str] = (),
+    versions: Versions, ignore: Ignored = NOTHING,
 ) -> Affected:  # fmt: skip
-    """The members that `changes` touch. `ignore` are patterns of files (relative to the checkout) that nobody reads."""
-    judge = _Judge(place, list(readings), _relevant(changes, place, ignore), versions)
+    """The members that `changes` touch."""
+    relevant = [one for one in changes if not ignore.has(one.path, place)]
+    judge = _Judge(place, list(readings), relevant, versions)
     try:
         seeds = dict(judge.seeds(unsure))
     except _Everything as e:
@@ -72,14 +72,6 @@ def texts_wanted(changes: Iterable[Change], place: Place) -> list[str]:
     """Paths of which both versions are needed: the lock file and manifests of crates, where they differ."""
     lock = posixpath.join(place.graph.root, LOCK)
     return [one.path for one in changes if one.path == lock or posixpath.basename(one.path) == MANIFEST]
-
-
-def _relevant(changes: Sequence[Change], place: Place, ignore: Sequence[str]) -> list[Change]:
-    def ignored(path: str) -> bool:
-        relative = posixpath.relpath(path, place.top)
-        return any(fnmatchcase(relative, pattern) for pattern in ignore)
-
-    return [one for one in changes if not ignored(one.path)]
 
 
 class _Everything(Exception):

@@ -14,7 +14,7 @@ from functools import cached_property
 from hashlib import blake2b
 
 from ciflow.cargo.graph import Crate
-from ciflow.cargo.reads import Doubt, Place, Reading, ancestors, within
+from ciflow.cargo.reads import NOTHING, Doubt, Ignored, Place, Reading, ancestors, within
 from ciflow.dataclass import dataclass
 
 Files = Mapping[str, str]  # mode and git's digest of each file of a checkout, by absolute path
@@ -30,13 +30,12 @@ class Fingerprint:
 
 @dataclass(frozen=True)
 class Inputs:
-    """What digests are made of. `settled` stands for toolchain and flags; `ignore` are patterns of files that nobody
-    reads, from the top of the checkout."""
+    """What digests are made of. `settled` stands for toolchain and flags."""
 
     place: Place
     files: Files
     settled: str
-    ignore: Sequence[str] = ()
+    ignore: Ignored = NOTHING
 
     @cached_property
     def whole(self) -> str:
@@ -45,11 +44,7 @@ class Inputs:
 
     @cached_property
     def _counted(self) -> list[str]:
-        def ignored(path: str) -> bool:
-            relative = posixpath.relpath(path, self.place.top)
-            return any(fnmatchcase(relative, pattern) for pattern in self.ignore)
-
-        return sorted(path for path in self.files if not (self.ignore and ignored(path)))
+        return sorted(path for path in self.files if not self.ignore.has(path, self.place))
 
     @cached_property
     def _by_crate(self) -> dict[str, list[str]]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import posixpath
 import re
 from collections.abc import Iterable, Iterator
+from fnmatch import fnmatchcase
 
 from ciflow.cargo.graph import Crate, Graph
 from ciflow.dataclass import dataclass
@@ -54,6 +55,24 @@ class Place:
         return next((self.graph.folders[up] for up in ancestors(path) if up in self.graph.folders), None)
 
 
+@dataclass(frozen=True)
+class Ignored:
+    """Files of which somebody says that nobody reads them: `patterns`, from the top of the checkout. Whoever is wrong
+    loses nothing where it is known: what is `read` counts all the same."""
+
+    patterns: tuple[str, ...] = ()
+    read: frozenset[str] = frozenset()
+
+    def has(self, path: str, place: Place) -> bool:
+        if not self.patterns or path in self.read:
+            return False
+        relative = posixpath.relpath(path, place.top)
+        return any(fnmatchcase(relative, pattern) for pattern in self.patterns)
+
+
+NOTHING = Ignored()
+
+
 def ancestors(path: str) -> Iterator[str]:
     """The path itself and every folder above it, the nearest first."""
     while True:
@@ -82,8 +101,7 @@ def mentions(text: str, place: Place) -> Iterator[Reading]:
                 continue
             for start in (posixpath.dirname(path), crate.folder):
                 found = posixpath.normpath(posixpath.join(start, *parts))
-                if place.owner(found) is not crate or found == crate.folder:
-                    yield Reading(found, crate.id, f"{shown} names", certain=bool(_TAKES.search(said)))
+                yield Reading(found, crate.id, f"{shown} names", certain=bool(_TAKES.search(said)))
 
 
 def _paths(line: str) -> Iterator[list[str]]:

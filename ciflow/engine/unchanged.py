@@ -61,8 +61,8 @@ class Unchanged:
         if self.run.options.check or not self.whole:
             return {}
         again = await _known(self.run, self.stage, self.wanted, "after")
-        why = self._why_not(again, left)
-        if why:
+        why = again.msg if isinstance(again, Outcome) else self._why_not(again, left)
+        if why or isinstance(again, Outcome):
             self.run.wire.warn(f"{self.stage.play.name}: it will not be skipped next time: {why}")
             return {}
         return {"inputs": [_joined(self.plan, one) for one in again.fingerprints], "left": left}
@@ -85,12 +85,16 @@ async def judged(work: StageRun, scope: Scope) -> Unchanged:
     run, stage = work.run, work.stage
     assert stage.play.affected is not None
     wanted = _rendered(stage.play.affected, scope)
+    if wanted.crates is False:  # of a template
+        return Unchanged(run, stage, wanted, frozenset(), "run")
     used = await asyncio.to_thread(_used, run)
     sources = frozenset({*run.files.snapshot(), *used})
     key = f"{stage.id}|affected"
     found = run.recorder.known(key)
     if found is MISSING:
         now = await _known(run, stage, wanted, "before")
+        if isinstance(now, Outcome):
+            raise Invalid([Diagnostic("error", "CF0313", f"`affected`: {now.msg}", stage.play.span)])
         plan = _plan(run, stage, work.hosts, used)
         found = run.recorder.rendered(key, lambda: _verdict(run, stage, now, plan, sources))
     told = Unchanged(run, stage, wanted, sources, **{**found["verdict"], "inputs": tuple(found["verdict"]["inputs"])})
@@ -119,15 +123,12 @@ def _verdict(run: RunContext, stage: Stage, now: Known, plan: str, sources: Iter
 # --- what a play is made from --------------------------------------------------------------------------------
 
 
-async def _known(run: RunContext, stage: Stage, wanted: Affected, when: str) -> Known:
-    """Asked on this machine, beside the playbook. Raises Invalid where there is no such workspace or crate."""
+async def _known(run: RunContext, stage: Stage, wanted: Affected, when: str) -> Known | Outcome:
+    """Asked on this machine, beside the playbook; an outcome where there is no such workspace or crate."""
     folder = str(Path(run.folder, str(wanted.folder)))
     ask = Ask(folder, str(wanted.base), _texts(wanted.ignore), bool(wanted.offline), {"CARGO_TERM_COLOR": "never"})
     steps = known(ask, _texts(wanted.crates), _texts(wanted.inputs))
-    found = await _answered(run, steps, Key(run.id, stage.id, "", ("affected", when)))
-    if isinstance(found, Outcome):
-        raise Invalid([Diagnostic("error", "CF0313", f"`affected`: {found.msg}", stage.play.span)])
-    return found
+    return await _answered(run, steps, Key(run.id, stage.id, "", ("affected", when)))
 
 
 async def _answered(run: RunContext, steps: Generator[Step, Reply, T], key: Key) -> T:
@@ -152,7 +153,8 @@ def _rendered(affected: Affected, scope: Scope) -> Affected:
 
 
 def _texts(value: Any) -> tuple[str, ...]:
-    listed = value if isinstance(value, list | tuple) else [value] if value else []
+    """A list or one; a template may also give true, which chooses nothing in particular."""
+    listed = value if isinstance(value, list | tuple) else [value] if value and value is not True else []
     return tuple(str(one) for one in listed)
 
 

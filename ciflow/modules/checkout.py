@@ -15,7 +15,7 @@ from ciflow.modules.replies import failure, process_data, text, well
 if TYPE_CHECKING:
     from ciflow.cargo.affected import Affected, Change
     from ciflow.cargo.graph import Graph
-    from ciflow.cargo.reads import Doubt, Place, Reading
+    from ciflow.cargo.reads import Doubt, Ignored, Place, Reading
 
 Asking: TypeAlias = Generator[Step, Reply, Any]
 
@@ -33,7 +33,8 @@ if [ -z "$base" ]; then
   done
 fi
 [ -n "$base" ] || { echo 'no branch to compare with is known' >&2; exit 4; }
-from=$(git merge-base "$base" HEAD) || { echo "$base and HEAD have no common past here" >&2; exit 4; }
+with=$(git rev-parse -q --verify --end-of-options "$base^{commit}") || { echo "no commit is called $base" >&2; exit 4; }
+from=$(git merge-base "$with" HEAD) || { echo "$base and HEAD have no common past here" >&2; exit 4; }
 printf '%s\\0%s\\0%s\\0%s\\0%s\\0' "$top" "$base" "$from" "$(git rev-parse HEAD)" "CI=${CI:-}"
 git diff --name-status --no-renames --no-relative --no-ext-diff --ignore-submodules=none -z "$from" -- || exit 5
 printf '\\0'
@@ -106,6 +107,11 @@ class Evidence:
         from ciflow.cargo.reads import unsure
 
         return unsure([*self.scanned, *self.read], place, set(self.ran), self.submodules)
+
+    def ignored(self, patterns: tuple[str, ...]) -> Ignored:
+        from ciflow.cargo.reads import Ignored
+
+        return Ignored(patterns, frozenset(one.path for one in (*self.scanned, *self.read)))
 
     def fresh(self) -> Evidence:
         """As if nothing had been built here."""
@@ -191,7 +197,8 @@ def judged(ask: Ask, seen: Seen) -> Generator[Step, Reply, Touched]:
     versions = yield from _versions(ask, seen.place, since)
     readings = (*seen.evidence.scanned, *seen.evidence.built)
     doubts = seen.evidence.doubts(seen.place)
-    return replace(told, affected=judge.affected(seen.place, since.changes, readings, doubts, versions, ask.ignore))
+    ignored = seen.evidence.ignored(ask.ignore)
+    return replace(told, affected=judge.affected(seen.place, since.changes, readings, doubts, versions, ignored))
 
 
 def workspace(ask: Ask) -> Generator[Step, Reply, tuple[Graph, str] | Outcome]:

@@ -81,7 +81,7 @@ def known(ask: Ask, crates: Sequence[str], named: Sequence[str]) -> Generator[St
     settled = yield Probe(ask.shell(_SETTLED, seen.graph.build_directory, cwd=seen.graph.root))
     if isinstance(files, str) or not well(settled):
         return replace(told, why=files if isinstance(files, str) else "nobody can say which toolchain builds here")
-    inputs = Inputs(seen.place, files, text(settled.stdout).strip(), ask.ignore)
+    inputs = Inputs(seen.place, files, text(settled.stdout).strip(), seen.evidence.ignored(ask.ignore))
     more = inputs.named(named)
     built = inputs.of(chosen, (*seen.evidence.scanned, *seen.evidence.built), seen.evidence.doubts(seen.place))
     fresh = seen.evidence.fresh()

@@ -152,6 +152,24 @@ def test_on_a_branch_a_play_is_skipped_where_nothing_that_it_names_is_touched(ch
     assert checkout.test("{crates: '{{ [\"si\", \"te\"] | join }}', base: main~0}")["result"] == "ok"
 
 
+def test_a_template_may_choose_crates_or_switch_it_off(checkout: Checkout) -> None:
+    assert checkout.test('"{{ not true }}"')["result"] == "ok"
+    assert checkout.test('"{{ not true }}"')["result"] == "ok"
+    assert [checkout.test('"{{ not false }}"')["result"] for _ in range(2)] == ["ok", "cached"]
+
+
+def test_a_file_that_is_ignored_and_read_all_the_same_counts(checkout: Checkout) -> None:
+    checkout.file("other/README.md", "a")
+    checkout.file("other/NOTES.md", "a")
+    checkout.file("other/src/lib.rs", '#![doc = include_str!("../README.md")]\n')
+    affected = "{crates: other, ignore: ['*.md']}"
+    assert [checkout.test(affected)["result"] for _ in range(2)] == ["ok", "cached"]
+    checkout.edit("other/NOTES.md")
+    assert checkout.test(affected)["result"] == "cached"
+    checkout.edit("other/README.md")
+    assert checkout.test(affected)["result"] == "ok"
+
+
 def test_a_crate_that_is_not_there_and_a_folder_without_a_workspace_are_errors_at_the_play(checkout: Checkout) -> None:
     played = checkout.play(SITE.replace("{affected}", "sight"))
     assert (played.exit, played.plays()["Test"]) == (4, "failed")
