@@ -37,7 +37,11 @@ def run(args: Mapping[str, Any], context: Context) -> Steps:
     rendered = yield Render(found.path, vars=own, options=options)
     if not well(rendered):
         return failure(rendered, {"src": found.path})
-    content = rendered.stdout.decode("utf-8", "surrogateescape").encode(args["output_encoding"], "surrogateescape")
+    try:
+        text = rendered.stdout.decode("utf-8", "surrogateescape")
+        content = text.encode(args["output_encoding"] or "utf-8", "surrogateescape")
+    except (LookupError, UnicodeError) as error:
+        return Outcome(failed=True, msg=f"output_encoding: {error}", data={"src": found.path, "dest": args["dest"]})
     mode = found.mode if args.get("mode") == "preserve" else args.get("mode", "")
     wish = write({**args, "mode": mode}, context, content)
     if rendered.data.get("vaulted"):

@@ -304,3 +304,18 @@ def test_an_assertion_whose_arguments_a_variable_gives_is_asked(bench: Bench) ->
         """
     )
     assert played.ends() == [("good", "ok"), ("bad", "ignored"), ("text", "ignored"), ("empty", "ignored")]
+
+
+def test_an_encoding_that_there_is_none_of_fails_the_template(bench: Bench) -> None:
+    bench.file("t.j2", "é")
+    played = bench.play(
+        """
+        - hosts: localhost
+          tasks:
+            - {name: usual, template: {src: t.j2, dest: "{here}/out/t", output_encoding: ""}}
+            - {name: unknown, template: {src: t.j2, dest: "{here}/out/t", output_encoding: nosuch}, ignore_errors: true}
+            - {name: small, template: {src: t.j2, dest: "{here}/out/t", output_encoding: ascii}, ignore_errors: true}
+        """
+    )
+    assert played.ends() == [("usual", "changed"), ("unknown", "ignored"), ("small", "ignored")]
+    assert (bench.out / "t").read_text() == "é"
