@@ -62,13 +62,6 @@ def bare_container(docker: Docker, tmp_path_factory: pytest.TempPathFactory) -> 
 
 
 @pytest.fixture(scope="session")
-def bare_pod(kube: Kube, tmp_path_factory: pytest.TempPathFactory) -> Connection:
-    folder = str(tmp_path_factory.getbasetemp().parent)
-    shared = {"name": "shared", "from": folder, "mountPath": folder}
-    return kube.connection(kube.start_pod("bare", images.BUSYBOX, volumeMounts=[shared]))
-
-
-@pytest.fixture(scope="session")
 def busybox_tools(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the tools of busybox and no others."""
     busybox = shutil.which("busybox")
@@ -100,10 +93,10 @@ def shell_connection(shell: str, request: pytest.FixtureRequest) -> Connection:
 
 # What stands for /bin/sh on hosts without Python; one of them in every run of the tests.
 SHELLS = ("busybox", *(pytest.param(shell, marks=pytest.mark.slow) for shell in ("dash", "bash --posix")))
-# Both agents by all other ways to a host.
+# Both agents by other ways to a host.
 BOTH_AGENTS = tuple(
     pytest.param(kind, marks=pytest.mark.slow)
-    for kind in ("ssh, shell", "docker, shell", "kubernetes, shell", "sudo", "sudo, shell")
+    for kind in ("ssh, shell", "docker, shell", "sudo", "sudo, shell")
 )
 WITHOUT_PYTHON_TOO = ("local", "ssh", *SHELLS)
 
@@ -122,8 +115,6 @@ def reach(kind: str, request: pytest.FixtureRequest) -> Connection:
         return replace(ssh_connection(request.getfixturevalue("ssh_hosts")[0]), python="none")
     if kind == "docker, shell":
         return replace(request.getfixturevalue("bare_container"), python="none")
-    if kind == "kubernetes, shell":
-        return replace(request.getfixturevalue("bare_pod"), python="none")
     if kind == "local":
         request.getfixturevalue("own_home")
         return Connection(connect_timeout=30.0)
