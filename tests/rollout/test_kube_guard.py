@@ -1,0 +1,155 @@
+"""The guard's program against an API in memory: when it gives the traffic back, and when it must not."""
+
+from __future__ import annotations
+
+import ast
+import copy
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ciflow.rollout.routers import kube_guard, kube_objects
+from ciflow.rollout.routers.kube_guard import LEASE, SEEN, Guard
+
+ROUTE = "/apis/g/v1/namespaces/shop/httproutes/shop"
+NOTE = "dial.ciflow/shop"
+
+
+class Server:
+    """Lease and route; a patch of the route tests its annotation, as all that ciflow makes do."""
+
+    def __init__(self) -> None:
+        self.lease: dict[str, str] = {}
+        self.route = "at 5 %"
+        self.down = False
+        self.version = 1
+
+    def read(self, name: str) -> str:
+        return {"namespace": "shop", "token": "t"}[name]
+
+    def ask(self, method: str, path: str, body: Any = None, kind: str = "json-patch") -> tuple[int, dict[str, Any]]:
+        if self.down:
+            return 0, {"message": "refused"}
+        notes = self.lease if "/leases/" in path else {NOTE: self.route}
+        if method == "PATCH" and kind == "merge-patch":
+            self.lease.update(body["metadata"]["annotations"])
+        elif method == "PATCH":
+            if body[0]["value"] != self.route:
+                return 422, {"message": "test failed"}
+            self.route = body[-1]["value"]
+        return 200, {"metadata": {"annotations": copy.copy(notes), "resourceVersion": "1"}}
+
+    def say(self, epoch: int, renewal: int, after: float) -> None:
+        ways = [
+            {"text": text, "patch": [{"op": "test", "value": text}, {"op": "add", "value": "all on a"}]}
+            for text in ("at 25 %", "at 5 %")
+        ]
+        back = [{"path": ROUTE.replace("shop/h", "{namespace}/h", 1), "note": NOTE, "ways": ways}]
+        self.lease[LEASE] = json.dumps({"epoch": epoch, "renewal": renewal, "after": after, "give_back": back})
+
+
+@pytest.fixture
+def server() -> Server:
+    return Server()
+
+
+class Clock:
+    now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def fires(guard: Guard) -> bool:
+    """Whether its time is over, and it gave all back."""
+    guard.look()
+    return guard.armed() and guard.left() <= 0 and guard.fire()
+
+
+@pytest.mark.parametrize("stands", ["at 25 %", "at 5 %"])
+def test_it_gives_back_the_dial_of_the_turn_and_the_one_before(server: Server, stands: str) -> None:
+    clock = Clock()
+    guard = Guard(server, "ciflow-shop", clock)  # type: ignore[arg-type]
+    server.route = stands
+    server.say(1, 0, 10.0)
+    assert not fires(guard) and server.lease[SEEN] == "1.0 armed"
+    clock.now += 9.9
+    assert not fires(guard)
+    clock.now += 0.2
+    assert fires(guard) and server.route == "all on a"
+    guard.look()
+    assert server.lease[SEEN] == "1.0 fired"
+
+
+def test_each_renewal_counts_from_when_it_was_seen(server: Server) -> None:
+    clock = Clock()
+    guard = Guard(server, "ciflow-shop", clock)  # type: ignore[arg-type]
+    for renewal in range(5):
+        server.say(1, renewal, 10.0)
+        assert not fires(guard)
+        assert server.lease[SEEN] == f"1.{renewal} armed"
+        clock.now += 9.0
+    assert server.route == "at 5 %"
+
+
+def test_what_somebody_else_has_turned_is_left_alone(server: Server) -> None:
+    clock = Clock()
+    guard = Guard(server, "ciflow-shop", clock)  # type: ignore[arg-type]
+    server.say(1, 0, 1.0)
+    guard.look()
+    server.route = "promoted by another"
+    clock.now += 2.0
+    assert fires(guard) and server.route == "promoted by another"
+
+
+def test_what_has_fired_is_not_armed_by_a_renewal_nor_by_a_restart_of_the_guard(server: Server) -> None:
+    clock = Clock()
+    guard = Guard(server, "ciflow-shop", clock)  # type: ignore[arg-type]
+    server.say(1, 0, 1.0)
+    guard.look()
+    clock.now += 2.0
+    assert fires(guard)
+    server.say(1, 1, 60.0)
+    guard.look()
+    assert server.lease[SEEN] == "1.1 fired" and not guard.armed()
+    another = Guard(server, "ciflow-shop", clock)  # type: ignore[arg-type]
+    another.look()
+    assert not another.armed()
+    server.say(2, 0, 60.0)
+    another.look()
+    assert server.lease[SEEN] == "2.0 armed" and another.armed()
+
+
+def test_time_goes_on_while_nobody_answers(server: Server) -> None:
+    clock = Clock()
+    guard = Guard(server, "ciflow-shop", clock)  # type: ignore[arg-type]
+    server.say(1, 0, 5.0)
+    guard.look()
+    server.down = True
+    clock.now += 6.0
+    assert not fires(guard)
+    server.down = False
+    assert fires(guard) and server.route == "all on a"
+
+
+def test_a_disarmed_lease_is_idle(server: Server) -> None:
+    guard = Guard(server, "ciflow-shop", Clock())  # type: ignore[arg-type]
+    server.say(3, 4, 0)
+    guard.look()
+    assert server.lease[SEEN] == "3.4 idle" and not guard.armed()
+
+
+def test_the_pod_s_program_needs_nothing_but_an_old_python() -> None:
+    """It is sent as it stands, and Python 3.7 reads it (PEP 537)."""
+    text = Path(kube_guard.__file__).read_text()
+    tree = ast.parse(text, feature_version=(3, 7))
+    modules = {
+        name.name.split(".")[0] for node in ast.walk(tree) if isinstance(node, ast.Import) for name in node.names
+    }
+    modules |= {str(node.module).split(".")[0] for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
+    assert "ciflow" not in modules
+    assert (kube_objects.LEASE, kube_objects.SEEN) == (LEASE, SEEN)
+    (pod,) = [one for one in kube_objects.guard_objects("shop", "shop", "i", ()) if one["kind"] == "Deployment"]
+    assert pod["spec"]["template"]["spec"]["containers"][0]["command"][2] == text
