@@ -70,7 +70,7 @@ def python_layer() -> bytes:
 
 IMPORTED = """
 import __future__, asyncio, collections.abc, encodings.idna, http.client, json, pathlib, random, signal, ssl, sys, time
-import typing, urllib.request
+import http.server, typing, urllib.request
 found = [getattr(one, "__file__", None) for one in list(sys.modules.values())]
 print(sys.base_prefix, *(one for one in found if one and one.startswith("/")), sep="\\n")
 """
