@@ -1,8 +1,9 @@
 """JSON Schema (draft 2020-12) of what a playbook may say, made from the schemas that check it, for editors.
 
-A value that may hold a template is its type, or text that holds one. Three things can't be said in JSON Schema and are
-accepted: text that holds a number outside of a field's bounds, text that begins like JSON and is none, and text of
-`key=value` pairs whose quotes don't match. A file mode must be quoted here, for JSON has no octal numbers.
+A value that may hold a template is its type, or text that holds one. Four things can't be said in JSON Schema and are
+accepted: text that holds a number outside of a field's bounds, `0.0` where only some numbers are allowed and `0` is one
+(JSON holds them equal), text that begins like JSON and is none, and text of `key=value` pairs whose quotes don't match.
+A file mode must be quoted here, for JSON has no octal numbers.
 """
 
 from __future__ import annotations

@@ -122,7 +122,7 @@ class Schema:
         return {
             self.aliases.get(name, name): value
             for name, value in args.items()
-            if value is not None or (own and name not in self.fields)
+            if value is not None or (own and name not in self.fields and name not in self.aliases)
         }
 
     def examined(self, args: Mapping[str, Any], *, literal: bool) -> tuple[dict[str, Any], list[Fault]]:
