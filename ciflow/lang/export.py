@@ -162,6 +162,8 @@ def _short(rules: Mapping[str, Any]) -> list[Json]:
     value = _value(items)
     patterns = [one["pattern"].removeprefix("^").removesuffix("$") for one in value if "pattern" in one] or words
     numbers = [one for one in value if one.get("type") in ("number", "integer")]
+    if any(isinstance(one.get("type"), list) and "number" in one["type"] for one in value):
+        numbers.append({"type": "number"})
     if not patterns:
         return [{"type": ["string", "number"]}]
     one = f"({'|'.join(patterns)})"
@@ -180,7 +182,8 @@ def _limited(one: Json, names: list[str], rules: Mapping[str, Any]) -> Json:
     if "allowed" in rules:
         one = _allowed(one, names, rules["allowed"])
     if "regex" in rules:
-        one = {"type": "string", "pattern": f"^({rules['regex']})$"}
+        text = ["string", "number"] if re.fullmatch(rules["regex"], "0") else "string"  # a text may be a number
+        one = {"type": text, "pattern": f"^({rules['regex']})$"}
     if kind in ("number", "integer"):
         one |= {word: rules[rule] for rule, word in (("min", "minimum"), ("max", "maximum")) if rule in rules}
     if rules.get("empty") is False:
