@@ -5,19 +5,16 @@ from __future__ import annotations
 import os
 import stat
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import replace
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from ciflow.dataclass import dataclass
 from ciflow.diagnostics import CiflowError, NoSuch, Refused
+from ciflow.supply import subject
 from ciflow.supply.errors import SupplyError
-from ciflow.supply.model import Bom, Component, Party
-from ciflow.supply.wanted import Asking, Entry, Wanted
-
-DAEMON = "docker:"
-_SKIPPED = {".git", ".hg", ".svn"}
+from ciflow.supply.model import Bom
+from ciflow.supply.wanted import Entry, Wanted
 
 
 @dataclass(frozen=True)
@@ -45,8 +42,8 @@ def bill(asked: Asked) -> Bom:
     """
     path = Path(asked.path)
     try:
-        if asked.path.startswith(DAEMON) and not path.exists():
-            return _saved(asked, asked.path.removeprefix(DAEMON))
+        if asked.path.startswith(subject.DAEMON) and not path.exists():
+            return _saved(asked, asked.path.removeprefix(subject.DAEMON))
         if not path.exists():
             raise NoSuch(f"{asked.path}: there is nothing")
         return _bill(asked, path)
@@ -70,25 +67,18 @@ def _bill(asked: Asked, path: Path) -> Bom:
 
 def _folder(asked: Asked, path: Path) -> Bom:
     """Folders of version control and links are not looked into."""
-    from ciflow.supply.catalogue import catalogue
-    from ciflow.supply.model import Component, Kind
-    from ciflow.supply.purls import purl
-
-    name = asked.name or path.absolute().name or "root"
-    own = purl("generic", name, asked.version)
-    subject = Component(own, Kind.APPLICATION, name, asked.version, own, supplier=_supplier(asked))
-    return _driven(catalogue(list(_entries(path)), subject), lambda wanted: _part(path / wanted.path, wanted))
+    asking = subject.folder(list(_entries(path)), path.absolute().name, _called(asked))
+    return subject.driven(asking, lambda wanted: _part(path / wanted.path, wanted))
 
 
 def _entries(root: Path) -> Iterator[Entry]:
     for folder, folders, files in os.walk(root, onerror=_unreadable):
-        folders[:] = sorted(one for one in folders if one not in _SKIPPED)
+        folders[:] = sorted(one for one in folders if subject.looked_into(one))
         for name in sorted(files):
             path = Path(folder, name)
             found = path.lstat()
             if stat.S_ISREG(found.st_mode):
-                executable = bool(found.st_mode & 0o111) or ".so" in name
-                yield Entry(path.relative_to(root).as_posix(), found.st_size, executable)
+                yield subject.listed(path.relative_to(root).as_posix(), found.st_size, found.st_mode)
 
 
 def _unreadable(error: OSError) -> None:
@@ -98,49 +88,17 @@ def _unreadable(error: OSError) -> None:
 
 def _file(asked: Asked, path: Path) -> Bom:
     """A lock, a program, or an image in an archive; by what is in it."""
-    from ciflow.supply.catalogue import catalogue
-    from ciflow.supply.elf import MAGIC
-
     entry = Entry(path.name, path.stat().st_size, executable=True)
     with path.open("rb") as file:
-        head = file.read(512)
-        if head[257:262] == b"ustar" or path.suffix == ".tar":
+        head = file.read(subject.HEAD)
+        if subject.is_image(head, path.name):
             file.seek(0)
             return _image(asked, file)
-    if head[:4] != MAGIC and path.name not in ("package-lock.json",):
-        raise Refused(f"{asked.path} is no lock file, no program and no image", help="docs/sbom.md says what is known")
-    whole = catalogue([entry], _nobody())
-    bom = _driven(whole, lambda wanted: _part(path, wanted))
-    tops = [relation.target for relation in bom.relations if relation.source == bom.subject.ref]
-    if len(tops) != 1:
-        raise Refused(f"{asked.path} does not say what it was built of",
-                      help="build with cargo-auditable, or list the workspace with --built")  # fmt: skip
-    return _lifted(asked, bom, tops[0])
-
-
-def _nobody() -> Component:
-    from ciflow.supply.model import Kind
-
-    return Component("ciflow:nobody", Kind.APPLICATION, "nobody", None, None)
-
-
-def _lifted(asked: Asked, bom: Bom, ref: str) -> Bom:
-    """The one thing that was found is itself the subject."""
-    subject = next(part for part in bom.components if part.ref == ref)
-    subject = replace(subject, name=asked.name or subject.name, version=asked.version or subject.version)
-    rest = tuple(part for part in bom.components if part.ref != ref)
-    edges = tuple(relation for relation in bom.relations if relation.source != bom.subject.ref)
-    return replace(bom, subject=subject, components=rest, relations=edges)
+    return subject.driven(subject.single(entry, head, _called(asked)), lambda wanted: _part(path, wanted))
 
 
 def _image(asked: Asked, file: BinaryIO) -> Bom:
-    from ciflow.supply.catalogue import catalogue
-    from ciflow.supply.image import Image
-
-    with Image(file, Path(asked.path).stem) as image:
-        subject = image.subject
-        subject = replace(subject, name=asked.name or subject.name, version=asked.version or subject.version)
-        return _driven(catalogue(image.entries(), subject), image.read)
+    return subject.image(file, Path(asked.path).stem, _called(asked))
 
 
 def _saved(asked: Asked, name: str) -> Bom:
@@ -159,28 +117,16 @@ def _saved(asked: Asked, name: str) -> Bom:
         return _image(asked, file)
 
 
-def _driven(asking: Asking[Bom], read: Callable[[Wanted], bytes]) -> Bom:
-    """Answers a catalogue's questions until it knows."""
-    content: bytes | None = None
-    while True:
-        try:
-            wanted = next(asking) if content is None else asking.send(content)
-        except StopIteration as end:
-            result: Bom = end.value
-            return result
-        content = read(wanted)
-
-
 def _part(path: Path, wanted: Wanted) -> bytes:
     with path.open("rb") as file:
         file.seek(wanted.offset)
         return file.read(wanted.length)
 
 
-def _supplier(asked: Asked) -> Party | None:
+def _called(asked: Asked) -> subject.Called:
     from ciflow.supply.parties import parse_party
 
-    return parse_party(asked.supplier or "")
+    return subject.Called(asked.name, asked.version, parse_party(asked.supplier or ""))
 
 
 def _lock(asked: Asked, path: Path) -> Bom:

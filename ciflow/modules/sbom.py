@@ -1,4 +1,4 @@
-"""`sbom`: what a Rust workspace is made of, as CycloneDX and SPDX documents."""
+"""`sbom`: what a workspace, a lock, a program, a folder or an image is made of, as CycloneDX and SPDX documents."""
 
 from __future__ import annotations
 
@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING, Any
 from ciflow import __version__
 from ciflow.dataclass import dataclass
 from ciflow.model import Change, Context, Exec, Mkdir, Outcome, Probe, Read, Reply, Step, Steps, Write
+from ciflow.modules import sbom_path
 from ciflow.modules.cargo import missing
 from ciflow.modules.execute import whole_stdout
 from ciflow.modules.replies import failure, process_data, text, well
+from ciflow.modules.sbom_path import Listing
 
 if TYPE_CHECKING:
     from ciflow.supply.cargo_parts import Built
@@ -53,15 +55,35 @@ class Told:
 
 
 def run(args: Mapping[str, Any], context: Context) -> Steps:
-    """Ask cargo on the host, reckon here, write the documents there."""
-    told = yield from ask(args, context)
-    if isinstance(told, Outcome):
-        return told
-    documents = _documents(args, context, told)
-    if isinstance(documents, Outcome):
-        return documents
-    contents, counts = documents
-    return (yield from _written(args, contents, counts))
+    """Ask the host, reckon here, write the documents there."""
+    found = (yield from sbom_path.look(args, context)) if args.get("path") or args["lock_only"] else None
+    exact = False
+    if found is None:
+        told = yield from ask(args, context)
+        if isinstance(told, Outcome):
+            return told
+        exact, found = told.units is not None, _bill(args, told)
+    if isinstance(found, Outcome):
+        return found
+    listing = found if isinstance(found, Listing) else listed(args, context, found, exact=exact)
+    if isinstance(listing, Outcome):
+        return listing
+    return (yield from _written(args, listing.contents, listing.counts))
+
+
+def _folder(args: Mapping[str, Any]) -> str:
+    """Where cargo works."""
+    place = sbom_path.place(args)
+    return posixpath.dirname(place) if posixpath.basename(place) == "Cargo.toml" else place
+
+
+def _bill(args: Mapping[str, Any], told: Told) -> Bom | Outcome:
+    from ciflow.supply.errors import SupplyError
+
+    try:
+        return bill(args, told)
+    except SupplyError as error:
+        return _refused(error)
 
 
 def ask(args: Mapping[str, Any], context: Context) -> Generator[Step, Reply, Told | Outcome]:
@@ -79,7 +101,7 @@ def ask(args: Mapping[str, Any], context: Context) -> Generator[Step, Reply, Tol
     platform = ""
     if units is None:
         argv = ("/bin/sh", "-c", _PLATFORM, "rustc", args.get("target", ""))
-        said = yield Probe(Exec(argv=argv, cwd=args.get("chdir", ""), env=context.environment))
+        said = yield Probe(Exec(argv=argv, cwd=_folder(args), env=context.environment))
         if not well(said):
             return failure(said, what=f"rustc can't tell the platform: {text(said.stderr).strip()}")
         platform = text(said.stdout)
@@ -92,7 +114,7 @@ def ask(args: Mapping[str, Any], context: Context) -> Generator[Step, Reply, Tol
 
 def _look(args: Mapping[str, Any], context: Context) -> Generator[Step, Reply, tuple[str, str | None] | Outcome]:
     argv = ("/bin/sh", "-c", _LOOK, "cargo", _features(args), *_selection(args))
-    look = Exec(argv=argv, cwd=args.get("chdir", ""), env=context.environment, timeout=context.timeout)
+    look = Exec(argv=argv, cwd=_folder(args), env=context.environment, timeout=context.timeout)
     seen = yield Probe(look)
     if seen.rc == 127:
         return missing(["cargo", "metadata"])
@@ -189,30 +211,26 @@ def creation(args: Mapping[str, Any], context: Context) -> Creation:
     from ciflow.supply.model import Creation
     from ciflow.supply.parties import parse_party
 
-    told = args.get("epoch")
-    epoch = int(told if told is not None else context.environment.get("SOURCE_DATE_EPOCH") or context.now)
+    epoch = sbom_path.epoch(args, context)
     authors = tuple(party for one in args["authors"] if (party := parse_party(one)))
     return Creation(epoch, __version__, authors, supplier=parse_party(args.get("supplier") or ""))
 
 
-def _documents(
-    args: Mapping[str, Any], context: Context, told: Told
-) -> tuple[dict[str, bytes], dict[str, Any]] | Outcome:
-    """Name and bytes of each document, and how many components of which kind they list."""
+def listed(args: Mapping[str, Any], context: Context, bom: Bom, *, exact: bool) -> Listing | Outcome:
+    """The documents. A subject may be called by its address: the last part of it is a file's name."""
     from ciflow.supply import formats
     from ciflow.supply.errors import SupplyError
     from ciflow.supply.model import Scope
 
     try:
-        bom = bill(args, told)
-        name = args.get("artifact") or bom.subject.name
+        name = args.get("artifact") or bom.subject.name.rpartition("/")[2] or "sbom"
         made = creation(args, context)
         suffixes = {form: formats.chosen(form)[0].suffix for form in args["formats"]}
         contents = {f"{name}.{suffix}": formats.emit(bom, made, form) for form, suffix in suffixes.items()}
     except SupplyError as error:
         return _refused(error)
     excluded = sum(component.scope is Scope.EXCLUDED for component in bom.components)
-    return contents, {"components": len(bom.components), "build_only": excluded, "exact": told.units is not None}
+    return Listing(contents, {"components": len(bom.components), "build_only": excluded, "exact": exact})
 
 
 def _written(args: Mapping[str, Any], contents: Mapping[str, bytes], counts: Mapping[str, Any]) -> Steps:
