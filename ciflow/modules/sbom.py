@@ -21,21 +21,34 @@ if TYPE_CHECKING:
     from ciflow.supply.cargo_parts import Built
     from ciflow.supply.crates import Graph
     from ciflow.supply.model import Bom, Creation
+    from ciflow.supply.unit_graph import UnitGraph
 
-# Line 1: what cargo knows of the packages. Line 2: its plan of the build, or nothing where it makes none. Both take
-# as long and run side by side, as far as cargo's lock of its cache lets them. RUSTC_BOOTSTRAP lets a stable cargo
-# print its plan; nothing is compiled.
+# Line 1: what cargo knows of the workspace itself. Line 2: its plan of the build, or nothing where it makes none.
+# RUSTC_BOOTSTRAP lets a stable cargo print its plan; nothing is compiled.
 _LOOK = """\
 made=$(mktemp -d) || exit 1
 trap 'rm -rf "$made"' EXIT
 features=$1; shift
 set -f
 RUSTC_BOOTSTRAP=1 cargo build -Z unstable-options --unit-graph --locked $features "$@" > "$made/units" 2> "$made/why" &
-cargo metadata --locked --format-version=1 $features || exit
-wait $! && exec cat "$made/units"
+cargo metadata --no-deps --locked --format-version=1 $features || exit
+if wait $!; then cat "$made/units"; exit; fi
 grep -q -e 'unit-graph' -e '`-Z`' "$made/why" && exit 0
 cat "$made/why" >&2
 exit 1
+"""
+# All that cargo knows of packages. It takes as long as the plan, and waits for it: both lock the cache of packages.
+_ALL = 'set -f; exec cargo metadata --locked --format-version=1 $1\n'
+# The manifest above each file: sizes and paths, an empty line, contents.
+_MANIFESTS = """\
+made=$(mktemp) || exit 1
+trap 'rm -f "$made"' EXIT
+while IFS= read -r file; do
+  folder=${file%/*}
+  until [ -f "$folder/Cargo.toml" ] || [ -z "$folder" ]; do folder=${folder%/*}; done
+  printf '%s\\0' "$folder/Cargo.toml"
+done > "$made"
+xargs -0 stat -c '%s %n' < "$made" && echo && xargs -0 cat < "$made"
 """
 # Line 1: the build host's triple; then the cfg of the platform built for.
 _PLATFORM = 'rustc -vV | sed -n "s/^host: //p"; exec rustc --print cfg ${1:+--target "$1"}\n'
@@ -47,7 +60,7 @@ class Told:
     """What the host says of a workspace."""
 
     graph: Graph
-    units: str | None
+    units: UnitGraph | None
     lock: str
     platform: str
     sha512: Mapping[str, str]
@@ -91,10 +104,7 @@ def ask(args: Mapping[str, Any], context: Context) -> Generator[Step, Reply, Tol
     looked = yield from _look(args, context)
     if isinstance(looked, Outcome):
         return looked
-    metadata, units = looked
-    graph = _graph(metadata)
-    if isinstance(graph, Outcome):
-        return graph
+    graph, units = looked
     lock = yield Probe(Read(path=posixpath.join(graph.root, "Cargo.lock")))
     if not well(lock):
         return failure(lock, what="a bill of materials needs the lock file")
@@ -112,18 +122,65 @@ def ask(args: Mapping[str, Any], context: Context) -> Generator[Step, Reply, Tol
     return Told(graph, units, text(lock.stdout), platform, sha512, built)
 
 
-def _look(args: Mapping[str, Any], context: Context) -> Generator[Step, Reply, tuple[str, str | None] | Outcome]:
-    argv = ("/bin/sh", "-c", _LOOK, "cargo", _features(args), *_selection(args))
-    look = Exec(argv=argv, cwd=_folder(args), env=context.environment, timeout=context.timeout)
-    seen = yield Probe(look)
+Looked = Generator[Step, Reply, "tuple[Graph, UnitGraph | None] | Outcome"]
+
+
+def _look(args: Mapping[str, Any], context: Context) -> Looked:
+    """The packages and the plan. Manifests of crates are read where they are enough, for that is quick."""
+    from ciflow.supply import crates
+    from ciflow.supply.errors import SupplyError
+    from ciflow.supply.unit_graph import parse_unit_graph
+
+    said = yield from _cargo(args, context, _LOOK, _selection(args))
+    if isinstance(said, Outcome):
+        return said
+    metadata, _, plan = said.partition("\n")
+    try:
+        graph = crates.parse_members(metadata)
+        units = parse_unit_graph(plan) if plan.strip() else None
+        if graph.edges is crates.NOT_TOLD and units is not None:
+            whole = yield from _manifests(graph, units, context)
+            if whole is not None:
+                return whole, units
+        if graph.edges is crates.NOT_TOLD:
+            said = yield from _cargo(args, context, _ALL, [])
+            if isinstance(said, Outcome):
+                return said
+            graph = crates.parse_metadata(said)
+    except SupplyError as error:
+        return _refused(error)
+    return graph, units
+
+
+def _manifests(graph: Graph, units: UnitGraph, context: Context) -> Generator[Step, Reply, Graph | None]:
+    """None where not all that was fetched is of registries, and as cargo unpacked it."""
+    from ciflow.supply import manifests
+
+    files = manifests.fetched(units, graph.packages)
+    if files is None:
+        return None
+    said: dict[str, tuple[str, str]] | None = {}
+    if files:
+        stdin = "".join(file + "\n" for file in files.values()).encode("utf-8", "surrogateescape")
+        reply = yield Probe(Exec(argv=("/bin/sh", "-c", _MANIFESTS), stdin=stdin, env=context.environment))
+        output = yield from whole_stdout(reply)
+        told = output if well(reply) and isinstance(output, bytes) else b""
+        said = manifests.parted(told.decode("utf-8", "surrogateescape"), files)
+    return manifests.completed(graph, units, said) if said is not None else None
+
+
+def _cargo(
+    args: Mapping[str, Any], context: Context, script: str, words: Sequence[str]
+) -> Generator[Step, Reply, str | Outcome]:
+    argv = ("/bin/sh", "-c", script, "cargo", _features(args), *words)
+    seen = yield Probe(Exec(argv=argv, cwd=_folder(args), env=context.environment, timeout=context.timeout))
     if seen.rc == 127:
         return missing(["cargo", "metadata"])
     said = yield from whole_stdout(seen)
     if isinstance(said, Reply) or not well(seen):
         quiet = process_data(replace(seen, stdout=b""), ["cargo", "metadata"])
         return failure(seen, quiet, "cargo tells nothing of this workspace")
-    metadata, _, units = text(said).partition("\n")
-    return metadata, units.strip() or None
+    return text(said)
 
 
 def _features(args: Mapping[str, Any]) -> str:
@@ -136,16 +193,6 @@ def _features(args: Mapping[str, Any]) -> str:
 def _selection(args: Mapping[str, Any]) -> list[str]:
     packages = [word for package in args["packages"] for word in ("-p", package)]
     return packages + (["--target", args["target"]] if args.get("target") else [])
-
-
-def _graph(metadata: str) -> Graph | Outcome:
-    from ciflow.supply.crates import parse_metadata
-    from ciflow.supply.errors import SupplyError
-
-    try:
-        return parse_metadata(metadata)
-    except SupplyError as error:
-        return _refused(error)
 
 
 def _refused(error: Exception) -> Outcome:

@@ -24,7 +24,7 @@ from ciflow.supply.errors import MetadataError
 from ciflow.supply.model import Bom, Completeness, Component, Dependency, Kind, Party, Phase, Relation, Scope
 from ciflow.supply.platform import Target
 from ciflow.supply.purls import purl
-from ciflow.supply.unit_graph import Taken, parse_unit_graph
+from ciflow.supply.unit_graph import Taken, UnitGraph, parse_unit_graph
 
 T = TypeVar("T")
 
@@ -58,7 +58,7 @@ def from_metadata(
     return from_graph(
         crates.parse_metadata(metadata_json),
         lock_toml,
-        units=units,
+        units=None if units is None else parse_unit_graph(units),
         subject=subject,
         target=target,
         host=host,
@@ -70,7 +70,7 @@ def from_graph(
     graph: Graph,
     lock_toml: str,
     *,
-    units: str | None = None,
+    units: UnitGraph | None = None,
     subject: Subject | None = None,
     target: Target | None = None,
     host: Target | None = None,
@@ -79,9 +79,10 @@ def from_graph(
     """The bill of what a workspace builds.
 
     Args:
-        graph: of the output of `cargo metadata --locked --format-version 1`, filtered by platform or not.
+        graph: of the output of `cargo metadata --locked --format-version 1`, filtered by platform or not. With units,
+            its edges don't count.
         lock_toml: the workspace's Cargo.lock.
-        units: output of `cargo build --unit-graph` for the same build; without it, the metadata has to do.
+        units: of the output of `cargo build --unit-graph` for the same build; without it, the metadata has to do.
         subject: what the document is about.
         target: the platform built for; needed when a dependency depends on it and there are no units.
         host: the platform built on, by default `target`.
@@ -105,8 +106,8 @@ def from_graph(
     return bom if units is None else replace(bom, completeness=Completeness.COMPLETE, phase=Phase.BUILD)
 
 
-def _planned(units: str, graph: Graph, roots: Sequence[str]) -> Taken:
-    taken = parse_unit_graph(units).taken(roots)
+def _planned(units: UnitGraph, graph: Graph, roots: Sequence[str]) -> Taken:
+    taken = units.taken(roots)
     unknown = sorted(set(taken.scopes) - set(graph.packages))
     if unknown:
         raise MetadataError(f"the build compiles {unknown[0]}, which cargo metadata does not know")

@@ -168,6 +168,9 @@ class Graph:
         return posixpath.basename(self.root.rstrip("/")) or "workspace"
 
 
+NOT_TOLD: Mapping[str, tuple[Edge, ...]] = {}
+
+
 def parse_metadata(text: str) -> Graph:
     """Read `cargo metadata`.
 
@@ -175,14 +178,33 @@ def parse_metadata(text: str) -> Graph:
         MetadataError: not JSON, not format version 1, or made with `--no-deps`.
         UnsupportedError: artifact dependencies and unknown kinds of sources.
     """
+    document = _document(text)
+    if document.get("resolve") is None:
+        raise MetadataError("cargo metadata was run with --no-deps: the dependencies are missing")
+    return _placed(document)
+
+
+def parse_members(text: str) -> Graph:
+    """Read `cargo metadata`, with `--no-deps` or without: with it, there are the members alone, and edges are
+    NOT_TOLD.
+
+    Raises:
+        MetadataError, UnsupportedError: see `parse_metadata`.
+    """
+    return _placed(_document(text))
+
+
+def _document(text: str) -> Mapping[str, Any]:
     try:
         document = json.loads(text)
     except (json.JSONDecodeError, RecursionError) as e:
         raise MetadataError(f"the output of cargo metadata is not JSON: {e}") from e
     if not isinstance(document, dict) or document.get("version") != 1:
         raise MetadataError("not the output of `cargo metadata --format-version 1`")
-    if document.get("resolve") is None:
-        raise MetadataError("cargo metadata was run with --no-deps: the dependencies are missing")
+    return document
+
+
+def _placed(document: Mapping[str, Any]) -> Graph:
     try:
         return _graph(document)
     except (KeyError, TypeError, AttributeError) as e:
@@ -191,9 +213,12 @@ def parse_metadata(text: str) -> Graph:
 
 def _graph(document: Mapping[str, Any]) -> Graph:
     root: str = document["workspace_root"]
-    nodes = {node["id"]: node for node in document["resolve"]["nodes"]}
+    resolve = document.get("resolve")
+    nodes = {node["id"]: node for node in resolve["nodes"]} if resolve else {}
     packages = {
-        p["id"]: _package(p, root, nodes[p["id"]]["features"]) for p in document["packages"] if p["id"] in nodes
+        p["id"]: parse_package(p, root, nodes[p["id"]]["features"] if resolve else ())
+        for p in document["packages"]
+        if not resolve or p["id"] in nodes
     }
     members = tuple(document["workspace_members"])
     return Graph(
@@ -201,11 +226,12 @@ def _graph(document: Mapping[str, Any]) -> Graph:
         members=members,
         default_members=tuple(document.get("workspace_default_members", members)),
         packages=packages,
-        edges={id_: tuple(_edges(node)) for id_, node in nodes.items()},
+        edges={id_: tuple(_edges(node)) for id_, node in nodes.items()} if resolve else NOT_TOLD,
     )
 
 
-def _package(raw: Mapping[str, Any], root: str, features: Iterable[str]) -> Package:
+def parse_package(raw: Mapping[str, Any], root: str, features: Iterable[str]) -> Package:
+    """One of `packages`, in the workspace that lies at `root`."""
     source: str | None = raw["source"]
     directory = posixpath.dirname(raw["manifest_path"].replace("\\", "/"))
     return Package(

@@ -38,6 +38,7 @@ class Unit:
     mode: str
     features: tuple[str, ...]
     needs: tuple[int, ...]
+    file: str = ""  # that it is compiled from, on the machine that builds
 
     @property
     def on_host(self) -> bool:
@@ -127,4 +128,5 @@ def _unit(raw: Mapping[str, Any]) -> Unit:
         mode=raw["mode"],
         features=tuple(raw["features"]),
         needs=tuple(int(dependency["index"]) for dependency in raw["dependencies"]),
+        file=str(raw["target"].get("src_path", "")),
     )
