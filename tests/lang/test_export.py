@@ -101,7 +101,7 @@ def faults(name: str, document: dict[str, Any]) -> list[Diagnostic]:
 
 
 def beyond_json_schema(found: list[Diagnostic]) -> bool:
-    """Only bounds of a number that is written as text, which JSON Schema can't compare, and 0.0, which it takes for 0."""
+    """Only bounds of a number written as text, which JSON Schema can't compare, and 0.0, which it takes for 0."""
     return all("must be at " in one.message or re.search(r"can't be `-?\d+\.0`", one.message) for one in found)
 
 
