@@ -99,7 +99,7 @@ def run_work(work: Work, rounds: int, whos: Iterable[str], order: random.Random)
                         place.mkdir()
                         cost = measure(step.command.argv, step.command.env, place, work.whole_tree)
                         keep_least(costs, (step.work, who), cost)
-                except Failed as failed:
+                except (Failed, MissingPart) as failed:
                     print(f"  {who} takes no part: {failed}", file=sys.stderr)
                     standing.remove(who)
                 finally:
