@@ -24,16 +24,20 @@ from ciflow.store.store import Store
 # Decisions that turn nothing though there is something to go back to, and what to do then.
 _NOT_DONE = {
     "crosses": "`--break-glass --reason ..` goes back all the same: see first that the former version can live with it",
-    "lost": "release it again with `ciflow apply`: this journal has no release of it that was observed good",
+    "lost": "if what is live has to be left as well: `--redeploy`, or `ciflow apply` where another journal released it",
     "cold": "deploy it again with `ciflow apply`, or `--break-glass --reason ..` if its processes still run",
 }
-_GONE = ("lost", "cold")  # what can be deployed again
 
 
 @click.command("rollback")
 @click.argument("service")
 @click.option("--reason", default="", help="Why; recorded.")
 @click.option("--rehearse", is_flag=True, help="Do all but the turn, and say whether it would work now.")
+@click.option(
+    "--redeploy",
+    is_flag=True,
+    help="Leave the live version even for one that another release was put over: it is deployed again.",
+)
 @click.option(
     "--break-glass",
     is_flag=True,
@@ -50,13 +54,13 @@ _GONE = ("lost", "cold")  # what can be deployed again
 @json_option
 @state_option
 def command(
-    service: str, reason: str, rehearse: bool, break_glass: bool, host: str, inventory: tuple[str, ...],
-    as_json: bool, state: Place | None,
+    service: str, reason: str, rehearse: bool, redeploy: bool, break_glass: bool, host: str,
+    inventory: tuple[str, ...], as_json: bool, state: Place | None,
 ) -> int:  # fmt: skip
     """Bring the former version of SERVICE back, now. A second call finds nothing to do.
 
-    When its slot was given to another release, or its processes are gone, it is deployed again with the artifacts that
-    it was released with, which takes as long as a deployment.
+    When its processes are gone, or with --redeploy when its slot was given to another release, it is deployed again
+    with the artifacts that it was released with, which takes as long as a deployment.
     """
     from ciflow.engine.connect import LOCAL, connections_by_pattern
     from ciflow.engine.who import who
@@ -70,7 +74,8 @@ def command(
     for warning in done.warnings:
         click.echo(f"warning: {warning}", err=True)
     decision = done.result.decision
-    if decision.kind in _GONE and (release := _release_of(service, decision.target.version, state)):
+    again = decision.kind == "cold" or (redeploy and decision.kind == "lost")
+    if again and (release := _release_of(service, decision.target.version, state)):
         return _deployed_again(release, decision.why, state, rehearse=rehearse, as_json=as_json)
     if as_json:
         click.echo(json.dumps({"run": done.run, "took": done.took, **asdict(done.result)}))

@@ -146,6 +146,7 @@ def _spec(
         on_inconclusive=canary.on_inconclusive,
         replace_warm=run.options.replace_warm,
         check=run.options.check,
+        again=straight,
     )
 
 

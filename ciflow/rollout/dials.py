@@ -223,6 +223,8 @@ class Dials:
     def _marked(self, slot: Slot, live: str, now: float) -> Slot:
         if slot.name == live:
             return replace(slot, observed_good=True)
+        if self.spec.again:
+            return Slot(slot.name, address=slot.address, port=slot.port, usable=False)
         return replace(slot, warm_until=now + self.spec.keep_warm) if slot.version else slot
 
     def _ours(self, number: int) -> Asked[None]:

@@ -53,6 +53,7 @@ class Spec:
     on_inconclusive: str = "pause"
     replace_warm: bool = False
     check: bool = False
+    again: bool = False  # a rollback that has to deploy: what is live now is left for good
     irreversible: tuple[str, ...] = ()  # names of what the release does that can't be undone
     together: bool = False  # other services or clusters are part of the same release: all dials move together
 

@@ -50,6 +50,8 @@ def test_the_old_slot_retires_by_itself_and_a_rollback_deploys_it_again(producti
         code, said = production.ciflow("rollback", "shield")
     assert code == 0 and "deploying it again" in said, said
     assert production.live() == before
+    code, said = production.ciflow("rollback", "shield")
+    assert code == 0 and "nothing to do" in said, "a second call goes back to nothing"
 
 
 def test_a_slot_that_somebody_went_back_to_is_not_retired(production: Service) -> None:
