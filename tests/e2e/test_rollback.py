@@ -118,7 +118,7 @@ def with_a_build(production: Service) -> str:
 
 def test_a_version_whose_slot_was_given_away_is_deployed_again_as_it_was(production: Service) -> None:
     """The second is live, the third was put over the first and failed. Nothing is wrong with what is live, so it is
-    left only when that is asked for: by the first's deployment of then, with what was built then, and without a gate."""
+    left only when that is asked for: by the first's deployment of then, with what was built then, and no gate."""
     first, second, third = production.next(), production.next(), production.next()
     playbook = with_a_build(production)
     for version in (first, second):
