@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 
 from ciflow.rollout.gates import Gate, gates_from
 from ciflow.rollout.judge import Counts, Interval, Panel
-from ciflow.rollout.simulate import Step, Traffic, simulate
+from ciflow.rollout.simulate import Step, Traffic, simulate, worsened
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -39,11 +39,6 @@ BASE, ALPHA, LOOKS = 0.01, 0.01, 60
 REQUESTS, SHARE = 1000, 0.05
 BEFORE = 12  # intervals of stable alone that ciflow sees before the dial moves
 EDGES = (0.1, 0.25, 0.5)  # seconds
-
-
-def at_odds(rate: float, odds_ratio: float) -> float:
-    odds = rate / (1 - rate) * odds_ratio
-    return odds / (1 + odds)
 
 
 @dataclass(frozen=True)
@@ -109,7 +104,7 @@ def streams(world: World, runs: int, rng: np.random.Generator) -> Streams:
     rate = BASE * np.exp(world.drift * np.sin(now / 6))
     if world.sick_from is not None:
         rate = np.where(now >= world.sick_from, 0.05, rate)
-    ours = np.where(now >= world.good, [at_odds(p, world.odds_ratio) for p in rate], rate)
+    ours = np.where(now >= world.good, [worsened(p, world.odds_ratio) for p in rate], rate)
     e_c, e_s = (world.cluster * rng.binomial(n // world.cluster, p, shape) for n, p in ((n_c, ours), (n_s, rate)))
     return _split(np.full(shape, n_c), e_c, np.full(shape, n_s), e_s)
 
@@ -236,7 +231,7 @@ def percent(share: float) -> str:
 
 def outcome(world: World, found: Ints) -> Outcome:
     late = found[found > world.good] - world.good
-    extra = round(REQUESTS * world.share) * (at_odds(BASE, world.odds_ratio) - BASE)
+    extra = round(REQUESTS * world.share) * (worsened(BASE, world.odds_ratio) - BASE)
     exposed = np.where(found > 0, np.maximum(found - world.good, 0), LOOKS)
     when = float(median(late.tolist())) if len(late) else None
     return Outcome(float((found > 0).mean()), when, float(exposed.mean()) * extra)
