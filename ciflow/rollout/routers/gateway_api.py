@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any, ClassVar
 
 from ciflow.dataclass import dataclass
 from ciflow.rollout.routers.dial import Asked, Slot, done
-from ciflow.rollout.routers.kube import PAUSE, SETTINGS, TAKE, kube_settings, not_sticky
+from ciflow.rollout.routers.kube import PAUSE, TAKE
 from ciflow.rollout.routers.kube_objects import Ref
-from ciflow.rollout.routers.settings import only, tester
-from ciflow.rollout.routers.weighted import Values, WeightedRouter
+from ciflow.rollout.routers.weighted import Values, WeightedRouter, weighted_settings
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +68,4 @@ def build(
     by: str,
 ) -> GatewayApiRouter:
     """From `router: {gateway-api: {name: .., namespace: ..}}`."""
-    not_sticky("gateway-api", by)
-    only("gateway-api", settings, (*SETTINGS, "header"), ())
-    values = replace(kube_settings("gateway-api", settings, service, slots), tester=tester("gateway-api", settings))
-    return GatewayApiRouter(service, host, slots, values)
+    return GatewayApiRouter(service, host, slots, weighted_settings("gateway-api", settings, service, slots, by))

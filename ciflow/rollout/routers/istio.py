@@ -6,15 +6,12 @@ Istio writes no status that says which proxies have a change: what the API serve
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any, ClassVar
 
 from ciflow.dataclass import dataclass
 from ciflow.rollout.routers.dial import Slot
-from ciflow.rollout.routers.kube import SETTINGS, kube_settings, not_sticky
 from ciflow.rollout.routers.kube_objects import Ref
-from ciflow.rollout.routers.settings import only, tester
-from ciflow.rollout.routers.weighted import Values, WeightedRouter
+from ciflow.rollout.routers.weighted import Values, WeightedRouter, weighted_settings
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +66,4 @@ def build(
     by: str,
 ) -> IstioRouter:
     """From `router: {istio: {name: .., namespace: ..}}`."""
-    not_sticky("istio", by)
-    only("istio", settings, (*SETTINGS, "header"), ())
-    values = replace(kube_settings("istio", settings, service, slots), tester=tester("istio", settings))
-    return IstioRouter(service, host, slots, values)
+    return IstioRouter(service, host, slots, weighted_settings("istio", settings, service, slots, by))

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, ClassVar
 
 from ciflow.dataclass import dataclass
 from ciflow.rollout.routers.dial import WHOLE, Dial, RouterError, Slot
-from ciflow.rollout.routers.kube import KubeRouter
+from ciflow.rollout.routers.kube import SETTINGS, KubeRouter, KubeSettings, kube_settings, not_sticky
 from ciflow.rollout.routers.kube_objects import Patch, Ref, Thing, put, same
+from ciflow.rollout.routers.settings import only, tester
 
 Values = Mapping[str, Any]
 
@@ -121,3 +123,12 @@ class WeightedRouter(KubeRouter):
         matches = rule.get("matches") or rule.get("match")
         tester = self.settings.tester
         return tester is not None and bool(matches) and all(self.asks_for(match, *tester) for match in matches or ())
+
+
+def weighted_settings(
+    kind: str, settings: Mapping[str, Any], service: str, slots: Mapping[str, Slot], by: str
+) -> KubeSettings:
+    """What a router of weights in rules is told. Raises Refused for what it has no word for."""
+    not_sticky(kind, by)
+    only(kind, settings, (*SETTINGS, "header"), ())
+    return replace(kube_settings(kind, settings, service, slots), tester=tester(kind, settings))
