@@ -1,6 +1,7 @@
 """Fixtures of the real parts: each starts its program when first asked for, and skips by name where it is missing."""
 
 import contextlib
+import os
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -28,7 +29,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.xdist_group(part))
 
 
+# What a CI says of itself by its environment, by the names that ciflow reads.
+OF_A_CI = ("CI_", "GITHUB_", "GITLAB_", "ACTIONS_")
+
+
 def pytest_configure(config: pytest.Config) -> None:
+    """Tests see the same environment at home and in any CI; those that are about one set it themselves."""
+    for name in list(os.environ):
+        if name == "CI" or name.startswith(OF_A_CI):
+            del os.environ[name]
     config.addinivalue_line("markers", "slow: takes seconds, mostly of a real part; `make check` leaves it out")
 
 

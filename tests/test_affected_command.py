@@ -69,7 +69,8 @@ def test_crates_that_a_branch_touches_are_named_and_each_says_why(checkout: Chec
 
 def test_a_crate_that_nothing_touches_and_a_base_that_nobody_knows_are_told(checkout: Checkout) -> None:
     checkout.change("site")
-    assert checkout("affected", **TOOLS).stdout.splitlines() == ["site"], "not committed yet"
+    told = checkout("affected", **TOOLS)
+    assert told.stdout.splitlines() == ["site"], f"not committed yet: {told.stderr}"
     untouched = checkout("affected", "--why", "rules", **TOOLS)
     assert (untouched.returncode, "rules is not touched: 1 of 2 crates" in untouched.stderr) == (3, True)
     unknown = checkout("affected", "--base", "nowhere", **TOOLS)
