@@ -592,7 +592,7 @@ done
 raw=
 one=$(printf abcdef | { dd bs=2 count=1 iflag=fullblock >/dev/null 2>&1; cat; }) 2>/dev/null
 [ "$one" != cdef ] || raw=yes
-exec 2>/dev/null
+exec 8>&2 2>/dev/null # kept open: containerd closes the standard input of an exec as soon as one of its outputs ends
 run= project= identity= mine=
 missing=
 for one in mkfifo head tail stat sha256sum readlink; do command -v "$one" >/dev/null || missing="$missing $one"; done
@@ -615,9 +615,9 @@ while read -r verb id one two three; do
   case $verb in
   b) locked "$session/pipe" echo b ;;
   begin) begin "$id" "$one" "$two" "$(printf %b "$three")" ;;
-  j) start "$one" "$two" "$three" </dev/null & ;;
-  a) asked "$one" "$two" </dev/null & ;;
-  k) abort "$one" </dev/null >/dev/null & ;;
+  j) start "$one" "$two" "$three" </dev/null 8>&- & ;;
+  a) asked "$one" "$two" </dev/null 8>&- & ;;
+  k) abort "$one" </dev/null >/dev/null 8>&- & ;;
   l) locked "$session/pipe" tell_live "$one" "$two" "$three" ;;
   u) amount "${run:-$session}/up-$one"; locked "$session/pipe" echo "g $id $n" ;;
   p) dd bs="$two" count=1 iflag=fullblock | cat >>"${run:-$session}/up-$one"; locked "$session/pipe" echo "w $id $two" ;;

@@ -50,7 +50,17 @@ def contained(docker: Docker, tmp_path_factory: pytest.TempPathFactory) -> Itera
 
 @pytest.fixture(scope="session")
 def python_pod(kube: Kube, tmp_path_factory: pytest.TempPathFactory) -> Connection:
-    return kube.connection(kube.start_python("python", str(tmp_path_factory.getbasetemp().parent)))
+    """A pod with Python that sees the machine's processes and the folders of the tests, as a host would."""
+    folder = str(tmp_path_factory.getbasetemp().parent)
+    return kube.connection(kube.start_python("python", folder, spec={"hostPID": True}))
+
+
+@pytest.fixture(scope="session")
+def bare_pod(kube: Kube, tmp_path_factory: pytest.TempPathFactory) -> Connection:
+    """One that has busybox and nothing else."""
+    folder = str(tmp_path_factory.getbasetemp().parent)
+    mount = {"name": "shared", "from": folder, "mountPath": folder}
+    return kube.connection(kube.start_pod("bare-shell", volumeMounts=[mount], spec={"hostPID": True}))
 
 
 @pytest.fixture(scope="session")
@@ -96,7 +106,7 @@ SHELLS = ("busybox", *(pytest.param(shell, marks=pytest.mark.slow) for shell in 
 # Both agents by other ways to a host.
 BOTH_AGENTS = tuple(
     pytest.param(kind, marks=pytest.mark.slow)
-    for kind in ("ssh, shell", "docker, shell", "sudo", "sudo, shell")
+    for kind in ("ssh, shell", "docker, shell", "kubernetes, shell", "sudo", "sudo, shell")
 )
 WITHOUT_PYTHON_TOO = ("local", "ssh", *SHELLS)
 
@@ -115,6 +125,8 @@ def reach(kind: str, request: pytest.FixtureRequest) -> Connection:
         return replace(ssh_connection(request.getfixturevalue("ssh_hosts")[0]), python="none")
     if kind == "docker, shell":
         return replace(request.getfixturevalue("bare_container"), python="none")
+    if kind == "kubernetes, shell":
+        return replace(request.getfixturevalue("bare_pod"), python="none")
     if kind == "local":
         request.getfixturevalue("own_home")
         return Connection(connect_timeout=30.0)
