@@ -275,6 +275,8 @@ class Play:
     roles: Mapping[str, bool] = field(default_factory=dict)  # by name: whether only another role depends on it
     facts: Mapping[str, Value] = field(default_factory=dict)  # which ones: arguments of `setup`
     gather_facts: bool | None = None  # facts are read when a name asks for one; true reads them at the start
+    become: Become = Become()  # its own, as which user facts are read
+    environment: tuple[Value, ...] = ()  # its own, in which facts are read; tasks have it among theirs
     needs: tuple[str, ...] | None = None  # None: the play before
     matrix: Mapping[str, Any] = field(default_factory=dict)  # axes, include, exclude, max_parallel
     when: tuple[Value, ...] = ()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -10,8 +11,7 @@ from ciflow.engine.drive import Chain
 from ciflow.engine.names import asks_for_facts
 from ciflow.engine.result import HostFailed
 from ciflow.engine.task import TaskRun
-from ciflow.model import Become, Node, Task
-from ciflow.plan.compile import tasks_of
+from ciflow.model import Node, Task, Value
 
 if TYPE_CHECKING:
     from ciflow.engine.lane import Lane
@@ -48,9 +48,9 @@ async def learn_facts(stage: StageRun, lane: Lane) -> bool:
 
 async def _facts_of(stage: StageRun, lane: Lane) -> None:
     """Once for each host, however many of its tasks ask."""
-    first = next(tasks_of(stage.play.tasks), None)
-    become = first.become if first is not None else Become()
-    task = Task("Gather facts", "setup", stage.play.facts, stage.play.span, (FACTS_AT_START,), become=become)
+    play = stage.play
+    task = Task("Gather facts", "setup", play.facts, play.span, (FACTS_AT_START,), become=play.become,
+                environment=tuple(_each_alone(play.environment)))  # fmt: skip
     if lane.learning is None:
         stage.announce(lane, task, task.path)
         run = TaskRun(lane, task, replace(lane.key, path=task.path), Chain(), None)
@@ -59,3 +59,9 @@ async def _facts_of(stage: StageRun, lane: Lane) -> None:
     lane.learning = None
     if result.bad:
         raise HostFailed(task, result, replace(lane.key, path=task.path))
+
+
+def _each_alone(environment: tuple[Value, ...]) -> Iterator[Value]:
+    """Each variable by itself: one that asks for a fact has none yet, and takes no other with it."""
+    for layer in environment:
+        yield from ({name: value} for name, value in layer.items()) if isinstance(layer, Mapping) else (layer,)

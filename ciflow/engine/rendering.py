@@ -24,6 +24,10 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
+class AsksForItself(Invalid):
+    """What reads a host's facts asks for one of them."""
+
+
 class Rendering:
     """The templates of `task` on `lane`; `key` is where the task stands in the run. Faults are raised as Invalid."""
 
@@ -72,9 +76,9 @@ class Rendering:
     def _foreign_fact(self, name: str) -> Invalid:
         if self._reads_facts():
             text, help = f"how to reach this host depends on its fact `{name}`", "write its value into the inventory"
-        else:
-            text = f"`{name}` is a fact of a host that is not in this play, and no play before has read it"
-            help = "gather that host's facts first"
+            return AsksForItself([Diagnostic("error", "CF0210", text, self.task.span, help=help)])
+        text = f"`{name}` is a fact of a host that is not in this play, and no play before has read it"
+        help = "gather that host's facts first"
         return Invalid([Diagnostic("error", "CF0210", text, self.task.span, help=help)])
 
     async def value(self, value: Any, extra: Mapping[str, Any] = EMPTY) -> Any:

@@ -19,7 +19,7 @@ from ciflow.engine.drive import Chain, Driver
 from ciflow.engine.jobs import Behind, Job, LeftBehind, job_id, left
 from ciflow.engine.keys import Key
 from ciflow.engine.names import delegate, retried
-from ciflow.engine.rendering import Rendering, loop_variables
+from ciflow.engine.rendering import AsksForItself, Rendering, loop_variables
 from ciflow.engine.result import (
     HostFailed,
     NotReached,
@@ -316,7 +316,10 @@ class TaskRun:
     async def _context(self, extra: Mapping[str, Any], key: Key) -> Context:
         environment: dict[str, str] = {}
         for layer in self.task.environment:
-            rendered = await self.rendering.value(layer, extra)
+            try:
+                rendered = await self.rendering.value(layer, extra)
+            except AsksForItself:
+                continue  # as Ansible does: facts are read without what is made of them
             environment |= {str(name): str(value) for name, value in (rendered or {}).items()}
         now = self.lane.run.recorder.rendered(f"{key}|now", time.time)
         return await self.rendering.settle(lambda: self.lane.context(self.task, environment, str(key), now))

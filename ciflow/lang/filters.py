@@ -63,6 +63,9 @@ def _json_default(value: Any) -> Any:
     return str(value)
 
 
+_PROFILES = ("tagless", "inventory_legacy")
+
+
 def to_json(
     value: Any, indent: int | str | None = None, sort_keys: bool = False, ensure_ascii: bool = True,
     separators: tuple[str, str] | None = None, skipkeys: bool = False, allow_nan: bool = True,
@@ -79,7 +82,10 @@ def to_nice_json(value: Any, indent: int | str = 4, sort_keys: bool = True, ensu
     return to_json(value, indent, sort_keys, ensure_ascii)
 
 
-def from_json(value: Any) -> Any:
+def from_json(value: Any, profile: str = "tagless") -> Any:
+    """`profile` is Ansible's: which of its own marks to look for. Here are none, so that all profiles read alike."""
+    if profile not in _PROFILES:
+        raise ValueError(f"{profile!r} is no profile of from_json; there are {', '.join(_PROFILES)}")
     if not isinstance(value, str | bytes):
         return value
     try:

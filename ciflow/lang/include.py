@@ -17,7 +17,7 @@ from ciflow.lang.inherit import Inherited, extend
 from ciflow.lang.place import Place
 from ciflow.lang.roles import Role, Roles
 from ciflow.lang.scope import Level, Scope, Vars
-from ciflow.lang.sources import RoleCall, Sources, join
+from ciflow.lang.sources import RoleCall, Sources, join, places_of_vars
 from ciflow.lang.tasks import TaskReader
 from ciflow.model import EMPTY, Node, Task, Template
 
@@ -74,7 +74,7 @@ def load_vars_files(names: tuple[Any, ...], scope: Scope, files: Files, folder: 
     found = []
     for name in names:
         choices = [str(render(one, scope)) for one in (name if isinstance(name, list) else [name])]
-        paths = [join(base, choice) for choice in choices for base in (folder or ".", join(folder, "vars"))]
+        paths = [path for choice in choices for path in places_of_vars(folder, choice)]
         path = sources.first(paths)
         if path is None:
             span = name.span if isinstance(name, Template) else None
@@ -127,11 +127,13 @@ def _sound(sources: Sources, nodes: tuple[Node, ...]) -> tuple[Node, ...]:
 def _variable_files(sources: Sources, task: Task, args: Mapping[str, Any]) -> list[str]:
     own = inherited(task)
     bases = [*([join(own.role_path, "vars"), own.role_path] if own.role_path else []),
-             task.span.file.rpartition("/")[0] or ".", join(own.folder, "vars"), own.folder or "."]  # fmt: skip
+             _folder_of(task), join(own.folder, "vars"), own.folder or "."]  # fmt: skip
     if args.get("file"):
-        path = sources.first([join(base, str(args["file"])) for base in bases])
+        folders = [*([own.role_path] if own.role_path else []), _folder_of(task), own.folder]
+        paths = [path for folder in folders for path in places_of_vars(folder, str(args["file"]))]
+        path = sources.first(paths)
         if path is None:
-            raise _missing(f"the file {args['file']} is not found", task, bases)
+            raise _missing(f"the file {args['file']} is not found", task, [path.rpartition("/")[0] for path in paths])
         return [path]
     folder = next(
         (join(base, str(args["dir"])) for base in bases if sources.files.is_dir(join(base, str(args["dir"])))), None
@@ -139,6 +141,10 @@ def _variable_files(sources: Sources, task: Task, args: Mapping[str, Any]) -> li
     if folder is None:
         raise _missing(f"the folder {args['dir']} is not found", task, bases)
     return [path for below in _folders(sources, folder, args) for path in _in_folder(sources, below, args, task)]
+
+
+def _folder_of(task: Task) -> str:
+    return task.span.file.rpartition("/")[0] or "."
 
 
 def _folders(sources: Sources, root: str, args: Mapping[str, Any]) -> list[str]:

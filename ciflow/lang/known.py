@@ -11,7 +11,7 @@ from ciflow.lang.ahead import Ahead, within
 from ciflow.lang.inventory import Inventory
 from ciflow.lang.roles import flat
 from ciflow.lang.schema import module_schema
-from ciflow.lang.sources import Sources, join
+from ciflow.lang.sources import Sources, join, places_of_vars
 from ciflow.model import Play, Playbook, Task, Template
 
 MAGIC = frozenset({
@@ -105,7 +105,7 @@ def _vars_file(file: Any, known: Known, sources: Sources, span: Span) -> None:
     if not isinstance(file, str):
         known.open = True
         return
-    path = sources.first([join(sources.folder or ".", file), join(sources.folder, f"vars/{file}")])
+    path = sources.first(places_of_vars(sources.folder, file))
     document = sources.document(path) if path else None
     if path is None:
         sources.findings.error("CF0402", f"the file {file} of `vars_files` is not found", span)

@@ -261,7 +261,8 @@ def csvfile(
         row = next((row for row in rows if row and row[column_of_key] == key), None)
         if row is not None and not -len(row) <= column < len(row):
             raise ValueError(f"the row of {key!r} has {len(row)} columns; `col` {column} counts from 0")
-        found.append(own.get("default", default) if row is None else row[column])
+        value = own.get("default", default) if row is None else row[column]
+        found += value if isinstance(value, list) else [value]
     return [one for one in found if one is not None]
 
 

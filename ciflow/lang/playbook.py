@@ -252,6 +252,8 @@ class PlaybookReader:
             serial=names(fields.get("serial")),
             tags=tags(fields.get("tags")),
             facts={key: value[key] for key in _FACTS if value.get(key) is not None},
+            become=above.become,
+            environment=above.environment,
             canary=canary,
             image=value.get("image"),
             affected=_affected(value.get("affected")),

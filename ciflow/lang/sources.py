@@ -182,3 +182,8 @@ def _with(item: Diagnostic, why: str, span: Span | None) -> Diagnostic:
 def join(folder: str, name: str) -> str:
     """`name` seen from `folder`, without a leading `./`; paths stay as short as people write them."""
     return os.path.normpath(os.path.join(folder, name))  # noqa: PTH118
+
+
+def places_of_vars(folder: str, name: str) -> list[str]:
+    """Where a name of `vars_files` is looked for: in `vars/` beside the playbook first, as Ansible does."""
+    return [join(folder, f"vars/{name}"), join(folder or ".", name)]

@@ -32,7 +32,7 @@ from ciflow.lang.jinja import (
     plain,
     yaml_environment,
 )
-from ciflow.lang.limits import TooMuch
+from ciflow.lang.limits import TooMuch, unhurried
 from ciflow.lang.place import Marks
 from ciflow.lang.scope import OMIT, Need, NeedFacts, Scope
 from ciflow.lang.simple import Names, simple_names
@@ -77,8 +77,10 @@ def _compile(source: str, expression: bool) -> jinja2.Template:
 
 
 def _value(compiled: jinja2.Template, source: str, scope: Scope) -> Any:
-    """What a template in YAML gives. Text keeps the newlines that the source ends with, as a block scalar's last."""
-    value = joined(compiled.root_render_func(ScopeContext.over(scope, compiled)))
+    """What a template in YAML gives. Text keeps the newlines that the source ends with, as a block scalar's last.
+    Only what has statements can loop, and is timed."""
+    make = lambda: joined(compiled.root_render_func(ScopeContext.over(scope, compiled)))  # noqa: E731
+    value = unhurried(make) if "{%" in source else make()
     if type(value) is not str:
         return plain(value)
     if source[-1:] == "\n":
@@ -170,7 +172,7 @@ def render_text(
     loader = Loader(find, functools.partial(_code, options=chosen)) if find is not None and "{%" in text else None
     try:
         compiled = _file(body, chosen, loader)
-        rendered = "".join(compiled.root_render_func(ScopeContext.over(scope, compiled)))
+        rendered = unhurried(lambda: "".join(compiled.root_render_func(ScopeContext.over(scope, compiled))))
     except Exception as error:
         included = _file_of(error)
         if loader is not None and included in loader.found:
