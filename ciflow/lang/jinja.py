@@ -368,19 +368,21 @@ def _undef(hint: str = "") -> Undefined:
     return Missing(hint=hint or None, name="undef()")
 
 
-def _defined(value: Any) -> Any:
-    """What a lookup found, with an undefined value for each that there is none of."""
+def _defined(value: Any, names: tuple[Any, ...]) -> Any:
+    """What a lookup found of variables, with an undefined value for each name that there is none of."""
     if value is MISSING:
-        return Missing(hint="there is no variable of that name", name="lookup('vars')")
-    return [_defined(one) for one in value] if isinstance(value, list) and MISSING in value else value
+        return Missing(name=names[0])
+    if isinstance(value, list) and MISSING in value:
+        return [Missing(name=name) if one is MISSING else one for name, one in zip(names, value, strict=True)]
+    return value
 
 
 def _lookup(context: Any, kind: str, *terms: Any, **options: Any) -> Any:
-    return _defined(lookup(context.scope, kind, *terms, **options))
+    return _defined(lookup(context.scope, kind, *terms, **options), terms)
 
 
 def _query(context: Any, kind: str, *terms: Any, **options: Any) -> Any:
-    return _defined(query(context.scope, kind, *terms, **options))
+    return _defined(query(context.scope, kind, *terms, **options), terms)
 
 
 def _finalize(value: Any) -> Any:

@@ -9,6 +9,7 @@ import functools
 import re
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterable
 from itertools import islice
 from typing import Any, TypeVar
@@ -30,17 +31,24 @@ class _Expired(BaseException):
     """The time is over. No Exception, so that nothing in between takes it for a fault of its own."""
 
 
+class _Clock:
+    """The timer that stops us, and until when it lets us: a reading of the process's own time; 0 without a limit."""
+
+    def __init__(self) -> None:
+        signal.signal(signal.SIGVTALRM, self._stop)
+        self.until = 0.0
+
+    def set(self, until: float) -> None:
+        self.until = until
+        signal.setitimer(signal.ITIMER_VIRTUAL, max(until - time.process_time(), _AT_ONCE) if until else 0)
+
+    def _stop(self, _signal: int, _frame: Any) -> None:
+        raise _Expired
+
+
 @functools.cache
-def _alarmed() -> bool:
-    """Whether the timer can stop us: signals reach only the main thread, which renders in every command."""
-    if threading.current_thread() is not threading.main_thread():
-        return False
-    signal.signal(signal.SIGVTALRM, _stop)
-    return True
-
-
-def _stop(_signal: int, _frame: Any) -> None:
-    raise _Expired
+def _clock() -> _Clock:
+    return _Clock()
 
 
 def timed(match: Callable[[], T]) -> T:
@@ -53,27 +61,30 @@ def timed(match: Callable[[], T]) -> T:
 
 def unhurried(make: Callable[[], T]) -> T:
     """What `make` renders. Raises TooMuch after LONGEST seconds: loops in loops, say, over more than anybody meant."""
-    return _within(LONGEST, make, f"this template has been rendered for {LONGEST:g} s and is not done; let it loop over "
-                                  "less, or give it what is computed already")  # fmt: skip
+    return _within(LONGEST, make, f"this template has been rendered for {LONGEST:g} s and is not done; let it loop "
+                                  "over less, or give it what is computed already")  # fmt: skip
 
 
 def _within(seconds: float, make: Callable[[], T], message: str) -> T:
     """What `make` gives, or TooMuch after so many seconds of the process's own time, so that a busy machine fails
-    nothing; of those that `_within` around it has left, if they are fewer. In another thread there is no limit."""
-    if not _alarmed() or threading.current_thread() is not threading.main_thread():
+    nothing. Within another `_within` no longer than that one lasts. Signals reach only the main thread, which renders
+    in every command; in another thread there is no limit."""
+    if threading.current_thread() is not threading.main_thread():
         return make()
-    around, _ = signal.setitimer(signal.ITIMER_VIRTUAL, seconds)
-    if 0 < around < seconds:
-        signal.setitimer(signal.ITIMER_VIRTUAL, around)
-    granted = min(around or seconds, seconds)
+    clock, now = _clock(), time.process_time()
+    around = clock.until
+    if around and now >= around:  # a timer goes off some milliseconds late, and would never where it is set so often
+        raise _Expired
+    own = not around or now + seconds < around
+    clock.set(now + seconds if own else around)
     try:
         return make()
     except _Expired as expired:
+        if not own:
+            raise
         raise TooMuch(message).with_traceback(expired.__traceback__) from None
     finally:
-        left, _ = signal.setitimer(signal.ITIMER_VIRTUAL, 0)
-        if around:
-            signal.setitimer(signal.ITIMER_VIRTUAL, max(around - (granted - left), _AT_ONCE))
+        clock.set(around)
 
 
 def flags(ignorecase: bool, multiline: bool) -> re.RegexFlag:

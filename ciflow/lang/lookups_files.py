@@ -249,7 +249,7 @@ def csvfile(
 
     if not terms:
         raise ValueError("Search key is required but was not found")
-    found = []
+    found: list[Any] = []
     for term in terms:
         key, own = inline(term, {"file", "delimiter", "col", "keycol", "default", "encoding"})
         if not key:

@@ -225,15 +225,18 @@ class TaskReader:
         return None
 
     def _action(self, place: Place, faults: Findings, own: Inherited) -> tuple[str, dict[str, Any]] | None:
-        """`action: copy src=a dest=b` or `action: {module: copy, src: a}`; the name may be that of a variable which is
-        known before the run."""
+        """`action: copy src=a dest=b` or `action: {module: copy, src: a}`, where `args` may hold arguments as well; the
+        name may be that of a variable which is known before the run."""
         if isinstance(place.value, dict):
             name = early(place.value.get("module", ""), own, self.sources)
             module = short(str(getattr(name, "source", name)))
             if module not in self._verbs:
                 return module, {}
-            inner = Place(place.file, (0, 0, 0, 0), {k: v for k, v in place.value.items() if k != "module"})
-            inner.fields = {key: below for key, below in place.fields.items() if key != "module"}
+            fields = {key: below for key, below in place.fields.items() if key != "module"}
+            if isinstance(place.value.get("args"), dict):
+                fields |= fields.pop("args").fields
+            inner = Place(place.file, (0, 0, 0, 0), {key: below.value for key, below in fields.items()})
+            inner.fields = fields
             return module, self._args(inner, module, faults)
         text = str(getattr(place.value, "source", place.value) or "")
         start, end = next(words(text), (0, 0))

@@ -79,13 +79,16 @@ def _compile(source: str, expression: bool) -> jinja2.Template:
 def _value(compiled: jinja2.Template, source: str, scope: Scope) -> Any:
     """What a template in YAML gives. Text keeps the newlines that the source ends with, as a block scalar's last.
     Only what has statements can loop, and is timed."""
-    make = lambda: joined(compiled.root_render_func(ScopeContext.over(scope, compiled)))  # noqa: E731
-    value = unhurried(make) if "{%" in source else make()
+    value = unhurried(lambda: _joined(compiled, scope)) if "{%" in source else _joined(compiled, scope)
     if type(value) is not str:
         return plain(value)
     if source[-1:] == "\n":
         value += "\n" * (_newlines(source) - _newlines(value))
     return value
+
+
+def _joined(compiled: jinja2.Template, scope: Scope) -> Any:
+    return joined(compiled.root_render_func(ScopeContext.over(scope, compiled)))
 
 
 def _newlines(text: str) -> int:

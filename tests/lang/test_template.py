@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ciflow.diagnostics import Findings, Invalid
+from ciflow.lang import limits
 from ciflow.lang.lookups import expand
 from ciflow.lang.scope import OMIT, Layer, Level, Need, NeedFacts, Scope, View
 from ciflow.lang.simple import simple_names
@@ -336,6 +337,27 @@ def test_a_regular_expression_that_would_run_for_ever_is_stopped(text: str) -> N
         value(text, out=EVIL, **{"n" * 40: 1})
     assert raised.value.diagnostics[0].code == "CF0207"
     assert time.perf_counter() - begun < 30  # of a machine that is busy with other things
+
+
+ROUNDS = "{% for a in range(90000) %}{% for b in range(90000) %}{% endfor %}{% endfor %}"
+SEARCHES = "{% for a in range(90000) %}{% if out is search('^(a+)+$') %}{% endif %}{% endfor %}"
+
+
+@pytest.mark.parametrize("text", [ROUNDS, SEARCHES, "{{ inner }}{% if true %}{% endif %}"])
+def test_a_template_that_would_loop_for_ever_is_stopped(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the time it takes itself, with the regular expressions and variables in it."""
+    monkeypatch.setattr(limits, "LONGEST", 0.3)
+    with pytest.raises(Invalid) as raised:
+        value(text, out=EVIL[-18:], inner=template(ROUNDS))
+    assert [(one.code, one.span.line) for one in raised.value.diagnostics if one.span] == [("CF0207", 1)]
+    assert value("{% for a in range(9) %}{{ a }}{% endfor %}") == "012345678", "and the next has its own time"
+
+
+def test_a_template_file_that_would_loop_for_ever_is_stopped_at_its_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "LONGEST", 0.3)
+    with pytest.raises(Invalid, match="is not done") as raised:
+        render_text(f"first\n{ROUNDS}\n", "site.j2", scope_of({}))
+    assert [(one.span.file, one.span.line) for one in raised.value.diagnostics if one.span] == [("site.j2", 2)]
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,73 @@
+"""What surrounds a task and its files: the environment in which facts are read, where variables are looked for.
+Values are those of ansible-core 2.19."""
+
+from tests.engine.playing import Bench
+
+
+def test_facts_are_read_in_the_environment_of_the_play(bench: Bench) -> None:
+    """A variable that is made of a fact has none to be made of yet, and takes no other with it."""
+    played = bench.play(
+        """
+        - hosts: localhost
+          gather_facts: true
+          vars: {more: {second: two}}
+          environment:
+            - PATH: "{{ ansible_env.PATH + ':/nowhere' }}"
+              first: one
+            - "{{ more }}"
+          tasks:
+            - {name: facts, debug: {msg: "{{ [ansible_env.first, ansible_env.second, ansible_env.PATH[-8:]] }}"}}
+            - {name: task, shell: echo $PATH}
+        """
+    )
+    assert played.exit == 0
+    first, second, path = played.msg("facts")
+    assert (first, second) == ("one", "two")
+    assert path != ":/nowhere"
+    assert played.outcome("task")["stdout"].endswith(":/nowhere")
+
+
+def test_facts_are_read_as_the_user_of_the_play_not_of_its_first_task(bench: Bench) -> None:
+    played = bench.play(
+        """
+        - hosts: localhost
+          gather_facts: true
+          tasks:
+            - {name: first, command: "true", become: true, become_user: not.there, ignore_unreachable: true}
+            - {name: it, debug: {msg: "{{ ansible_user_id }}"}}
+        """
+    )
+    assert played.status("it") == "ok"
+
+
+def test_files_of_variables_are_looked_for_in_vars_first(bench: Bench) -> None:
+    """`vars_files` and `include_vars`, of the playbook and of a role."""
+    for path, where in (("which.yml", "beside"), ("vars/which.yml", "vars"), ("roles/web/which.yml", "role"),
+                        ("roles/web/vars/which.yml", "vars of the role")):  # fmt: skip
+        bench.file(path, f"found: {where}\n")
+    bench.file(
+        "roles/web/tasks/main.yml", "- include_vars: which.yml\n- {name: role, debug: {msg: '{{ found }}'}}\n"
+    )
+    played = bench.play(
+        """
+        - hosts: localhost
+          vars_files: [which.yml]
+          tasks: [{name: play, debug: {msg: "{{ found }}"}}]
+        - hosts: localhost
+          tasks:
+            - include_vars: which.yml
+            - {name: task, debug: {msg: "{{ found }}"}}
+            - include_role: {name: web}
+        """
+    )
+    assert [played.msg(name) for name in ("play", "task", "role")] == ["vars", "vars", "vars of the role"]
+
+
+def test_arguments_of_an_action_may_stand_below_args(bench: Bench) -> None:
+    played = bench.play(
+        """
+        - hosts: localhost
+          tasks: [{name: it, action: {module: debug, args: {msg: below}}}]
+        """
+    )
+    assert played.msg("it") == "below"
