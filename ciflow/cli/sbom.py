@@ -14,6 +14,7 @@ import click
 
 from ciflow.cli.options import json_option
 from ciflow.cli.sign import PASSPHRASE, asked_passphrase, key_options
+from ciflow.collecting import without_collection
 from ciflow.diagnostics import ExitCode, NoSuch, Refused
 
 if TYPE_CHECKING:
@@ -79,14 +80,15 @@ def list_(
         path, lock_only, package, tuple(one for text in features for one in text.replace(",", " ").split()),
         all_features, not no_default_features, target, built, name, version, supplier,
     )  # fmt: skip
-    bom = bill(asked)
-    if explain:
-        from ciflow.cli.sbom_show import reasons
+    with without_collection():
+        bom = bill(asked)
+        if not explain:
+            return _write(bom, _creation(author, supplier), form, output)
+    from ciflow.cli.sbom_show import reasons
 
-        for line in reasons(bom, explain):
-            _say(line)
-        return ExitCode.OK
-    return _write(bom, _creation(author, supplier), form, output)
+    for line in reasons(bom, explain):
+        _say(line)
+    return ExitCode.OK
 
 
 def _say(line: str, *, err: bool = False) -> None:

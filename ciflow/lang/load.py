@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import gc
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+from ciflow.collecting import without_collection
 from ciflow.dataclass import dataclass
 from ciflow.diagnostics import Diagnostic, Findings, Invalid
 from ciflow.lang.files import Files
@@ -44,20 +43,6 @@ def load(
     """
     with without_collection():
         return _loaded(path, inventory_sources, dict(extra_vars or {}), files or Files.live(), roles_path, lints=lints)
-
-
-@contextmanager
-def without_collection() -> Iterator[None]:
-    """Reading makes many values and throws few away: looking for cycles among them takes a quarter of the time. What
-    was read lives as long as the process, so nobody looks at it later, either."""
-    was = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was:
-            gc.freeze()
-            gc.enable()
 
 
 def _loaded(

@@ -16,30 +16,51 @@ def to_bytes(document: Mapping[str, Any]) -> bytes:
 
     The bytes are those of `json.dumps(sort_keys=True, indent=2, ensure_ascii=False)`, which has no quick way.
     """
-    return (_text(document, "") + "\n").encode()
+    return _joined(_texts(document))
 
 
-def _text(value: Any, indent: str) -> str:
-    if isinstance(value, str):
-        return _quoted(value)
-    if not value or not isinstance(value, (dict, list)):
-        return json.dumps(value)
-    below = indent + "  "
-    if isinstance(value, dict):
-        lines = [f"{below}{_quoted(key)}: {_text(value[key], below)}" for key in sorted(value)]
-        return "{\n" + ",\n".join(lines) + f"\n{indent}}}"
-    return "[\n" + ",\n".join([below + _text(one, below) for one in value]) + f"\n{indent}]"
+def named(document: Mapping[str, Any], key: str, prefix: str) -> bytes:
+    """A document that also says its own name: the prefix and `content_uuid`. Made here, it is written only once."""
+    texts = _texts(document)
+    return _joined({**texts, key: _quoted(prefix + _uuid(_joined(texts)))})
 
 
 def content_uuid(document: Mapping[str, Any]) -> str:
-    """A version 5 UUID (RFC 9562) of the content, so that only another content gets another name.
+    """A version 5 UUID (RFC 9562) of the content, so that only another content gets another name."""
+    return _uuid(to_bytes(document))
 
-    Made by hand, for the library that makes them takes longer to load than the rest of a document to write.
-    """
-    text = json.dumps(document, sort_keys=True, separators=(",", ":"))
-    name = f"sha256:{hashlib.sha256(text.encode()).hexdigest()}"
+
+def _uuid(content: bytes) -> str:
+    """By hand, for the library that makes them takes longer to load than the rest of a document to write."""
+    name = f"sha256:{hashlib.sha256(content).hexdigest()}"
     digest = bytearray(hashlib.sha1(_NAMESPACE_URL + name.encode(), usedforsecurity=False).digest()[:16])
     digest[6] = digest[6] & 0x0F | 0x50
     digest[8] = digest[8] & 0x3F | 0x80
     words = digest.hex()
     return "-".join((words[:8], words[8:12], words[12:16], words[16:20], words[20:]))
+
+
+def _texts(document: Mapping[str, Any]) -> dict[str, str]:
+    return {key: _text(value, "  ") for key, value in document.items()}
+
+
+def _joined(texts: Mapping[str, str]) -> bytes:
+    lines = ",\n".join([f"  {_quoted(key)}: {texts[key]}" for key in sorted(texts)])
+    return f"{{\n{lines}\n}}\n".encode()
+
+
+def _text(value: Any, indent: str) -> str:
+    """Most values are texts, which are quoted where they stand: a call of its own for each takes as long again."""
+    kind = value.__class__
+    if not value or kind not in (dict, list):
+        return _quoted(value) if kind is str else json.dumps(value)
+    below = indent + "  "
+    between = f",\n{below}"
+    if kind is list:
+        texts = [_quoted(one) if one.__class__ is str else _text(one, below) for one in value]
+        return f"[{between[1:]}{between.join(texts)}\n{indent}]"
+    pairs = [
+        f"{_quoted(key)}: {_quoted(one) if one.__class__ is str else _text(one, below)}"
+        for key, one in sorted(value.items())
+    ]
+    return f"{{{between[1:]}{between.join(pairs)}\n{indent}}}"

@@ -175,7 +175,7 @@ def _scopes(states: Iterable[tuple[str, bool]]) -> dict[str, Scope]:
 
 def _refs(graph: Graph, ids: Iterable[str]) -> dict[str, str]:
     """The purl, and where two packages share it (two paths, say) a mark that tells them apart."""
-    purls = {id_: graph.packages[id_].purl() for id_ in ids}
+    purls = {id_: graph.packages[id_].purl for id_ in ids}
     count = Counter(purls.values())
 
     def mark(id_: str) -> str:

@@ -32,7 +32,7 @@ class Describer:
             kind=Kind.APPLICATION if program else Kind.LIBRARY,
             name=package.name,
             version=package.version,
-            purl=package.purl(),
+            purl=package.purl,
             scope=scope,
             hashes=hashes,
             licence=expression or package.licence,

@@ -30,6 +30,8 @@ _BLOCK = re.compile(
     r'(?:dependencies = \[\n((?: "[ !#-\[\]-~]+",\n)+)\]\n)?(?:\n|\Z)'
 )
 _TEXT = re.compile('"([^"]+)"')
+_LINK = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^/]")
+_PLAIN = re.compile(r"[A-Za-z0-9_.~/:?&=%#-]*\Z")  # what no quoting changes
 _DEPLOYED = {"bin", "cdylib", "staticlib"}
 
 
@@ -56,8 +58,12 @@ class Origin:
         return f"git+{self.url}@{self.commit}"
 
     def purl(self, name: str, version: str) -> str:
-        qualifiers = {"git": ("vcs_url", self.vcs), "other": ("repository_url", self.url)}
-        return purl("cargo", name, version, [qualifiers[self.kind]] if self.kind in qualifiers else [])
+        match self.kind:
+            case "git":
+                return purl("cargo", name, version, [("vcs_url", self.vcs)])
+            case "other":
+                return purl("cargo", name, version, [("repository_url", self.url)])
+        return purl("cargo", name, version)
 
     def download(self, name: str, version: str) -> str | None:
         """Where a package can be had; unknown for another registry, whose index alone says."""
@@ -137,6 +143,7 @@ class Package:
         """What tells it from a package of the same name and version elsewhere; never an absolute path."""
         return f"path {self.path}" if self.source is None else self.source
 
+    @cached_property
     def purl(self) -> str:
         return self.origin.purl(self.name, self.version)
 
@@ -266,9 +273,9 @@ def _text(raw: Mapping[str, Any], key: str) -> str | None:
 def _url(raw: Mapping[str, Any], key: str) -> str | None:
     """Manifests hold any text here; what a URL may not hold is quoted, and what has no scheme is no link."""
     text = _text(raw, key)
-    if text is None or not re.match(r"[A-Za-z][A-Za-z0-9+.-]*://[^/]", text):
+    if text is None or not _LINK.match(text):
         return None
-    return quote(text, safe="/:?#[]@!$&'()*+,;=%~")
+    return text if _PLAIN.match(text) else quote(text, safe="/:?#[]@!$&'()*+,;=%~")
 
 
 def _authors(texts: Iterable[str]) -> Iterator[Party]:

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ciflow.supply import licenses
-from ciflow.supply.canonical import content_uuid, to_bytes
+from ciflow.supply.canonical import content_uuid, named
 from ciflow.supply.model import Bom, Component, Creation, Deployable, Hash, Party, Relation
 
 LATEST = "1.7"
@@ -21,17 +21,23 @@ ARCHIVE, STRUCTURED = "bsi:component:archive", "bsi:component:structured"
 CONCLUDED = "ciflow:licence:concluded"
 # SPDX has one place for where the source came from; CycloneDX has several kinds of links.
 DOWNLOAD = "ciflow:download"
+_URN = "urn:uuid:"
 
 
 def emit(bom: Bom, creation: Creation, version: str = LATEST) -> bytes:
     """The document as JSON."""
-    return to_bytes(document(bom, creation, version))
+    return named(_tree(bom, creation, version), "serialNumber", _URN)
 
 
 def document(bom: Bom, creation: Creation, version: str = LATEST) -> dict[str, Any]:
     """The tree. Its serial number is made of its content, so equal inputs give equal bytes."""
+    tree = _tree(bom, creation, version)
+    return {**tree, "serialNumber": _URN + content_uuid(tree)}
+
+
+def _tree(bom: Bom, creation: Creation, version: str) -> dict[str, Any]:
     refs = sorted(component.ref for component in bom.everything())
-    tree = {
+    return {
         "$schema": f"http://cyclonedx.org/schema/bom-{version}.schema.json",
         "bomFormat": "CycloneDX",
         "specVersion": version,
@@ -41,7 +47,6 @@ def document(bom: Bom, creation: Creation, version: str = LATEST) -> dict[str, A
         "dependencies": _dependencies(refs, bom.relations),
         "compositions": [{"aggregate": bom.completeness.value, "dependencies": refs}],
     }
-    return {**tree, "serialNumber": f"urn:uuid:{content_uuid(tree)}"}
 
 
 def _metadata(bom: Bom, creation: Creation, version: str) -> dict[str, Any]:
@@ -146,4 +151,5 @@ def _dependencies(refs: Iterable[str], relations: Iterable[Relation]) -> list[di
 
 
 def _without_empty(fields: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in fields.items() if value not in (None, "", [], {})}
+    """Texts, lists and dictionaries that say something; no numbers are among them."""
+    return {key: value for key, value in fields.items() if value}

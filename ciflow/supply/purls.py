@@ -9,6 +9,7 @@ from urllib.parse import quote, unquote
 from ciflow.dataclass import dataclass
 from ciflow.supply.errors import SupplyError
 
+_PLAIN = re.compile(r"[A-Za-z0-9._~-]+\Z")  # what no quoting changes
 _TYPE = re.compile(r"[a-z][a-z0-9.-]*\Z")
 _KEY = re.compile(r"[a-z][a-z0-9._-]*\Z")
 _ESCAPED = re.compile(r"(?:[A-Za-z0-9._~!$&'()*+,;=:@/-]|%[0-9A-Fa-f]{2})*\Z")
@@ -41,6 +42,8 @@ def purl(
     kind: str, name: str, version: str | None, qualifiers: Iterable[tuple[str, str]] = (), namespace: str = ""
 ) -> str:
     """A package URL without subpath; empty qualifiers are left out."""
+    if not (namespace or qualifiers) and version and _PLAIN.match(name) and _PLAIN.match(version):
+        return f"pkg:{kind}/{name}@{version}"
     return str(Purl(kind, namespace, name, version, tuple(qualifiers)))
 
 

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ciflow.supply import licenses
-from ciflow.supply.canonical import content_uuid, to_bytes
+from ciflow.supply.canonical import content_uuid, named
 from ciflow.supply.cyclonedx import DOWNLOAD, file_properties
 from ciflow.supply.model import (
     Bom,
@@ -47,14 +47,17 @@ PHASE = "lifecycle phase: "
 
 def emit(bom: Bom, creation: Creation) -> bytes:
     """The document as JSON."""
-    return to_bytes(document(bom, creation))
+    return named(_tree(bom, creation), "documentNamespace", _namespace(bom))
 
 
 def document(bom: Bom, creation: Creation) -> dict[str, Any]:
     """The tree. Its namespace is made of its content, so equal inputs give equal bytes."""
     tree = _tree(bom, creation)
-    name = re.sub(r"[^A-Za-z0-9.-]+", "-", bom.subject.name)
-    return {**tree, "documentNamespace": f"https://spdx.org/spdxdocs/{name}-{content_uuid(tree)}"}
+    return {**tree, "documentNamespace": _namespace(bom) + content_uuid(tree)}
+
+
+def _namespace(bom: Bom) -> str:
+    return f"https://spdx.org/spdxdocs/{re.sub(r'[^A-Za-z0-9.-]+', '-', bom.subject.name)}-"
 
 
 def _tree(bom: Bom, creation: Creation) -> dict[str, Any]:

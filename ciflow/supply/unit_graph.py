@@ -75,13 +75,12 @@ class UnitGraph:
         edges = set()
         for index in reached:
             unit = self.units[index]
-            build = "custom-build" in unit.kinds
-            for need in () if unit.runs else unit.needs:
-                other = self.units[need]
-                if other.package != unit.package and not other.runs:
-                    edges.add((unit.package, other.package, build))
+            if not unit.runs:
+                build = "custom-build" in unit.kinds
+                others = [other for need in unit.needs if not (other := self.units[need]).runs]
+                edges.update([(unit.package, other.package, build) for other in others])
         kinds = {False: Dependency.NORMAL, True: Dependency.BUILD}
-        return tuple((source, target, kinds[build]) for source, target, build in edges)
+        return tuple([(source, target, kinds[build]) for source, target, build in edges if source != target])
 
 
 def _scopes(units: tuple[Unit, ...], reached: Mapping[int, bool]) -> dict[str, Scope]:
@@ -127,6 +126,6 @@ def _unit(raw: Mapping[str, Any]) -> Unit:
         kinds=frozenset(raw["target"]["kind"]),
         mode=raw["mode"],
         features=tuple(raw["features"]),
-        needs=tuple(int(dependency["index"]) for dependency in raw["dependencies"]),
+        needs=tuple([int(dependency["index"]) for dependency in raw["dependencies"]]),
         file=str(raw["target"].get("src_path", "")),
     )

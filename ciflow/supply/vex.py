@@ -15,7 +15,7 @@ from urllib.parse import unquote
 
 from ciflow.dataclass import dataclass
 from ciflow.supply import purls
-from ciflow.supply.canonical import content_uuid, to_bytes
+from ciflow.supply.canonical import named
 from ciflow.supply.errors import PolicyError, SupplyError
 from ciflow.supply.findings import UNKNOWN, Finding
 from ciflow.supply.policy import JUSTIFICATIONS
@@ -183,7 +183,7 @@ def openvex(report: Report, author: str) -> bytes:
         "version": 1,
         "statements": [_said(one, report) for one in report.findings],
     }
-    return to_bytes({**document, "@id": f"urn:uuid:{content_uuid(document)}"})
+    return named(document, "@id", "urn:uuid:")
 
 
 def _said(finding: Finding, report: Report) -> dict[str, Any]:
@@ -228,7 +228,7 @@ def cyclonedx(report: Report, tool_version: str) -> bytes:
         ],
         "vulnerabilities": [_vulnerability(one) for one in report.findings],
     }
-    return to_bytes({**document, "serialNumber": f"urn:uuid:{content_uuid(document)}"})
+    return named(document, "serialNumber", "urn:uuid:")
 
 
 def _vulnerability(finding: Finding) -> dict[str, Any]:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import subprocess
+import tempfile
+import tomllib
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
+from ciflow.modules.sbom import _CONTENTS
 from ciflow.supply.crates import NOT_TOLD, Graph, Package
-from ciflow.supply.manifests import completed, fetched, parted
+from ciflow.supply.manifests import _as_written, completed, fetched, parted
 from ciflow.supply.unit_graph import Unit, UnitGraph
 
 CRATES_IO = "registry+https://github.com/rust-lang/crates.io-index"
@@ -95,17 +100,78 @@ def test_tables_in_another_order_say_the_same() -> None:
     "id_", ["path+file:///elsewhere#alpha@1.2.3", "git+https://git.example/alpha#alpha@1.2.3", f"{CRATES_IO}#1.2.3"]
 )
 def test_what_is_not_from_a_registry_is_left_to_cargo(id_: str) -> None:
-    assert fetched(plan(), ()) == {ID: f"{FOLDER}/src/lib.rs"}
+    assert fetched(plan(), ()) == {ID: f"{FOLDER}/Cargo.toml"}
     assert fetched(plan(id_), ()) is None
     assert fetched(plan(id_), (id_,)) == {}, "cargo has told of the workspace's own"
 
 
+@pytest.mark.parametrize(
+    ("file", "manifest"),
+    [
+        (f"{FOLDER}/build.rs", f"{FOLDER}/Cargo.toml"),
+        ("/w/vendor/alpha/src/lib.rs", "/w/vendor/alpha/Cargo.toml"),
+        ("/w/vendor/alpha/src/alpha/lib.rs", "/w/vendor/alpha/Cargo.toml"),
+        ("/home/alpha/vendor/alpha-1.2.3/rust/lib.rs", "/home/alpha/vendor/alpha-1.2.3/Cargo.toml"),
+        ("/w/vendor/of-alpha/src/lib.rs", None),
+        ("lib.rs", None),
+    ],
+)
+def test_the_manifest_lies_in_the_folder_called_as_the_crate(file: str, manifest: str | None) -> None:
+    assert fetched(plan(file=file), ()) == (None if manifest is None else {ID: manifest})
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "authors = []", 'authors = ["a", "b"]', 'authors = [\n    "a",\n]', 'authors = [  "a"  ]',
+        'authors = ["a",\n"b"\n]', 'authors = ["a" "b"]', "authors = [,]", 'authors = ["a",,]',
+        "authors = [\n# nobody\n]", "authors = ['a']", 'description = ""', 'description = "a\\u0041"',
+        'description = "a # b"', 'description = "a" # b', "description = 'a'", 'description = "\ta"',
+        'description = "a"b', 'description="a"', '"description" = "a"', "publish = true", "publish = True",
+        'publish = ["r"]', 'name = "beta"', "metadata.a = 1", "# [package]", "edition.workspace = true", "",
+    ],
+)  # fmt: skip
+def test_a_table_in_the_plain_form_says_what_toml_says(line: str) -> None:
+    """The quick way gives what the standard's parser does, or leaves the manifest to it."""
+    table = f'name = "alpha"\nversion = "1.2.3"\n{line}\n'
+    quick = _as_written(table)
+    try:
+        right: object = tomllib.loads(table)
+    except tomllib.TOMLDecodeError:
+        right = None
+    assert quick in (None, right)
+
+
+def test_what_head_says_of_files_is_told_apart_whatever_is_in_them() -> None:
+    """The real program, over files that end in no line, that are empty, and more than one call of it can take."""
+    files = {"a": "abc", "b": "", "c": "x\n==> y\n<==\n", "d": "==> z <== \n\n"}
+    with tempfile.TemporaryDirectory() as folder:
+        names = {id_: f"{folder}/{id_}" for id_ in files}
+        for id_, text in files.items():
+            Path(names[id_]).write_text(text)
+        stdin = "".join(name + "\0" for name in names.values())
+        argv = ["xargs", "-0", "-n", "2", *_CONTENTS[2:]]
+        output = subprocess.run(argv, input=stdin, capture_output=True, text=True, check=True).stdout
+        found = parted(output, names)
+    assert found is not None
+    assert {id_: (path, text.rstrip("\n")) for id_, (path, text) in found.items()} == {
+        id_: (names[id_], text.rstrip("\n")) for id_, text in files.items()
+    }
+
+
 def test_output_of_the_host_that_does_not_come_out_even_is_left_to_cargo() -> None:
-    files = {ID: f"{FOLDER}/src/lib.rs"}
-    assert parted(f"3 {FOLDER}/Cargo.toml\n\nabc", files) == {ID: (f"{FOLDER}/Cargo.toml", "abc")}
-    for output in ("", f"4 {FOLDER}/Cargo.toml\n\nabc", f"2 {FOLDER}/Cargo.toml\n\nabc", "3 /etc/Cargo.toml\n\nabc"):
+    path = f"{FOLDER}/Cargo.toml"
+    files = {ID: path, "b": "/b/Cargo.toml"}
+    good = f"==> {path} <==\nabc\n==> /b/Cargo.toml <==\ndef"
+    assert parted(good, files) == {ID: (path, "abc\n"), "b": ("/b/Cargo.toml", "def")}
+    for output in ("", f"x{good}", good.replace("/b/", "/c/"), f"==> {path} <==\nabc"):
         assert parted(output, files) is None, output
-    assert parted(f"3 {FOLDER}/Cargo.toml\n\nabc", {**files, "b": "/b/lib.rs"}) is None
+
+
+def test_a_manifest_that_pretends_to_be_the_next_one_is_left_to_cargo() -> None:
+    path = f"{FOLDER}/Cargo.toml"
+    lie = f"==> {path} <==\n==> /b/Cargo.toml <==\nlicense of another\n==> /b/Cargo.toml <==\ndef"
+    assert parted(lie, {ID: path, "b": "/b/Cargo.toml"}) is None
 
 
 def test_a_procedural_macro_is_known_by_its_unit() -> None:
