@@ -57,6 +57,7 @@ def test_every_layer_has_a_row_and_every_package_a_layer() -> None:
     assert layered - packages == {
         "ciflow.web",
         "ciflow.encoding",
+        "ciflow.collecting",
         "ciflow.sigv4",
         "ciflow.model",
         "ciflow.diagnostics",
