@@ -17,7 +17,10 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-import paramiko
+from ciflow.targets.late import lean_import
+
+with lean_import("paramiko", "invoke"):
+    import paramiko
 
 from ciflow.dataclass import dataclass, field
 from ciflow.diagnostics import Lost, Unreachable
