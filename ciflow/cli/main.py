@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from typing import NoReturn
 
 
+YOUNG = 100_000  # values that are made before any is looked at for cycles: more than a start makes, some 10 MB
+
+
 def main() -> NoReturn:
     """Run the command line and exit with one of `diagnostics.ExitCode`."""
     _open_streams()
+    gc.set_threshold(YOUNG, 10, 10)
     if sys.argv[1:] == ["--version"]:
         from ciflow import __version__
 
@@ -20,7 +25,9 @@ def main() -> NoReturn:
             pass  # the long way says what is wrong with the output
     from ciflow.cli.app import run
 
-    sys.exit(run(sys.argv[1:]))
+    code = run(sys.argv[1:])
+    gc.freeze()  # the interpreter looks for cycles once more at its end, through all that was ever imported
+    sys.exit(code)
 
 
 def _open_streams() -> None:
