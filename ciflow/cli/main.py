@@ -7,7 +7,6 @@ import os
 import sys
 from typing import NoReturn
 
-
 YOUNG = 100_000  # values that are made before any is looked at for cycles: more than a start makes, some 10 MB
 
 
