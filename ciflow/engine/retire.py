@@ -13,7 +13,7 @@ from ciflow.engine.keys import Key
 from ciflow.engine.rendering import Rendering, loop_variables
 from ciflow.engine.task import arguments
 from ciflow.lang.template import render
-from ciflow.model import EMPTY, Change, Compile, Context, Operation, Probe, Reply, Task
+from ciflow.model import EMPTY, Api, Change, Compile, Context, Operation, Probe, Reply, Task
 from ciflow.modules import MODULES
 from ciflow.plan.compile import tasks_of
 
@@ -93,16 +93,30 @@ def _operations(rendering: Rendering, extra: Mapping[str, Any], key: Key) -> lis
 
 
 def alone(task: Task, args: Mapping[str, Any], context: Context) -> Iterator[Operation]:
-    """The one operation that the task comes to. Raises Invalid where it would have to hear how that went."""
-    steps = MODULES[task.module].run(args, context)
+    """The one operation that the task comes to, or the requests to a cluster that only say how things should be.
+    Raises Invalid where it would have to hear how one went."""
+    steps, reply = MODULES[task.module].run(args, context), None
     try:
-        step = next(steps)
-    except StopIteration:
-        return  # it asks nothing of its host
+        while True:
+            step = steps.send(reply)  # type: ignore[arg-type]
+            stated = isinstance(step, Change) and isinstance(step.operation, Api) and step.operation.repeat
+            if not stated and not (isinstance(step, Probe | Change) and step.last):
+                raise _asks(task)
+            yield step.operation  # type: ignore[union-attr]
+            if not stated:
+                return
+            reply = Reply()
+    except StopIteration as end:
+        if end.value.failed:
+            raise Invalid([Diagnostic("error", "CF0311", str(end.value.msg), task.span)]) from None
     finally:
         steps.close()
-    if not isinstance(step, Probe | Change) or not step.last:
-        text = f"`{task.module}` has no place in `retire`: it asks its host and goes on by the answer"
-        help = "say it with `command` or `shell`; `process` with `state: stopped` and `file` do as well"
-        raise Invalid([Diagnostic("error", "CF0311", text, task.span, help=help)])
-    yield step.operation
+
+
+def _asks(task: Task) -> Invalid:
+    text = f"`{task.module}` has no place in `retire`: it asks its host and goes on by the answer"
+    help = "say it with `command` or `shell`; `process` with `state: stopped` and `file` do as well"
+    if task.module == "k8s":
+        text = "`k8s` has no place in `retire` with a file, `wait` or `prune`: it would go on by what it reads"
+        help = "name the objects in the task: `kind` and `name`, or `definition`"
+    return Invalid([Diagnostic("error", "CF0311", text, task.span, help=help)])

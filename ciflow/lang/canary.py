@@ -10,13 +10,17 @@ from ciflow.lang.inherit import Inherited
 from ciflow.lang.kinds import duration, percent
 from ciflow.lang.near import did_you_mean
 from ciflow.lang.place import Place
+from ciflow.lang.roles import flat
 from ciflow.lang.schema import Schema, check_part, part_schema
 from ciflow.lang.tasks import DYNAMIC, TaskReader
 from ciflow.model import Block, Canary, CanaryStep, Node, Template
 
 ROUTERS = ("haproxy", "envoy", "nginx", "traefik", "command", "gateway-api", "ingress-nginx", "istio",
            "replicas")  # fmt: skip
+CLUSTERED = ("gateway-api", "ingress-nginx", "istio", "replicas")  # their dial is an object of a cluster
 MIRRORS = ("envoy",)  # routers that can send copies of requests
+STICKY = ("haproxy", "nginx")  # routers that keep a user on one side
+CUTS = ("haproxy", "envoy")  # routers that end the connections of one slot; in a cluster its pods are replaced
 GATES = ("errors", "latency", "slo", "query")
 PROVIDERS = ("prometheus", "http", "command", "datadog", "cloudwatch", "influxdb", "graphite")
 ASKED = frozenset({*PROVIDERS, "bad", "total"})  # rendered when the slots are known: what a gate asks of its provider
@@ -51,6 +55,8 @@ def read_canary(play: Place, reader: TaskReader, above: Inherited, findings: Fin
     for node in retire:
         _alone(node, findings)
     router = _router(place, findings)
+    if router is not None:
+        _refused(router, play, retire, findings)
     slots = _slots(place, findings)
     steps = _steps(place, router, findings)
     gates = _gates(place.fields.get("gates"), findings)
@@ -99,6 +105,29 @@ def _router(place: Place, findings: Findings) -> tuple[str, Mapping[str, Any]] |
         findings.error("CF0130", f"unknown router `{kind}`", below.key_span(kind), label=label)
         return None
     return str(kind), settings or {}
+
+
+def _refused(router: tuple[str, Mapping[str, Any]], play: Place, retire: tuple[Node, ...], findings: Findings) -> None:
+    """What that router has no way to do, said before anything runs."""
+    kind, settings = router
+    place = play.fields["canary"]
+    value = place.value
+    sized = kind in CLUSTERED and kind != "replicas" and "deployments" in settings
+    if value.get("by") and kind not in STICKY:
+        findings.error("CF0130", f"the router `{kind}` can't keep a user on one side", place.key_span("by"),
+                       label=f"only {' and '.join(STICKY)} can")  # fmt: skip
+    if value.get("drain") and kind not in CUTS and not sized:
+        may = "with `deployments: {a: .., b: ..}` it replaces the pods of the slot that was left"
+        label = may if kind in CLUSTERED and kind != "replicas" else f"only {' and '.join(CUTS)} can, and clusters"
+        findings.error("CF0130", f"the router `{kind}` can't cut the connections of one slot",
+                       place.key_span("drain"), label=label)  # fmt: skip
+    if retire and kind == "replicas":
+        findings.error("CF0130", "a slot of the router `replicas` without traffic has no pods to retire",
+                       play.key_span("retire"))  # fmt: skip
+    for task in flat(retire) if kind in CLUSTERED else ():
+        if task.module != "k8s" and task.module not in DYNAMIC:
+            findings.error("CF0130", f"`{task.module}` has no place in the `retire` of a slot in a cluster", task.span,
+                           label="its guard does this alone, and knows objects only: say it with `k8s`")  # fmt: skip
 
 
 def _slots(place: Place, findings: Findings) -> Mapping[str, Mapping[str, Any]]:

@@ -13,6 +13,7 @@ from typing import Any
 from ciflow.diagnostics import CiflowError, Locked, TargetError
 from ciflow.model import Note
 from ciflow.rollout.routers.dial import (
+    SETTLED,
     WHOLE,
     Asked,
     Dial,
@@ -122,14 +123,21 @@ class Dials:
             manifest = self._manifest(dial.manifest.slots, dial.live, now)
             return replace(dial, share=share, token=self.token, manifest=manifest, mirror=self.mirror)
 
+        yield from self._strengthened(weight)
         yield from self._all(moved, self.spec.dead_man)
 
     def promote(self, now: float) -> Asked[None]:
         """Share, live slot and the dead-man's end in one fenced write on each router."""
         self.mirror = 0
+        yield from self._strengthened(WHOLE)
         yield from self._all(lambda dial: self._resting(dial, self.candidate, now))
         for router in self.routers:
             yield from router.guard(self.token, 0)
+
+    def _strengthened(self, weight: int) -> Asked[None]:
+        """More traffic is to come to the candidate: what bears it comes first, everywhere."""
+        for router in self.routers:
+            yield from router.strengthen(weight, self.token, self.spec.dead_man)
 
     def back(self, now: float) -> Asked[None]:
         """All traffic to the slot that was live before. One that fails holds up no other; its error comes after."""
@@ -139,6 +147,7 @@ class Dials:
             try:
                 yield from self._turn(number, lambda dial: self._resting(dial, self.live, now, ended=True))
                 yield from router.guard(self.token, 0)
+                yield from router.let_go(self.token, SETTLED)
                 if self.spec.drain:
                     yield from router.cut(self.candidate, self.spec.drain)
             except (RouterError, TargetError, Fenced) as error:
@@ -156,6 +165,7 @@ class Dials:
         yield from self._all(marked)
         for router, dial in zip(self.routers, self.dials, strict=True):
             yield from router.keep(dial.manifest)
+            yield from router.let_go(self.token, self.spec.keep_warm)
 
     # --- while it is held --------------------------------------------------------------------------------
 

@@ -14,6 +14,7 @@ from ciflow.dataclass import dataclass
 from ciflow.diagnostics import TargetError
 from ciflow.model import Hold, Note
 from ciflow.rollout.routers.dial import (
+    SETTLED,
     WHOLE,
     Asked,
     Dial,
@@ -231,11 +232,21 @@ def _turn(router: Router, dial: Dial, decision: Decision, order: Order, token: i
         except NotKept as kept:
             yield Note("warning", {"message": kept.message, "help": kept.help})
         yield from router.guard(to.token, 0)
-        if to.manifest.drain and decision.source.name != decision.target.name:
-            yield from router.cut(decision.source.name, to.manifest.drain)
-        yield from router.keep(to.manifest)
+        yield from _afterwards(router, to, decision)
         return
     raise RouterError(f"somebody else writes to the router on {router.host} all the time")
+
+
+def _afterwards(router: Router, to: Dial, decision: Decision) -> Asked[None]:
+    """The traffic is back; what can't be done now is said, and is no failure of the rollback."""
+    cuts = bool(to.manifest.drain) and decision.source.name != decision.target.name
+    try:
+        if cuts:
+            yield from router.cut(decision.source.name, to.manifest.drain)
+        yield from router.keep(to.manifest)
+        yield from router.let_go(to.token, SETTLED)
+    except (RouterError, TargetError) as error:
+        yield Note("warning", {"message": f"traffic is back, but {error.message}", "help": error.help})
 
 
 def _target(dial: Dial, decision: Decision, order: Order, token: int) -> Dial:

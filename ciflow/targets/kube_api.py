@@ -23,7 +23,7 @@ from ciflow.targets.connection import Connection
 from ciflow.targets.kube_content import content, hidden, managed_by, plain
 from ciflow.targets.kube_kinds import Kinds, Resource
 from ciflow.targets.kube_pods import find_container, open_exec
-from ciflow.targets.kube_ready import WORKLOADS, State, begins, holds, state_of, troubles
+from ciflow.targets.kube_ready import WORKLOADS, State, begins, holds, reaches, state_of, troubles
 from ciflow.targets.kube_stream import ERROR, STDERR
 from ciflow.targets.kubernetes import LATER, NEEDED, Answer, Cluster, cluster
 
@@ -94,6 +94,14 @@ def _do_read(asked: _Asked) -> Reply:
     named = {"apiVersion": words["api_version"], "kind": words["kind"]}  # items of a list don't say it themselves
     managed = [one for one in found if not words.get("managed") or managed_by(one, MANAGER)]
     return Reply(data={"objects": [{**named, **plain(one)} for one in managed]})
+
+
+def _do_locate(asked: _Asked) -> Reply:
+    """`api_version kind name namespace`: data {path, group, plural}, its address and what its kind is called there."""
+    resource = asked.resource()
+    group = str(asked.words["api_version"]).rpartition("/")[0]
+    path = resource.path(asked.namespace, str(asked.words["name"]))
+    return Reply(data={"path": path, "group": group, "plural": resource.plural})
 
 
 # --- apply -----------------------------------------------------------------------------------------------
@@ -223,9 +231,9 @@ def _do_delete(asked: _Asked) -> Reply:
 
 
 def _do_wait(asked: _Asked) -> Reply:
-    """`api_version kind name timeout`, and `condition` {type, status}, or {path, begins}, or `endpoints`, or `absent`:
-    until the object is ready, or as the condition says, or a Service has an endpoint that is ready, or the object is
-    gone. `pause`: seconds at least between two looks. Data {object, why}.
+    """`api_version kind name timeout`, and `condition` {type, status}, {path, begins} or {path, least}, or `endpoints`,
+    or `absent`: until the object is ready, or as the condition says, or a Service has an endpoint that is ready, or the
+    object is gone. `pause`: seconds at least between two looks. Data {object, why}.
 
     A watch only wakes it: every look reads the object anew, so that no end of a watch (410, a lost connection) can
     make it miss anything.
@@ -254,6 +262,8 @@ def _state(asked: _Asked, thing: Mapping[str, Any]) -> State:
     if asked.words.get("endpoints"):
         return _served(asked)
     wanted = asked.words.get("condition")
+    if wanted and "least" in wanted:
+        return reaches(thing, wanted["path"], int(wanted["least"]))
     if wanted and "path" in wanted:
         return begins(thing, wanted["path"], str(wanted["begins"]))
     return holds(thing, str(wanted["type"]), str(wanted.get("status", "True"))) if wanted else state_of(thing)
@@ -351,6 +361,7 @@ def _do_exec(asked: _Asked) -> Reply:
 
 _VERBS: Mapping[str, Callable[[_Asked], Reply]] = {
     "read": _do_read,
+    "locate": _do_locate,
     "apply": _do_apply,
     "patch": _do_patch,
     "delete": _do_delete,

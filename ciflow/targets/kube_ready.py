@@ -66,6 +66,14 @@ def begins(thing: Thing, path: Iterable[str], text: str) -> State:
     return State(str(found or "").startswith(text), f"{list(path)[-1]} is {shown}, not {text!r}")
 
 
+def reaches(thing: Thing, path: Iterable[str], least: int) -> State:
+    """Whether the number at `path` in the object is at least `least`."""
+    found: Any = thing
+    for name in path:
+        found = (found or {}).get(name)
+    return State(int(found or 0) >= least, f"{list(path)[-1]} is {int(found or 0)}, not {least}")
+
+
 def condition(status: Mapping[str, Any], kind: str) -> Mapping[str, Any] | None:
     return next((one for one in status.get("conditions") or () if one.get("type") == kind), None)
 

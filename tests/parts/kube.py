@@ -211,6 +211,7 @@ def controller_argv(kube: Kube) -> list[str]:
         f"--cluster-cidr={PODS}",
         f"--service-cluster-ip-range={SERVICES}",
         "--use-service-account-credentials=true",
+        "--horizontal-pod-autoscaler-sync-period=2s",
         "--leader-elect=false",
         "--bind-address=127.0.0.1",
         f"--secure-port={process.free_port()}",

@@ -29,11 +29,13 @@ class Server:
     def read(self, name: str) -> str:
         return {"namespace": "shop", "token": "t"}[name]
 
-    def ask(self, method: str, path: str, body: Any = None, kind: str = "json-patch") -> tuple[int, dict[str, Any]]:
+    def ask(
+        self, method: str, path: str, body: Any = None, kind: str = "json-patch+json"
+    ) -> tuple[int, dict[str, Any]]:
         if self.down:
             return 0, {"message": "refused"}
         notes = self.lease if "/leases/" in path else {NOTE: self.route}
-        if method == "PATCH" and kind == "merge-patch":
+        if method == "PATCH" and kind == "merge-patch+json":
             self.lease.update(body["metadata"]["annotations"])
         elif method == "PATCH":
             if body[0]["value"] != self.route:

@@ -53,7 +53,7 @@ from ciflow.rollout.routers.dial import (
     bad_before,
     check_turn,
 )
-from ciflow.rollout.routers.guard import answers
+from ciflow.rollout.routers.guard import OnHost, answers
 from ciflow.rollout.routers.kept import keep_file
 from ciflow.rollout.spec import Ended, Spec
 
@@ -204,7 +204,7 @@ def _dial_of(reply: Reply) -> Dial:
 
 
 @dataclass(frozen=True)
-class FakeRouter:
+class FakeRouter(OnHost):
     """See `dial.Router`: read, arm, compare-and-set and read back are steps of their own, as with real ones."""
 
     host: str

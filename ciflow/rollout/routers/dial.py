@@ -12,7 +12,7 @@ Fenced        another writer's token stands at the router: this writer must stop
 from __future__ import annotations
 
 import json
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Any, Protocol, TypeAlias, TypeVar
 
@@ -24,6 +24,7 @@ T = TypeVar("T")
 Asked: TypeAlias = Generator[Step, Reply, T]  # yields steps, is sent their replies, returns a T
 
 WHOLE = 10_000  # all traffic, in hundredths of a percent
+SETTLED = 300.0  # seconds after a way back until what bears the traffic may be as weak as that allows
 
 
 class RouterError(CiflowError):
@@ -318,9 +319,26 @@ class Router(Named, Protocol):
         is to be cut is not, for a release goes into that slot."""
         ...
 
-    def unclaimed(self, token: int) -> Operation:
-        """For work that a host does alone, later: goes well only while nobody has claimed the dial since `token`.
-        Raises RouterError where no host can do that."""
+    def may_leave(self, place: str, operations: Sequence[Operation]) -> None:
+        """Raise RouterError where `leave` would be in vain. Asks nobody."""
+        ...
+
+    def leave(self, place: str, operations: Sequence[Operation], token: int, after: float) -> Asked[None]:
+        """`operations`, which were made for `place`, are done `after` seconds from now with no controller, unless
+        somebody has claimed the dial since `token`."""
+        ...
+
+    def call_off(self, place: str) -> Asked[None]:
+        """What was left is not to be done: somebody claims the dial."""
+        ...
+
+    def strengthen(self, weight: int, expect: int, lease: float) -> Asked[None]:
+        """Before the candidate gets `weight`: see that it can bear it, and that the way back will. `lease` (seconds) is
+        renewed meanwhile. Nothing where machines are not ours to add."""
+        ...
+
+    def let_go(self, expect: int, after: float) -> Asked[None]:
+        """`after` seconds from now nothing needs to be stronger than its traffic asks for."""
         ...
 
     def errors(self, slot: str, more: int, since: Sample | None = None) -> tuple[Watch, ...]:

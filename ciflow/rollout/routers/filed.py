@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import shlex
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import ClassVar
@@ -31,7 +31,7 @@ from ciflow.rollout.routers.dial import (
     done,
     newest,
 )
-from ciflow.rollout.routers.guard import agent_guard, answers, ask, reachable
+from ciflow.rollout.routers.guard import OnHost, agent_guard, answers, ask, reachable
 from ciflow.rollout.routers.kept import keep_file
 
 LOOKS = 200  # how often the router is asked until it has taken a new file
@@ -51,7 +51,7 @@ class _File:
 
 
 @dataclass(frozen=True, slots=True)
-class FiledRouter(ABC):
+class FiledRouter(OnHost):
     """See `dial.Router`. One of these says where its files are, what is in them, and how it is asked."""
 
     service: str

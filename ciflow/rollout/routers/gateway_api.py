@@ -7,7 +7,8 @@ from typing import Any, ClassVar
 
 from ciflow.dataclass import dataclass
 from ciflow.rollout.routers.dial import Asked, Slot, done
-from ciflow.rollout.routers.kube import PAUSE, TAKE
+from ciflow.rollout.routers.kube import TAKE
+from ciflow.rollout.routers.kube_lease import PAUSE
 from ciflow.rollout.routers.kube_objects import Ref
 from ciflow.rollout.routers.weighted import Values, WeightedRouter, weighted_settings
 

@@ -1,20 +1,65 @@
-"""What keeps users safe whatever the router is.
+"""What keeps users safe whatever the router is, where it runs on a host.
 
-The agent's dead-man, no traffic to a slot that isn't there, and patience with a router that is just restarting.
+The agent's dead-man and what it does alone later, no traffic to a slot that isn't there, and patience with a router
+that is just restarting.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from ciflow.model import At, Change, Detached, Operation, Probe, Reply, Talk, Wait, Watch
+from ciflow.model import Api, At, Change, Detached, Operation, Probe, Reply, Talk, Wait, Watch
 from ciflow.rollout.routers.dial import Asked, Dial, Guard, RouterError, Slot, done
 
 TRIES = 10  # times that a socket is asked while its router restarts
 PAUSE = 0.2  # seconds between two of them
 START = 20.0  # seconds that a router may take to open its port
 REACH = 3.0  # seconds that a new slot may take to open its port
+
+
+class OnHost(ABC):
+    """The part of `dial.Router` that an agent on the router's host does, and what a host needs not."""
+
+    __slots__ = ()
+
+    host: str
+    service: str
+
+    @abstractmethod
+    def unclaimed(self, token: int) -> Operation:
+        """Goes well only while nobody has claimed the dial since `token`."""
+
+    def may_leave(self, place: str, operations: Sequence[Operation]) -> None:
+        if place.partition(" as ")[0] != self.host:  # `web1 as root` is on web1
+            raise RouterError(
+                f"`retire` can't be done on {place}: it has no router of {self.service}",
+                help="only beside its router can a host see for itself that the slot has no traffic",
+            )
+        if any(isinstance(operation, Api) for operation in operations):
+            raise RouterError(
+                f"`retire` of {self.service} asks an API, which an agent does not do alone",
+                help="say it with `command` or `shell`",
+            )
+
+    def leave(self, place: str, operations: Sequence[Operation], token: int, after: float) -> Asked[None]:
+        step = Detached(key=self._retire, operations=(self.unclaimed(token), *operations), after=max(1.0, after))
+        done((yield At(place, Change(step))), f"leaving it to {place} to retire a slot", place)
+
+    def call_off(self, place: str) -> Asked[None]:
+        step = Detached(key=self._retire, verb="cancel")
+        done((yield At(place, Change(step))), "calling off what would retire the slot", place)
+
+    @property
+    def _retire(self) -> str:
+        return f"retire-{self.service}"
+
+    def strengthen(self, weight: int, expect: int, lease: float) -> Asked[None]:  # noqa: ARG002
+        yield from ()
+
+    def let_go(self, expect: int, after: float) -> Asked[None]:  # noqa: ARG002
+        yield from ()
 
 
 def agent_guard(

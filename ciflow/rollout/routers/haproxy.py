@@ -33,7 +33,7 @@ from ciflow.rollout.routers.dial import (
     newest,
 )
 from ciflow.rollout.routers.embedded import Program
-from ciflow.rollout.routers.guard import agent_cut, agent_guard, answers, ask, reachable
+from ciflow.rollout.routers.guard import OnHost, agent_cut, agent_guard, answers, ask, reachable
 from ciflow.rollout.routers.kept import keep_file
 from ciflow.rollout.routers.settings import absolute, only, sticky, tester
 
@@ -63,7 +63,7 @@ class _Disk:
 
 
 @dataclass(frozen=True, slots=True)
-class HaproxyRouter:
+class HaproxyRouter(OnHost):
     """See `dial.Router`."""
 
     service: str

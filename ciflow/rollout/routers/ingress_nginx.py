@@ -11,8 +11,9 @@ from typing import Any, ClassVar
 
 from ciflow.dataclass import dataclass
 from ciflow.rollout.routers.dial import WHOLE, Asked, Dial, RouterError, Slot
-from ciflow.rollout.routers.kube import SETTINGS, KubeRouter, kube_settings, not_sticky
+from ciflow.rollout.routers.kube import KubeRouter
 from ciflow.rollout.routers.kube_objects import Patch, Ref, Thing, noted, put, same
+from ciflow.rollout.routers.kube_settings import SETTINGS, SIZED, kube_settings, not_sticky
 from ciflow.rollout.routers.settings import only
 
 CANARY = "nginx.ingress.kubernetes.io/canary"
@@ -114,5 +115,5 @@ def build(
 ) -> IngressNginxRouter:
     """From `router: {ingress-nginx: {name: .., namespace: ..}}`."""
     not_sticky("ingress-nginx", by)
-    only("ingress-nginx", settings, SETTINGS, ())
+    only("ingress-nginx", settings, (*SETTINGS, *SIZED), ())
     return IngressNginxRouter(service, host, slots, kube_settings("ingress-nginx", settings, service, slots))

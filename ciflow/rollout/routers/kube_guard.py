@@ -5,6 +5,9 @@ many seconds without another word. Time is counted on this program's own clock f
 no two clocks need agree; whoever is started anew counts from its start. What it has seen it answers in the annotation
 `guard.ciflow`: `EPOCH.RENEWAL armed`, `fired` or `idle`. A lease of an epoch that has fired is never armed again: its
 owner must first know that the traffic went back.
+
+The annotations `later.ciflow-KEY` are errands: requests to be made once, so many seconds from when they were first
+seen, if the token that they name still stands at the dial. `done.ciflow-KEY` says what became of each.
 """
 
 from __future__ import annotations
@@ -24,7 +27,9 @@ from typing import Any
 
 ACCOUNT = "/var/run/secrets/kubernetes.io/serviceaccount"
 LEASE, SEEN = "lease.ciflow", "guard.ciflow"
+LATER, DONE = "later.ciflow-", "done.ciflow-"
 PAUSE = 0.2  # seconds between two tries
+REST = 2.0  # seconds between two tries of an errand
 LONGEST = 30.0  # seconds of one watch
 
 
@@ -38,16 +43,20 @@ class Api:
     def read(self, name: str) -> str:
         return Path(self.account, name).read_text().strip()
 
-    def open(self, method: str, path: str, body: Any = None, kind: str = "json-patch", timeout: float = 5.0) -> Any:
+    def open(
+        self, method: str, path: str, body: Any = None, kind: str = "json-patch+json", timeout: float = 5.0
+    ) -> Any:
         headers = {"Authorization": "Bearer " + self.read("token"), "Accept": "application/json"}
         data = None
         if body is not None:
-            headers["Content-Type"] = "application/" + kind + "+json"
+            headers["Content-Type"] = "application/" + kind
             data = json.dumps(body).encode()
         request = urllib.request.Request(self.address + path, data, headers, method=method)
         return urllib.request.urlopen(request, timeout=timeout, context=self.tls)
 
-    def ask(self, method: str, path: str, body: Any = None, kind: str = "json-patch") -> tuple[int, dict[str, Any]]:
+    def ask(
+        self, method: str, path: str, body: Any = None, kind: str = "json-patch+json"
+    ) -> tuple[int, dict[str, Any]]:
         """(status, object); status 0 where nobody answers."""
         try:
             with self.open(method, path, body, kind) as answer:
@@ -70,6 +79,7 @@ class Guard:
         self.order: tuple[int, int] | None = None
         self.since = 0.0
         self.fired = -1  # the epoch that has
+        self.errands: dict[str, tuple[str, float]] = {}  # key -> the text, and when it is due (monotonic seconds)
 
     def look(self) -> str:
         """Read the lease, answer it; its resource version, or "" where it can't be read."""
@@ -79,6 +89,7 @@ class Guard:
             return ""
         notes = thing["metadata"].get("annotations") or {}
         self.word = json.loads(notes.get(LEASE) or "{}")
+        self.hear(notes)
         seen, order = notes.get(SEEN, ""), (self.word.get("epoch", 0), self.word.get("renewal", 0))
         if self.order is None and seen.endswith(" fired"):
             self.fired = int(seen.split(".")[0])
@@ -86,7 +97,7 @@ class Guard:
             self.order, self.since = order, self.clock()
         if seen != self.answer():
             note = {"metadata": {"annotations": {SEEN: self.answer()}}}
-            self.api.ask("PATCH", self.leases + "/" + self.name, note, "merge-patch")
+            self.api.ask("PATCH", self.leases + "/" + self.name, note, "merge-patch+json")
         return str(thing["metadata"]["resourceVersion"])
 
     def answer(self) -> str:
@@ -126,9 +137,61 @@ class Guard:
                 return status == 200
         return True
 
+    # --- errands ----------------------------------------------------------------------------------------
+
+    def hear(self, notes: dict[str, str]) -> None:
+        """The errands that are still to be done; the time of a new one begins now."""
+        heard: dict[str, tuple[str, float]] = {}
+        for name, text in notes.items():
+            key = name[len(LATER) :]
+            if not name.startswith(LATER):
+                continue
+            word = json.loads(text)
+            if notes.get(DONE + key, "").split(" ")[0] == str(word["token"]):
+                continue
+            known = self.errands.get(key)
+            heard[key] = known if known and known[0] == text else (text, self.clock() + float(word["after"]))
+        self.errands = heard
+
+    def due(self) -> float:
+        """Seconds until the next errand."""
+        return min((at - self.clock() for _, at in self.errands.values()), default=LONGEST)
+
+    def run_errands(self) -> None:
+        for key, (text, at) in list(self.errands.items()):
+            if at > self.clock():
+                continue
+            word = json.loads(text)
+            outcome = self.errand(word)
+            self.say(f"{key}: {outcome or 'to be tried again'}")
+            if outcome:
+                note = {"metadata": {"annotations": {DONE + key: f"{word['token']} {outcome}"}}}
+                self.api.ask("PATCH", self.leases + "/" + self.name, note, "merge-patch+json")
+            else:
+                self.errands[key] = (text, self.clock() + REST)
+
+    def errand(self, word: dict[str, Any]) -> str:
+        """What became of it: done, left alone, or why not; "" where it is to be tried again."""
+        status, thing = self.api.ask("GET", word["path"])
+        if passing(status):
+            return ""
+        dial = (thing.get("metadata", {}).get("annotations") or {}).get(word["note"]) if status == 200 else None
+        if dial is None or json.loads(dial).get("token") != word["token"]:
+            return "left alone: somebody has claimed the dial since"
+        for one in word["errands"]:
+            status, said = self.api.ask(one["method"], one["path"], one["body"], one["type"])
+            if passing(status):
+                return ""
+            if status >= 400 and status not in (404, 422):
+                return f"failed: {one['method']} {one['path']}: {status} {said.get('message')}"
+            self.say(f"{one['method']} {one['path']}: {status}")
+        return "done"
+
+    # --- its time ---------------------------------------------------------------------------------------
+
     def wait(self, version: str) -> None:
         """Until something happens to the lease, or the time is over."""
-        most = max(0.05, min(self.left(), LONGEST))
+        most = max(0.05, min(self.left(), self.due(), LONGEST))
         query = "?watch=1&fieldSelector=metadata.name%3D" + self.name + "&resourceVersion=" + version
         began = self.clock()
         try:
@@ -145,6 +208,8 @@ class Guard:
         if self.armed() and self.left() <= 0:
             if not self.fire():
                 time.sleep(PAUSE)
+        elif self.due() <= 0:
+            self.run_errands()
         elif version:
             self.wait(version)
         else:
@@ -152,6 +217,11 @@ class Guard:
 
     def say(self, text: str) -> None:
         print(time.strftime("%Y-%m-%dT%H:%M:%SZ ", time.gmtime()) + text, flush=True)
+
+
+def passing(status: int) -> bool:
+    """Whether another try may go better."""
+    return status in (0, 429) or status >= 500
 
 
 def main() -> None:

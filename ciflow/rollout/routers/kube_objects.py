@@ -5,7 +5,7 @@ Pure: values in, values out.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,10 @@ MADE = "ciflow.service"  # label of all that ciflow makes for a service
 GUARD = Path(__file__).with_name("kube_guard.py")  # never imported here: it takes the modules of a network program
 LEASE, SEEN = "lease.ciflow", "guard.ciflow"  # annotations of the lease, as the guard knows them
 MANIFEST = "manifest.ciflow"  # annotation of the lease
+LATER = "later.ciflow-"  # annotations of the lease: work that the guard does alone, later
+DONE = "done.ciflow-"  # and what became of it
 LEASES = "coordination.k8s.io/v1"
+RBAC = "rbac.authorization.k8s.io"
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,27 +127,11 @@ def guard_objects(service: str, namespace: str, image: str, guarded: tuple[Ref, 
     labels = _labels(service)
     metadata = {"name": name, "labels": labels}
     lease = lease_ref(service)
-    rules = [
-        {
-            "apiGroups": [ref.api_version.rpartition("/")[0]],
-            "resources": [ref.plural],
-            "resourceNames": [ref.name],
-            "verbs": ["get", "patch", *(["watch"] if ref == lease else [])],
-        }
-        for ref in (lease, *guarded)
-    ]
-    rbac = "rbac.authorization.k8s.io"
+    rules = [right(ref, "get", "patch", *(["watch"] if ref == lease else [])) for ref in (lease, *guarded)]
     return [
         lease_object(service),
         {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": metadata},
-        {"apiVersion": f"{rbac}/v1", "kind": "Role", "metadata": metadata, "rules": rules},
-        {
-            "apiVersion": f"{rbac}/v1",
-            "kind": "RoleBinding",
-            "metadata": metadata,
-            "roleRef": {"apiGroup": rbac, "kind": "Role", "name": name},
-            "subjects": [{"kind": "ServiceAccount", "name": name, "namespace": namespace}],
-        },
+        *_bound(service, namespace, name, rules),
         {
             "apiVersion": "apps/v1",
             "kind": "Deployment",
@@ -156,6 +143,30 @@ def guard_objects(service: str, namespace: str, image: str, guarded: tuple[Ref, 
             },
         },
     ]
+
+
+def later_objects(service: str, namespace: str, key: str, rights: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """What lets the guard do one errand, beside its own rights: a Role that names each object."""
+    rules = [dict(right) for number, right in enumerate(rights) if right not in rights[:number]]
+    return _bound(service, namespace, f"{guard_ref(service).name}-{key}", rules)
+
+
+def _bound(service: str, namespace: str, name: str, rules: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """A Role for the guard's account, and its binding."""
+    metadata = {"name": name, "labels": _labels(service)}
+    account = {"kind": "ServiceAccount", "name": guard_ref(service).name, "namespace": namespace}
+    role = {"apiGroup": RBAC, "kind": "Role", "name": name}
+    return [
+        {"apiVersion": f"{RBAC}/v1", "kind": "Role", "metadata": metadata, "rules": rules},
+        {"apiVersion": f"{RBAC}/v1", "kind": "RoleBinding", "metadata": metadata, "roleRef": role,
+         "subjects": [account]},
+    ]  # fmt: skip
+
+
+def right(ref: Ref, *verbs: str) -> dict[str, Any]:
+    """A rule of a Role, for that one object."""
+    group = ref.api_version.rpartition("/")[0]
+    return {"apiGroups": [group], "resources": [ref.plural], "resourceNames": [ref.name], "verbs": list(verbs)}
 
 
 def _pod(service: str, image: str) -> dict[str, Any]:

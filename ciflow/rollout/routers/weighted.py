@@ -14,8 +14,9 @@ from typing import Any, ClassVar
 
 from ciflow.dataclass import dataclass
 from ciflow.rollout.routers.dial import WHOLE, Dial, RouterError, Slot
-from ciflow.rollout.routers.kube import SETTINGS, KubeRouter, KubeSettings, kube_settings, not_sticky
+from ciflow.rollout.routers.kube import KubeRouter
 from ciflow.rollout.routers.kube_objects import Patch, Ref, Thing, put, same
+from ciflow.rollout.routers.kube_settings import SETTINGS, SIZED, KubeSettings, kube_settings, not_sticky
 from ciflow.rollout.routers.settings import only, tester
 
 Values = Mapping[str, Any]
@@ -130,5 +131,5 @@ def weighted_settings(
 ) -> KubeSettings:
     """What a router of weights in rules is told. Raises Refused for what it has no word for."""
     not_sticky(kind, by)
-    only(kind, settings, (*SETTINGS, "header"), ())
+    only(kind, settings, (*SETTINGS, *SIZED, "header"), ())
     return replace(kube_settings(kind, settings, service, slots), tester=tester(kind, settings))
