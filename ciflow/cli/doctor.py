@@ -45,14 +45,15 @@ def command(
         asked = {"folder": str(Path(measure).absolute()), "release": release, "cache": cache, "offline": offline}
         return _measured(asked | ({"settings": list(tried)} if tried else {}), state, as_json=as_json)
     from ciflow.engine.request import Request, prepare
+    from ciflow.engine.rights import rights_of
     from ciflow.lang.yamltext import dump
-    from ciflow.plan.rbac import needs_of, roles
+    from ciflow.plan.rbac import roles
 
     files = live_files()
     chosen = selection_of(limit, tags, skip_tags, start_at_task)
     request = Request(playbook, inventory_of(inventory), extra_vars, chosen, roles_path=roles_path())
-    _, plan = prepare(request, files)
-    found = needs_of(plan, lambda path, task: _text(path, task, Path(playbook).parent, files))
+    loaded, plan = prepare(request, files)
+    found = rights_of(loaded, plan, lambda path, task: _text(path, task, Path(playbook).parent, files))
     made = roles(found.needs, name, namespace)
     for why in found.unknown:
         click.echo(f"warning: {why}: what it needs is missing below", err=True)

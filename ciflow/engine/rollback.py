@@ -152,8 +152,8 @@ class _Rollback:
         """The store is lost, or never knew: the manifest on the routers' hosts knows."""
         where = manifest_path(self.asking.service)
         asked = {host.name: host for host in self.asking.hosts}
-        read = Read(path=where)
-        replies = await self._answered(wire, {name: (host, read) for name, host in asked.items()}, everyone=True)
+        reads = {name: (host, Read(path=where)) for name, host in asked.items()}
+        replies = await self._answered(wire, reads, "manifest", everyone=True)
         self.connections |= asked
         found: dict[str, Router] = {}
         for name, reply in replies.items():
@@ -174,20 +174,29 @@ class _Rollback:
     async def _in_clusters(self, wire: Wire, hosts: Mapping[str, Connection]) -> dict[str, Router]:
         """The service's routers in the clusters that the hosts mean, by the manifests beside the dials there."""
         places = {name: _place(connection) for name, connection in hosts.items()}
-        first = {place: name for name, place in reversed(places.items())}
-        asked = {name: leases_of(self.asking.service, place) for place, name in first.items()}
-        replies = await self._answered(
-            wire, {name: (API, operation) for name, operation in asked.items()}, everyone=True
-        )
+        first = {name: place for place, name in {place: name for name, place in reversed(places.items())}.items()}
         found: dict[str, Router] = {}
-        for name, reply in replies.items():
-            for lease in reply.data.get("objects", ()) if reply.ok else ():
-                notes = lease["metadata"].get("annotations") or {}
-                if MANIFEST in notes:
-                    found[name] = _router_of(notes[MANIFEST], name, places[name], lease["metadata"]["namespace"])
-            if not reply.ok and places[name] != Place():
-                self.warnings.append(f"{places[name]} was asked in vain: {reply.error}")
+        for everywhere in (False, True):  # a service of another namespace is meant only where there is none here
+            left = {n: p for n, p in first.items() if n not in found and not (everywhere and p.namespace)}
+            leases = {n: (API, leases_of(self.asking.service, p, everywhere=everywhere)) for n, p in left.items()}
+            asked = await self._answered(wire, leases, f"leases {everywhere}", everyone=True) if leases else {}
+            for name, reply in asked.items():
+                if reply.ok and (router := self._in_cluster(reply.data["objects"], name, first[name])):
+                    found[name] = router
+                elif not everywhere and first[name] != Place():
+                    self.warnings.append(f"{first[name]} was asked in vain: {reply.error}")
         return found
+
+    def _in_cluster(self, leases: Sequence[Mapping[str, Any]], name: str, place: Place) -> Router | None:
+        """The one router that the leases of one cluster know of."""
+        manifests = {one["metadata"]["namespace"]: (one["metadata"].get("annotations") or {}) for one in leases}
+        known = {space: notes[MANIFEST] for space, notes in manifests.items() if MANIFEST in notes}
+        if len(known) > 1:
+            raise CiflowError(
+                f"{place} has a service {self.asking.service} in each of {', '.join(sorted(known))}",
+                help="say which: a host with ansible_kubectl_namespace in the inventory",
+            )
+        return next((_router_of(text, name, place, space) for space, text in known.items()), None)
 
     def _of_manifest(self, text: str, name: str) -> tuple[Router, ...]:
         """The service's routers as one of their hosts knows them, as far as the way to them is known."""
@@ -210,15 +219,15 @@ class _Rollback:
             knock = router.knock
             place = API if isinstance(knock, Api) else self.connections[router.host]
             asked[router.host] = (place, knock)
-        return frozenset(asked.keys() - (await self._answered(wire, asked)).keys())
+        return frozenset(asked.keys() - (await self._answered(wire, asked, "knock")).keys())
 
     async def _answered(
-        self, wire: Wire, asked: Mapping[str, tuple[Connection, Operation]], *, everyone: bool = False
+        self, wire: Wire, asked: Mapping[str, tuple[Connection, Operation]], what: str, *, everyone: bool = False
     ) -> dict[str, Reply]:
         """The replies of those that answer within PATIENCE; with `everyone`, of those that answer at all where none
         did by then."""
         calls = {
-            name: wire.call(to, "asking", f"{self.run}|{name}|{type(operation).__name__}", operation, probe=True)
+            name: wire.call(to, "asking", f"{self.run}|{name}|{what}", operation, probe=True)
             for name, (to, operation) in asked.items()
         }
         answers = [call.answer for call in calls.values()]

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 from ciflow.dataclass import dataclass
 from ciflow.model import Host, Play, Task, Template
-from ciflow.plan.compile import Plan, tasks_of
+from ciflow.plan.compile import Plan, Stage, tasks_of
 
 APPLY = ("create", "get", "patch")
 DELETE = ("delete", "get")
@@ -47,21 +48,31 @@ class Needs:
     unknown: tuple[str, ...] = ()
 
 
-def needs_of(plan: Plan, read: Callable[[str, Task], str | None]) -> Needs:
-    """Of all tasks of a plan. `read` gives the text of a file that a task names, or None where it can't be had."""
+def needs_of(
+    plan: Plan, read: Callable[[str, Task], str | None], known: Callable[[Stage, Any], Any] = lambda _, value: value
+) -> Needs:
+    """Of all tasks of a plan. `read` gives the text of a file that a task names, or None where it can't be had; `known`
+    a value of a stage as far as it stands in files: with its templates rendered, or as it is."""
     found: list[Need] = []
     unknown: list[str] = []
     for stage in plan.stages:
         found += [need for host in stage.hosts for need in _of_host(stage.play, host)]
-        for task in (*tasks_of(stage.play.tasks), *stage.play.handlers):
+        for task in _tasks(stage.play):
             reader = _TASKS.get(task.module)
             if reader is None:
                 continue
             try:
-                found += reader(task, read)
-            except _Untold as why:
+                found += reader(replace(task, args=known(stage, task.args)), read)
+            except Untold as why:
                 unknown.append(f"{task.span}: {why}")
-    return Needs(tuple(_merged(found)), tuple(dict.fromkeys(unknown)))
+    return Needs(tuple(merged(found)), tuple(dict.fromkeys(unknown)))
+
+
+def _tasks(play: Play) -> Iterator[Task]:
+    """All of a play, those of its canary among them."""
+    canary = (play.canary.verify, play.canary.retire) if play.canary is not None else ()
+    for nodes in (play.tasks, *canary, play.handlers):
+        yield from tasks_of(nodes)
 
 
 def roles(needs: Iterable[Need], name: str, namespace: str = "") -> list[dict[str, Any]]:
@@ -74,7 +85,7 @@ def roles(needs: Iterable[Need], name: str, namespace: str = "") -> list[dict[st
     for space, these in sorted(spaces.items()):
         metadata = {"name": name, **({"namespace": space} if space not in ("*", "") else {})}
         kind = "ClusterRole" if space == "*" else "Role"
-        rules = [{"apiGroups": [n.group], "resources": [n.resource], "verbs": list(n.verbs)} for n in _merged(these)]
+        rules = [{"apiGroups": [n.group], "resources": [n.resource], "verbs": list(n.verbs)} for n in merged(these)]
         made.append({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": kind, "metadata": metadata, "rules": rules})
     return made
 
@@ -89,11 +100,11 @@ def plural(kind: str) -> str:
     return f"{name[:-1]}ies" if re.search(r"[^aeiou]y$", name) else f"{name}s"
 
 
-class _Untold(Exception):
+class Untold(Exception):
     """A task whose words are only known when it runs."""
 
 
-def _merged(needs: Iterable[Need]) -> Iterator[Need]:
+def merged(needs: Iterable[Need]) -> Iterator[Need]:
     """One for each resource, with all verbs that somebody needs there."""
     verbs: dict[tuple[str, str, str, bool], set[str]] = {}
     for need in needs:
@@ -128,7 +139,7 @@ def _of_host(play: Play, host: Host) -> Iterator[Need]:
 
 def _plain(task: Task, value: Any, what: str) -> str:
     if isinstance(value, Template):
-        raise _Untold(f"`{what}` is known only when `{task.module}` runs")
+        raise Untold(f"`{what}` is known only when `{task.module}` runs")
     return str(value or "")
 
 
@@ -181,7 +192,7 @@ def _kinds(task: Task, read: Callable[[str, Task], str | None]) -> Iterator[tupl
             path = _plain(task, one.get("path") if isinstance(one, Mapping) else one, name)
             text = read(path, task)
             if text is None:
-                raise _Untold(f"{path} is not to be found")
+                raise Untold(f"{path} is not to be found")
             yield from _of_text(task, text, space)
     for one in _listed(said):
         if isinstance(one, Template | str):
@@ -212,7 +223,7 @@ def _of_text(task: Task, text: str, space: Any) -> Iterator[tuple[str, str, str]
         if not words and not document.strip():
             continue
         if "kind" not in words:
-            raise _Untold("a document doesn't say its kind in plain words")
+            raise Untold("a document doesn't say its kind in plain words")
         own = re.search(r"(?m)^  namespace: *[\"']?([\w-]+)[\"']? *$", document)
         yield own[1] if own else _plain(task, space, "namespace"), words.get("apiVersion", "v1"), words["kind"]
 

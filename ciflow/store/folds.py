@@ -206,17 +206,19 @@ class _Book:
             self.newest_first[other] = replace(below, share=FULL - weight, state=state, since=event.at)
 
     def _below(self, at: int) -> int | None:
-        """The release that gets what this one doesn't: the newest older one in the other slot."""
-        slot = self.newest_first[at].slot
-        return next((i for i in range(at + 1, len(self.newest_first)) if self.newest_first[i].slot != slot), None)
+        """The release that gets what this one doesn't: the newest older one in the other slot, of the same play where
+        there is one, for a service may be in several clusters."""
+        mine = self.newest_first[at]
+        older = [i for i in range(at + 1, len(self.newest_first)) if self.newest_first[i].slot != mine.slot]
+        same = (i for i in older if self.newest_first[i].play == mine.play)
+        return next(same, older[0] if older else None)
 
     def roll_back(self, event: Event) -> None:
         given_up, back = str(event.data["from"]), str(event.data["to"])
         for at, release in enumerate(self.newest_first):
             if release.version == given_up and release.share:
                 self.newest_first[at] = replace(release, share=0, state="rolled_back", since=event.at)
-        target = next((i for i, r in enumerate(self.newest_first) if r.version == back), None)
-        if target is not None:
-            release = self.newest_first[target]
+        known = [(i, r) for i, r in enumerate(self.newest_first) if r.version == back]
+        for at, release in known[:1] + [(i, r) for i, r in known[1:] if r.run == known[0][1].run]:
             since = release.since if release.share == FULL else event.at
-            self.newest_first[target] = replace(release, share=FULL, state="live", since=since)
+            self.newest_first[at] = replace(release, share=FULL, state="live", since=since)

@@ -121,18 +121,25 @@ def crowd(service: str, program: str, replicas: Mapping[str, int]) -> list[dict[
     return things
 
 
-def traefik_argv(folder: Path, kind: str, port: int, metrics: int) -> list[str]:
-    """Traefik as data plane of that kind of router: users at 127.0.0.1:port. It needs KUBECONFIG."""
+def traefik_argv(folder: Path, kind: str, port: int, metrics: int, namespaces: Sequence[str] = ()) -> list[str]:
+    """Traefik as data plane of that kind of router: users at 127.0.0.1:port. It needs KUBECONFIG. `namespaces`: the
+    only ones that it looks into."""
     folder.mkdir(exist_ok=True)
     document = {
         "entryPoints": {"web": {"address": f"127.0.0.1:{port}"}, "metrics": {"address": f"127.0.0.1:{metrics}"}},
         "metrics": {"prometheus": {"entryPoint": "metrics", "addServicesLabels": True}},
-        "providers": {"providersThrottleDuration": 0, **PROVIDERS[kind]},
+        "providers": {"providersThrottleDuration": 0, **_only(kind, namespaces)},
         "global": {"checkNewVersion": False, "sendAnonymousUsage": False},
         "log": {"level": "INFO"},
     }
     (folder / "traefik.json").write_text(json.dumps(document))
     return [process.find("traefik", "traefik"), f"--configFile={folder}/traefik.json"]
+
+
+def _only(kind: str, namespaces: Sequence[str]) -> dict[str, Any]:
+    if not namespaces:
+        return PROVIDERS[kind]
+    return {name: {**said, "namespaces": list(namespaces)} for name, said in PROVIDERS[kind].items()}
 
 
 def route(kind: str, service: str, port: int) -> list[dict[str, Any]]:

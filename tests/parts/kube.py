@@ -33,6 +33,18 @@ PODS = "10.244.0.0/16"
 SERVICES = "10.96.0.0/16"
 
 
+AUDITED = "least"  # of the accounts of this name the API server writes down what they ask
+AUDIT = {
+    "apiVersion": "audit.k8s.io/v1",
+    "kind": "Policy",
+    "omitStages": ["RequestReceived", "ResponseStarted"],
+    "rules": [
+        {"level": "Metadata", "users": [f"system:serviceaccount:{space}:{AUDITED}" for space in ("shop",)]},
+        {"level": "None"},
+    ],
+}
+
+
 class Refused(Exception):
     """The API server said no; the text is its answer."""
 
@@ -177,8 +189,11 @@ def etcd_argv(folder: Path, port: int) -> list[str]:
 def apiserver_argv(kube: Kube, etcd_port: int) -> list[str]:
     """InternalIP first: otherwise exec and logs look up the node's name, which no DNS here knows."""
     pki = kube.folder / "pki"
+    (kube.folder / "audit.json").write_text(json.dumps(AUDIT))
     return [
         str(programs() / "kube-apiserver"),
+        f"--audit-policy-file={kube.folder}/audit.json",
+        f"--audit-log-path={kube.folder}/audit.log",
         f"--etcd-servers=http://127.0.0.1:{etcd_port}",
         "--bind-address=0.0.0.0",  # pods reach it by the node's address
         "--advertise-address=127.0.0.1",

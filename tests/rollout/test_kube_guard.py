@@ -10,8 +10,10 @@ from typing import Any
 
 import pytest
 
+from ciflow.lang import canary
+from ciflow.rollout import routers
 from ciflow.rollout.routers import kube_guard, kube_objects
-from ciflow.rollout.routers.kube_guard import LEASE, SEEN, Guard
+from ciflow.rollout.routers.kube_guard import DONE, LATER, LEASE, SEEN, Guard
 
 ROUTE = "/apis/g/v1/namespaces/shop/httproutes/shop"
 NOTE = "dial.ciflow/shop"
@@ -25,6 +27,7 @@ class Server:
         self.route = "at 5 %"
         self.down = False
         self.version = 1
+        self.removed: list[str] = []
 
     def read(self, name: str) -> str:
         return {"namespace": "shop", "token": "t"}[name]
@@ -34,6 +37,9 @@ class Server:
     ) -> tuple[int, dict[str, Any]]:
         if self.down:
             return 0, {"message": "refused"}
+        if method == "DELETE":
+            self.removed.append(path)
+            return 200, {}
         notes = self.lease if "/leases/" in path else {NOTE: self.route}
         if method == "PATCH" and kind == "merge-patch+json":
             self.lease.update(body["metadata"]["annotations"])
@@ -143,6 +149,61 @@ def test_a_disarmed_lease_is_idle(server: Server) -> None:
     assert server.lease[SEEN] == "3.4 idle" and not guard.armed()
 
 
+def errand(server: Server, token: int, after: float, *errands: dict[str, Any]) -> None:
+    word = {"token": token, "after": after, "path": ROUTE, "note": NOTE, "errands": list(errands)}
+    server.lease[f"{LATER}retire"] = json.dumps(word)
+
+
+REMOVE = {"method": "DELETE", "path": "/api/v1/namespaces/shop/configmaps/old", "type": "json", "body": {}}
+
+
+def runs(guard: Guard) -> None:
+    """One look at the lease, and what is due by then."""
+    guard.look()
+    guard.run_errands()
+
+
+def test_an_errand_is_run_once_when_its_time_has_come_and_by_no_other_guard_again(server: Server) -> None:
+    clock = Clock()
+    guard = Guard(server, "ciflow-shop", clock)  # type: ignore[arg-type]
+    server.route = json.dumps({"token": 7})
+    errand(server, 7, 60.0, REMOVE)
+    runs(guard)
+    assert server.removed == [] and guard.due() == 60.0
+    clock.now += 61.0
+    runs(guard)
+    assert server.removed == [REMOVE["path"]] and server.lease[f"{DONE}retire"] == "7 done"
+    for another in (guard, Guard(server, "ciflow-shop", clock)):  # type: ignore[arg-type]
+        clock.now += 61.0
+        runs(another)
+        runs(another)
+    assert server.removed == [REMOVE["path"]]
+
+
+def test_an_errand_of_a_dial_that_somebody_has_claimed_is_left_alone(server: Server) -> None:
+    clock = Clock()
+    guard = Guard(server, "ciflow-shop", clock)  # type: ignore[arg-type]
+    server.route = json.dumps({"token": 8})
+    errand(server, 7, 0.0, REMOVE)
+    runs(guard)
+    assert server.removed == [] and server.lease[f"{DONE}retire"].startswith("7 left alone")
+
+
+def test_an_errand_is_tried_again_until_somebody_answers(server: Server) -> None:
+    clock = Clock()
+    guard = Guard(server, "ciflow-shop", clock)  # type: ignore[arg-type]
+    server.route = json.dumps({"token": 7})
+    errand(server, 7, 0.0, REMOVE)
+    guard.look()
+    server.down = True
+    guard.run_errands()
+    server.down = False
+    assert f"{DONE}retire" not in server.lease
+    clock.now += 5.0
+    runs(guard)
+    assert server.removed == [REMOVE["path"]]
+
+
 def test_the_pod_s_program_needs_nothing_but_an_old_python() -> None:
     """It is sent as it stands, and Python 3.7 reads it (PEP 537)."""
     text = Path(kube_guard.__file__).read_text()
@@ -153,5 +214,10 @@ def test_the_pod_s_program_needs_nothing_but_an_old_python() -> None:
     modules |= {str(node.module).split(".")[0] for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
     assert "ciflow" not in modules
     assert (kube_objects.LEASE, kube_objects.SEEN) == (LEASE, SEEN)
+    assert (kube_objects.LATER, kube_objects.DONE) == (LATER, DONE)
     (pod,) = [one for one in kube_objects.guard_objects("shop", "shop", "i", ()) if one["kind"] == "Deployment"]
     assert pod["spec"]["template"]["spec"]["containers"][0]["command"][2] == text
+
+
+def test_the_language_knows_which_routers_are_in_a_cluster() -> None:
+    assert set(canary.CLUSTERED) == set(routers.CLUSTERED) < set(canary.ROUTERS) == set(routers.ROUTERS)

@@ -103,7 +103,8 @@ def test_the_candidate_has_the_pods_of_its_share_before_it_gets_it(kube: Kube, s
         slots.turn(router, min(weight, 9_000))
 
 
-def test_a_surge_has_more_than_that(kube: Kube, slots: Rig, router: Router) -> None:
+@pytest.mark.usefixtures("router")
+def test_a_surge_has_more_than_that(kube: Kube, slots: Rig) -> None:
     strengthen(slots, slots.router(surge="30%"), 5_000)  # 3 / 2 * 1.3 = 1.95
     assert ready(kube)["b"] == 2
     strengthen(slots, slots.router(surge="50%"), 5_000)  # 3 / 2 * 1.5 = 2.25
@@ -144,7 +145,8 @@ def test_a_size_that_somebody_sets_meanwhile_stays(kube: Kube, slots: Rig, route
     assert kube.ask("GET", f"{APPS}/{SERVICE}-b")["spec"]["replicas"] == 4
 
 
-def test_pods_that_do_not_come_let_nothing_turn_and_are_named(kube: Kube, slots: Rig, router: Router) -> None:
+@pytest.mark.usefixtures("router")
+def test_pods_that_do_not_come_let_nothing_turn_and_are_named(kube: Kube, slots: Rig) -> None:
     quota = f"/api/v1/namespaces/{SPACE}/resourcequotas"
     kube.ask("POST", quota, {"metadata": {"name": "few"}, "spec": {"hard": {"pods": "5"}}})
     try:

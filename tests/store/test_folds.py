@@ -138,6 +138,24 @@ def test_a_rollback_gives_all_back_to_the_version_before(store: Store, tell: Tel
     assert history(store, "nothing") == []
 
 
+def test_a_service_in_two_clusters_has_a_history_in_each(store: Store, tell: Teller) -> None:
+    """Both are cells of one play; what one dial gives away the other's old version does not get."""
+    for run, version, slot in (("R-1", "1.0", "a"), ("R-2", "2.0", "b")):
+        begin(tell, run)
+        for cell in ("roll[east]", "roll[west]"):
+            told = {"service": "shop", "version": version, "slot": slot}
+            tell(run, "canary_started", cell, **told, live="b" if slot == "a" else "a", token=3, steps=[10_000])
+        for cell in ("roll[east]", "roll[west]"):
+            share = 10_000 if slot == "b" else 0
+            tell(run, "dial", cell, share=share, slot=slot, weight=10_000, verified=True, token=3)
+            tell(run, "canary_state", cell, state="good")
+    two, one = ("2.0", "b", 10_000, "good", True), ("1.0", "a", 0, "warm", True)
+    assert brief(history(store, "shop")) == [two, two, one, one]
+    tell("R-3", "rollback", service="shop", **{"from": "2.0", "to": "1.0"}, who="bob", reason="slow", took=0.4)
+    two, one = ("2.0", "b", 0, "rolled_back", True), ("1.0", "a", 10_000, "live", True)
+    assert brief(history(store, "shop")) == [two, two, one, one]
+
+
 def test_a_canary_that_turned_back_leaves_stable_with_all(store: Store, tell: Teller) -> None:
     release(tell, "R-1", "1.3.2", "a", (10_000,))
     release(tell, "R-2", "1.4.0", "b", (100,), "rolling_back")

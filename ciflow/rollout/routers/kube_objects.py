@@ -105,10 +105,10 @@ def lease_ref(service: str) -> Ref:
     return Ref(LEASES, "Lease", "leases", f"ciflow-{service}")
 
 
-def leases_of(service: str, place: Place) -> Api:
-    """All leases of a service: in the namespace, where one is said, else in all of them."""
+def leases_of(service: str, place: Place, *, everywhere: bool) -> Api:
+    """The lease of a service in the namespace of the place, or all of them in all namespaces."""
     words: dict[str, Any] = {"api_version": LEASES, "kind": "Lease", "labels": f"{MADE}={service}"}
-    return place.request("read", words if place.namespace else {**words, "everywhere": True})
+    return place.request("read", {**words, "everywhere": True} if everywhere else words)
 
 
 def lease_object(service: str) -> dict[str, Any]:
