@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import secrets
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import TypeVar
 
 import pytest
 
+from tests.parts import accounts as accounts_part
 from tests.parts import docker as docker_part
 from tests.parts import http as http_part
 from tests.parts import kube as kube_part
@@ -79,6 +81,16 @@ def ssh_hosts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[sshd_pa
     """Four hosts, 127.0.0.1 to .4, that all tests share: leave them as they were."""
     with starting() as start:
         yield start(sshd_part.hosts(tmp_path_factory.mktemp("hosts"), 4))
+
+
+@pytest.fixture(scope="session")
+def people(tmp_path_factory: pytest.TempPathFactory) -> Iterator[accounts_part.Accounts]:
+    """Two users without rights, in a namespace of their own: nobody is added to this machine."""
+    with starting() as start:
+        found = start(accounts_part.accounts(tmp_path_factory.mktemp("people") / "ns"))
+        for name in ("clerk", "other"):
+            found.add(name, secrets.token_urlsafe(12))
+        yield found
 
 
 @pytest.fixture(scope="session")

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ciflow.dataclass import dataclass
-from ciflow.engine.connect import BECOME_PASSWORDS, LOGIN_PASSWORDS, passwords_of
+from ciflow.engine.connect import SECRETS, passwords_of
 from ciflow.lang.inventory import Inventory
 from ciflow.lang.vault import Encrypted, Vault
 from ciflow.model import EMPTY, Template
@@ -14,7 +14,7 @@ from ciflow.report.text import safe
 from ciflow.store.mask import STARS, Mask
 
 _STARRED = STARS.decode()
-_SECRET_NAMES = frozenset((*LOGIN_PASSWORDS, *BECOME_PASSWORDS))
+_SECRET_NAMES = frozenset(SECRETS)
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,9 +24,11 @@ LOCAL = Connection(kind="local", name="localhost")
 API = Connection(kind="api", name="the controller")  # where Api operations are answered
 TIMEOUT = LOCAL.connect_timeout  # seconds, unless somebody says otherwise
 LOGIN_PASSWORDS = ("ansible_password", "ansible_ssh_pass", "ansible_ssh_password")
+PASSPHRASES = ("ansible_ssh_private_key_passphrase", "ansible_private_key_passphrase")
 BECOME_PASSWORDS = (
     "ansible_sudo_pass", "ansible_su_pass", "ansible_doas_pass", "ansible_become_password", "ansible_become_pass",
 )  # fmt: skip
+SECRETS = (*LOGIN_PASSWORDS, *PASSPHRASES, *BECOME_PASSWORDS)
 _KINDS = {
     "paramiko": "ssh", "paramiko_ssh": "ssh", "smart": "ssh",
     "community.docker.docker": "docker", "community.docker.docker_api": "docker",
@@ -104,6 +106,7 @@ def connection_for(
         user=str(_first(scope, "ansible_user", "ansible_ssh_user") or reach.user),
         password=str(_first(scope, *LOGIN_PASSWORDS) or reach.password),
         private_keys=(os.path.expanduser(str(key)),) if key else (),  # noqa: PTH111
+        passphrase=str(_first(scope, *PASSPHRASES) or ""),
         common_args=" ".join(str(words) for words in arguments if words),
         python=str(_first(scope, "ansible_python_interpreter") or "auto"),
         become=_identity(scope, become, reach),
@@ -178,7 +181,7 @@ def passwords_of(hosts: Iterable[tuple[Layer, ...]], extra: Mapping[str, Any]) -
     """
     given = Layer(Level.EXTRA_VARS, extra)
     for layers in ((given,), *((given, *layers) for layers in hosts)):
-        named = {name for name in (*LOGIN_PASSWORDS, *BECOME_PASSWORDS) for layer in layers if name in layer.values}
+        named = {name for name in SECRETS for layer in layers if name in layer.values}
         scope = Scope(layers, render)
         for name in named:
             try:

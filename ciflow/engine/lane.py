@@ -198,9 +198,10 @@ class Lane:
 
     def _guarded(self, connection: Connection) -> Connection:
         """Its passwords are never shown from now on."""
-        for password in (connection.password, connection.become.password if connection.become else ""):
-            if password:
-                self.run.mask.add(password)
+        become = connection.become
+        for secret in (connection.password, connection.passphrase, become.password if become else ""):
+            if secret:
+                self.run.mask.add(secret)
         return connection
 
     def connection(self) -> Connection:

@@ -26,6 +26,7 @@ class BecomeUser:
 class Connection:
     """One identity on one host. Equal connections may share a session.
 
+    `passphrase` opens `private_keys`.
     `common_args` are options of OpenSSH's ssh (`ansible_ssh_common_args` and `ansible_ssh_extra_args`).
     `python` is a path or a name there; "auto" looks for one. `connect_timeout` in seconds, for each of: the
     connection, the login, and the agent's first word.
@@ -40,6 +41,7 @@ class Connection:
     user: str = ""
     password: str = field(default="", repr=False)
     private_keys: tuple[str, ...] = ()
+    passphrase: str = field(default="", repr=False)
     common_args: str = ""
     python: str = "auto"
     become: BecomeUser | None = None

@@ -93,6 +93,7 @@ class Session:
         self._lock = threading.RLock()  # of all below
         self._sending = threading.Lock()  # of the pipe's way out
         self._pipe: Pipe | None = None
+        self._way: Pipe | None = None  # what the target opened, under whatever speaks through it
         self._buffer: list[bytes] = []
         self._opening = b""
         self._flights: dict[int, _Flight] = {}
@@ -248,7 +249,7 @@ class Session:
     def _reach(self, connection: Connection) -> None:
         """Be with the host until the end; by its shell where its Python is too old."""
         launch = plan_launch(connection)
-        pipe = self._opener()(connection, launch.command)
+        pipe = self._way = self._opener()(connection, launch.command)
         try:
             self._listen(*greet(pipe, launch, connection, self._first))
         except TooOld:
@@ -273,6 +274,7 @@ class Session:
             return
         self._send(b"")
         heard = beaten = time.monotonic()
+        beat, patience = self._rhythm()
         data: bytes | None = rest
         while True:
             now = time.monotonic()
@@ -280,14 +282,21 @@ class Session:
                 heard = now
                 for frame in decoder.feed(data):
                     self._handle(frame)
-            if now - beaten >= wire.HEARTBEAT:
+            if now - beaten >= beat:
                 beaten = now
                 self._send(wire.HEARTBEAT_FRAME)
-            if now - heard > wire.MISSED * wire.HEARTBEAT:
+            if now - heard > patience:
                 raise Lost(f"{self.connection.name}: nothing was heard for {now - heard:.0f} s")
-            data = pipe.receive(max(0.0, beaten + wire.HEARTBEAT - now))
+            data = pipe.receive(max(0.0, beaten + beat - now))
             if data == b"":
                 raise Lost(f"{self.connection.name}: the connection ended")
+
+    def _rhythm(self) -> tuple[float, float]:
+        """Seconds between two heartbeats, and of silence after which the host is lost: ours, unless its way says."""
+        every, count = getattr(self._way, "silence", (0.0, 0))
+        if not every:
+            return wire.HEARTBEAT, wire.MISSED * wire.HEARTBEAT
+        return min(every, wire.HEARTBEAT), every * count  # the agent, too, waits for heartbeats
 
     def _handle(self, frame: wire.Frame) -> None:
         if frame.kind == wire.Kind.OUTPUT:

@@ -1,4 +1,4 @@
-"""SSH as a target: the only file that knows paramiko.
+"""SSH as a target: only this, `ssh_login.py` and `ssh_config.py` know paramiko.
 
 One transport per (address, port, user) is shared by the identities that use it, each agent on a channel of its own.
 paramiko's exceptions become ours here.
@@ -7,6 +7,7 @@ paramiko's exceptions become ours here.
 from __future__ import annotations
 
 import os
+import random
 import shlex
 import socket
 import subprocess
@@ -26,13 +27,16 @@ from ciflow.dataclass import dataclass, field
 from ciflow.diagnostics import Lost, Unreachable
 from ciflow.targets.connection import Connection
 from ciflow.targets.known_hosts import KnownKey, fingerprint, host_name, keys_for, parse_known_hosts, verdict
-from ciflow.targets.ssh_options import Route, Settings, parse_hop, resolve
+from ciflow.targets.ssh_config import settings_for
+from ciflow.targets.ssh_login import log_in
+from ciflow.targets.ssh_options import Route, parse_hop, resolve
 
 SEND_TIMEOUT = 30.0  # seconds
 SLICE = 32 * 1024  # bytes: no more than one packet, so that a large send copies nothing twice
 TICK = 2.0  # seconds a channel waits before it looks up; paramiko has one timeout for both directions
-HANDSHAKES = 16  # at once; each costs milliseconds of processor time, and sshd's MaxStartups drops a crowd
-DEFAULT_KEYS = ("id_ed25519", "id_ecdsa", "id_rsa")
+HANDSHAKES = 16  # at once; each costs milliseconds of processor time
+AT_ONE_SERVER = 8  # of them: sshd's MaxStartups begins to drop at ten
+DROPPED = (0.2, 0.4, 0.8, 1.6)  # seconds before a server that hung up is asked again, less up to half by chance
 # The fastest first, measured on loopback; everything else that paramiko knows stays on offer behind them.
 KEX = ("curve25519-sha256@libssh.org", "ecdh-sha2-nistp256", "mlkem768x25519-sha256")
 CIPHERS = ("aes128-gcm@openssh.com", "aes256-gcm@openssh.com", "aes128-ctr")
@@ -40,24 +44,39 @@ CIPHERS = ("aes128-gcm@openssh.com", "aes256-gcm@openssh.com", "aes128-ctr")
 
 @dataclass(slots=True)
 class _Shared:
-    """A transport, how many pipes use it, and the transports of the hops that it goes through."""
+    """A transport, how many use it (pipes, and transports that go through it), and what it goes through itself."""
 
     transport: paramiko.Transport
-    through: list[paramiko.Transport]
+    route: Route
+    through: _Lease | None
     users: int = 0
 
     def close(self) -> None:
         """Takes up to a tenth of a second: paramiko waits for its thread."""
-        for transport in [self.transport, *reversed(self.through)]:
-            transport.close()
+        self.transport.close()
+        if self.through is not None:
+            self.through.release()
+
+
+@dataclass(frozen=True, slots=True)
+class _Lease:
+    """The use of a shared transport; whoever has it gives it back once."""
+
+    place: Connection
+    shared: _Shared
+
+    def release(self) -> None:
+        _POOL.release(self.place, self.shared)
 
 
 @dataclass(slots=True)
 class _Pool:
-    """Transports by where they lead. Guarded by one lock per place, so that two identities make one connection."""
+    """Transports by where they lead and through what. Guarded by one lock per place, so that two identities make one
+    connection, and hosts behind one jump host another."""
 
     entries: dict[Connection, list[_Shared]] = field(default_factory=dict)
     places: dict[Connection, threading.Lock] = field(default_factory=dict)
+    servers: dict[tuple[str, int], threading.Semaphore] = field(default_factory=dict)
     lock: threading.Lock = field(default_factory=threading.Lock)
     handshakes: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(HANDSHAKES))
 
@@ -68,7 +87,15 @@ class _Pool:
         with guard:
             yield self.entries.setdefault(place, [])
 
-    def open(self, connection: Connection) -> tuple[paramiko.Channel, Connection, _Shared]:
+    @contextmanager
+    def handshake(self, route: Route) -> Iterator[None]:
+        """A turn at a server: more than a few that have not logged in yet, and it drops some (MaxStartups)."""
+        with self.lock:
+            server = self.servers.setdefault((route.address, route.port), threading.Semaphore(AT_ONE_SERVER))
+        with server, self.handshakes:
+            yield
+
+    def open(self, connection: Connection) -> tuple[paramiko.Channel, _Lease]:
         """A channel on a living transport, on a new one when there is none or the server gives no more channels."""
         place = replace(connection, become=None, python="auto", name=connection.address or connection.name)
         with self._at(place) as entries:
@@ -76,16 +103,29 @@ class _Pool:
                 channel = _try_channel(shared.transport, connection)
                 if channel is not None:
                     shared.users += 1
-                    return channel, place, shared
-            with self.handshakes:
-                shared = _connect(connection)
+                    return channel, _Lease(place, shared)
+            shared = _connect(connection)
             channel = _try_channel(shared.transport, connection)
             if channel is None:
                 shared.close()
                 raise Unreachable(f"{connection.name}: the server gives no channel", help="see sshd's MaxSessions")
             shared.users = 1
             entries.append(shared)
-            return channel, place, shared
+            return channel, _Lease(place, shared)
+
+    def hop(self, connection: Connection, before: _Lease | None, through: tuple[str, ...]) -> _Lease:
+        """A jump host's transport, which `before` (by the hops `through`) leads to."""
+        place = replace(connection, options=(("through", " ".join(through)),))
+        with self._at(place) as entries:
+            shared = next((one for one in entries if one.transport.is_active()), None)
+            if shared is None:
+                route = replace(_route(connection), jump=())
+                shared = _Shared(_transport(route, connection, before), route, before)
+                entries.append(shared)
+            elif before is not None:
+                before.release()
+            shared.users += 1
+            return _Lease(place, shared)
 
     def release(self, place: Connection, shared: _Shared) -> None:
         with self._at(place) as entries:
@@ -101,9 +141,20 @@ _POOL = _Pool()  # of the process, as the descriptors are that it shares
 class SshPipe:
     """A channel that runs the agent."""
 
-    def __init__(self, channel: paramiko.Channel, place: Connection, shared: _Shared, name: str) -> None:
-        self._channel, self._place, self._shared, self._name = channel, place, shared, name
+    def __init__(self, channel: paramiko.Channel, lease: _Lease, name: str) -> None:
+        self._channel, self._lease, self._name = channel, lease, name
         self._closing = threading.Lock()
+        self._forwarding: paramiko.agent.AgentRequestHandler | None = None
+
+    @property
+    def silence(self) -> tuple[float, int]:
+        """ServerAliveInterval and ServerAliveCountMax; (0, ..) where nobody has set them."""
+        return self._lease.shared.route.alive_every, self._lease.shared.route.alive_count
+
+    def forward_agent(self) -> None:
+        """Commands there may use our ssh-agent, where there is one."""
+        if self._lease.shared.route.forward_agent and os.environ.get("SSH_AUTH_SOCK"):
+            self._forwarding = paramiko.agent.AgentRequestHandler(self._channel)
 
     def send(self, data: bytes) -> None:
         at, until = 0, time.monotonic() + SEND_TIMEOUT
@@ -132,14 +183,17 @@ class SshPipe:
     def close(self) -> None:
         if self._closing.acquire(blocking=False):  # only once
             self._channel.close()
-            threading.Thread(target=_POOL.release, args=(self._place, self._shared), daemon=True).start()
+            if self._forwarding is not None:
+                self._forwarding.close()
+            threading.Thread(target=self._lease.release, daemon=True).start()
 
 
 def open_ssh(connection: Connection, command: str) -> SshPipe:
     """Run `command` by the host's /bin/sh. Unreachable says why not, and what to do."""
-    channel, place, shared = _POOL.open(connection)
-    pipe = SshPipe(channel, place, shared, connection.name)
+    channel, lease = _POOL.open(connection)
+    pipe = SshPipe(channel, lease, connection.name)
     try:
+        pipe.forward_agent()
         channel.set_combine_stderr(True)
         channel.exec_command("exec /bin/sh -c " + shlex.quote(command))
         channel.settimeout(TICK)
@@ -163,62 +217,70 @@ def _try_channel(transport: paramiko.Transport, connection: Connection) -> param
 
 def _connect(connection: Connection) -> _Shared:
     route = _route(connection)
-    hops: list[paramiko.Transport] = []
+    before: _Lease | None = None
     try:
-        before: paramiko.Transport | None = None
-        for text in route.jump:
+        for number, text in enumerate(route.jump):
             user, host, port = parse_hop(text)
-            hop_connection = replace(
-                connection, name=host, address=host, port=port, user=user, password="", become=None
-            )
-            hop = replace(_route(hop_connection), jump=())
-            before = _transport(hop, hop_connection, before)
-            hops.append(before)
-        return _Shared(_transport(route, connection, before), hops)
+            hop = replace(connection, name=host, address=host, port=port, user=user, password="", become=None,
+                          python="auto")  # fmt: skip
+            before = _POOL.hop(hop, before, route.jump[:number])
+        return _Shared(_transport(route, connection, before), route, before)
     except BaseException:
-        for transport in reversed(hops):
-            transport.close()
+        if before is not None:
+            before.release()
         raise
 
 
 def _route(connection: Connection) -> Route:
-    return resolve(connection, _ssh_config, os.environ, Path.home())
+    return resolve(connection, settings_for, os.environ, Path.home())
 
 
-def _ssh_config(host: str, file: str) -> Settings:
-    path = Path(file or "~/.ssh/config").expanduser()
-    if file == "none" or not path.is_file():
-        return {}
-    try:
-        found = paramiko.SSHConfig.from_path(str(path)).lookup(host)
-    except (paramiko.ConfigParseError, OSError) as e:
-        raise Unreachable(f"{path}: {e}") from e
-    return {key: list(value) if isinstance(value, list) else [str(value)] for key, value in found.items()}
-
-
-def _transport(route: Route, connection: Connection, through: paramiko.Transport | None) -> paramiko.Transport:
+def _transport(route: Route, connection: Connection, through: _Lease | None) -> paramiko.Transport:
     """One hop, connected, its host key checked, logged in."""
     where = f"{connection.name} ({route.address}:{route.port})"
     known = _known_hosts(route)
     name = route.alias or host_name(route.address, route.port)
-    transport = paramiko.Transport(_socket(route, through, where))
-    try:
-        options = transport.get_security_options()
-        options.kex = (*KEX, *(k for k in options.kex if k not in KEX))
-        options.ciphers = (*CIPHERS, *(c for c in options.ciphers if c not in CIPHERS))
-        kinds = _known_kinds(known, name, tuple(options.key_types))
-        options.key_types = (*kinds, *(k for k in options.key_types if k not in kinds))
-        transport.banner_timeout = transport.auth_timeout = max(route.timeout, 5.0)
-        transport.start_client(timeout=route.timeout)
-        _check_host_key(transport.get_remote_server_key(), known, name, route, connection)
-        _log_in(transport, route, connection)
-    except (paramiko.SSHException, OSError, EOFError) as e:
-        transport.close()
-        raise Unreachable(f"{where}: {e or type(e).__name__}") from e
-    except BaseException:
-        transport.close()
-        raise
-    return transport
+    with _POOL.handshake(route):
+        transport = _greeted(route, through, where, _known_kinds(known, name))
+        try:
+            _check_host_key(transport.get_remote_server_key(), known, name, route, connection)
+            log_in(transport, route, connection)
+        except (paramiko.SSHException, OSError, EOFError) as e:
+            transport.close()
+            raise Unreachable(f"{where}: {e or type(e).__name__}") from e
+        except BaseException:
+            transport.close()
+            raise
+        return transport
+
+
+def _greeted(route: Route, through: _Lease | None, where: str, kinds: frozenset[str]) -> paramiko.Transport:
+    """A transport with its keys agreed on. A server that hangs up before it has said who it is has too many who are
+    logging in (MaxStartups drops some of them by chance): it is asked again, by nobody at the same moment."""
+    for pause in (*DROPPED, None):
+        transport = paramiko.Transport(_socket(route, through, where))
+        try:
+            _prefer(transport.get_security_options(), kinds)
+            transport.banner_timeout = transport.auth_timeout = max(route.timeout, 5.0)
+            transport.start_client(timeout=route.timeout)
+            return transport
+        except (paramiko.SSHException, OSError, EOFError) as e:
+            transport.close()
+            if transport.remote_version or pause is None or "timeout" in str(e).lower():
+                raise Unreachable(f"{where}: {e or type(e).__name__}") from e
+        except BaseException:
+            transport.close()
+            raise
+        time.sleep(random.uniform(pause / 2, pause))
+    raise AssertionError("the last pause is None")
+
+
+def _prefer(options: paramiko.transport.SecurityOptions, kinds: frozenset[str]) -> None:
+    """What is fast, and host keys of kinds that we can check: a server with several would look changed else."""
+    options.kex = (*KEX, *(k for k in options.kex if k not in KEX))
+    options.ciphers = (*CIPHERS, *(c for c in options.ciphers if c not in CIPHERS))
+    first = tuple(kind for kind in options.key_types if kind in kinds)
+    options.key_types = (*first, *(k for k in options.key_types if k not in kinds))
 
 
 class _Prompt(socket.socket):
@@ -243,10 +305,10 @@ class _Prompt(socket.socket):
         return data
 
 
-def _socket(route: Route, through: paramiko.Transport | None, where: str) -> socket.socket | paramiko.Channel:
+def _socket(route: Route, through: _Lease | None, where: str) -> socket.socket | paramiko.Channel:
     try:
         if through is not None:
-            return through.open_channel(
+            return through.shared.transport.open_channel(
                 "direct-tcpip", (route.address, route.port), ("127.0.0.1", 0), timeout=route.timeout
             )
         if route.proxy_command:
@@ -277,12 +339,10 @@ def _known_hosts(route: Route) -> tuple[KnownKey, ...]:
     return found
 
 
-def _known_kinds(known: tuple[KnownKey, ...], name: str, offered: tuple[str, ...]) -> tuple[str, ...]:
-    """Key types that we can check come first, or a server with several keys would look changed."""
+def _known_kinds(known: tuple[KnownKey, ...], name: str) -> frozenset[str]:
+    """The key types by which a host is known."""
     kinds = {key.kind for key in keys_for(known, name) if not key.marker}
-    if "ssh-rsa" in kinds:
-        kinds |= {"rsa-sha2-512", "rsa-sha2-256"}
-    return tuple(kind for kind in offered if kind in kinds)
+    return frozenset(kinds | {"rsa-sha2-512", "rsa-sha2-256"} if "ssh-rsa" in kinds else kinds)
 
 
 def _check_host_key(
@@ -306,59 +366,3 @@ def _check_host_key(
             "revoked": "this key must not be used any more: give the host a new one",
         }[found],
     )
-
-
-def _log_in(transport: paramiko.Transport, route: Route, connection: Connection) -> None:
-    tried: list[str] = []
-    for label, key in _keys(route, connection, tried):
-        try:
-            transport.auth_publickey(route.user, key)
-            return
-        except paramiko.BadAuthenticationType:
-            tried.append("keys (the server takes none)")
-            break
-        except paramiko.AuthenticationException:
-            tried.append(label)
-            if not transport.is_active():
-                break
-    if connection.password and transport.is_active():
-        try:
-            transport.auth_password(route.user, connection.password)
-            return
-        except paramiko.AuthenticationException:
-            tried.append("password")
-    raise Unreachable(
-        f"{connection.name}: {route.user}@{route.address}:{route.port} refused the login"
-        + (f"; tried: {', '.join(tried)}" if tried else ": there is neither a key nor a password to try"),
-        help="set ansible_ssh_private_key_file or ansible_user, or load the key into ssh-agent",
-    )
-
-
-def _keys(route: Route, connection: Connection, tried: list[str]) -> Iterator[tuple[str, paramiko.PKey]]:
-    """Keys to try: named ones; else, unless there is a password, the agent's and those of ~/.ssh."""
-    yield from _key_files(route.keys, tried)
-    if connection.password or (route.keys and route.only_these_keys):
-        return
-    for key in _agent_keys():
-        yield f"agent key {fingerprint(key.asbytes())}", key
-    if not route.keys:
-        yield from _key_files(tuple(str(Path.home() / ".ssh" / name) for name in DEFAULT_KEYS), [])
-
-
-def _key_files(paths: tuple[str, ...], tried: list[str]) -> Iterator[tuple[str, paramiko.PKey]]:
-    for path in paths:
-        try:
-            yield path, paramiko.PKey.from_path(path)
-        except FileNotFoundError:
-            tried.append(f"{path} (is not there)")
-        except paramiko.PasswordRequiredException:
-            tried.append(f"{path} (has a passphrase: load it into ssh-agent)")
-        except (OSError, paramiko.SSHException, ValueError, TypeError) as e:
-            tried.append(f"{path} ({e})")
-
-
-def _agent_keys() -> tuple[paramiko.PKey, ...]:
-    try:
-        return tuple(paramiko.Agent().get_keys())
-    except (OSError, paramiko.SSHException):
-        return ()

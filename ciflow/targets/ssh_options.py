@@ -14,15 +14,17 @@ from ciflow.targets.connection import Connection
 Settings = Mapping[str, list[str]]  # option in lower case -> its values, in order
 
 FLAGS = {"-i": "identityfile", "-l": "user", "-p": "port", "-J": "proxyjump", "-F": "configfile"}
-BARE_FLAGS = frozenset(["-4", "-6", "-A", "-a", "-C", "-K", "-k", "-n", "-q", "-T", "-t", "-v", "-x", "-X", "-Y"])
+SWITCHES = {"-A": ("forwardagent", "yes"), "-a": ("forwardagent", "no")}
+BARE_FLAGS = frozenset(["-4", "-6", "-C", "-K", "-k", "-n", "-q", "-T", "-t", "-v", "-x", "-X", "-Y"])
 _UNDERSTOOD = """
     identityfile user port proxyjump proxycommand hostname userknownhostsfile hostkeyalias globalknownhostsfile
-    stricthostkeychecking connecttimeout identitiesonly configfile
+    stricthostkeychecking connecttimeout identitiesonly configfile certificatefile forwardagent
+    serveraliveinterval serveralivecountmax
 """
 # Options that change comfort or speed, never where a connection leads or whom it trusts.
 _HARMLESS = """
-    controlmaster controlpath controlpersist serveraliveinterval serveralivecountmax compression forwardagent
-    forwardx11 loglevel batchmode tcpkeepalive preferredauthentications requesttty gssapiauthentication
+    controlmaster controlpath controlpersist compression forwardx11 loglevel batchmode tcpkeepalive
+    preferredauthentications requesttty gssapiauthentication
     kbdinteractiveauthentication passwordauthentication pubkeyauthentication checkhostip addkeystoagent
     hashknownhosts updatehostkeys addressfamily connectionattempts numberofpasswordprompts visualhostkey sendenv
     setenv ciphers macs kexalgorithms hostkeyalgorithms pubkeyacceptedkeytypes pubkeyacceptedalgorithms ipqos
@@ -37,6 +39,7 @@ class Route:
     """One hop: where, as whom, with which keys, and which host keys are trusted.
 
     `strict` is yes (unknown keys are refused), accept-new, or no. `jump` are hops before this one, outermost first.
+    `alive_every` (seconds, 0: as ever) and `alive_count` say when a server that keeps silent is given up.
     """
 
     address: str
@@ -50,6 +53,10 @@ class Route:
     proxy_command: str = ""
     only_these_keys: bool = False
     timeout: float = 10.0
+    certificates: tuple[str, ...] = ()
+    forward_agent: bool = False
+    alive_every: float = 0.0
+    alive_count: int = 3
 
 
 def parse_arguments(text: str) -> Settings:
@@ -63,6 +70,8 @@ def parse_arguments(text: str) -> Settings:
             name, value = _option(rest or (words.pop(0) if words else ""))
         elif flag in FLAGS:
             name, value = FLAGS[flag], rest or (words.pop(0) if words else "")
+        elif word in SWITCHES:
+            name, value = SWITCHES[word]
         elif flag in BARE_FLAGS:
             continue
         else:
@@ -80,17 +89,18 @@ def _option(text: str) -> tuple[str, str]:
 
 def resolve(
     connection: Connection,
-    lookup: Callable[[str, str], Settings],
+    lookup: Callable[[str, str, Settings], Settings],
     environment: Mapping[str, str],
     home: Path,
 ) -> Route:
     """The route to a host. First word counts: inventory, then its ssh arguments, then ssh's configuration.
 
-    `lookup(host, configuration file or "")` gives what ssh_config says about a host.
+    `lookup(host, configuration file or "", what is settled already)` gives what ssh_config says about a host.
     """
     given = parse_arguments(connection.common_args)
     wanted = connection.address or connection.name
-    config = lookup(wanted, _first(given, {}, "configfile"))
+    settled = {**given, **({"user": [connection.user]} if connection.user else {})}
+    config = lookup(wanted, _first(given, {}, "configfile"), settled)
     port = connection.port or int(_first(given, config, "port") or 22)
     user = connection.user or _first(given, config, "user") or getpass.getuser()
     known = _first(given, config, "userknownhostsfile") or "~/.ssh/known_hosts ~/.ssh/known_hosts2"
@@ -108,7 +118,12 @@ def resolve(
         proxy_command=_command(_first(given, config, "proxycommand")),
         only_these_keys=_first(given, config, "identitiesonly").lower() == "yes",
         timeout=float(_first(given, config, "connecttimeout") or connection.connect_timeout),
-    )
+        certificates=tuple(_expand(path, home) for path in (*given.get("certificatefile", ()),
+                                                            *config.get("certificatefile", ()))),
+        forward_agent=_first(given, config, "forwardagent").lower() not in ("", "no"),
+        alive_every=float(_first(given, config, "serveraliveinterval") or 0),
+        alive_count=int(_first(given, config, "serveralivecountmax") or 3),
+    )  # fmt: skip
 
 
 def _first(given: Settings, config: Settings, name: str) -> str:

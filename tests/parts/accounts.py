@@ -10,10 +10,11 @@ import subprocess
 import sys
 import sysconfig
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.parts import process
+from tests.parts.sshd import User
 
 _ENTER = """
 cd "$1" && shift
@@ -36,6 +37,12 @@ class Accounts:
 
     folder: Path
     holder: process.Running
+    users: list[User] = field(default_factory=list)
+
+    @property
+    def clerk(self) -> User:
+        """The first of its users: one without rights."""
+        return self.users[0]
 
     @property
     def home(self) -> Path:
@@ -61,6 +68,7 @@ class Accounts:
     def add(self, name: str, password: str) -> None:
         """A user with a home and a password."""
         self._must("useradd", "--create-home", "--shell", "/bin/sh", name)
+        self.users.append(User(name, password))
         self._must("chpasswd", input=f"{name}:{password}\n")
 
     def sudoers(self, line: str) -> None:

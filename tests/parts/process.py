@@ -49,7 +49,7 @@ def find(program: str, part: str) -> str:
 
 def free_port(address: str = "127.0.0.1") -> int:
     """A TCP port nobody listens on at this moment."""
-    with socket.socket() as probe:
+    with socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET) as probe:
         probe.bind((address, 0))
         port: int = probe.getsockname()[1]
         return port

@@ -2,9 +2,8 @@
 
 import contextlib
 import os
-import secrets
 import subprocess
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -91,36 +90,35 @@ def host_key(path: Path) -> str:
     return path.with_suffix(".pub").read_text().strip()
 
 
-def configuration(server: Sshd, password_authentication: bool, max_startups: str, max_sessions: int) -> str:
-    """The whole sshd_config: nothing of the machine's own is read.
+def configuration(server: Sshd, settings: Mapping[str, str]) -> str:
+    """The whole sshd_config: nothing of the machine's own is read. `settings` go before the usual ones.
 
     Under sshd, bash reads ~/.bashrc for each command unless SHLVL says that it runs inside another shell: root's
     start-up files (80 ms where they set up pyenv) would otherwise be what tests and benches measure.
     Authorized keys come from a command run as root, since sshd would read a file as the user who logs in,
     who cannot enter root's temporary folders.
     """
-    return "\n".join(
-        [
-            f"ListenAddress {server.address}:{server.port}",
-            f"HostKey {server.folder / 'host_key'}",
-            f"AuthorizedKeysCommand /bin/cat {server.key.with_suffix('.pub')}",
-            "AuthorizedKeysCommandUser root",
-            "AuthorizedKeysFile none",
-            "PidFile none",
-            "UsePAM no",
-            "StrictModes no",
-            "PermitRootLogin yes",
-            "PrintMotd no",
-            "SetEnv SHLVL=2",
-            "UseDNS no",
-            f"PasswordAuthentication {'yes' if password_authentication else 'no'}",
-            "KbdInteractiveAuthentication no",
-            f"MaxStartups {max_startups}",
-            f"MaxSessions {max_sessions}",
-            "Subsystem sftp internal-sftp",
-            "",
-        ]
-    )
+    at = f"[{server.address}]:{server.port}" if ":" in server.address else f"{server.address}:{server.port}"
+    usual = {
+        "ListenAddress": at,
+        "HostKey": server.folder / "host_key",
+        "AuthorizedKeysCommand": f"/bin/cat {server.key.with_suffix('.pub')}",
+        "AuthorizedKeysCommandUser": "root",
+        "AuthorizedKeysFile": "none",
+        "PidFile": "none",
+        "UsePAM": "no",
+        "StrictModes": "no",
+        "PermitRootLogin": "yes",
+        "PrintMotd": "no",
+        "SetEnv": "SHLVL=2",
+        "UseDNS": "no",
+        "PasswordAuthentication": "no",
+        "KbdInteractiveAuthentication": "no",
+        "MaxStartups": "500",
+        "MaxSessions": "100",
+        "Subsystem": "sftp internal-sftp",
+    }
+    return "".join(f"{name} {value}\n" for name, value in {**usual, **settings}.items())
 
 
 @contextlib.contextmanager
@@ -128,9 +126,7 @@ def sshd(
     folder: Path,
     address: str = "127.0.0.1",
     user: User | None = None,
-    password_authentication: bool = False,
-    max_startups: str = "500",
-    max_sessions: int = 100,
+    settings: Mapping[str, str] = {},
     inside: Sequence[str] = (),
 ) -> Iterator[Sshd]:
     """A server at `address` on a free port with its files under `folder`; root may log in unless `user` is given."""
@@ -143,7 +139,7 @@ def sshd(
     public = host_key(folder / "host_key")
     host_key(server.key)
     server.known_hosts.write_text(f"[{address}]:{server.port} {public}\n")
-    config = configuration(server, password_authentication, max_startups, max_sessions)
+    config = configuration(server, settings)
     (folder / "sshd_config").write_text(config)
     try:
         server.start()
@@ -158,17 +154,3 @@ def hosts(folder: Path, count: int) -> Iterator[list[Sshd]]:
     with contextlib.ExitStack() as stack:
         addresses = [f"127.0.0.{number}" for number in range(1, count + 1)]
         yield [stack.enter_context(sshd(folder / address, address)) for address in addresses]
-
-
-@contextlib.contextmanager
-def second_user(password: str | None = None) -> Iterator[User]:
-    """An unprivileged account of the machine with a home and a password, removed again."""
-    if os.geteuid() != 0:
-        raise process.MissingPart("making an account needs root")
-    user = User(f"cf{secrets.token_hex(4)}", password or secrets.token_urlsafe(12))
-    subprocess.run(["useradd", "--create-home", "--shell", "/bin/sh", user.name], check=True)
-    try:
-        subprocess.run(["chpasswd"], input=f"{user.name}:{user.password}\n", text=True, check=True)
-        yield user
-    finally:
-        subprocess.run(["userdel", "--remove", user.name], check=False, capture_output=True)

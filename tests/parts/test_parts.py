@@ -14,6 +14,7 @@ import pytest
 
 from tests.conftest import Start
 from tests.parts import envoy, haproxy, images, process, prometheus, sshd, wire
+from tests.parts.accounts import Accounts
 from tests.parts.docker import Docker
 from tests.parts.http import Upstream, always, every, get
 from tests.parts.kube import Kube
@@ -40,9 +41,11 @@ def test_a_server_ended_by_its_pid_takes_its_connections_along_and_comes_back_on
     assert sshd.ssh("true").returncode == 0
 
 
-def test_a_password_lets_a_second_user_in_and_a_wrong_one_does_not(start: Start, tmp_path: Path) -> None:
-    user = start(sshd.second_user())
-    host = start(sshd.sshd(tmp_path / "h", user=user, password_authentication=True))
+def test_a_password_lets_a_second_user_in_and_a_wrong_one_does_not(
+    start: Start, people: Accounts, tmp_path: Path
+) -> None:
+    user, taken = people.clerk, {"PasswordAuthentication": "yes"}
+    host = start(sshd.sshd(tmp_path / "h", user=user, settings=taken, inside=people.inside()))
     for password, allowed in ((user.password, True), ("wrong", False)):
         client = paramiko.SSHClient()
         client.load_host_keys(str(host.known_hosts))
@@ -56,7 +59,7 @@ def test_a_password_lets_a_second_user_in_and_a_wrong_one_does_not(start: Start,
 
 
 def test_max_startups_turns_away_the_connection_too_many(start: Start, tmp_path: Path) -> None:
-    host = start(sshd.sshd(tmp_path / "h", max_startups="1"))
+    host = start(sshd.sshd(tmp_path / "h", settings={"MaxStartups": "1"}))
     with socket.create_connection((host.address, host.port)) as first:
         assert first.recv(4) == b"SSH-"
         with socket.create_connection((host.address, host.port)) as second:

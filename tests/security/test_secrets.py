@@ -5,13 +5,12 @@ from __future__ import annotations
 
 import json
 import stat
-from pathlib import Path
 
 import pytest
 
 from tests.conftest import Start
 from tests.parts import http as http_part
-from tests.parts.sshd import second_user
+from tests.parts.accounts import Accounts
 from tests.parts.sshd import sshd as sshd_part
 from tests.security.tool import Tool, forms, holding
 
@@ -183,11 +182,11 @@ def test_a_run_with_secret_extra_variables_can_be_resumed(tool: Tool) -> None:
     assert (tool.folder / "flag.2").read_text() == EXTRA
 
 
-def test_the_passwords_of_a_login_leave_no_trace(tool: Tool, start: Start) -> None:
+def test_the_passwords_of_a_login_leave_no_trace(tool: Tool, start: Start, people: Accounts) -> None:
     """A password for the login and one for sudo, on a real server; argument lists are those of both sides."""
-    user = start(second_user())
+    user, taken = people.clerk, {"PasswordAuthentication": "yes"}
     assert user.password is not None
-    server = start(sshd_part(tool.folder / "sshd", user=user, password_authentication=True))
+    server = start(sshd_part(tool.folder / "sshd", user=user, settings=taken, inside=people.inside()))
     host = {**server.variables, "ansible_password": user.password, "ansible_become_password": BECOME}
     del host["ansible_ssh_private_key_file"]
     tool.write("hosts.yml", _yaml({"all": {"hosts": {"h": host}}}))
@@ -199,7 +198,7 @@ def test_the_passwords_of_a_login_leave_no_trace(tool: Tool, start: Start) -> No
     secrets = {"login": user.password, "become": BECOME}
     found = traces(secrets, said.out + said.err, "console")
     found += [trace for entry in processes for trace in traces(secrets, entry, f"process {entry[:60]!r}")]
-    homes = [tool.state, tool.home, Path(f"/home/{user.name}")]
+    homes = [tool.state, tool.home, people.home / user.name]
     found += [f"{path}: {form}" for secret in secrets.values() for path, form in holding(secret, homes)]
     assert "changed" in said.text, said.text
     assert not found, "\n".join(found)

@@ -3,9 +3,9 @@
 import contextlib
 import subprocess
 import time
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Protocol
 
 import pytest
 
@@ -16,7 +16,8 @@ from ciflow.targets.session import Ended, Ready
 from ciflow.targets.ssh_options import parse_arguments, parse_hop
 from tests.conftest import Start
 from tests.parts import process
-from tests.parts.sshd import Sshd, User, host_key, second_user
+from tests.parts.accounts import Accounts
+from tests.parts.sshd import Sshd, User, host_key
 from tests.parts.sshd import sshd as start_sshd
 from tests.parts.wire import wire
 from tests.targets.conftest import ssh_connection
@@ -109,14 +110,26 @@ def test_a_wrong_key_is_told_with_what_was_tried(ssh_hosts: list[Sshd], tmp_path
     assert str(tmp_path / "wrong") in error.message
 
 
+class Serve(Protocol):
+    def __call__(self, **settings: str) -> Sshd: ...
+
+
 @pytest.fixture
-def clerk(start: Start) -> User:
+def serve(start: Start, people: Accounts, tmp_path: Path) -> Serve:
+    """A server in the namespace of the accounts, where clerk logs in; with settings of its own."""
+    return lambda **settings: start(
+        start_sshd(tmp_path / "own", user=people.clerk, settings=settings, inside=people.inside())
+    )
+
+
+@pytest.fixture
+def clerk(people: Accounts) -> User:
     """An account without rights, with a password."""
-    return start(second_user())
+    return people.clerk
 
 
-def test_a_password_opens_the_door(start: Start, clerk: User, tmp_path: Path) -> None:
-    server = start(start_sshd(tmp_path / "own", user=clerk, password_authentication=True))
+def test_a_password_opens_the_door(serve: Serve, clerk: User) -> None:
+    server = serve(PasswordAuthentication="yes")
     connection = replace(ssh_connection(server), private_keys=(), password=clerk.password or "")
     host = success(connection)
     assert host.hello["user"] == clerk.name
@@ -144,16 +157,12 @@ def test_a_host_without_a_fitting_python_is_told(ssh_hosts: list[Sshd], tmp_path
     assert "ansible_python_interpreter" in old.help
 
 
-def test_noise_of_a_login_is_skipped(start: Start, clerk: User, tmp_path: Path) -> None:
+def test_noise_of_a_login_is_skipped(serve: Serve, people: Accounts) -> None:
     """A shell whose start-up files talk, on both streams, before the agent does."""
-    shell = tmp_path / "noisy"
+    shell = people.home / "noisy"
     shell.write_text('#!/bin/sh\necho "Welcome! \\\\x00 -hello"\necho oops >&2\nexec /bin/sh "$@"\n')
     shell.chmod(0o755)
-    for folder in [tmp_path, *tmp_path.parents[:3]]:
-        if str(folder).startswith("/tmp/"):
-            folder.chmod(folder.stat().st_mode | 0o055)
-    subprocess.run(["usermod", "--shell", str(shell), clerk.name], check=True)
-    server = start(start_sshd(tmp_path / "own", user=clerk))
+    server = serve(ForceCommand='/home/noisy -c "$SSH_ORIGINAL_COMMAND"')
     host = success(ssh_connection(server))
     assert host(Exec(argv=("echo", "clean"))).stdout == b"clean\n"
     host.close()
@@ -226,8 +235,10 @@ def test_a_kind_of_connection_that_nobody_has_is_refused_plainly() -> None:
 # --- who runs it
 
 
-def test_identities_share_a_connection_and_not_an_agent(ssh_hosts: list[Sshd], clerk: User, tmp_path: Path) -> None:
-    server = ssh_hosts[0]
+def test_identities_share_a_connection_and_not_an_agent(
+    start: Start, people: Accounts, clerk: User, tmp_path: Path
+) -> None:
+    server = start(start_sshd(tmp_path / "own", inside=people.inside()))
     with wire((server.address, server.port)) as proxy:
         known = tmp_path / "known"
         known.write_text(f"[127.0.0.1]:{proxy.port} {server.known_hosts.read_text().split(' ', 1)[1]}")
@@ -244,31 +255,18 @@ def test_identities_share_a_connection_and_not_an_agent(ssh_hosts: list[Sshd], c
         two.close()
 
 
-@contextlib.contextmanager
-def sudoers(rule: str, name: str) -> Iterator[None]:
-    process.find("sudo", "sudo")
-    path = Path("/etc/sudoers.d") / name
-    path.write_text(f"Defaults:{name} !requiretty\n{name} ALL=(ALL) {rule}ALL\n")
-    path.chmod(0o440)
-    try:
-        yield
-    finally:
-        path.unlink()
-
-
-def test_sudo_without_a_password_makes_root(start: Start, clerk: User, tmp_path: Path) -> None:
-    start(sudoers("NOPASSWD: ", clerk.name))
-    server = start(start_sshd(tmp_path / "own", user=clerk))
+def test_sudo_without_a_password_makes_root(serve: Serve, people: Accounts) -> None:
+    people.sudoers("clerk ALL=(ALL) NOPASSWD: ALL")
+    server = serve()
     for password in ("", "not needed"):  # one is given, and sudo never asks for it: the agent must not read it
         host = success(replace(ssh_connection(server), become=BecomeUser(password=password)))
         assert (host.hello["uid"], host.hello["home"]) == (0, "/root")
         host.close()
 
 
-def test_sudo_is_given_the_password_only_when_it_asks(start: Start, clerk: User, tmp_path: Path) -> None:
-    start(sudoers("", clerk.name))
-    server = start(start_sshd(tmp_path / "own", user=clerk))
-    connection = ssh_connection(server)
+def test_sudo_is_given_the_password_only_when_it_asks(serve: Serve, people: Accounts, clerk: User) -> None:
+    people.sudoers("clerk ALL=(ALL) ALL")
+    connection = ssh_connection(serve())
     host = success(replace(connection, become=BecomeUser(password=clerk.password or "")))
     assert host(Exec(argv=("id", "-u"))).stdout == b"0\n"
     host.close()
@@ -276,20 +274,18 @@ def test_sudo_is_given_the_password_only_when_it_asks(start: Start, clerk: User,
     assert "refused" in failure(replace(connection, become=BecomeUser(password="wrong"))).message
 
 
-def test_su_is_given_the_password_of_its_user(start: Start, clerk: User, tmp_path: Path) -> None:
-    other = start(second_user())
-    server = start(start_sshd(tmp_path / "own", user=clerk))
-    connection = ssh_connection(server)
+def test_su_is_given_the_password_of_its_user(serve: Serve, people: Accounts) -> None:
+    other = people.users[1]
+    connection = ssh_connection(serve())
     host = success(replace(connection, become=BecomeUser(other.name, "su", password=other.password or "")))
     assert host.hello["user"] == other.name
     host.close()
     assert "su" in failure(replace(connection, become=BecomeUser(other.name, "su", password="wrong"))).message
 
 
-def test_no_secret_stands_in_a_list_of_processes(start: Start, clerk: User, tmp_path: Path) -> None:
-    start(sudoers("", clerk.name))
-    server = start(start_sshd(tmp_path / "own", user=clerk))
-    host = success(replace(ssh_connection(server), become=BecomeUser(password=clerk.password or "")))
+def test_no_secret_stands_in_a_list_of_processes(serve: Serve, people: Accounts, clerk: User) -> None:
+    people.sudoers("clerk ALL=(ALL) ALL")
+    host = success(replace(ssh_connection(serve()), become=BecomeUser(password=clerk.password or "")))
     seen = []
     for folder in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):

@@ -1,0 +1,153 @@
+"""Logging in to a server that has shown a good host key: by keys and their certificates, then by the password."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import paramiko
+
+from ciflow.diagnostics import Unreachable
+from ciflow.targets.connection import Connection
+from ciflow.targets.known_hosts import fingerprint
+from ciflow.targets.ssh_options import Route
+
+DEFAULT_KEYS = ("id_ed25519", "id_ecdsa", "id_rsa")
+
+
+def log_in(transport: paramiko.Transport, route: Route, connection: Connection) -> None:
+    """A server may want several proofs, one after the other (sshd's AuthenticationMethods)."""
+    tried: list[str] = []
+    if _by_keys(transport, route, connection, tried) or _by_password(transport, route, connection, tried):
+        return
+    raise Unreachable(
+        f"{connection.name}: {route.user}@{route.address}:{route.port} refused the login"
+        + (f"; tried: {', '.join(tried)}" if tried else ": there is neither a key nor a password to try"),
+        help="set ansible_ssh_private_key_file or ansible_user, or load the key into ssh-agent",
+    )
+
+
+def _by_keys(transport: paramiko.Transport, route: Route, connection: Connection, tried: list[str]) -> bool:
+    for label, key in _keys(route, connection, tried):
+        try:
+            more = transport.auth_publickey(route.user, key)
+        except paramiko.BadAuthenticationType:
+            tried.append("keys (the server takes none)")
+            return False
+        except paramiko.AuthenticationException:
+            tried.append(label)
+            if not transport.is_active():
+                return False
+            continue
+        if more:
+            tried.append(f"{label} (taken; the server also wants {' or '.join(more)})")
+        return not more
+    return False
+
+
+def _by_password(transport: paramiko.Transport, route: Route, connection: Connection, tried: list[str]) -> bool:
+    """As the method `password`, or as the answer to the question that `keyboard-interactive` asks."""
+    if not connection.password or not transport.is_active():
+        return False
+    try:
+        if not (more := transport.auth_password(route.user, connection.password, fallback=False)):
+            return True
+        tried.append(f"password (taken; the server also wants {' or '.join(more)})")
+    except paramiko.BadAuthenticationType as refused:
+        more = refused.allowed_types
+    except paramiko.AuthenticationException:
+        tried.append("password")
+        return False
+    if "keyboard-interactive" not in more:
+        return False
+    try:
+        if not transport.auth_interactive(route.user, _answering(connection.password)):
+            return True
+    except paramiko.AuthenticationException:
+        tried.append("password (keyboard-interactive)")
+    return False
+
+
+class _answering:  # noqa: N801 - called as a function
+    """Answers what is asked without an echo with the password, once: who asks again has refused it."""
+
+    def __init__(self, password: str) -> None:
+        self._answers = [password]
+
+    def __call__(self, _title: str, _instructions: str, asked: Sequence[tuple[str, bool]]) -> list[str]:
+        return ["" if echo or not self._answers else self._answers.pop() for _question, echo in asked]
+
+
+def _keys(route: Route, connection: Connection, tried: list[str]) -> Iterator[tuple[str, paramiko.PKey]]:
+    """Keys to try: named ones; else, unless there is a password, the agent's and those of ~/.ssh."""
+    yield from _key_files(route.keys, route.certificates, connection.passphrase, tried)
+    if connection.password:
+        return
+    if not route.only_these_keys:
+        for key in _agent_keys():
+            yield f"agent key {fingerprint(key.asbytes())}", key
+    if not route.keys:
+        usual = tuple(str(Path.home() / ".ssh" / name) for name in DEFAULT_KEYS)
+        yield from _key_files(usual, route.certificates, connection.passphrase, [])
+
+
+def _key_files(
+    paths: tuple[str, ...], certificates: tuple[str, ...], passphrase: str, tried: list[str]
+) -> Iterator[tuple[str, paramiko.PKey]]:
+    for path in paths:
+        try:
+            for certificate in (*certificates, f"{path}-cert.pub"):
+                if (certified := _certified(path, certificate, passphrase)) is not None:
+                    yield f"{path} with {certificate}", certified
+            yield path, _key(path, passphrase)
+        except FileNotFoundError:
+            tried.append(f"{path} (is not there)")
+        except paramiko.PasswordRequiredException:
+            if (held := _held_by_agent(path)) is not None:
+                yield f"{path} by ssh-agent", held
+            else:
+                words = "has a passphrase: set ansible_ssh_private_key_passphrase, or load it into ssh-agent"
+                tried.append(f"{path} ({words})")
+        except (OSError, paramiko.SSHException, ValueError, TypeError) as e:
+            tried.append(f"{path} ({'its passphrase is another' if passphrase else e})")
+
+
+def _key(path: str, passphrase: str) -> paramiko.PKey:
+    """The key alone, without a certificate that lies beside it. One that is not locked needs no passphrase."""
+    try:
+        key = paramiko.PKey.from_path(path)
+    except (paramiko.PasswordRequiredException, TypeError) as e:  # TypeError: cryptography's own word for the same
+        if not passphrase:
+            raise paramiko.PasswordRequiredException from e
+        word: Any = passphrase.encode("utf-8", "surrogateescape")  # bytes, whatever is declared
+        key = paramiko.PKey.from_path(path, word)
+    key.public_blob = None
+    return key
+
+
+def _certified(path: str, certificate: str, passphrase: str) -> paramiko.PKey | None:
+    """The key as an authority vouches for it; None where the certificate is not there, or is another key's."""
+    if not Path(certificate).is_file():
+        return None
+    key = _key(path, passphrase)
+    try:
+        key.load_certificate(certificate)
+    except ValueError:
+        return None
+    blob = key.public_blob
+    return key if blob is not None and key.asbytes()[-32:] in blob.key_blob else None
+
+
+def _held_by_agent(path: str) -> paramiko.PKey | None:
+    """The agent's key of which `path` is the locked file, as its public half beside it says."""
+    public = Path(f"{path}.pub")
+    words = public.read_text(errors="replace").split() if public.is_file() else []
+    return next((key for key in _agent_keys() if len(words) > 1 and key.get_base64() == words[1]), None)
+
+
+def _agent_keys() -> tuple[paramiko.PKey, ...]:
+    try:
+        return tuple(paramiko.Agent().get_keys())
+    except (OSError, paramiko.SSHException):
+        return ()
