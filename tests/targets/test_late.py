@@ -33,7 +33,7 @@ def test_reaching_a_host_loads_neither_invoke_nor_the_reader_of_metadata(tmp_pat
 def test_a_match_exec_of_the_users_ssh_config_is_obeyed(tmp_path: Path) -> None:
     (tmp_path / ".ssh").mkdir()
     (tmp_path / ".ssh/config").write_text('Match exec "true"\n    User ada\nMatch exec "false"\n    Port 2222\n')
-    code = "from ciflow.targets.ssh import _ssh_config; print(_ssh_config('web', ''))"
+    code = "from ciflow.targets.ssh import settings_for; print(settings_for('web', '', {}))"
     (found,) = in_a_new_process(code, tmp_path)
     assert "'user': ['ada']" in found
     assert "2222" not in found
