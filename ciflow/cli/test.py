@@ -21,6 +21,7 @@ from ciflow.store.place import Place, default_state
 @click.option("--profile", default="default", help="Profile of nextest's configuration.")
 @click.option("--shard", default="1/1", metavar="M/N", help="The Mth of N parts of the tests, equally long ones.")
 @click.option("--cache", type=click.Choice(("none", *KINDS)), default="none", help="Where compiled crates are kept.")
+@click.option("--keep", is_flag=True, help="Begin with the target folder of the last build, where none is here.")
 @click.option("--no-doctests", is_flag=True, help="Leave out the examples of the documentation.")
 @click.option("--offline", is_flag=True, help="Never ask the network.")
 @click.option("-v", "--verbose", count=True, help="Say more; -vv the output too.")
@@ -29,7 +30,8 @@ from ciflow.store.place import Place, default_state
 @state_option
 def command(
     folder: Path, package: tuple[str, ...], affected: bool, base: str, chosen: str, profile: str, shard: str,
-    cache: str, no_doctests: bool, offline: bool, verbose: int, quiet: bool, as_json: bool, state: Place | None,
+    cache: str, keep: bool, no_doctests: bool, offline: bool, verbose: int, quiet: bool, as_json: bool,
+    state: Place | None,
 ) -> int:  # fmt: skip
     """Run the tests of a Rust workspace: with nextest, then doctests; flaky ones again, quarantined ones aside."""
     from ciflow.cli.working import work
@@ -46,6 +48,7 @@ def command(
         "test_shard": part,
         "test_shards": shards,
         "test_cache": cache,
+        "test_keep": keep,
         "test_doctests": not no_doctests,
         "test_offline": offline,
     }

@@ -15,10 +15,19 @@ COMPILES = ("build", "check", "clippy", "rustc", "bench")
 
 
 def run(args: Mapping[str, Any], context: Context) -> Steps:
-    """One Exec, with a compiler cache around it where that is asked for and the command compiles."""
+    """One Exec, with what is asked for around it: the target folder of the build before, affected crates, a cache."""
+    return (yield from around(args, context, _run))
+
+
+def around(args: Mapping[str, Any], context: Context, build: Callable[[Mapping[str, Any], Context], Steps]) -> Steps:
+    """`build` in the target folder that was kept, and of the crates that a change touches, where that is asked for."""
+    if args["keep"]:
+        from ciflow.modules import kept
+
+        return (yield from kept.around(args, context, lambda asked: around({**asked, "keep": False}, context, build)))
     if args["affected"]:
-        return (yield from of_affected(args, context, lambda chosen: _run({**args, **chosen}, context)))
-    return (yield from _run(args, context))
+        return (yield from of_affected(args, context, lambda chosen: build({**args, **chosen}, context)))
+    return (yield from build(args, context))
 
 
 def of_affected(args: Mapping[str, Any], context: Context, build: Callable[[Mapping[str, Any]], Steps]) -> Steps:

@@ -41,6 +41,7 @@ printf '\\0'
 git ls-files --others --exclude-standard -z && printf '\\0' &&
 git ls-files --others --ignored --exclude-standard --directory -z && printf '\\0'
 """
+_IGNORED = "exec git ls-files --others --ignored --exclude-standard --directory -z\n"
 # Lines of Rust that may name files elsewhere, links with where they lead, submodules; \\1 stands between.
 _SOURCES = """
 git grep -zIE --untracked -e '"[^"]*\\.\\.[^"]*"' -e 'WORKSPACE_' -e 'concat!|include[a-z_]*!' -- '*.rs'
@@ -251,6 +252,15 @@ def _difference(ask: Ask) -> Generator[Step, Reply, Difference | str]:
     known = [Change(path(name), status) for status, name in zip(differing[::2], differing[1::2], strict=True)]
     changes = (*known, *(Change(path(name), "?") for name in untracked))
     return Difference(top, base, commit, commit != head, ci != "CI=", changes, frozenset(map(path, ignored)))
+
+
+def ignored(ask: Ask, top: str) -> Generator[Step, Reply, frozenset[str] | str]:
+    """What git ignores in a checkout (absolute, folders as a whole); or why that can't be told."""
+    reply = yield Probe(ask.shell(_IGNORED, cwd=top))
+    output = yield from whole_stdout(reply)
+    if not well(reply) or not isinstance(output, bytes):
+        return f"git can't say what it ignores: {_reason(reply)}"
+    return frozenset(posixpath.join(top, path.rstrip("/")) for path in _text(output).split("\0") if path)
 
 
 def reads(ask: Ask, place: Place) -> Generator[Step, Reply, Evidence | str]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from ciflow.dataclass import dataclass
 from ciflow.model import Exec, Outcome, Probe, Reply, Step
 from ciflow.modules import checkout
-from ciflow.modules.checkout import Ask, Difference, Evidence, Seen, Touched
+from ciflow.modules.checkout import Ask, Evidence, Seen, Touched
 from ciflow.modules.execute import whole_stdout
 from ciflow.modules.replies import text, well
 
@@ -77,11 +77,11 @@ def known(ask: Ask, crates: Sequence[str], named: Sequence[str]) -> Generator[St
     told = _since(ask, (yield from checkout.judged(ask, seen)), seen, chosen, named)
     if seen.place is None or seen.difference is None or seen.evidence is None:
         return replace(told, why=seen.unknown)
-    files = yield from _files(ask, seen.difference)
+    listed = yield from files(ask, seen.difference.top)
     settled = yield Probe(ask.shell(_SETTLED, seen.graph.build_directory, cwd=seen.graph.root))
-    if isinstance(files, str) or not well(settled):
-        return replace(told, why=files if isinstance(files, str) else "nobody can say which toolchain builds here")
-    inputs = Inputs(seen.place, files, text(settled.stdout).strip(), seen.evidence.ignored(ask.ignore))
+    if isinstance(listed, str) or not well(settled):
+        return replace(told, why=listed if isinstance(listed, str) else "nobody can say which toolchain builds here")
+    inputs = Inputs(seen.place, listed, text(settled.stdout).strip(), seen.evidence.ignored(ask.ignore))
     more = inputs.named(named)
     built = inputs.of(chosen, (*seen.evidence.scanned, *seen.evidence.built), seen.evidence.doubts(seen.place))
     fresh = seen.evidence.fresh()
@@ -112,9 +112,9 @@ def _foreseen(seen: Seen, fresh: Evidence) -> bool:
     return foreseen(fresh.scanned, seen.evidence.built, fresh.doubts(seen.place))
 
 
-def _files(ask: Ask, since: Difference) -> Generator[Step, Reply, dict[str, str] | str]:
-    """Mode and digest of each file, as it is now; or why that can't be told."""
-    reply = yield Probe(ask.shell(_FILES, cwd=since.top))
+def files(ask: Ask, top: str) -> Generator[Step, Reply, dict[str, str] | str]:
+    """Mode and digest of each file of the checkout at `top`, as it is now; or why that can't be told."""
+    reply = yield Probe(ask.shell(_FILES, cwd=top))
     output = yield from whole_stdout(reply)
     if not well(reply) or not isinstance(output, bytes):
         return "git can't say which files there are"
@@ -133,11 +133,11 @@ def _files(ask: Ask, since: Difference) -> Generator[Step, Reply, dict[str, str]
     differing = [*(path for path, mode in modes.items() if mode != "000000"), *untracked]
     if odd := [path for path in differing if "\n" in path or path.endswith("/")]:
         return f"{odd[0]!r} can't be looked into"
-    digests = yield from _hashed(ask, since.top, differing)
+    digests = yield from _hashed(ask, top, differing)
     if digests is None:
         return "git can't read the files that differ"
     found |= {path: f"{modes.get(path, '100644')} {digest}" for path, digest in zip(differing, digests, strict=True)}
-    return {posixpath.join(since.top, path): said for path, said in found.items()}
+    return {posixpath.join(top, path): said for path, said in found.items()}
 
 
 def _parted(words: list[str]) -> tuple[list[str], str, list[str]]:

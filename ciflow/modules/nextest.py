@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ciflow.dataclass import dataclass
 from ciflow.model import Change, Context, Exec, Mkdir, Outcome, Probe, Read, Reply, Step, Steps, Write
-from ciflow.modules.cargo import cached, environment, missing, of_affected, selection
+from ciflow.modules.cargo import around, cached, environment, missing, selection
 from ciflow.modules.execute import whole_stdout
 from ciflow.modules.replies import failure, predicted, process_data, text, well
 from ciflow.modules.test_report import COMMIT, note
@@ -58,9 +58,7 @@ def run(args: Mapping[str, Any], context: Context) -> Steps:
     """The tests, with a compiler cache around them where that is asked for."""
     if wrong := _wrong(args):
         return Outcome(failed=True, msg=wrong)
-    if args["affected"]:
-        return (yield from of_affected(args, context, lambda chosen: _run({**args, **chosen}, context)))
-    return (yield from _run(args, context))
+    return (yield from around(args, context, _run))
 
 
 def _run(args: Mapping[str, Any], context: Context) -> Steps:
