@@ -11,34 +11,29 @@ import functools
 import re
 from collections.abc import Callable, Iterator, Mapping
 from types import CodeType, TracebackType
-from typing import Any
-
-import jinja2
-from jinja2 import meta, nodes
-from jinja2.exceptions import SecurityError
-from jinja2.utils import missing
+from typing import TYPE_CHECKING, Any
 
 from ciflow.dataclass import dataclass
 from ciflow.diagnostics import Invalid, Span
 from ciflow.lang import faults
 from ciflow.lang.header import header
-from ciflow.lang.jinja import (
-    Absent,
-    Loader,
-    ScopeContext,
-    environment,
-    joined,
-    known,
-    plain,
-    yaml_environment,
-)
 from ciflow.lang.limits import TooMuch, unhurried
 from ciflow.lang.place import Marks
 from ciflow.lang.scope import OMIT, Need, NeedFacts, Scope
 from ciflow.lang.simple import Names, simple_names
 from ciflow.lang.survey import Survey, survey
 from ciflow.lang.vault import Encrypted
+from ciflow.late import Late
 from ciflow.model import Template
+
+if TYPE_CHECKING:
+    import jinja2
+    from jinja2 import meta, nodes
+
+    from ciflow.lang import jinja
+else:  # a playbook may have no template, or none but the names of variables
+    jinja2, meta, nodes = Late("jinja2"), Late("jinja2.meta"), Late("jinja2.nodes")
+    jinja = Late("ciflow.lang.jinja")
 
 _FILE = "<template>"  # what Python calls a template's code in a traceback; those it includes have their path behind it
 DEEPEST = 100  # levels of a template's syntax tree
@@ -51,7 +46,7 @@ DEEPEST = 100  # levels of a template's syntax tree
 def parsed(source: str, expression: bool) -> tuple[nodes.Template, Survey]:
     """The syntax tree and what is in it. Raises TemplateSyntaxError."""
     try:
-        tree = _expression(source) if expression else yaml_environment().parse(source)
+        tree = _expression(source) if expression else jinja.yaml_environment().parse(source)
     except RecursionError as error:
         raise jinja2.TemplateSyntaxError("it is nested too deep", 1) from error
     inside = survey(tree, DEEPEST)
@@ -61,18 +56,18 @@ def parsed(source: str, expression: bool) -> tuple[nodes.Template, Survey]:
 
 
 def _expression(source: str) -> nodes.Template:
-    parser = jinja2.parser.Parser(environment(), source, state="variable")
+    parser = jinja2.parser.Parser(jinja.environment(), source, state="variable")
     found = parser.parse_expression()
     if not parser.stream.eos:
         got = parser.stream.current
         raise jinja2.TemplateSyntaxError(f"unexpected '{got.value}'", got.lineno)
     tree = nodes.Template([nodes.Output([found], lineno=1)], lineno=1)
-    return tree.set_environment(yaml_environment())  # type: ignore[return-value]
+    return tree.set_environment(jinja.yaml_environment())  # type: ignore[return-value]
 
 
 @functools.lru_cache(maxsize=16_384)
 def _compile(source: str, expression: bool) -> jinja2.Template:
-    env = yaml_environment()
+    env = jinja.yaml_environment()
     return jinja2.Template.from_code(env, env.compile(parsed(source, expression)[0], _FILE, _FILE), {})
 
 
@@ -81,14 +76,14 @@ def _value(compiled: jinja2.Template, source: str, scope: Scope) -> Any:
     Only what has statements can loop, and is timed."""
     value = unhurried(lambda: _joined(compiled, scope)) if "{%" in source else _joined(compiled, scope)
     if type(value) is not str:
-        return plain(value)
+        return jinja.plain(value)
     if source[-1:] == "\n":
         value += "\n" * (_newlines(source) - _newlines(value))
     return value
 
 
 def _joined(compiled: jinja2.Template, scope: Scope) -> Any:
-    return joined(compiled.root_render_func(ScopeContext.over(scope, compiled)))
+    return jinja.joined(compiled.root_render_func(jinja.ScopeContext.over(scope, compiled)))
 
 
 def _newlines(text: str) -> int:
@@ -172,10 +167,10 @@ def render_text(
     """
     options, body, skipped = header(text, options or {})
     chosen = tuple(sorted(options.items()))
-    loader = Loader(find, functools.partial(_code, options=chosen)) if find is not None and "{%" in text else None
+    loader = jinja.Loader(find, functools.partial(_code, options=chosen)) if find is not None and "{%" in text else None
     try:
         compiled = _file(body, chosen, loader)
-        rendered = unhurried(lambda: "".join(compiled.root_render_func(ScopeContext.over(scope, compiled))))
+        rendered = unhurried(lambda: "".join(compiled.root_render_func(jinja.ScopeContext.over(scope, compiled))))
     except Exception as error:
         included = _file_of(error)
         if loader is not None and included in loader.found:
@@ -196,22 +191,22 @@ def _marks(body: str, skipped: int) -> Marks:
     return ((0, 1 + skipped, 1), *((m.end(), i + skipped, 1) for i, m in enumerate(re.finditer("\n", body), 2)))
 
 
-def _file(body: str, options: tuple[tuple[str, Any], ...], loader: Loader | None) -> jinja2.Template:
+def _file(body: str, options: tuple[tuple[str, Any], ...], loader: jinja.Loader | None) -> jinja2.Template:
     if loader is None:
         return _whole_file(body, options)
-    env = environment().overlay(**dict(options), loader=loader)
+    env = jinja.environment().overlay(**dict(options), loader=loader)
     return jinja2.Template.from_code(env, _code(body, "", options), {})
 
 
 @functools.lru_cache(maxsize=512)
 def _whole_file(body: str, options: tuple[tuple[str, Any], ...]) -> jinja2.Template:
-    return jinja2.Template.from_code(environment(), _code(body, "", options), {})
+    return jinja2.Template.from_code(jinja.environment(), _code(body, "", options), {})
 
 
 @functools.lru_cache(maxsize=512)
 def _code(body: str, path: str, options: tuple[tuple[str, Any], ...]) -> CodeType:
     """A file's code; `path` is that of a file which another one includes."""
-    env = environment().overlay(**dict(options)) if options else environment()
+    env = jinja.environment().overlay(**dict(options)) if options else jinja.environment()
     try:
         return env.compile(env.parse(body), _FILE + path, _FILE + path)
     except jinja2.TemplateSyntaxError as error:
@@ -244,12 +239,12 @@ def _placed(error: Exception, where: Place, scope: Scope) -> BaseException:
     if isinstance(error, Invalid | Need | NeedFacts):
         return error
     place = where.within()
-    if isinstance(error, Absent):
-        whole = error.owner is missing or error.owner is None
+    if isinstance(error, jinja.Absent):
+        whole = error.owner is jinja2.utils.missing or error.owner is None
         return Invalid([faults.undefined(place, error.name, whole, error.message or "", scope)], undefined=True)
     if isinstance(error, jinja2.TemplateSyntaxError):
-        return Invalid([faults.syntax(place, error.message or "", error.lineno, known())])
-    if isinstance(error, SecurityError):
+        return Invalid([faults.syntax(place, error.message or "", error.lineno, jinja.known())])
+    if isinstance(error, jinja2.exceptions.SecurityError):
         return Invalid([faults.refused(place, str(error), _line(error))])
     if isinstance(error, TooMuch):
         return Invalid([faults.too_much(place, str(error), _line(error))])
@@ -292,7 +287,7 @@ def _tokens(source: str, expression: bool) -> list[tuple[int, int, str, str]]:
     found: list[tuple[int, int, str, str]] = []
     at, state = 0, "variable" if expression else None
     try:
-        for line, kind, text in environment().lexer.tokeniter(source, None, None, state):
+        for line, kind, text in jinja.environment().lexer.tokeniter(source, None, None, state):
             at = max(source.find(text, at), at)
             found.append((at, line, kind, text))
             at += len(text)
@@ -313,7 +308,7 @@ def parsed_names(source: str, expression: bool) -> Names | None:
     """The names that Jinja sees; None where it can't parse the source."""
     try:
         tree, inside = parsed(source, expression)
-        free = _read_by(tree, inside) - environment().globals.keys() - {"omit"}
+        free = _read_by(tree, inside) - jinja.environment().globals.keys() - {"omit"}
     except jinja2.TemplateError:
         return None
     return Names(free, free & inside.names.sure, free & inside.names.guarded)

@@ -5,18 +5,23 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any
-
-import jinja2
-from jinja2 import nodes
+from typing import TYPE_CHECKING, Any
 
 from ciflow.diagnostics import Diagnostic
 from ciflow.lang import faults
-from ciflow.lang.jinja import environment, known
 from ciflow.lang.lookups import check_call, lookup_named
 from ciflow.lang.simple import simple_names
 from ciflow.lang.template import Place, parsed
+from ciflow.late import Late
 from ciflow.model import Template
+
+if TYPE_CHECKING:
+    import jinja2
+    from jinja2 import nodes
+
+    from ciflow.lang import jinja
+else:
+    jinja2, nodes, jinja = Late("jinja2"), Late("jinja2.nodes"), Late("ciflow.lang.jinja")
 
 _LOOKUPS = frozenset({"lookup", "query", "q"})
 _BY_FILTER = frozenset({"map"})  # filters whose first argument names a filter
@@ -31,7 +36,7 @@ def check_template(template: Template) -> list[Diagnostic]:
     try:
         _, inside = parsed(template.source, template.expression)
     except jinja2.TemplateSyntaxError as error:
-        return [faults.syntax(place.within(), error.message or "", error.lineno, known())]
+        return [faults.syntax(place.within(), error.message or "", error.lineno, jinja.known())]
     return [fault for node in inside.uses for fault in _of(node, place)]
 
 
@@ -53,7 +58,7 @@ def _of(node: nodes.Node, place: Place) -> Iterator[Diagnostic]:
 
 
 def _table(kind: str) -> dict[str, Callable[..., Any]]:
-    table: dict[str, Callable[..., Any]] = getattr(environment(), f"{kind}s")
+    table: dict[str, Callable[..., Any]] = getattr(jinja.environment(), f"{kind}s")
     return table
 
 
@@ -62,7 +67,7 @@ def _is_known(kind: str, name: str) -> bool:
 
 
 def _unknown(kind: str, name: str, line: int, place: Place) -> Diagnostic:
-    return faults.syntax(place.within(), f"No {kind} named '{name}'.", line, known())
+    return faults.syntax(place.within(), f"No {kind} named '{name}'.", line, jinja.known())
 
 
 def _named_by(node: nodes.Filter | nodes.Test) -> Iterator[tuple[str, str]]:

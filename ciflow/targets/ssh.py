@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from ciflow.targets.late import lean_import
+from ciflow.late import lean_import
 
 with lean_import("paramiko", "invoke"):
     import paramiko

@@ -142,7 +142,7 @@ rekey_on_member log path_join from_yaml_all
 
 @pytest.mark.parametrize("name", [name for name in FILTERS.split() if name != "version_test"])
 def test_every_filter_that_playbooks_use_is_there(name: str) -> None:
-    from ciflow.lang.template import environment
+    from ciflow.lang.jinja import environment
 
     assert name in environment().filters
 

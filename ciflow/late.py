@@ -1,7 +1,8 @@
-"""Modules that others take along at import and hardly ever use, put off until somebody does.
+"""Modules that are loaded when something of them is first used, for the sake of those who never do.
 
-paramiko loads `invoke` for `Match exec` in ~/.ssh/config, and the reader of installed packages' metadata for its own
-version: half of the time of its import, which whoever connects to a host pays before the first of them is reached.
+Among them what others take along at import: paramiko loads `invoke` for `Match exec` in ~/.ssh/config, and the reader
+of installed packages' metadata for its own version. That is half of the time of its import, which whoever connects to
+a host pays before the first of them is reached.
 """
 
 from __future__ import annotations
@@ -24,7 +25,9 @@ class Late(types.ModuleType):
             raise AttributeError(name)  # the import system looks at a module, which is no use of it
         if sys.modules.get(self.__name__) is self:
             del sys.modules[self.__name__]
-        return getattr(importlib.import_module(self.__name__), name)
+        found = getattr(importlib.import_module(self.__name__), name)
+        setattr(self, name, found)
+        return found
 
 
 @contextmanager

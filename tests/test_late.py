@@ -44,7 +44,7 @@ def test_a_package_without_a_folder_of_metadata_says_its_version_the_long_way(tm
     (tmp_path / "plain/__init__.py").write_text("from importlib import metadata\nversion = metadata.version('pip')\n")
     code = (
         f"import sys; sys.path.insert(0, {str(tmp_path)!r})\n"
-        "from ciflow.targets.late import lean_import\n"
+        "from ciflow.late import lean_import\n"
         "with lean_import('plain', 'nobody_has_this'): import plain\n"
         "import importlib; print(plain.version, importlib.metadata.__name__)"
     )
