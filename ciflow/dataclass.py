@@ -1,8 +1,8 @@
 """dataclasses.dataclass with the same meaning, whose methods are compiled when they are first called.
 
 The standard one compiles six functions for each class as its module is imported: 0.6 ms, for over a hundred classes
-on the way to a run's first task, most of whose methods a run never calls. `fields`, `replace` and `asdict` of
-`dataclasses` work on these classes; options that ciflow doesn't use are refused.
+on the way to a run's first task, most of whose methods a run never calls, and most of the others a few times.
+`fields`, `replace` and `asdict` of `dataclasses` work on these classes; options that ciflow doesn't use are refused.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["dataclass", "field"]
 
 _NOTHING = dataclasses.MISSING
+FEW = 8  # calls of an `__init__` that cost less than compiling it
 
 
 class _Late:
@@ -34,6 +35,53 @@ class _Late:
         method.__qualname__ = f"{self.owner.__qualname__}.{self.name}"
         setattr(self.owner, self.name, method)
         return method if instance is None else method.__get__(instance, owner)
+
+
+class _Init(_Late):
+    """An `__init__` that does without being compiled until it has been called a few times: most are called no more."""
+
+    __slots__ = ("calls",)
+
+    def __init__(self, owner: type, name: str, make: Callable[[type], Any]) -> None:
+        super().__init__(owner, name, make)
+        self.calls = 0
+
+    def __get__(self, instance: object, owner: type | None = None) -> Any:
+        if instance is None or self.calls >= FEW:
+            return super().__get__(instance, owner)
+        return types.MethodType(self._fill, instance)
+
+    def _fill(self, instance: Any, *places: Any, **named: Any) -> None:
+        """What the compiled one does, which is asked where the arguments don't fit: its errors are the right ones."""
+        self.calls += 1
+        values = self._values(places, named)
+        if values is None:
+            super().__get__(instance, self.owner)(*places, **named)
+            return
+        put = object.__setattr__ if self.owner.__dataclass_params__.frozen else setattr  # type: ignore[attr-defined]
+        for name, value in values.items():
+            put(instance, name, value)
+        if hasattr(self.owner, "__post_init__"):
+            instance.__post_init__()
+
+    def _values(self, places: tuple[Any, ...], named: dict[str, Any]) -> dict[str, Any] | None:
+        """The fields' values in their order; None when the arguments don't fit."""
+        every: dict[str, dataclasses.Field[Any]] = self.owner.__dataclass_fields__  # type: ignore[attr-defined]
+        given = dict(zip((f.name for f in every.values() if f.init and not f.kw_only), places, strict=False))
+        if len(given) < len(places) or given.keys() & named.keys():
+            return None
+        given |= named
+        values = {}
+        for name, one in every.items():
+            if one.init and name in given:
+                values[name] = given.pop(name)
+            elif one.default_factory is not _NOTHING:
+                values[name] = one.default_factory()
+            elif one.default is not _NOTHING:
+                values[name] = one.default
+            elif one.init:
+                return None
+        return None if given else values
 
 
 def _own_fields(cls: type) -> dict[str, dataclasses.Field[Any]]:
@@ -193,7 +241,9 @@ def _check_order(cls: type, every: Mapping[str, Any]) -> None:
 
 
 def _add_methods(cls: Any, written: set[str], frozen: bool, eq: bool, order: bool) -> None:
-    late: dict[str, Callable[[type], Any]] = {"__init__": _make_init, "__repr__": _make_repr}
+    late: dict[str, Callable[[type], Any]] = {"__repr__": _make_repr}
+    if "__init__" not in written:
+        cls.__init__ = _Init(cls, "__init__", _make_init)
     if eq:
         late["__eq__"] = _make_eq
         if frozen:

@@ -137,6 +137,28 @@ def test_a_class_means_what_the_standard_one_means(
     assert mine == right
 
 
+@pytest.mark.parametrize(("name", "positional", "named"), MADE)
+def test_the_first_values_of_a_class_are_as_all_after_them(
+    name: str, positional: tuple[Any, ...], named: dict[str, Any]
+) -> None:
+    cls = {made.__name__: made for made in declare(dataclass)}[name]
+    assert len({repr(asdict(cls(*positional, **named))) for _ in range(20)}) == 1
+
+
+@pytest.mark.parametrize("wrong", [((), {}), ((1, 2, 3, 4, 5), {}), ((1,), {"x": 2}), ((1,), {"nothing": 2})])
+def test_wrong_arguments_of_a_first_value_are_refused_in_pythons_words(
+    wrong: tuple[tuple[Any, ...], dict[str, Any]],
+) -> None:
+    ours = next(made for made in declare(dataclass) if made.__name__ == "Point")
+    _, theirs = PAIRS["Point"]
+    said = []
+    for cls in (ours, theirs):
+        with pytest.raises(TypeError) as refused:
+            cls(*wrong[0], **wrong[1])
+        said.append(str(refused.value).replace("declare.<locals>.", "").replace("dataclass_", ""))
+    assert said[0] == said[1]
+
+
 def test_each_value_has_its_own_factory_made_field() -> None:
     point, _ = PAIRS["Point"]
     assert point(1).seen is not point(1).seen
