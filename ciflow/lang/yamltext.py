@@ -11,12 +11,14 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-import yaml
-
 from ciflow.diagnostics import Diagnostic, Findings, Span
+from ciflow.lang.light import without_patterns
 from ciflow.lang.place import Place, marks_of
 from ciflow.lang.vault import Vault, encrypted
 from ciflow.model import Template
+
+with without_patterns():
+    import yaml
 
 MOST_NODES = 200_000  # after alias expansion, unless the file itself is that large
 MOST_DEPTH = 100
