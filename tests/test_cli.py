@@ -276,6 +276,7 @@ def test_an_interrupted_run_ends_at_once_and_says_how_to_go_on(
 MANY = ("--version", "--help", "doc", "history", "plan say.yml", "apply say.yml --json", "apply say.yml 2>&1")
 
 
+@pytest.mark.fault(31)
 @pytest.mark.parametrize("words", MANY)
 def test_a_reader_that_goes_away_is_no_error(ciflow: Shell, words: str) -> None:
     ciflow.write(say=SAY)
@@ -283,6 +284,7 @@ def test_a_reader_that_goes_away_is_no_error(ciflow: Shell, words: str) -> None:
     assert (done.returncode, done.stderr) == (0, "")
 
 
+@pytest.mark.fault(31)
 @pytest.mark.parametrize("words", MANY)
 def test_streams_that_are_closed_are_no_error(ciflow: Shell, words: str) -> None:
     ciflow.write(say=SAY)

@@ -15,6 +15,7 @@ PLACES = [
 ]  # fmt: skip
 
 
+@pytest.mark.fault(4)
 @pytest.mark.slow
 def test_killed_in_every_state_it_is_resumed_and_repeats_nothing(production: Service) -> None:
     """One release, killed again and again: each time it goes on from where it was, at the same share."""
@@ -35,6 +36,7 @@ def test_killed_in_every_state_it_is_resumed_and_repeats_nothing(production: Ser
     assert sorted(weights) == weights, "the dial never went back"
 
 
+@pytest.mark.fault(4)
 def test_killed_and_nobody_comes_the_dead_man_gives_the_traffic_back(production: Service) -> None:
     version, before = production.next(), production.live()
     new = "b" if before == "a" else "a"
@@ -55,6 +57,7 @@ def test_killed_and_nobody_comes_the_dead_man_gives_the_traffic_back(production:
     assert code == 0, said
 
 
+@pytest.mark.fault(7)
 def test_sigterm_in_a_hold_leaves_before_a_ci_system_kills_and_can_be_resumed(production: Service) -> None:
     version, before = production.next(), production.live()
     with production.no_request_fails():

@@ -16,6 +16,7 @@ from tests.e2e.service import Service, finish, wait_for
 STATES = {"deploying": 3, "verifying": 3, "holding": 0, "baking": 0}  # seconds that the release stays there
 
 
+@pytest.mark.fault(17, 18)
 @pytest.mark.parametrize("state", STATES)
 def test_it_wins_in_every_state_and_the_release_ends_fenced(production: Service, state: str) -> None:
     version, before = production.next(), production.live()

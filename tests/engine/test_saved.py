@@ -115,6 +115,7 @@ CHANGED = {
 }  # fmt: skip
 
 
+@pytest.mark.fault(33)
 @pytest.mark.parametrize("case", CHANGED)
 def test_what_has_changed_is_named_and_nothing_is_run(case: str, site: Path, store: Store) -> None:
     name, old, new, wanted = CHANGED[case]

@@ -12,8 +12,10 @@ import pytest
 
 from tests.conftest import Start
 from tests.engine.playing import Bench, Played
+from tests.parts.accounts import accounts
 from tests.parts.process import descendants, kill
 from tests.parts.sshd import Sshd, host_key
+from tests.parts.sshd import sshd as start_sshd
 from tests.parts.wire import wire
 from tests.security.tool import Tool
 
@@ -73,6 +75,7 @@ def _end_servers(host: Sshd) -> None:
     host.running = None
 
 
+@pytest.mark.fault(9)
 @pytest.mark.parametrize("kind", ["reset", "cut"])
 def test_a_connection_that_breaks_in_the_middle_of_a_command_loses_nothing(
     bench: Bench, start: Start, ssh_hosts: list[Sshd], kind: str
@@ -87,6 +90,7 @@ def test_a_connection_that_breaks_in_the_middle_of_a_command_loses_nothing(
     _whole(bench, played)
 
 
+@pytest.mark.fault(11)
 def test_an_sshd_that_restarts_in_the_middle_of_a_task_is_reconnected_to(bench: Bench, sshd: Sshd) -> None:
     bench.hosts(sshd.inventory_line("h") + "\n")
 
@@ -100,6 +104,7 @@ def test_an_sshd_that_restarts_in_the_middle_of_a_task_is_reconnected_to(bench: 
     _whole(bench, played)
 
 
+@pytest.mark.fault(10)
 def test_a_half_open_connection_is_found_within_three_heartbeats_and_the_result_is_taken(
     bench: Bench, start: Start, ssh_hosts: list[Sshd], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -152,6 +157,33 @@ def test_a_task_that_nobody_knows_the_end_of_is_not_run_again_unasked(
     assert again.exit == 4 and again.status("Long") == "unknown"
 
 
+@pytest.mark.fault(11)
+def test_what_a_host_was_at_when_it_rebooted_is_unknown_and_not_run_again(
+    bench: Bench, start: Start, tmp_path: Path
+) -> None:
+    """In a namespace where the kernel's boot id is a file: the server and all that it has started end, another id
+    stands there, and the server comes back while the run is connecting again."""
+    place = start(accounts(tmp_path / "ns"))
+    server = start(start_sshd(tmp_path / "sshd", inside=place.inside()))
+    bench.hosts(server.inventory_line("h") + "\n")
+
+    def reboot() -> None:
+        server.stop()
+        boot = tmp_path / "boot_id"
+        boot.write_text("11111111-2222-4333-8444-555555555555\n")
+        mounted = place.run("mount", "--bind", str(boot), "/proc/sys/kernel/random/boot_id")
+        assert mounted.returncode == 0, mounted.stderr
+        server.start()
+
+    thread = _when_begun(bench, reboot)
+    played = bench.play(PLAY.replace("sleep 1.5", "sleep 20"))
+    thread.join()
+    assert bench.wrote() == ["before", "begun"]
+    assert (played.exit, played.status("Long")) == (4, "unknown"), played.ends()
+    assert any("connecting again" in str(event.data["message"]) for event in played.of("warning"))
+
+
+@pytest.mark.fault(34)
 def test_a_host_key_that_changed_ends_with_5_and_the_command_that_accepts_it(tool: Tool, sshd: Sshd) -> None:
     tool.write("hosts", sshd.inventory_line("h") + "\n")
     tool.write("play.yml", f"- hosts: h\n  gather_facts: false\n  tasks:\n    - shell: touch {tool.folder}/ran\n")
@@ -172,6 +204,7 @@ def tool(tmp_path: Path) -> Tool:
     return Tool(tmp_path)
 
 
+@pytest.mark.fault(15)
 def test_of_two_applies_with_different_stores_the_newer_wins(tool: Tool) -> None:
     """Two workspaces have two stores: the host itself refuses the older one at its next word."""
     log = tool.folder / "log"

@@ -145,6 +145,7 @@ def test_a_connection_that_breaks_in_the_middle_of_a_command_loses_nothing(
     assert played.outcome("After")["stdout"].split() == ["begun", "ended"]
 
 
+@pytest.mark.fault(23)
 @pytest.mark.slow
 def test_a_daemon_that_restarts_under_a_command_makes_it_unknown_and_nothing_runs_again(
     bench: Bench, guarded: Guarded

@@ -31,6 +31,7 @@ def _fill(folder: Path, leave: int) -> Path:
     return filler
 
 
+@pytest.mark.fault(12)
 def test_a_disk_that_fills_up_under_the_journal_stops_the_run_before_the_next_effect(tool: Tool, start: Start) -> None:
     """What was done is done once, also after there is space again."""
     disk = start(tinyfs(tool.folder / "disk", 2048))
@@ -54,6 +55,7 @@ def test_a_disk_that_fills_up_under_the_journal_stops_the_run_before_the_next_ef
     assert (tool.folder / "log").read_text().split() == [str(n) for n in range(steps)]
 
 
+@pytest.mark.fault(13)
 def test_a_full_disk_on_the_host_is_said_and_leaves_no_part_of_a_file(tool: Tool, start: Start) -> None:
     disk = start(tinyfs(tool.folder / "disk", 256))
     tool.write("large", os.urandom(1024 * 1024))
@@ -74,6 +76,29 @@ def test_a_full_disk_on_the_host_is_said_and_leaves_no_part_of_a_file(tool: Tool
     for task in tasks:
         assert ends[str(task["name"])]["status"] == "ignored", ends[str(task["name"])]
         assert "No space left" in ends[str(task["name"])]["msg"], ends[str(task["name"])]
+    assert {path.name: path.read_bytes() for path in disk.iterdir()} == {"old": b"before"}
+
+
+@pytest.mark.fault(13)
+def test_a_read_only_disk_on_the_host_is_said_and_left_as_it_was(tool: Tool, start: Start) -> None:
+    disk = start(tinyfs(tool.folder / "disk", 256))
+    (disk / "old").write_bytes(b"before")
+    subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
+    tasks = [
+        {"name": "New", "copy": {"content": "x", "dest": f"{disk}/new"}, "ignore_errors": True},
+        {"name": "Over an old one", "copy": {"content": "x", "dest": f"{disk}/old"}, "ignore_errors": True},
+        {"name": "A line", "lineinfile": {"path": f"{disk}/old", "line": "y"}, "ignore_errors": True},
+        {"name": "A folder", "file": {"path": f"{disk}/folder", "state": "directory"}, "ignore_errors": True},
+        {"name": "Away", "file": {"path": f"{disk}/old", "state": "absent"}, "ignore_errors": True},
+    ]  # fmt: skip
+    tool.write("play.yml", json.dumps([{"hosts": "localhost", "gather_facts": False, "tasks": tasks}]))
+
+    said = tool.run("apply", "play.yml", "--json")
+
+    ends = {e["data"]["name"]: e["data"] for line in said.out.splitlines() if (e := json.loads(line))["kind"] == "task_ended"}
+    for task in tasks:
+        assert ends[str(task["name"])]["status"] == "ignored", ends[str(task["name"])]
+        assert "Read-only file system" in ends[str(task["name"])]["msg"], ends[str(task["name"])]
     assert {path.name: path.read_bytes() for path in disk.iterdir()} == {"old": b"before"}
 
 
@@ -108,6 +133,7 @@ def test_a_store_that_cannot_be_written_is_refused_before_anything_runs(tool: To
     assert not (tool.folder / "log").exists()
 
 
+@pytest.mark.fault(26)
 @pytest.mark.slow
 def test_a_gigabyte_on_each_stream_leaves_memory_bounded_and_the_exit_code_right(tool: Tool) -> None:
     giga = 1 << 30

@@ -8,6 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from benchmarks import farm
 from ciflow.diagnostics import ExitCode
 
@@ -15,6 +17,7 @@ ROOT = Path(__file__).resolve().parents[2]
 HOSTS, DEAD, DESCRIPTORS = 400, 5, 512
 
 
+@pytest.mark.fault(30)
 def test_of_many_hosts_five_in_a_hundred_are_out_of_reach_and_a_screen_says_so(tmp_path: Path) -> None:
     """A simulated host takes two descriptors: all of them connected at once would be an error."""
     (tmp_path / "farm.ini").write_text(farm.inventory(HOSTS))

@@ -192,6 +192,7 @@ def test_networks_hold_the_containers_that_are_named(shop: Shop) -> None:
     assert not changed(shop.task("container_network", {"name": "shop-net", "state": "absent"}))
 
 
+@pytest.mark.fault(32)
 @pytest.mark.slow
 def test_an_image_is_built_pushed_pulled_and_held_to_its_digest(shop: Shop, registry: str) -> None:
     """A tag that is moved to another image after the plan does not go through where the digest is named."""
@@ -348,6 +349,7 @@ def test_the_address_of_a_daemon_behind_ssh_is_read_as_the_docker_command_reads_
         connection_of("ssh://ann:word@web1")
 
 
+@pytest.mark.fault(32)
 @pytest.mark.slow
 def test_a_container_of_a_tag_that_has_moved_in_the_registry_is_made_anew(shop: Shop, registry: str) -> None:
     name = f"{registry}/app:1"

@@ -96,6 +96,7 @@ def test_check_mode_asks_the_server_and_changes_nothing(desk: Desk) -> None:
     assert wrong.exit == 4 and "dat" in wrong.msg("Settings")
 
 
+@pytest.mark.fault(20)
 def test_a_field_that_somebody_else_manages_is_named_with_its_manager(desk: Desk) -> None:
     desk.play(SETTINGS)
     theirs = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "settings"}, "data": {"colour": "blue"}}

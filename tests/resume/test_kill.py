@@ -76,6 +76,7 @@ def _play(hosts: str, log: str, tasks: int) -> str:
     return "\n".join(lines) + "\n"
 
 
+@pytest.mark.fault(1, 2, 3)
 @pytest.mark.parametrize("round", range(3))
 def test_a_local_run_killed_at_random_moments_does_each_task_once(tmp_path: Path, round: int) -> None:
     runs = Runs(tmp_path)
@@ -87,6 +88,7 @@ def test_a_local_run_killed_at_random_moments_does_each_task_once(tmp_path: Path
     assert (tmp_path / "log").read_text().split() == [str(number) for number in range(12)]
 
 
+@pytest.mark.fault(1, 2, 3)
 def test_a_run_over_ssh_killed_at_random_moments_does_each_task_once(tmp_path: Path, ssh_hosts: list[Sshd]) -> None:
     runs = Runs(tmp_path)
     hosts = "\n".join(host.inventory_line(f"h{number}") for number, host in enumerate(ssh_hosts[:3]))
@@ -158,6 +160,7 @@ def test_what_was_random_stays_as_it_was_after_a_kill(tmp_path: Path) -> None:
     assert (tmp_path / "first").read_text() == (tmp_path / "second").read_text() != "\n"
 
 
+@pytest.mark.fault(7)
 def test_sigterm_ends_before_a_ci_system_kills_and_the_run_can_be_resumed(tmp_path: Path) -> None:
     runs = Runs(tmp_path)
     (tmp_path / "play.yml").write_text(
@@ -196,6 +199,7 @@ def test_ctrl_c_ends_the_task_in_hand_and_nothing_sent_ahead_runs(tmp_path: Path
     assert left.stdout == b""
 
 
+@pytest.mark.fault(15)
 def test_two_applies_of_one_playbook_exclude_each_other(tmp_path: Path) -> None:
     runs = Runs(tmp_path)
     held = f"touch {tmp_path}/on; until test -e {tmp_path}/off; do sleep 0.1; done"

@@ -184,6 +184,7 @@ def test_a_slow_provider_is_waited_for_no_longer_than_said(host: AgentHost, serv
     assert time.monotonic() - began < 9
 
 
+@pytest.mark.fault(24)
 @pytest.mark.parametrize("kind", OPTIONS)
 def test_a_provider_that_is_not_there_is_inconclusive(host: AgentHost, kind: str) -> None:
     found, said = outcome(ask(host, kind, url="http://127.0.0.1:1", **OPTIONS[kind]))
@@ -361,6 +362,7 @@ def test_a_query_out_of_its_limits_turns_a_release_back() -> None:
     assert shares(world) == {0}
 
 
+@pytest.mark.fault(24)
 def test_a_provider_that_is_down_holds_a_release_until_its_deadline_and_never_lets_it_through() -> None:
     world = world_of("web1")
     release = Release(world, spec_of(gates=query_gates(), on_inconclusive="rollback"))

@@ -330,6 +330,7 @@ def race(routed: Rig, now: Dial, who: str, start: threading.Barrier, results: di
         results[who] = error
 
 
+@pytest.mark.fault(16)
 def test_a_writer_stopped_before_any_of_its_steps_does_no_harm_when_it_goes_on(routed: Rig) -> None:
     """The old controller sleeps before step n, a rollback takes over, the old one goes on: the rollback stands."""
     steps = steps_of_a_turn(routed)

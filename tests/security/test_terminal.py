@@ -10,6 +10,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.security.tool import Tool
 
 EVIL = [
@@ -41,6 +43,7 @@ def _play(tool: Tool, host: str = "h") -> None:
     tool.write("play.yml", json.dumps([{"hosts": "all", "gather_facts": False, "tasks": tasks}]))
 
 
+@pytest.mark.fault(27)
 def test_output_and_names_reach_the_console_the_logs_and_the_reports_escaped(tool: Tool) -> None:
     _play(tool)
     said = tool.run("apply", "play.yml", "-i", "hosts.yml", "-vv", "-D", "--junit", "j.xml")

@@ -9,7 +9,7 @@ import resource
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import quote
@@ -24,6 +24,7 @@ class Tool:
     folder: Path
     state: Path = field(init=False)
     home: Path = field(init=False)
+    extra: Mapping[str, str] = field(default_factory=dict)  # of the environment
 
     def __post_init__(self) -> None:
         self.state = self.folder / "state"
@@ -33,7 +34,7 @@ class Tool:
     @property
     def env(self) -> dict[str, str]:
         env = {name: value for name, value in os.environ.items() if not name.startswith(("CIFLOW_", "ANSIBLE_"))}
-        return {**env, "CIFLOW_STATE": str(self.state), "HOME": str(self.home), "NO_COLOR": "1"}
+        return {**env, "CIFLOW_STATE": str(self.state), "HOME": str(self.home), "NO_COLOR": "1", **self.extra}
 
     def write(self, name: str, text: str | bytes) -> Path:
         path = self.folder / name

@@ -96,6 +96,7 @@ def flip(at: int, bit: int) -> Callable[[bytes], bytes]:
     return lambda content: content[:at] + bytes([content[at] ^ 1 << bit]) + content[at + 1 :]
 
 
+@pytest.mark.fault(6)
 def test_a_flipped_bit_is_refused_or_harmless_never_believed(closed: Path, tmp_path: Path) -> None:
     whole, _ = look(shutil.copytree(closed, tmp_path / "whole"))
     size = (closed / NAME).stat().st_size
@@ -117,6 +118,7 @@ def test_a_flipped_bit_is_refused_or_harmless_never_believed(closed: Path, tmp_p
     assert refused > len(places) // 4
 
 
+@pytest.mark.fault(6)
 def test_a_journal_cut_at_a_page_is_refused_with_the_way_out(closed: Path, tmp_path: Path) -> None:
     size = (closed / NAME).stat().st_size
     for end in [*range(0, size, PAGE), size - 1]:
@@ -126,6 +128,7 @@ def test_a_journal_cut_at_a_page_is_refused_with_the_way_out(closed: Path, tmp_p
         assert "move it aside" in refusal.value.help
 
 
+@pytest.mark.fault(6)
 def test_a_log_cut_anywhere_shows_the_last_whole_transaction(
     killed: tuple[Path, list[dict[str, Any]], list[int]], tmp_path: Path
 ) -> None:
@@ -139,6 +142,7 @@ def test_a_log_cut_anywhere_shows_the_last_whole_transaction(
         assert bool(torn) == bool((end - 32) % FRAME), end
 
 
+@pytest.mark.fault(6)
 def test_a_flipped_bit_in_the_log_loses_the_last_transaction_at_most_and_says_so(
     killed: tuple[Path, list[dict[str, Any]], list[int]], tmp_path: Path
 ) -> None:

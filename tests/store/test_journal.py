@@ -169,6 +169,7 @@ def test_the_file_system_of_a_folder_is_that_of_its_nearest_mount(tmp_path: Path
     assert file_system_of(place / "not" / "yet", mounts)[0] == kind
 
 
+@pytest.mark.fault(29)
 def test_a_store_on_nfs_is_refused_with_the_reason(tmp_path: Path) -> None:
     mounts = tmp_path / "mountinfo"
     mounts.write_text(f"21 1 254:0 / / rw - ext4 /dev/vda rw\n35 21 0:31 / {tmp_path} rw - nfs4 filer:/home rw\n")

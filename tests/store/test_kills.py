@@ -58,6 +58,7 @@ def acknowledged(said: list[str]) -> int:
     return sum(word.isdigit() for word in said)
 
 
+@pytest.mark.fault(5)
 def test_kill_9_at_each_write_of_a_transaction_leaves_the_old_state_or_the_new(closed: Path, tmp_path: Path) -> None:
     needs_strace()
     old = look(closed)[0]["all"]
@@ -75,6 +76,7 @@ def test_kill_9_at_each_write_of_a_transaction_leaves_the_old_state_or_the_new(c
     assert point > 10
 
 
+@pytest.mark.fault(5)
 def test_kill_9_at_each_write_of_the_first_start_leaves_none_or_a_good_one(tmp_path: Path) -> None:
     needs_strace()
     point, code = 0, -9
@@ -89,6 +91,7 @@ def test_kill_9_at_each_write_of_the_first_start_leaves_none_or_a_good_one(tmp_p
     assert point > 10
 
 
+@pytest.mark.fault(12)
 def test_a_disk_full_at_the_nth_write_is_said_and_nothing_acknowledged_is_lost(closed: Path, tmp_path: Path) -> None:
     needs_strace()
     for point in range(1, 40, 3):
@@ -104,6 +107,7 @@ def test_a_disk_full_at_the_nth_write_is_said_and_nothing_acknowledged_is_lost(c
     assert point > 4
 
 
+@pytest.mark.fault(5)
 def test_kill_9_at_any_moment_of_a_long_run_loses_nothing_acknowledged(tmp_path: Path) -> None:
     """Long enough to fold the log back into the file several times; moments by a fixed seed."""
     draw, path, known = random.Random(6), tmp_path / "store", 0

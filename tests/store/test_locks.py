@@ -137,6 +137,7 @@ def test_after_kill_9_on_this_machine_the_lock_is_taken_at_once(store: Store, ot
     assert lease.broke and lease.broke.run == "R-9"
 
 
+@pytest.mark.fault(16)
 def test_a_holder_stopped_past_its_term_can_write_nothing_when_it_goes_on(store: Store) -> None:
     with start(store, "stop") as other:
         os.waitpid(other.pid, os.WUNTRACED)
@@ -168,6 +169,7 @@ def test_on_another_machine_a_counter_that_moves_is_life(store: Store) -> None:
     assert observer.moved
 
 
+@pytest.mark.fault(14)
 def test_a_clock_that_jumps_an_hour_takes_no_lock(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     store.locks.acquire("shield", elsewhere())
     observer = Observer(term=15.0)

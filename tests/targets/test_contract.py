@@ -84,6 +84,7 @@ def test_a_command_that_is_killed_says_by_which_signal(host: Parley) -> None:
     assert (reply.ok, reply.signal) == (False, 11)
 
 
+@pytest.mark.fault(27)
 def test_output_that_is_no_utf8_is_kept(host: Parley) -> None:
     reply = host(Exec(argv=("printf", "\\377\\000\\033[2J\\303")))
     assert reply.stdout == b"\xff\0\x1b[2J\xc3"
@@ -148,6 +149,7 @@ def test_how_much_processor_time_a_command_took_is_told(host: Parley) -> None:
     assert reply.peak_kb > 500 or not host.hello["python"]  # a shell knows nothing of it
 
 
+@pytest.mark.fault(26)
 @pytest.mark.parametrize("size", [64 << 20, pytest.param(1 << 30, marks=pytest.mark.slow)])
 def test_endless_output_is_spilled_and_memory_stays_bounded(host: Parley, size: int) -> None:
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

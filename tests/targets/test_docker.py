@@ -155,6 +155,7 @@ def test_what_a_restarted_container_ran_is_unknown_and_what_it_finished_is_not(d
         assert again(Exec(argv=("cat", "/root/kept"))).stdout == b"x"
 
 
+@pytest.mark.fault(23)
 @pytest.mark.slow
 def test_a_daemon_that_restarts_under_a_command_makes_it_unknown_never_good(own_daemon: Docker, talk: Talk) -> None:
     """Its containers end with it; one that it starts again is another epoch."""

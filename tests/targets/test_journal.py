@@ -193,6 +193,7 @@ def test_a_smaller_token_is_refused_and_says_who_holds_the_project(connection: C
     assert ended.error.exit_code == 6
 
 
+@pytest.mark.fault(16)
 def test_a_run_that_was_overtaken_changes_nothing_any_more(connection: Connection, talk: Talk, tmp_path: Path) -> None:
     old = talk(connection)
     assert old(Exec(argv=("touch", str(tmp_path / "a")))).ok

@@ -129,6 +129,7 @@ def ask(moody: Moody, tmp_path: Path) -> Callable[..., Reply]:
     return one
 
 
+@pytest.mark.fault(19)
 def test_too_many_requests_are_asked_again_when_the_server_says(moody: Moody, ask: Callable[..., Reply]) -> None:
     moody.moods = [("PATCH", "configmaps", (429, {"Retry-After": "2"}, {"message": "slow down"}))]
     began = time.monotonic()
@@ -138,6 +139,7 @@ def test_too_many_requests_are_asked_again_when_the_server_says(moody: Moody, as
     assert moody.heard.count("PATCH") == 2
 
 
+@pytest.mark.fault(19)
 def test_a_server_that_never_has_time_is_not_asked_for_ever(
     moody: Moody, ask: Callable[..., Reply], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -150,6 +152,7 @@ def test_a_server_that_never_has_time_is_not_asked_for_ever(
     assert 1 <= time.monotonic() - began < 20
 
 
+@pytest.mark.fault(19)
 def test_an_object_is_read_before_a_refused_write_is_made_again(moody: Moody, ask: Callable[..., Reply]) -> None:
     moody.moods = [("PATCH", "configmaps", (500, {}, {"message": "etcd is busy"}))]
     assert ask("apply", "red").changed
@@ -157,6 +160,7 @@ def test_an_object_is_read_before_a_refused_write_is_made_again(moody: Moody, as
     assert written == ["PATCH", "GET", "PATCH"]
 
 
+@pytest.mark.fault(19)
 def test_a_write_whose_answer_was_lost_is_neither_lost_nor_taken_for_no_change(
     moody: Moody, ask: Callable[..., Reply]
 ) -> None:
@@ -170,6 +174,7 @@ def test_a_write_whose_answer_was_lost_is_neither_lost_nor_taken_for_no_change(
     assert ask("read").data == {"objects": []}
 
 
+@pytest.mark.fault(20)
 def test_a_write_that_met_another_is_made_again_on_what_is_there_now(moody: Moody, ask: Callable[..., Reply]) -> None:
     conflict = {"message": "the object has been modified", "reason": "Conflict", "code": 409}
     moody.moods = [("PATCH", "configmaps", (409, {}, conflict))]
@@ -177,6 +182,7 @@ def test_a_write_that_met_another_is_made_again_on_what_is_there_now(moody: Mood
     assert moody.heard.count("PATCH") == 2
 
 
+@pytest.mark.fault(21)
 def test_a_watch_that_expires_makes_nothing_be_missed(moody: Moody, ask: Callable[..., Reply]) -> None:
     """410 Gone in the stream: what has happened meanwhile is read."""
     ask("apply", "red")
@@ -189,6 +195,7 @@ def test_a_watch_that_expires_makes_nothing_be_missed(moody: Moody, ask: Callabl
     assert not moody.moods
 
 
+@pytest.mark.fault(21)
 def test_a_list_whose_time_is_over_is_begun_anew(moody: Moody, ask: Callable[..., Reply]) -> None:
     ask("apply", "red")
     first = {"items": [], "metadata": {"continue": "more"}}
@@ -215,6 +222,7 @@ def account_token(kube: Kube, name: str) -> str:
     return str(answer["status"]["token"])
 
 
+@pytest.mark.fault(22)
 def test_credentials_that_end_in_the_middle_are_fetched_anew(kube: Kube, tmp_path: Path) -> None:
     """By the exec plugin of the kubeconfig, which gives another token than before."""
     token, plugin = tmp_path / "token", tmp_path / "plugin"
@@ -315,15 +323,25 @@ def test_a_restart_of_the_api_server_loses_no_task_and_repeats_none(kube: Kube, 
     assert any("connecting again" in event.data["message"] for event in played.of("warning"))
 
 
-def test_a_pod_that_is_deleted_in_the_middle_leaves_its_task_unknown(kube: Kube, bench: Bench) -> None:
-    kube.start_python("deleted", str(bench.folder))
-    bench.hosts(inventory(kube, "deleted"))
-    pod = "/api/v1/namespaces/default/pods/deleted"
-    threading.Timer(2.5, kube.ask, ["DELETE", pod], {"timeout_s": 30.0}).start()
-    began = time.monotonic()
+@pytest.mark.parametrize("how", ["deleted", "evicted"])
+def test_a_pod_that_is_taken_away_in_the_middle_leaves_its_task_unknown(kube: Kube, bench: Bench, how: str) -> None:
+    """Deleted, or evicted as by who drains its node (policy/v1, Eviction)."""
+    kube.start_python(how, str(bench.folder))
+    bench.hosts(inventory(kube, how))
+    pod = f"/api/v1/namespaces/default/pods/{how}"
+    eviction = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": how, "namespace": "default"}}
+
+    def take_away() -> None:
+        until = time.monotonic() + 60
+        while not bench.wrote() and time.monotonic() < until:
+            time.sleep(0.05)
+        kube.ask(*(("DELETE", pod) if how == "deleted" else ("POST", f"{pod}/eviction", eviction)), timeout_s=30.0)
+
+    thread = threading.Thread(target=take_away)
+    thread.start()
     played = bench.play(LONG.replace("WORK", "sleep 60"))
+    thread.join()
     assert (played.exit, played.status("Long")) == (4, "unknown")
-    assert time.monotonic() - began < 40
     assert bench.wrote() == ["once"]
 
 

@@ -44,6 +44,7 @@ def with_hosts(server: Sshd, path: Path, text: str) -> Connection:
     return ssh_connection(server, known_hosts=path)
 
 
+@pytest.mark.fault(34)
 def test_an_unknown_host_key_is_refused_and_the_command_to_accept_it_works(
     ssh_hosts: list[Sshd], tmp_path: Path
 ) -> None:
@@ -60,6 +61,7 @@ def test_an_unknown_host_key_is_refused_and_the_command_to_accept_it_works(
     success(connection).close()
 
 
+@pytest.mark.fault(34)
 def test_a_changed_or_revoked_host_key_is_refused(ssh_hosts: list[Sshd], tmp_path: Path) -> None:
     server = ssh_hosts[0]
     name, rest = server.known_hosts.read_text().split(" ", 1)

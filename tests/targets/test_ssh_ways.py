@@ -275,6 +275,7 @@ def assert_none_left(proxy: Wire) -> None:
         time.sleep(0.02)
 
 
+@pytest.mark.fault(34)
 @pytest.mark.parametrize("where", ["the first", "the second", "the last"])
 def test_a_key_that_nobody_knows_is_refused_on_every_hop(ssh_hosts: list[Sshd], tmp_path: Path, where: str) -> None:
     """With its fingerprint, and the command that accepts it."""
