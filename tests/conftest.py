@@ -40,7 +40,7 @@ def pytest_configure(config: pytest.Config) -> None:
     for name in list(os.environ):
         if name == "CI" or name.startswith(OF_A_CI):
             del os.environ[name]
-    config.addinivalue_line("markers", "fault(*numbers): shows what a user sees of these faults (tests/faults/table.py)")
+    config.addinivalue_line("markers", "fault(*numbers): shows what a user sees of these faults (faults/table.py)")
     config.addinivalue_line("markers", "slow: takes seconds, mostly of a real part; `make check` leaves it out")
 
 

@@ -32,7 +32,7 @@ PLAY = """
 
 
 @pytest.mark.fault(14)
-@pytest.mark.parametrize("seconds", [3600, -3600])
+@pytest.mark.parametrize("seconds", [3600, pytest.param(-3600, marks=pytest.mark.slow)])
 def test_a_clock_that_jumps_an_hour_ends_no_task_and_takes_no_lock(
     jumping: Clock, tmp_path: Path, seconds: int
 ) -> None:
