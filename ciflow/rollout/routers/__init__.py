@@ -26,6 +26,7 @@ from ciflow.rollout.routers.dial import (
     Slot,
     interval,
 )
+from ciflow.rollout.routers.settings import plain
 
 __all__ = [
     "CLUSTERED",
@@ -92,5 +93,6 @@ def build(
         raise Refused(f"no router of kind {kind}", help=f"There are: {', '.join(sorted(ROUTERS))}.")
     own = {name: value for name, value in settings.items() if name != "hosts"}
     where = slots_of(slots)
+    plain(kind, service, (slot.address for slot in where.values()), own)
     places = hosts[:1] if kind in CLUSTERED else hosts
     return tuple(factory(own, service, where, host, tuple(sorted(edges)), by) for host in places)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ciflow.diagnostics import Refused
@@ -27,6 +27,27 @@ def absolute(kind: str, settings: Mapping[str, Any], *names: str) -> None:
             raise Refused(f"{name} of router {kind} must be an absolute path on its host, not {path}")
 
 
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+_ADDRESS = re.compile(r"[A-Za-z0-9:][A-Za-z0-9.:_-]*")
+_PLAIN = re.compile(r"[^\s\x00-\x20\x7f\"'`\\;{}#$]*")
+_HEADER = re.compile(r"[A-Za-z0-9_-]+")
+_VALUE = re.compile(r"[ !%&(-\[\]^_a-~]+")  # printable, but for quotes, backslash, backtick, # and $
+
+
+def plain(kind: str, service: str, addresses: Iterable[str], settings: Mapping[str, Any]) -> None:
+    """Refuse names, addresses and paths that a router's configuration or socket would read as something else: they
+    are written into both as they are, and the service's into paths."""
+    if not _NAME.fullmatch(service):
+        raise Refused(f"a service can't be called {service!r}", help="letters, digits, `.`, `_` and `-`")
+    for address in addresses:
+        if not _ADDRESS.fullmatch(address):
+            raise Refused(f"{address!r} is no address of a slot", help="the name or the IP address of a host, no port")
+    for name, value in settings.items() if kind != "command" else ():  # which has a shell for them
+        if isinstance(value, str) and not _PLAIN.fullmatch(value):
+            help = "no blanks, quotes, backslashes, nor any of ; { } # $"
+            raise Refused(f"{name} of router {kind} can't be {value!r}", help=help)
+
+
 def tester(kind: str, settings: Mapping[str, Any]) -> tuple[str, str] | None:
     """`header: {name: X-Canary, value: "1"}`: requests that go to the candidate at any share."""
     rule = settings.get("header")
@@ -34,7 +55,11 @@ def tester(kind: str, settings: Mapping[str, Any]) -> tuple[str, str] | None:
         return None
     if not isinstance(rule, Mapping) or set(rule) != {"name", "value"}:
         raise Refused(f"header of router {kind} must be {{name: .., value: ..}}, not {rule!r}")
-    return str(rule["name"]), str(rule["value"])
+    header, value = str(rule["name"]), str(rule["value"])
+    if not _HEADER.fullmatch(header) or not _VALUE.fullmatch(value):
+        help = "a name of letters, digits, `-` and `_`; a value without quotes, backslashes, # and $"
+        raise Refused(f"header of router {kind} can't be {header!r} with {value!r}", help=help)
+    return header, value
 
 
 def private(kind: str, settings: Mapping[str, Any], name: str, default: str, may: str) -> str:
