@@ -44,7 +44,7 @@ class Masker(Protocol):
 
     def add(self, value: str | bytes) -> bool: ...
 
-    def value(self, value: object) -> Any: ...
+    def value(self, value: object, *, numbers: bool = False) -> Any: ...
 
     def holds_secret(self, content: bytes) -> bool: ...
 
@@ -162,7 +162,8 @@ class Recorder:
     ) -> None:
         """Record an event, unless the same one was recorded before the run was resumed."""
         if self._mask and kind not in _PRIVATE:
-            data = self._mask.value(dict(data))
+            data = {name: self._mask.value(one, numbers=name in _OF_USERS) for name, one in data.items()}
+            key = str(self._mask.value(key))
         event = Event(kind=kind, run=self.run, at=time.time(), play=play, host=host, task=task, key=key, data=data)
         identity = _identity(event)
         if self._seen[identity] > 0:
@@ -239,6 +240,10 @@ def told(event: Event) -> bool:
 
 # Too many and too raw for people; replies and arguments may hold what a mask would spoil for resume.
 _PRIVATE = frozenset({"op_sent", "op_reply", "rendered"})
+
+
+# Where the data of an event holds what playbooks made of their variables, and nobody reckons with it.
+_OF_USERS = frozenset({"outcome", "data"})
 
 
 # Told anew by each process that works on the run.

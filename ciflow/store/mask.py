@@ -52,14 +52,17 @@ class Mask:
     def raw(self, content: bytes) -> bytes:
         return _starred(content, self._found(content), len(content))
 
-    def value(self, value: object) -> object:
-        """A JSON value with every text in it masked, keys too."""
+    def value(self, value: object, *, numbers: bool = False) -> object:
+        """A JSON value with every text in it masked, keys too; with `numbers`, also those that are a secret as they
+        are written: whoever reckons with a number can't do without it."""
         if isinstance(value, str):
             return self.text(value)
         if isinstance(value, dict):
-            return {self.text(str(k)): self.value(v) for k, v in value.items()}
+            return {self.text(str(k)): self.value(v, numbers=numbers) for k, v in value.items()}
         if isinstance(value, list | tuple):
-            return [self.value(v) for v in value]
+            return [self.value(v, numbers=numbers) for v in value]
+        if numbers and isinstance(value, int | float) and not isinstance(value, bool):
+            return STARS.decode() if str(value).encode() in self._values else value
         return value
 
     def holds_secret(self, content: bytes) -> bool:

@@ -147,3 +147,32 @@ def test_a_program_gives_the_password_and_the_environment_names_it(site: Tool, m
         monkeypatch.setattr(Tool, "env", property(lambda self, n=name, g=given: {**clean(self), n: g}))
         assert site.run("apply", play.name, "-i", "hosts").code == 0
     assert Path(os.devnull).exists()
+
+
+def test_numbers_of_an_encrypted_file_and_names_made_of_it_are_found_nowhere(tool: Tool) -> None:
+    """A number stays one for the playbook; in results, `set_stats` and names of files it is starred out."""
+    tool.write("pw", KEY.secret + b"\n")
+    tool.write("secret.yml", encrypt(b"pin: 99887766\nratio: 31415.92653\nport: -5544332\n", KEY))
+    tool.write(
+        "play.yml",
+        f"""
+- hosts: localhost
+  vars_files: [secret.yml]
+  tasks:
+    - debug: {{var: pin}}
+    - debug: {{msg: "{{{{ [pin, ratio, {{'below': port}}] }}}}"}}
+    - set_fact: {{fact: "{{{{ pin }}}}"}}
+    - debug: {{msg: "{{{{ item }}}}"}}
+      loop: ["{{{{ ratio }}}}"]
+    - set_stats: {{data: {{pin: "{{{{ pin }}}}"}}}}
+    - copy: {{dest: "{tool.folder}/{{{{ pin }}}}", content: x}}
+    - assert: {{that: pin + 1 == 99887767}}
+""",
+    )
+    said = tool.run("apply", "play.yml", "--vault-id", "dev@pw", "-vv", "-D", "--json")
+    assert said.code == 0, said.text
+    shown = said.out + said.err + tool.run("logs", "--json").out + tool.run("logs").out
+    numbers = (b"99887766", b"31415.92653", b"5544332")
+    kept = [path for path in tool.state.rglob("*") if path.is_file() and any(n in path.read_bytes() for n in numbers)]
+    assert not [number for number in numbers if number in shown]
+    assert not kept
