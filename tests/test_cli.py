@@ -256,7 +256,7 @@ def test_a_second_run_of_a_playbook_is_told_who_holds_it(ciflow: Shell) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 143)])
 def test_an_interrupted_run_ends_at_once_and_says_how_to_go_on(
     ciflow: Shell, number: signal.Signals, code: int
 ) -> None:
@@ -271,7 +271,22 @@ def test_an_interrupted_run_ends_at_once_and_says_how_to_go_on(
     assert re.search(r"ciflow resume R-1-\w+", said)
 
 
+@pytest.mark.slow
+def test_a_run_under_nohup_outlives_its_terminal(ciflow: Shell) -> None:
+    ciflow.write(sleep=SLEEP.replace("sleep 30", "sleep 3"))
+    done = ciflow.sh("trap '' HUP; ciflow apply sleep.yml & sleep 2; kill -HUP $!; wait $!")
+    assert done.returncode == 0, done.stderr
+
+
 # --- output --------------------------------------------------------------------------------------------
+
+
+def test_a_run_whose_report_finds_no_room_goes_on_and_says_so(ciflow: Shell) -> None:
+    ciflow.write(say=SAY)
+    done = ciflow.sh("ciflow apply say.yml --json > /dev/full")
+    assert done.returncode == 0
+    assert done.stderr == "warning: the report was not written: [Errno 28] No space left on device\n"
+
 
 MANY = ("--version", "--help", "doc", "history", "plan say.yml", "apply say.yml --json", "apply say.yml 2>&1")
 

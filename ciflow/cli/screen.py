@@ -9,9 +9,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 
-import click
-
 from ciflow.report.sink import Sink
+from ciflow.report.stream import Out
 
 
 def _sinks(*, as_json: bool, quiet: bool, verbose: int, junit: Path | None = None) -> list[Sink]:
@@ -53,10 +52,10 @@ def hushing(sinks: Sequence[Sink]) -> Callable[[], AbstractContextManager[None]]
 
 @contextmanager
 def told(*, as_json: bool, quiet: bool, verbose: int, junit: Path | None = None) -> Iterator[list[Sink]]:
-    """The reports of one run; a file that could not be written is said at the end."""
+    """The reports of one run. What could not be written is said at the end; a reader that went away is no loss."""
     found = _sinks(as_json=as_json, quiet=quiet, verbose=verbose, junit=junit)
     yield found
     for sink in found:
         lost = str(getattr(sink, "lost", ""))
-        if lost and type(sink).__name__ == "JUnit":
-            click.echo(f"warning: the report was not written: {lost}", err=True)
+        if lost and not getattr(sink, "left", False):
+            Out(sys.stderr).text(f"warning: the report was not written: {lost}\n")

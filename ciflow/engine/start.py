@@ -376,6 +376,8 @@ class _Process:
 
         def stop(number: signal.Signals) -> None:
             if self.signal is not None:
+                if number is signal.SIGHUP:  # a terminal that closes sends it twice: itself, and by its shell
+                    return
                 os._exit(128 + number)
             self.signal = number
             if number is signal.SIGINT:
@@ -384,13 +386,14 @@ class _Process:
                 self.crew.leaving = True
             work.cancel()
 
-        for number in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(number, stop, number)
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            if signal.getsignal(number) is not signal.SIG_IGN:  # nohup, and a shell's jobs in the background
+                loop.add_signal_handler(number, stop, number)
 
     def _interrupted(self) -> ExitCode:
         if self.error is not None:
             return self.error.exit_code
-        return ExitCode.TERMINATED if self.signal is signal.SIGTERM else ExitCode.INTERRUPTED
+        return ExitCode.INTERRUPTED if self.signal in (None, signal.SIGINT) else ExitCode.TERMINATED
 
     def _last_commit(self, recorder: Recorder) -> None:
         try:

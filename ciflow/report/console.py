@@ -52,8 +52,13 @@ class Console:
 
     @property
     def lost(self) -> str:
-        """Why nothing can be written any more (a closed pipe), or ""."""
+        """Why nothing can be written any more, or ""."""
         return self._out.lost
+
+    @property
+    def left(self) -> bool:
+        """Whether its reader went away."""
+        return self._out.left
 
     def event(self, event: Event) -> None:
         if self._out.lost:

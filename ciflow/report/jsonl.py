@@ -22,6 +22,11 @@ class JsonLines:
         """Why nothing can be written any more, or ""."""
         return self._out.lost
 
+    @property
+    def left(self) -> bool:
+        """Whether its reader went away."""
+        return self._out.left
+
     def event(self, event: Event) -> None:
         self._out.text(json_line(event) + "\n")
 

@@ -19,6 +19,7 @@ class Out:
         self.stream = stream
         self.colour = colour
         self.lost = ""
+        self.left = False  # whether it was a reader that went away
         self._encoding = getattr(stream, "encoding", None) or "utf-8"
 
     def lines(self, found: Iterable[Line]) -> None:
@@ -40,6 +41,7 @@ class Out:
     def lose(self, error: Exception) -> None:
         """Go silent. Python flushes stdout once more at exit: let that go nowhere instead of failing."""
         self.lost = str(error) or type(error).__name__
+        self.left = isinstance(error, BrokenPipeError)
         try:
             descriptor = self.stream.fileno()
         except (OSError, ValueError):
