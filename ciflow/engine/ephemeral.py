@@ -18,7 +18,6 @@ from ciflow.engine.result import HostFailed, Result
 from ciflow.engine.task import TaskRun
 from ciflow.engine.wire import Connection
 from ciflow.lang.kinds import size
-from ciflow.lang.template import render
 from ciflow.model import Become, Task
 
 if TYPE_CHECKING:
@@ -92,7 +91,7 @@ def _container(image: Any, lane: Lane, connection: Connection) -> Made:
 
 def _job(image: Any, lane: Lane, connection: Connection) -> Made:
     """A Job whose pod sleeps. It is connected to once that runs; a forgotten one ends by its deadline."""
-    image = render(image, lane.scope())
+    image = lane.at_once(image)
     wanted = dict(image) if isinstance(image, Mapping) else {"name": image}
     unbuilt = sorted(wanted.keys() & {"platform", "networks", "network_mode"})
     if unbuilt:

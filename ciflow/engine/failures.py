@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 from ciflow.engine.keys import Key
 from ciflow.engine.result import FailedByOthers, HostFailed, Result
-from ciflow.lang.template import render
 from ciflow.model import Task
 from ciflow.plan.compile import tasks_of
 
@@ -111,7 +110,7 @@ class Failures:
 
     def _fatal(self, lane: Lane, failure: HostFailed) -> bool:
         task = failure.task
-        return self._stage.play.any_errors_fatal or render(task.any_errors_fatal, lane.scope(task)) is True
+        return self._stage.play.any_errors_fatal or lane.at_once(task.any_errors_fatal, task) is True
 
     def _fail_all(self, lane: Lane, failure: HostFailed) -> None:
         if not isinstance(failure, FailedByOthers):

@@ -13,7 +13,6 @@ from ciflow.engine.names import looks_around, reaches, retried, told_by
 from ciflow.engine.pace import Position
 from ciflow.engine.rendering import Rendering
 from ciflow.engine.result import FailedByOthers, HostEnded, HostFailed, PlayEnded, Result, broken
-from ciflow.lang.template import render
 from ciflow.model import Node, Task, Template
 from ciflow.modules import MODULES
 
@@ -186,15 +185,18 @@ class HostStage:
         return reads and self._at_home()
 
     def _at_home(self) -> bool:
-        """Whether the host is the controller itself."""
+        """Whether the host is the controller itself, or may be: how it is reached is for a lookup to say."""
         if self._local is None:
-            self._local = self.lane.connection().kind == "local"
+            try:
+                self._local = self.lane.connection().kind == "local"
+            except Invalid:
+                return True
         return self._local
 
     async def debugged(self, started: Started, result: Result) -> Result:
         """The result that counts after a person has looked at it, where `debugger` says that one should."""
         task = started.task
-        word = str(task.debugger if task.debugger == "never" else render(task.debugger, self.lane.scope(task)))
+        word = str(task.debugger if task.debugger == "never" else self.lane.at_once(task.debugger, task))
         debugger = Debugger(self.lane, task, started.key)
         tries = 0
         while stops(word, result):

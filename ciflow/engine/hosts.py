@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ciflow.engine.record import Recorder
+from ciflow.lang.at_once import at_once
 from ciflow.lang.files import Files
 from ciflow.lang.inventory import Added, Inventory, load_inventory
 from ciflow.lang.scope import MISSING, Layer, Level, Scope
@@ -21,12 +22,13 @@ from ciflow.model import Host, Outcome, Play, Playbook
 
 
 def hosts_of(
-    inventory: Inventory, playbook: Playbook, extra: Mapping[str, Any], play: Play, cell: Mapping[str, Any], limit: str
-) -> tuple[Host, ...]:
+    inventory: Inventory, playbook: Playbook, extra: Mapping[str, Any], play: Play, cell: Mapping[str, Any], limit: str,
+    files: Files,
+) -> tuple[Host, ...]:  # fmt: skip
     """The hosts of a play, or of a cell of its matrix. Raises Invalid."""
     above = (Layer(Level.EXTRA_VARS, extra), Layer(Level.VARS_PROMPT, play.answers))
     layers = (Layer(Level.PLAY_VARS, {**play.vars, "matrix": cell}), Layer(Level.PLAY_VARS, playbook.vars))
-    pattern = render(play.hosts, Scope((*above, *layers), render))
+    pattern = at_once(play.hosts, Scope((*above, *layers), render), files)
     text = ":".join(map(str, pattern)) if isinstance(pattern, list | tuple) else str(pattern)
     return inventory.select(text, limit) if text else ()
 

@@ -18,13 +18,14 @@ from ciflow.engine.keys import Key
 from ciflow.engine.names import delegate
 from ciflow.engine.result import HostFailed, Result
 from ciflow.engine.wire import Connection, Wire
+from ciflow.lang.at_once import at_once, made_at_once
 from ciflow.lang.lookups import expand
 from ciflow.lang.schema import module_schema
 from ciflow.lang.scope import Layer, Level, Need, NeedFacts, Scope, View
 from ciflow.lang.template import keyword, render, render_text
 from ciflow.lang.template_vars import file_variables
 from ciflow.lang.variables import Learnt, layers_for
-from ciflow.model import EMPTY, Context, Hold, Host, Loop, Render, Reply, Task
+from ciflow.model import EMPTY, Become, Context, Hold, Host, Loop, Render, Reply, Task
 
 if TYPE_CHECKING:
     from ciflow.engine.stage import StageRun
@@ -39,6 +40,7 @@ class Lane:
         self.host = host
         self.values = values
         self.extra = dict(extra)
+        self.answers: Mapping[str, Any] = EMPTY  # to lookups of the task in hand, for what is asked beside it
         self.key = Key(self.run.id, stage.id, host.name, ())
         self.name = f"{stage.id}|{host.name}"
         self.notified: dict[str, None] = {}
@@ -59,6 +61,7 @@ class Lane:
     def scope(self, task: Task | None = None, answers: Mapping[str, Any] | None = None) -> Scope:
         """Everything a template of `task` can see here, the winner first (Ansible's order)."""
         values = self.values
+        answers = {**self.stage.answers, **self.answers} if answers is None else answers
         facts = values.facts if values.facts_known else None
         found = layers_for(
             self.run.plan.playbook,
@@ -69,7 +72,7 @@ class Lane:
             learnt=Learnt(facts, values.set_facts, values.included),
             vars_files=self.stage.vars_files_of(self.host),
             extra=self.run.extra,
-            magic=self._magic(task),
+            magic=self._magic(task, answers),
             answers=answers,
             vault=self.run.files.vault,
         )
@@ -81,16 +84,17 @@ class Lane:
         """`ansible_host` where nobody gives it: the host's own name, as in Ansible."""
         return str(scope.get("ansible_ssh_host") if "ansible_ssh_host" in scope else self.host.name)
 
-    def _magic(self, task: Task | None) -> Mapping[str, Any]:
+    def _magic(self, task: Task | None, answers: Mapping[str, Any]) -> Mapping[str, Any]:
         failure = self.last_failure
         failed = {
             "ansible_failed_task": lambda: _told_of(failure.task, self.called(failure.task)),
             "ansible_failed_result": lambda: dict(failure.result.values),
         } if failure is not None else {}  # fmt: skip
-        of_task = self._of_task(task) if task is not None else {}
-        return {**self._of_stage, "vars": lambda: View(self.scope(task)), **of_task, **failed}
+        whole = {"vars": lambda: View(self.scope(task, answers)), "hostvars": lambda: self.stage.hostvars(answers)}
+        of_task = self._of_task(task, answers) if task is not None else {}
+        return {**self._of_stage, **whole, **of_task, **failed}
 
-    def _of_task(self, task: Task) -> Mapping[str, Callable[[], Any]]:
+    def _of_task(self, task: Task, answers: Mapping[str, Any]) -> Mapping[str, Callable[[], Any]]:
         """Magic variables that say where a task comes from and where it goes."""
         found: dict[str, Callable[[], Any]] = {"ansible_search_path": lambda: _searched(task, self.run.folder)}
         if task.role:
@@ -100,14 +104,14 @@ class Lane:
             found["ansible_parent_role_names"] = lambda: [name for name, _ in parents]
             found["ansible_parent_role_paths"] = lambda: [path for _, path in parents]
         if task.delegate_to is not None:
-            found["ansible_delegated_vars"] = lambda: self.delegated(task, self.scope(task))
+            found["ansible_delegated_vars"] = lambda: self.delegated(task, self.scope(task, answers))
         return found
 
     def delegated(self, task: Task, scope: Scope) -> Mapping[str, Any]:
         """The variables of the host that a task is delegated to, by its name; `scope` has the item of its loop."""
         name = delegate(task, scope)
         other = self.run.host(name) or self.run.inventory.unlisted(name)
-        return {name: View(self.stage.scope_of(other))} if name else {}
+        return {name: View(self.stage.scope_of(other, scope.answers))} if name else {}
 
     @cached_property
     def _of_stage(self) -> Mapping[str, Callable[[], Any]]:
@@ -118,7 +122,6 @@ class Lane:
             "inventory_hostname_short": lambda: self.host.name.split(".")[0],
             "group_names": lambda: self._groups(),
             "groups": lambda: run.inventory.group_map(),
-            "hostvars": stage.hostvars,
             "play_hosts": stage.alive_names,
             "ansible_play_hosts": stage.alive_names,
             "ansible_play_hosts_all": lambda: [host.name for host in stage.hosts],
@@ -132,6 +135,7 @@ class Lane:
             "ansible_diff_mode": lambda: run.options.diff,
             "ansible_verbosity": lambda: run.options.verbosity,
             "playbook_dir": lambda: run.folder,
+            "ansible_search_path": lambda: [run.folder],  # of a host that is looked at from elsewhere: it has no task
             **run.of_command,
             "matrix": lambda: dict(stage.stage.cell),
             "git": lambda: dict(run.git),
@@ -191,9 +195,9 @@ class Lane:
     def _connection_for(self, task: Task, scope: Scope) -> Connection:
         name = delegate(task, scope)
         if not name:
-            return self._guarded(connection_for(self.host, scope, task.become, self.run.reach, made_for(self)))
+            return self._guarded(self._own_connection(task.become, scope))
         other = self.run.host(name) or self.run.inventory.unlisted(name)
-        own = self.stage.scope_of(other)
+        own = self.stage.scope_of(other, scope.answers)
         return self._guarded(connection_for(other, own, task.become, self.run.reach))
 
     def _guarded(self, connection: Connection) -> Connection:
@@ -206,18 +210,26 @@ class Lane:
 
     def connection(self) -> Connection:
         """The host under its login user, or as its variables say."""
-        return self._guarded(connection_for(self.host, self.scope(), LOGIN_USER, self.run.reach, made_for(self)))
+        found = partial(self._own_connection, LOGIN_USER)
+        return self._guarded(made_at_once(found, self.scope(), self.run.files, self.stage.play.span))
 
-    def checks(self, task: Task) -> bool:
+    def _own_connection(self, become: Become, scope: Scope) -> Connection:
+        return connection_for(self.host, scope, become, self.run.reach, made_for(self))
+
+    def at_once(self, value: Any, task: Task | None = None, default: Any = None) -> Any:
+        """A keyword's value where nothing may be waited for. Raises Invalid where it would have to be."""
+        return at_once(value, self.scope(task), self.run.files, default)
+
+    def checks(self, task: Task, scope: Scope) -> bool:
         """Whether the task only predicts."""
-        given = None if task.check_mode is None else keyword(task.check_mode, self.scope(task))
+        given = None if task.check_mode is None else keyword(task.check_mode, scope)
         return self.run.options.check if given is None else bool(given)
 
-    def context(self, task: Task, environment: Mapping[str, str], seed: str, now: float) -> Context:
-        diff = None if task.diff is None else keyword(task.diff, self.scope(task))
+    def context(self, task: Task, environment: Mapping[str, str], seed: str, now: float, scope: Scope) -> Context:
+        diff = None if task.diff is None else keyword(task.diff, scope)
         return Context(
             host=self.host.name,
-            check=self.checks(task),
+            check=self.checks(task, scope),
             diff=self.run.options.diff if diff is None else bool(diff),
             search=_folders(task, self.run.folder),
             environment=environment,

@@ -9,7 +9,6 @@ from ciflow.engine.include import Found, included
 from ciflow.engine.result import HostEnded, Result
 from ciflow.engine.task import TaskRun
 from ciflow.lang.roles import flat
-from ciflow.lang.template import keyword
 from ciflow.model import Task, Template
 
 if TYPE_CHECKING:
@@ -30,7 +29,7 @@ class Once:
         return (
             task.run_once is True
             or task.module in ("pause", "add_host")
-            or (isinstance(task.run_once, Template) and keyword(task.run_once, lane.scope(task)) is True)
+            or (isinstance(task.run_once, Template) and lane.at_once(task.run_once, task) is True)
         )
 
     async def run(self, task: Task, path: tuple[str, ...], run: TaskRun) -> Result:

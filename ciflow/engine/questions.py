@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import secrets
 import string
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
-from typing import Protocol
+from functools import partial
+from typing import Any, Protocol
 
 from ciflow.diagnostics import Diagnostic, Invalid
+from ciflow.lang.at_once import at_once
 from ciflow.lang.load import Loaded
 from ciflow.lang.scope import Layer, Level, Scope
 from ciflow.lang.shacrypt import sha_crypt
@@ -43,10 +45,10 @@ def ask(loaded: Loaded, person: Person | None) -> Answers:
     found: dict[str, dict[str, str]] = {}
     missing: list[Diagnostic] = []
     for play, prompt in unanswered(loaded):
-        scope = _scope(loaded, play, found.get(play.id, {}))
-        answer = _typed(prompt, scope, person) if person is not None else ""
+        rendered = partial(at_once, scope=_scope(loaded, play, found.get(play.id, {})), files=loaded.files)
+        answer = _typed(prompt, rendered, person) if person is not None else ""
         if not answer and prompt.default is not None:
-            answer = str(render(prompt.default, scope))
+            answer = str(rendered(prompt.default))
         elif person is None:
             missing.append(_missing(prompt))
         found.setdefault(play.id, {})[prompt.name] = _kept(prompt, answer)
@@ -71,9 +73,9 @@ def secrets_of(playbook: Playbook, answers: Answers) -> Iterator[str]:
         yield from (known[prompt.name] for prompt in play.prompts if prompt.private and known.get(prompt.name))
 
 
-def _typed(prompt: Prompt, scope: Scope, person: Person) -> str:
-    text = str(render(prompt.text, scope) or f"input for {prompt.name}")
-    default = "" if prompt.default is None else f" [{render(prompt.default, scope)}]"
+def _typed(prompt: Prompt, rendered: Callable[[Any], Any], person: Person) -> str:
+    text = str(rendered(prompt.text) or f"input for {prompt.name}")
+    default = "" if prompt.default is None else f" [{rendered(prompt.default)}]"
     question = f"{text}{default}: "
     while True:
         answer = person.ask_first(question, secret=prompt.private)

@@ -31,18 +31,18 @@ class AsksForItself(Invalid):
 class Rendering:
     """The templates of `task` on `lane`; `key` is where the task stands in the run. Faults are raised as Invalid."""
 
-    def __init__(self, lane: Lane, task: Task, key: Key) -> None:
+    def __init__(self, lane: Lane, task: Task, key: Key, answers: dict[str, Any] | None = None) -> None:
         self.lane = lane
         self.task = task
         self.key = key
         self.secret = task.no_log is not False  # until the template of `no_log` says otherwise
-        self._answers: dict[str, Any] = {}
+        self.answers: dict[str, Any] = {} if answers is None else answers  # to lookups
         self._base: Scope | None = None  # made once: what it has rendered serves the task's next template
 
     def scope(self, extra: Mapping[str, Any] = EMPTY) -> Scope:
         """What the task's templates see; `extra` (a loop's item, its own result) on top."""
         if self._base is None:
-            self._base = self.lane.scope(self.task, self._answers)
+            self._base = self.lane.scope(self.task, self.answers)
         if not extra:
             return self._base
         inner = self._base.child(extra)
@@ -57,12 +57,13 @@ class Rendering:
             try:
                 return make()
             except Need as need:
-                key = str(self.key.below("lookup", len(self._answers)))
+                assert need.key not in self.answers, f"a scope without its task's answers asks for {need.key}"
+                key = str(self.key.below("lookup", len(self.answers)))
                 run = self.lane.run
                 call = self.lane.wire.call(
                     run.controller, self.lane.name, key, need.operation, probe=True, secret=self.secret
                 )
-                self._answers[need.key] = await asyncio.shield(call.answer)
+                self.answers[need.key] = await asyncio.shield(call.answer)
                 self._base = None
             except NeedFacts as need:
                 if self._reads_facts() or not await self.lane.stage.learn_facts(self.lane):

@@ -102,7 +102,7 @@ def _compiled(request: Request, loaded: Loaded) -> tuple[Loaded, Plan]:
     loaded = replace(loaded, playbook=answered(loaded.playbook, request.answers))
 
     def select(play: Play, cell: Mapping[str, Any], limit: str) -> tuple[Host, ...]:
-        return hosts_of(loaded.inventory, loaded.playbook, loaded.extra, play, cell, limit)
+        return hosts_of(loaded.inventory, loaded.playbook, loaded.extra, play, cell, limit, loaded.files)
 
     plan = compile_plan(loaded.playbook, select, request.selection)
     hosts = {host.name: host for stage in plan.stages for host in stage.hosts}

@@ -7,6 +7,7 @@ import posixpath
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from ciflow.engine.stage import StageRun
 
 
-def check_required(work: StageRun) -> None:
+async def check_required(work: StageRun) -> None:
     """Each artifact that the play puts somewhere is vouched for as the policy says: its bundles hold for the very bytes
     that will be deployed, which nobody can change any more in the store. Raises Invalid for the first that is not.
 
@@ -30,8 +31,9 @@ def check_required(work: StageRun) -> None:
     assert canary is not None
     if not canary.require:
         return
-    wanted: Mapping[str, Any] = render(dict(canary.require), work.scope_of(work.hosts[0]))
-    names = _names(work)
+    require = dict(canary.require)
+    wanted: Mapping[str, Any] = await work.settle("require", lambda: render(require, work.scope_of(work.hosts[0])))
+    names = await work.settle("require", partial(_names, work))
     if not any(task.module == "artifact" for task in tasks_of(work.play.tasks)):
         raise _refused(work, "the play puts no `artifact` in its slot, so nothing can be checked")
     if work.run.options.check:

@@ -88,7 +88,7 @@ def _operations(rendering: Rendering, extra: Mapping[str, Any], key: Key) -> lis
     environment: dict[str, str] = {}
     for layer in task.environment:
         environment |= {str(name): str(value) for name, value in (render(layer, scope) or {}).items()}
-    context = replace(lane.context(task, environment, str(key), 0.0), check=False)
+    context = replace(lane.context(task, environment, str(key), 0.0, scope), check=False)
     return [encode_operation(operation) for operation in alone(task, arguments(task, scope), context)]
 
 

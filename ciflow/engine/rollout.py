@@ -37,8 +37,8 @@ _CREDENTIALS = frozenset({"token", "password", "api_key", "app_key", "secret_key
 
 async def roll_out(work: StageRun, people: People, together: Together) -> Ended:
     """Run the canary of a stage to its end. Locked, Invalid and router errors come out as they are."""
-    check_required(work)
-    controller = _controller(work)
+    await check_required(work)
+    controller = await work.settle("canary", partial(_controller, work))
     together.join(work.id, controller)
     commands = people.to(controller.spec.service)
     try:

@@ -23,7 +23,7 @@ from ciflow.engine.leave import keep_artifacts, outputs_of, take_artifacts
 from ciflow.engine.people import People
 from ciflow.engine.retain import keep_documents
 from ciflow.engine.stage import StageRun
-from ciflow.lang.scope import Layer, Level, Scope
+from ciflow.lang.scope import MISSING, Layer, Level, Scope
 from ciflow.lang.template import evaluate, render
 from ciflow.model import Host
 from ciflow.plan import Stage
@@ -139,7 +139,7 @@ class Engine:
         try:
             if not hosts:
                 return StageEnd("skipped", "no hosts matched" if not matched else "no hosts left", gone)
-            if stage.play.when and not self._holds(stage, hosts, values):
+            if stage.play.when and not await self._holds(stage, hosts, values):
                 return StageEnd("skipped", "`when` is false", gone)
             before = await self._unchanged(stage, hosts, values)
             if before is not None and not before.runs:
@@ -168,7 +168,7 @@ class Engine:
             return stage.hosts
         plan = self.run.plan
         inventory, extra = self.run.inventory, self.run.extra
-        return hosts_of(inventory, plan.playbook, extra, stage.play, stage.cell, plan.selection.limit)
+        return hosts_of(inventory, plan.playbook, extra, stage.play, stage.cell, plan.selection.limit, self.run.files)
 
     def _cells_of(self, stage: Stage) -> asyncio.Semaphore:
         """Room for as many cells of a matrix at once as its `max_parallel` says."""
@@ -251,16 +251,13 @@ class Engine:
                 found.setdefault(name, HostValues()).merge(known)
         return found
 
-    def _scope(self, stage: Stage, hosts: tuple[Host, ...], values: dict[str, HostValues]) -> Scope:
+    async def _holds(self, stage: Stage, hosts: tuple[Host, ...], values: dict[str, HostValues]) -> bool:
+        key, recorder = f"{stage.id}|when", self.run.recorder
+        if (known := recorder.known(key)) is not MISSING:
+            return bool(known)
         work = StageRun(self.run, stage, hosts, values)
-        scope = work.scope_of(hosts[0])
-        return Scope((Layer(Level.MAGIC, {}), *scope.layers), render, facts_known=True)
-
-    def _holds(self, stage: Stage, hosts: tuple[Host, ...], values: dict[str, HostValues]) -> bool:
-        key = f"{stage.id}|when"
-        return bool(
-            self.run.recorder.rendered(key, lambda: evaluate(stage.play.when, self._scope(stage, hosts, values)))
-        )
+        held = await work.settle("when", lambda: evaluate(stage.play.when, _scope(work)))
+        return bool(recorder.rendered(key, lambda: held))
 
     async def _unchanged(
         self, stage: Stage, hosts: tuple[Host, ...], values: dict[str, HostValues]
@@ -270,12 +267,14 @@ class Engine:
             return None
         from ciflow.engine.unchanged import judged  # git and cargo: only plays that ask pay for them
 
-        return await judged(StageRun(self.run, stage, hosts, values), self._scope(stage, hosts, values))
+        work = StageRun(self.run, stage, hosts, values)
+        return await judged(work, lambda: _scope(work))
 
     async def _approved(self, stage: Stage, hosts: tuple[Host, ...], values: dict[str, HostValues]) -> bool:
         approval = stage.play.approval
         assert approval is not None
-        prompt = str(render(approval.prompt, self._scope(stage, hosts, values)))
+        work = StageRun(self.run, stage, hosts, values)
+        prompt = str(await work.settle("approval", lambda: render(approval.prompt, _scope(work))))
         return await await_approval(self.run, self.people, stage.id, approval, prompt)
 
     # --- what is written down ----------------------------------------------------------------------------
@@ -303,6 +302,12 @@ class Engine:
         data = {"message": error.message, "help": error.help, "places": places}
         self.run.recorder.emit("error", data, play=stage.id)
         self.run.wire.schedule()
+
+
+def _scope(work: StageRun) -> Scope:
+    """What a keyword of the play sees before it begins: its first host's variables, with no fact still to come."""
+    scope = work.scope_of(work.hosts[0])
+    return Scope((Layer(Level.MAGIC, {}), *scope.layers), render, scope.answers, facts_known=True)
 
 
 def _end_of(work: StageRun) -> StageEnd:

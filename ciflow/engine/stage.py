@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from ciflow.diagnostics import Diagnostic, Invalid, Refused
 from ciflow.engine.batches import batches, ordered
@@ -37,9 +37,10 @@ from ciflow.engine.wire import Connection
 from ciflow.lang.include import load_vars_files
 from ciflow.lang.roles import Role
 from ciflow.lang.scope import Scope, View
-from ciflow.lang.template import keyword, render
 from ciflow.model import EMPTY, Host, Node, Play, Task, Template
 from ciflow.plan import Stage
+
+T = TypeVar("T")
 
 
 class StageRun:
@@ -81,6 +82,7 @@ class StageRun:
         self.announced: set[str] = set()
         self._asked: dict[tuple[str, ...], frozenset[str]] = {}
         self._limits: dict[tuple[str, ...], asyncio.Semaphore | None] = {}
+        self.answers: dict[str, Any] = {}  # to lookups of the play's own keywords
         most = forks or run.options.forks or usual_forks()
         self._forks = Forks(most) if most < len(hosts) else None
 
@@ -88,7 +90,7 @@ class StageRun:
 
     async def go(self) -> None:
         """All tasks on all hosts, batch by batch (`serial`), then the handlers that were notified."""
-        for number, batch in enumerate(batches(self.play, self.hosts, self.scope_of)):
+        for number, batch in enumerate(await self.settle("serial", self._batches)):
             if self.run.crew is not None and self.run.crew.takes(self.play, batch):
                 await self.run.crew.work(self, batch, number)
             else:
@@ -161,6 +163,15 @@ class StageRun:
             self.play, self.hosts, lambda: recorder.rendered(f"{self.id}|order", random.random)
         )
         await self.read_vars_files()
+
+    async def settle(self, keyword: str, make: Callable[[], T]) -> T:
+        """What `make` renders of a keyword of the play itself, after fetching what its lookups ask for."""
+        lane = self.own_lane(self.hosts[0])
+        task = Task(f"What is {keyword}", "meta", {}, self.play.span, (keyword,))
+        return await Rendering(lane, task, replace(lane.key, path=task.path), self.answers).settle(make)
+
+    def _batches(self) -> list[tuple[Host, ...]]:
+        return batches(self.play, self.hosts, self.scope_of)
 
     async def read_vars_files(self) -> None:
         """Their names may hold templates, and are known only now."""
@@ -282,7 +293,7 @@ class StageRun:
             return None
         path = run.key.path
         if path not in self._limits:
-            limit = int(keyword(task.throttle, run.lane.scope(task), 0))
+            limit = int(run.lane.at_once(task.throttle, task, 0))
             self._limits[path] = asyncio.Semaphore(limit) if limit > 0 else None
         return self._limits[path]
 
@@ -290,7 +301,7 @@ class StageRun:
 
     def notify(self, lane: Lane, name: Any, task: Task) -> None:
         """A change wants handlers: by their name, or by what they listen to. A template may name several."""
-        wanted = render(name, lane.scope(task))
+        wanted = lane.at_once(name, task)
         for one in wanted if isinstance(wanted, list | tuple) else (wanted,):
             self._notify(lane, str(one), task)
 
@@ -363,12 +374,12 @@ class StageRun:
             self._asked[path] = asked_by(task)
         return self._asked[path]
 
-    def scope_of(self, host: Host) -> Scope:
-        """Another host's variables as this stage sees them."""
+    def scope_of(self, host: Host, answers: Mapping[str, Any] | None = None) -> Scope:
+        """Another host's variables as this stage sees them, with `answers` to the lookups of who asks."""
         lane = self.lanes.get(host.name)
         if lane is None:
             lane = Lane(self, host, self.values.setdefault(host.name, HostValues()), self.extra)
-        return lane.scope()
+        return lane.scope(None, answers)
 
     def lane_of(self, name: str) -> Lane | None:
         """The lane of another host, by its name; one that takes no part in the play can still be told facts."""
@@ -384,14 +395,14 @@ class StageRun:
             raise Refused(f"the inventory has no host {name}")
         return connection_for(host, self.scope_of(host), LOGIN_USER, self.run.reach)
 
-    def hostvars(self) -> Mapping[str, Any]:
+    def hostvars(self, answers: Mapping[str, Any]) -> Mapping[str, Any]:
         """All hosts' variables, each made only when it is asked for."""
-        known = {host.name: View(self.scope_of(host)) for host in self.run.inventory.hosts}
-        return HostVars(known, self._view)
+        known = {host.name: View(self.scope_of(host, answers)) for host in self.run.inventory.hosts}
+        return HostVars(known, partial(self._view, answers))
 
-    def _view(self, name: str) -> View | None:
+    def _view(self, answers: Mapping[str, Any], name: str) -> View | None:
         host = self.run.host(name)
-        return View(self.scope_of(host)) if host is not None else None
+        return View(self.scope_of(host, answers)) if host is not None else None
 
     # --- what is written down ----------------------------------------------------------------------------
 

@@ -297,17 +297,19 @@ class TaskRun:
         async def render_file(step: Render, at: Key) -> Reply:
             return await rendering.file(step, at, extra)
 
+        connection = await rendering.settle(lambda: self.lane.connection_for(self.task, rendering.scope(extra)))
+        self.lane.answers = rendering.answers
         return Driver(
             wire=self.lane.wire,
             key=key,
-            connection=await rendering.settle(lambda: self.lane.connection_for(self.task, rendering.scope(extra))),
+            connection=connection,
             lane=self.lane.name,
             controller=self.lane.run.controller,
             place_of=self.lane.stage.connection_of,
             render=render_file,
             hold=partial(self.lane.hold, self.task),
             reached=self._reached,
-            check=await rendering.settle(lambda: self.lane.checks(self.task)),
+            check=await rendering.settle(lambda: self.lane.checks(self.task, rendering.scope(extra))),
             secret=rendering.secret,
             chain=self.chain if single else None,
             teller=self.key,
@@ -322,7 +324,8 @@ class TaskRun:
                 continue  # as Ansible does: facts are read without what is made of them
             environment |= {str(name): str(value) for name, value in (rendered or {}).items()}
         now = self.lane.run.recorder.rendered(f"{key}|now", time.time)
-        return await self.rendering.settle(lambda: self.lane.context(self.task, environment, str(key), now))
+        scope = partial(self.rendering.scope, extra)
+        return await self.rendering.settle(lambda: self.lane.context(self.task, environment, str(key), now, scope()))
 
     # --- judging -----------------------------------------------------------------------------------------
 

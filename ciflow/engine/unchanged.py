@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-from collections.abc import Generator, Iterable, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping
 from dataclasses import replace
 from hashlib import blake2b
 from pathlib import Path
@@ -80,11 +80,12 @@ class Unchanged:
         return ""
 
 
-async def judged(work: StageRun, scope: Scope) -> Unchanged:
+async def judged(work: StageRun, scope: Callable[[], Scope]) -> Unchanged:
     """What becomes of a play that says `affected`. Recorded, so that a run that is resumed goes the same way."""
     run, stage = work.run, work.stage
     assert stage.play.affected is not None
-    wanted = _rendered(stage.play.affected, scope)
+    affected = stage.play.affected
+    wanted = await work.settle("affected", lambda: _rendered(affected, scope()))
     if wanted.crates is False:  # of a template
         return Unchanged(run, stage, wanted, frozenset(), "run")
     used = await asyncio.to_thread(_used, run)

@@ -126,7 +126,7 @@ class Scope:
     raise NeedFacts instead of calling it undefined. `vault` opens encrypted files that lookups read.
     """
 
-    __slots__ = ("_active", "_cache", "_render", "answers", "facts_known", "layers", "vault")
+    __slots__ = ("_active", "_cache", "answers", "facts_known", "layers", "render", "vault")
 
     def __init__(
         self,
@@ -139,9 +139,9 @@ class Scope:
     ) -> None:
         self.layers = layers
         self.vault = vault or Vault()
-        self.answers: Mapping[str, Reply] = answers or {}
+        self.answers: Mapping[str, Reply] = {} if answers is None else answers
         self.facts_known = facts_known
-        self._render = render
+        self.render = render
         self._cache: dict[str, Any] = {}
         self._active: list[tuple[str, Span | None]] = []
 
@@ -150,13 +150,13 @@ class Scope:
     ) -> Scope:
         """A scope with `values` on top (a loop's item, a template's own variables)."""
         layers = (Layer(level, values, data, lazy), *self.layers)
-        return Scope(layers, self._render, self.answers, facts_known=self.facts_known, vault=self.vault)
+        return Scope(layers, self.render, self.answers, facts_known=self.facts_known, vault=self.vault)
 
     def amid(self, values: Mapping[str, Any], level: Level) -> Scope:
         """A scope with `values` at their place in the order of precedence, over those of the same level."""
         at = next((n for n, layer in enumerate(self.layers) if layer.level <= level), len(self.layers))
         layers = (*self.layers[:at], Layer(level, values), *self.layers[at:])
-        return Scope(layers, self._render, self.answers, facts_known=self.facts_known, vault=self.vault)
+        return Scope(layers, self.render, self.answers, facts_known=self.facts_known, vault=self.vault)
 
     def answer(self, operation: Operation) -> Reply:
         """The reply to a lookup's operation; raises Need until the engine has it."""
@@ -190,7 +190,7 @@ class Scope:
             raise self._cycle(name, layer)
         self._active.append((name, layer.span_of(name)))
         try:
-            return self._render(value, self)
+            return self.render(value, self)
         finally:
             self._active.pop()
 

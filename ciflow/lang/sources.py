@@ -14,7 +14,7 @@ from ciflow.lang.files import Files
 from ciflow.lang.place import Place
 from ciflow.lang.scope import Level, Need, NeedFacts, Scope, Vars
 from ciflow.lang.yamltext import BOOLEANS_1_1, parse
-from ciflow.model import Exec, Reply, Template
+from ciflow.model import Template
 
 IGNORED = ("~", ".orig", ".bak", ".rpm", ".md", ".retry", ".pyc", ".pyo", ".swp", ".cfg", ".j2", ".sh")
 
@@ -111,18 +111,10 @@ class Sources:
 
     def known(self, value: Any, scope: Scope) -> Any:
         """`value` rendered before the run, when of all lookups only `env` has an answer. Raises as rendering does."""
+        from ciflow.lang.at_once import answered
         from ciflow.lang.template import render
 
-        answers = dict(scope.answers)
-        while True:
-            try:
-                return render(value, Scope(scope.layers, render, answers))
-            except Need as need:
-                argv = need.operation.argv if isinstance(need.operation, Exec) else ()
-                if argv[:1] != ("printenv",) or need.key in answers:
-                    raise
-                found = self.files.variable(argv[1])
-                answers[need.key] = Reply(rc=int(found is None), stdout=os.fsencode(f"{found or ''}\n"))
+        return answered(lambda scope: render(value, scope), scope, self.files)
 
     def variables(
         self, place: Place | None, label: str, level: Level | None = None, *, checked: bool = False
