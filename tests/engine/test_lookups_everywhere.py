@@ -125,3 +125,21 @@ def test_there_the_environment_is_known(hosts: Bench, monkeypatch: pytest.Monkey
 def test_hosts_chosen_by_a_file_are_refused_before_anything_runs(hosts: Bench) -> None:
     with pytest.raises(Invalid, match="must be known at once"):
         hosts.play(f'- hosts: "{{{{ {FILE} }}}}"\n  {TASK}\n')
+
+
+def test_a_canary_s_version_slots_and_router_may_come_from_lookups(hosts: Bench) -> None:
+    played = hosts.play(
+        """
+        - hosts: web1
+          canary:
+            service: shop
+            version: "{{ lookup('file', '{here}/one.txt') }}"
+            router: {haproxy: {socket: "{{ lookup('pipe', 'echo {here}/no.sock') }}", hosts: web2}}
+            slots: {a: {port: "{{ lookup('file', '{here}/one.txt') }}"}, b: {port: 2}}
+            steps: [5%]
+          tasks: [{command: echo hi}]
+        """
+    )
+    assert "no.sock" in played.errors() and played.exit == 5  # as far as to ask the router, which isn't there
+    (routers,) = played.of("routers")
+    assert routers.data["settings"]["socket"] == f"{hosts.folder}/no.sock"

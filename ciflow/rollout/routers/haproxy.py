@@ -51,6 +51,7 @@ SETTINGS = (
     "overdue",
     "header",
 )
+SHOWN = 200  # characters of an answer that is not understood
 CHECKS = 50  # times that a new server's state is looked at, 0.1 s apart
 
 
@@ -122,7 +123,7 @@ class HaproxyRouter(OnHost):
         help = f"docs/routers.md has the lines; ciflow needs:\n{config.snippet(settings, self.slots)}"
         answer, _ = yield from self._say(f"prepare map {settings.map}", help)
         if "New version created" not in answer:
-            raise RouterError(f"HAProxy on {self.host} has no map {settings.map} for us: {answer.strip()}", help=help)
+            raise RouterError(f"HAProxy on {self.host} has no map {settings.map} for us: {_shown(answer)}", help=help)
         yield from self._say("show sess", help)
         rows = yield from self._rows()
         for slot, other in (("a", "b"), ("b", "a")):
@@ -193,7 +194,7 @@ class HaproxyRouter(OnHost):
         answer, at = yield from self._say(f"prepare map {self.settings.map};show map {self.settings.map}")
         version = answer.partition("New version created:")[2].split()
         if not version:
-            raise RouterError(f"HAProxy on {self.host} gives no new version of the map: {answer.strip()}")
+            raise RouterError(f"HAProxy on {self.host} gives no new version of the map: {_shown(answer)}")
         found = config.parse_show_map(answer, self._where)
         if found is not None and (seen is None or found.order() != seen.order()):
             raise Fenced(self.service, self.host, expect, found)
@@ -205,7 +206,7 @@ class HaproxyRouter(OnHost):
             return config.in_force(after, reply.started or at)
         if after is not None and after.order() >= to.order():
             raise Fenced(self.service, self.host, expect, after)
-        raise RouterError(f"HAProxy on {self.host} did not take the new map: {text.strip().splitlines()[:1]}")
+        raise RouterError(f"HAProxy on {self.host} did not take the new map: {_shown(text)}")
 
     def _memory(self) -> Asked[tuple[Dial | None, float]]:
         """The dial in force, and the host's clock; None when the map has no dial yet."""
@@ -337,6 +338,11 @@ class HaproxyRouter(OnHost):
                 help=f"In `global`: stats socket {self.settings.socket} mode 600 level operator",
             )
         return text.decode("utf-8", "replace"), reply.started
+
+
+def _shown(answer: str) -> str:
+    """As much of an answer that nobody understands as fits a message."""
+    return (answer.strip().splitlines() or ["nothing"])[0][:SHOWN]
 
 
 def build(
