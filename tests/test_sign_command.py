@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 
 from ciflow.cli.app import run
+from tests.parts.keyless import ISSUER, JOB, services
 
 
 @dataclass
@@ -122,3 +124,32 @@ def test_mistakes_are_said_plainly(desk: Desk) -> None:
     (desk.folder / "keys" / "signers.json").write_text('{"signers": {"a": {"pem": "x"}}}')
     done = desk.ciflow(*VERIFY)
     assert done.returncode == 4 and "signers.json:1:27: the signer `a`" in done.stderr
+
+
+def test_a_job_of_a_ci_signs_without_a_key(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By a local issuer, authority and log: the public ones can't be reached here."""
+    with services() as local:
+        for name, value in local.env.items():
+            monkeypatch.setenv(name, value)
+        (desk.folder / "chain.pem").write_bytes(local.authority.chain)
+        (desk.folder / "log.pub").write_bytes(local.log.pem)
+        (desk.folder / "server.cdx.json").write_text('{"bomFormat": "CycloneDX"}')
+        where = ("--keyless", "--fulcio", local.url, "--rekor", local.url)
+        assert f"signed by {JOB}" in desk.well("sign", "server", *where)
+        desk.well("attest", "server", "--document", "cyclonedx", "server.cdx.json", *where)
+        who = f"identity: {JOB}, issuer: {ISSUER}, certificates: chain.pem, log: log.pub"
+        (desk.folder / "policy.yml").write_text(f"signers:\n  release job: {{{who}}}\n")
+    told = json.loads(desk.well("verify", "server", "--policy", "policy.yml", "--json"))
+    assert told["signers"] == ["release job"] and told["attestations"] == ["https://cyclonedx.org/bom"]
+    (desk.folder / "policy.yml").write_text(f"signers:\n  other: {{{who.replace('main', 'other')}}}\n")
+    done = desk.ciflow("verify", "server", "--policy", "policy.yml")
+    assert done.returncode == 4 and f"it was signed by {JOB}" in done.stderr
+
+
+def test_who_signs_is_said_once(desk: Desk) -> None:
+    assert "Say --key KEY, or --keyless" in desk.ciflow("sign", "server").stderr
+    assert "not both" in desk.ciflow(*SIGN, "--keyless").stderr
+    for name in ("SIGSTORE_ID_TOKEN", "ACTIONS_ID_TOKEN_REQUEST_URL"):
+        assert name not in os.environ
+    done = desk.ciflow("sign", "server", "--keyless")
+    assert done.returncode == 4 and "nobody here says who you are" in done.stderr

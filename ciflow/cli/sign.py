@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 
 from ciflow.cli.options import json_option, state_option
+from ciflow.diagnostics import Refused
 from ciflow.store.place import Place
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -19,11 +21,12 @@ _PLACE = click.Path(path_type=Path, resolve_path=True)
 PASSPHRASE = "CIFLOW_KEY_PASSPHRASE"
 
 
-def key_options(function: F) -> F:
+def key_options(function: F, *, required: bool = True) -> F:
     """The private key, and where its passphrase comes from."""
     for option in reversed(
         (
-            click.option("--key", type=_PLACE, required=True, help="The private key: encrypted PEM (`ciflow keys`)."),
+            click.option("--key", type=_PLACE, required=required,
+                         help="The private key: encrypted PEM (`ciflow keys`)."),
             click.option("--passphrase-file", type=_PLACE, metavar="FILE",
                          help=f"The file with its passphrase; else ${PASSPHRASE} is taken, or you are asked."),
         )
@@ -45,7 +48,11 @@ def _options(function: F) -> F:
     for option in reversed(
         (
             click.argument("file", type=_FILE),
-            key_options,
+            partial(key_options, required=False),
+            click.option("--keyless", is_flag=True, help="Instead of a key: as whom the CI says that the job is."),
+            click.option("--fulcio", default="", metavar="URL", help="Who certifies that, instead of Sigstore."),
+            click.option("--rekor", default="", metavar="URL", help="The log that it goes to, instead of Sigstore's."),
+            click.option("--identity-token", type=_FILE, metavar="FILE", help="The CI's word, where it is in a file."),
             click.option("--dest", type=_PLACE, metavar="FOLDER", help="Where bundles go; beside the file by default."),
             json_option,
             state_option,
@@ -58,10 +65,12 @@ def _options(function: F) -> F:
 @click.command("sign")
 @_options
 def sign(
-    file: Path, key: Path, passphrase_file: Path | None, dest: Path | None, as_json: bool, state: Place | None
-) -> int:
+    file: Path, key: Path | None, passphrase_file: Path | None, keyless: bool, fulcio: str, rekor: str,
+    identity_token: Path | None, dest: Path | None, as_json: bool, state: Place | None,
+) -> int:  # fmt: skip
     """Vouch for a file: FILE.sigstore.json, a Sigstore bundle that cosign and openssl verify, too."""
-    return _done("sign", _asked(file, key, passphrase_file, dest), as_json, state)
+    who = _keyless(key, fulcio, rekor, identity_token) if keyless else _key(key, passphrase_file)
+    return _done("sign_keyless" if keyless else "sign", _asked(file, dest) | who, as_json, state)
 
 
 @click.command("attest")
@@ -69,22 +78,36 @@ def sign(
 @click.option("--document", "documents", nargs=2, multiple=True, required=True, metavar="KIND FILE",
               help="What is said: cyclonedx, spdx, openvex, test-result or a predicate type; a JSON file.")  # fmt: skip
 def attest(
-    file: Path, key: Path, passphrase_file: Path | None, dest: Path | None, documents: tuple[tuple[str, str], ...],
+    file: Path, key: Path | None, passphrase_file: Path | None, keyless: bool, fulcio: str, rekor: str,
+    identity_token: Path | None, dest: Path | None, documents: tuple[tuple[str, str], ...],
     as_json: bool, state: Place | None,
 ) -> int:  # fmt: skip
     """Say something of a file, signed: an in-toto statement in a Sigstore bundle for each document."""
+    who = _keyless(key, fulcio, rekor, identity_token) if keyless else _key(key, passphrase_file)
     said = {str(Path(path).absolute()): kind for kind, path in documents}
-    return _done("attest", _asked(file, key, passphrase_file, dest) | {"sign_documents": said}, as_json, state)
+    asked = _asked(file, dest) | who | {"sign_documents": said}
+    return _done("attest_keyless" if keyless else "attest", asked, as_json, state)
 
 
-def _asked(file: Path, key: Path, passphrase_file: Path | None, dest: Path | None) -> dict[str, Any]:
+def _asked(file: Path, dest: Path | None) -> dict[str, Any]:
+    return {"sign_path": str(file), "sign_dest": str(dest or "")}
+
+
+def _key(key: Path | None, passphrase_file: Path | None) -> dict[str, Any]:
+    if key is None:
+        raise Refused("who signs? Say --key KEY, or --keyless", help="`ciflow keys new KEY` makes one")
     return {
-        "sign_path": str(file),
         "sign_key": str(key),
         "sign_passphrase": asked_passphrase(passphrase_file),
         "sign_passphrase_file": str(passphrase_file or ""),
-        "sign_dest": str(dest or ""),
     }
+
+
+def _keyless(key: Path | None, fulcio: str, rekor: str, token: Path | None) -> dict[str, Any]:
+    if key is not None:
+        raise Refused("either --key or --keyless, not both")
+    said = {"fulcio": fulcio, "rekor": rekor, "token_file": str(token or "")}
+    return {"sign_keyless": {name: value for name, value in said.items() if value}}
 
 
 def _done(playbook: str, asked: Mapping[str, Any], as_json: bool, state: Place | None) -> int:

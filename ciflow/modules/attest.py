@@ -44,7 +44,8 @@ def run(args: Mapping[str, Any], context: Context) -> Steps:
     told = yield from ask_program("attest", wish, {**data, "attestations": places}, would="would attest it")
     if isinstance(told, Outcome):
         return told
-    return Outcome(changed=told.pop("changed"), msg=f"attested by key {told['key_id']}", data=told)
+    by = "" if args.get("keyless") is not None else "key "
+    return Outcome(changed=told.pop("changed"), msg=f"attested by {by}{told['key_id']}", data=told)
 
 
 def _statement(kind: str, document: str, bundle: str) -> dict[str, str]:

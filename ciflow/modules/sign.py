@@ -22,4 +22,5 @@ def run(args: Mapping[str, Any], context: Context) -> Steps:
     if isinstance(told, Outcome):
         return told
     made = ", with a new key" if told["key_created"] else ""
-    return Outcome(changed=told.pop("changed"), msg=f"signed by key {told['key_id']}{made}", data=told)
+    by = "" if args.get("keyless") is not None else "key "
+    return Outcome(changed=told.pop("changed"), msg=f"signed by {by}{told['key_id']}{made}", data=told)

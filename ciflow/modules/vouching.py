@@ -50,7 +50,11 @@ def rooted(name: str, context: Context) -> str:
 
 
 def key_of(args: Mapping[str, Any], context: Context) -> dict[str, str]:
-    """Which key signs, as the programs take it."""
+    """Which key signs, or who certifies one for the moment, as the programs take it."""
+    if args.get("keyless") is not None:
+        said = args["keyless"]
+        token = rooted(said.get("token_file", ""), context)
+        return {"fulcio": said.get("fulcio", ""), "rekor": said.get("rekor", ""), "token_file": token}
     return {
         "key": rooted(args["key"], context),
         "passphrase": args.get("passphrase", ""),

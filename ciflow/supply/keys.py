@@ -107,6 +107,15 @@ class SigningKey:
             return bytes(self._key.sign(data))
         return bytes(self._key.sign(data, ec.ECDSA(hashes.SHA256())))
 
+    def certificate_request(self) -> bytes:
+        """PKCS #10 as PEM, with nobody's name: whose the key is, says the token that goes with it."""
+        from cryptography import x509
+        from cryptography.hazmat.primitives import hashes
+        from cryptography.hazmat.primitives.serialization import Encoding
+
+        made = x509.CertificateSigningRequestBuilder().subject_name(x509.Name([])).sign(self._key, hashes.SHA256())
+        return bytes(made.public_bytes(Encoding.PEM))
+
     def encrypted(self, passphrase: bytes) -> KeyPair:
         """Both halves as files. An empty passphrase is refused: a key file is never written in the clear."""
         from cryptography.hazmat.primitives import serialization as form

@@ -12,6 +12,7 @@ from ciflow.lang.kinds import boolean, duration, listed
 from ciflow.lang.place import Place
 from ciflow.lang.schema import check_part
 from ciflow.lang.yamltext import parse
+from ciflow.supply.certificates import Authority, Holder
 from ciflow.supply.dsse import PREDICATES
 from ciflow.supply.errors import KeyFault
 from ciflow.supply.keys import PublicKey
@@ -22,10 +23,11 @@ Reader = Callable[[str], bytes]
 
 @dataclass(frozen=True, slots=True)
 class Signer:
-    """Somebody who may sign from `begins` to `ends` (Unix seconds). `revoked` says why their key counts no more."""
+    """Somebody who may sign from `begins` to `ends` (Unix seconds), by their key or whom a certificate names.
+    `revoked` says why their key counts no more."""
 
     name: str
-    key: PublicKey
+    key: PublicKey | Holder
     begins: float = 0.0
     ends: float = math.inf
     revoked: str = ""
@@ -126,16 +128,36 @@ def _signer(name: str, place: Place, findings: Findings, reader: Reader) -> Sign
     if findings.failed_since(mark):
         return None
     begins, ends = _time(place, "from", findings, 0.0), _time(place, "until", findings, math.inf)
-    pem = place.value.get("pem")
-    content = str(pem).encode() if pem else _content(place.fields["key"], findings, reader)
-    try:
-        key = PublicKey(content) if content is not None else None
-    except KeyFault as fault:
-        findings.error("CF0104", f"the signer `{name}`: {fault}", place.fields["pem" if pem else "key"].span)
-        key = None
+    key = (_holder if place.value.get("identity") else _key)(name, place, findings, reader)
     if key is None or findings.failed_since(mark):
         return None
     return Signer(name, key, begins, ends, str(place.value.get("revoked") or ""))
+
+
+def _key(name: str, place: Place, findings: Findings, reader: Reader) -> PublicKey | None:
+    pem = place.value.get("pem")
+    content = str(pem).encode() if pem else _content(place.fields["key"], findings, reader)
+    try:
+        return PublicKey(content) if content is not None else None
+    except KeyFault as fault:
+        findings.error("CF0104", f"the signer `{name}`: {fault}", place.fields["pem" if pem else "key"].span)
+        return None
+
+
+def _holder(name: str, place: Place, findings: Findings, reader: Reader) -> Holder | None:
+    lacking = [word for word in ("issuer", "certificates", "log") if not place.value.get(word)]
+    if lacking:
+        findings.error("CF0104", f"the signer `{name}` has an `identity`; that needs `{lacking[0]}`, too", place.span)
+        return None
+    chain, log = (_content(place.fields[word], findings, reader) for word in ("certificates", "log"))
+    if chain is None or log is None:
+        return None
+    try:
+        authority = Authority.of(chain, log)
+    except KeyFault as fault:
+        findings.error("CF0104", f"the signer `{name}`: {fault}", place.span)
+        return None
+    return Holder(str(place.value["identity"]), str(place.value["issuer"]), authority)
 
 
 def _time(place: Place, word: str, findings: Findings, other: float) -> float:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator, Mapping
 
 from ciflow.dataclass import dataclass
 from ciflow.supply import bundle
 from ciflow.supply.dsse import PROVENANCE, Statement
 from ciflow.supply.errors import PolicyFault, SignatureError
+from ciflow.supply.patterns import matches
 from ciflow.supply.provenance import Told, read_provenance
 from ciflow.supply.times import stamp
 from ciflow.supply.trust import Origin, Policy, Signer
@@ -65,14 +65,18 @@ def judge(data: bytes, bundles: Mapping[str, bytes], policy: Policy, now: float)
 
 
 def _heard(file: str, content: bytes, data: bytes, signers: Iterable[Signer], now: float) -> Voice:
+    """A key counts by the clock of who verifies, for nobody has seen when it signed; a certificate by the log's."""
     known = {signer.key.id: signer for signer in sorted(signers, key=lambda one: bool(one.revoked))}  # under any name
     vouched = bundle.verify(content, data, [signer.key for signer in known.values()])
     signer = known[vouched.key.id]
     if signer.revoked:
         raise SignatureError(f"the key of {signer.name} is revoked: {signer.revoked}")
-    if now >= signer.ends:
+    at = now if vouched.witness is None else vouched.witness.at
+    if at > now + SKEW:
+        raise SignatureError(f"it was logged in the future, at {stamp(at)}")
+    if at >= signer.ends:
         raise SignatureError(f"the key of {signer.name} has expired: it was good until {stamp(signer.ends)}")
-    if now + SKEW < signer.begins:
+    if at + SKEW < signer.begins:
         raise SignatureError(f"the key of {signer.name} is good from {stamp(signer.begins)} only")
     return Voice(file, signer, vouched.statement)
 
@@ -136,9 +140,3 @@ def _strange(wanted: Origin, told: Told, now: float) -> Iterator[str]:
     elif told.finished is not None and now - told.finished > wanted.max_age:
         yield f"it is too old: built at {stamp(told.finished)}, {wanted.max_age:g} s are allowed"
 
-
-def matches(pattern: str, text: str) -> bool:
-    """`*` is anything but a slash, `**` anything: so that a host or an owner can't be slipped past a pattern."""
-    parts = (part if part.startswith("*") else re.escape(part) for part in re.split(r"(\*\*|\*)", pattern))
-    expression = "".join({"**": ".*", "*": "[^/]*"}.get(part, part) for part in parts)
-    return re.fullmatch(expression, text, re.DOTALL) is not None

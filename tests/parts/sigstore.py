@@ -30,6 +30,14 @@ class Sigstore:
         asked = {"bundle": json.loads(bundle), "artifact": _b64(data), "pem": _b64(key.pem)}
         return str(self._ask({"verify": asked}).get("refused", ""))
 
+    def trusts(self, bundle: bytes, data: bytes, chain: bytes, log: bytes, identity: str, issuer: str) -> str:
+        """Why a bundle with a certificate is refused; "" when it holds. `chain` and `log` are PEM."""
+        asked = {
+            "bundle": json.loads(bundle), "artifact": _b64(data), "chain": chain.decode(), "log": _b64(log),
+            "identity": identity, "issuer": issuer,
+        }  # fmt: skip
+        return str(self._ask({"trust": asked}).get("refused", ""))
+
     def makes(self, what: str, data: bytes, statement: bytes) -> tuple[bytes, bytes]:
         """A bundle (`message` or `attestation`), and the public key (PEM) of a key made for it."""
         made = self._ask({"make": {"what": what, "artifact": _b64(data), "statement": _b64(statement)}})

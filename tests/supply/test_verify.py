@@ -212,6 +212,13 @@ def test_signers_may_stand_in_a_file_of_their_own(key: SigningKey) -> None:
         ("signers:\n  a: {pem: x, until: 2026-01-01T00:00:00}\n", "policy.yml:2:22", "doesn't say its time zone"),
         ("signers: {a: {pem: x}}\nrequire: {provenence: {}}\n", "policy.yml:2:11", "unknown keyword `provenence`"),
         ("signers: {a: {pem: x}}\nrequire: {signers: 0}\n", "policy.yml:2:20", "at least 1"),
+        ("signers:\n  a: {identity: x}\n", "policy.yml:2:6", "has an `identity`; that needs `issuer`, too"),
+        ("signers:\n  a: {identity: x, pem: y}\n", "policy.yml:2:", ""),
+        (
+            "signers:\n  a: {identity: x, issuer: y, certificates: rsa, log: empty}\n",
+            "policy.yml:2:6",
+            "cannot read the certificates of the authority",
+        ),
         ("signers: others.json\n", "policy.yml:1:10", "others.json: No such file"),
         ("signers: empty\n", "policy.yml:1:10", "holds no `signers`"),
         ("signers: {a: [", "policy.yml:1", ""),

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from ciflow.modules.files import keyfile
+from ciflow.modules.files import keyfile, keyless
 from ciflow.supply import bundle
 from ciflow.supply.dsse import Statement, Subject
 from ciflow.supply.errors import SignatureError, SupplyError
@@ -28,10 +28,10 @@ def main() -> int:
 
 def attested(wish: dict[str, Any]) -> dict[str, Any]:
     """A bundle for each statement; one that is there and says the same is kept."""
-    key = keyfile.opened(wish)
+    key = None if "fulcio" in wish else keyfile.opened(wish)
     data = Path(wish["path"]).read_bytes()
     digest = hashlib.sha256(data).hexdigest()
-    changed = False
+    changed, by = False, "" if key is None else key.public.id
     for one in wish["statements"]:
         content = Path(one["document"]).read_bytes()
         if one["sha256"] and hashlib.sha256(content).hexdigest() != one["sha256"]:
@@ -39,17 +39,23 @@ def attested(wish: dict[str, Any]) -> dict[str, Any]:
         said = read(content, one["document"]).value
         statement = Statement((Subject(wish["name"], {"sha256": digest}),), one["kind"], said)
         place = Path(one["bundle"])
-        if not _says(place, data, statement, key):
-            keyfile.put(place, bundle.attest(statement, key), 0o644)
-            changed = True
+        if key is not None and _says(place, data, statement, key):
+            continue
+        made = bundle.attest(statement, key) if key is not None else _keyless(wish, statement)
+        keyfile.put(place, made, 0o644)
+        changed, by = True, by or bundle.claimed(made)
     return {
         "changed": changed,
         "path": wish["path"],
         "sha256": digest,
         "attestations": {one["kind"]: one["bundle"] for one in wish["statements"]},
-        "key_id": key.public.id,
-        "public_key": key.public.pem.decode(),
+        "key_id": by,
+        "public_key": "" if key is None else key.public.pem.decode(),
     }
+
+
+def _keyless(wish: dict[str, Any], statement: Statement) -> bytes:
+    return keyless.signed(wish, lambda key: bundle.attestation(statement, key, keyid=""))
 
 
 def _says(place: Path, data: bytes, statement: Statement, key: SigningKey) -> bool:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ciflow.supply import keys
+from ciflow.supply.certificates import Holder
 from ciflow.supply.errors import KeyFault
 from ciflow.supply.keys import KeyPair, PublicKey, SigningKey
 from ciflow.supply.times import stamp
@@ -81,6 +82,8 @@ def remember(folder: Path, signers: Mapping[str, Signer]) -> None:
 
 
 def _data(signer: Signer) -> dict[str, str]:
+    if isinstance(signer.key, Holder):
+        raise KeyFault(f"{signer.name} has no key of their own: that belongs into a policy, not into {SIGNERS}")
     found = {"pem": signer.key.pem.decode(), "from": stamp(signer.begins) if signer.begins else ""}
     found |= {"until": stamp(signer.ends) if signer.ends != math.inf else "", "revoked": signer.revoked}
     return {name: value for name, value in found.items() if value}

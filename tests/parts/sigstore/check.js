@@ -1,5 +1,6 @@
 // One request as JSON on standard input, one answer as JSON on standard output.
-// {verify: {bundle, artifact, pem}} gives {} or {refused}; {make: {what, artifact, statement}} gives {bundle, pem}. Bytes are base64.
+// {verify: {bundle, artifact, pem}} gives {} or {refused}, and so does
+// {trust: {bundle, artifact, chain, log, identity, issuer}}, of a bundle with a certificate (the CT log is not asked); {make: {what, artifact, statement}} gives {bundle, pem}. Bytes are base64.
 const crypto = require("crypto");
 const { bundleFromJSON, bundleToJSON, toMessageSignatureBundle, toDSSEBundle } = require("@sigstore/bundle");
 const { dsse } = require("@sigstore/core");
@@ -14,6 +15,29 @@ function verify({ bundle, artifact, pem }) {
   const trust = toTrustMaterial(nobody, () => ({ publicKey, validFor: () => true }));
   try {
     new Verifier(trust, none).verify(toSignedEntity(bundleFromJSON(bundle), bytes(artifact)));
+    return {};
+  } catch (error) {
+    return { refused: String(error) };
+  }
+}
+
+function trust({ bundle, artifact, chain, log, identity, issuer }) {
+  const validFor = { start: new Date(0), end: new Date(8640000000000000) };
+  const certificates = chain
+    .split(/(?=-----BEGIN)/)
+    .map((pem) => ({ rawBytes: new crypto.X509Certificate(pem).raw }));
+  const rawBytes = crypto.createPublicKey(bytes(log)).export({ type: "spki", format: "der" });
+  const keyId = crypto.createHash("sha256").update(rawBytes).digest();
+  const publicKey = { rawBytes, keyDetails: "PKIX_ECDSA_P256_SHA_256", validFor };
+  const root = {
+    ...nobody,
+    certificateAuthorities: [{ certChain: { certificates }, validFor }],
+    tlogs: [{ baseUrl: "https://log.example", logId: { keyId }, publicKey }],
+  };
+  const policy = { subjectAlternativeName: identity, extensions: { issuer } };
+  try {
+    const asked = { tlogThreshold: 1, ctlogThreshold: 0, timestampThreshold: 0 };
+    new Verifier(toTrustMaterial(root), asked).verify(toSignedEntity(bundleFromJSON(bundle), bytes(artifact)), policy);
     return {};
   } catch (error) {
     return { refused: String(error) };
@@ -36,4 +60,4 @@ function make({ what, artifact, statement }) {
 }
 
 const asked = JSON.parse(require("fs").readFileSync(0, "utf8"));
-process.stdout.write(JSON.stringify(asked.verify ? verify(asked.verify) : make(asked.make)));
+process.stdout.write(JSON.stringify(asked.verify ? verify(asked.verify) : asked.trust ? trust(asked.trust) : make(asked.make)));
