@@ -58,6 +58,7 @@ def test_every_layer_has_a_row_and_every_package_a_layer() -> None:
         "ciflow.web",
         "ciflow.encoding",
         "ciflow.collecting",
+        "ciflow.late",
         "ciflow.sigv4",
         "ciflow.model",
         "ciflow.diagnostics",
