@@ -2,23 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
+from ciflow.dataclass import dataclass
 from ciflow.lang.kinds import fit
 from ciflow.lang.known import Known
 from ciflow.lang.names import templates_in
 from ciflow.lang.scope import MISSING, Scope
 from ciflow.lang.sources import RoleCall, Sources
+from ciflow.model import Template
 
 _KINDS = {"str": "text", "int": "integer", "bool": "boolean", "list": "list", "dict": "dict", "path": "path",
           "float": "float"}  # fmt: skip
+Options = Mapping[str, Mapping[str, Any]]
 
 
-def options_of(call: RoleCall) -> Mapping[str, Mapping[str, Any]]:
+@dataclass(frozen=True, slots=True)
+class Complaint:
+    """What is wrong with an argument: in our words and in Ansible's, which a result has. `within` names the mappings
+    that it stands in, outermost first."""
+
+    name: str
+    text: str
+    said: str
+    within: tuple[str, ...] = ()
+
+    @property
+    def path(self) -> str:
+        return ".".join((*self.within, self.name))
+
+
+def options_of(call: RoleCall) -> Options:
     """The arguments of the entry point that is used, each with its rules."""
-    options = (call.specs.get(call.entry) or {}).get("options") or {}
-    return {name: rules or {} for name, rules in options.items()}
+    return _options(call.specs.get(call.entry) or {})
+
+
+def _options(rules: Mapping[str, Any]) -> Options:
+    return {name: below or {} for name, below in (rules.get("options") or {}).items()}
 
 
 def check_role_arguments(known: Known, sources: Sources) -> None:
@@ -27,49 +48,78 @@ def check_role_arguments(known: Known, sources: Sources) -> None:
         for name, rules in options_of(call).items():
             given = next((values for values in call.given if name in values), None)
             if given is not None:
-                _check(name, rules, given, call.role, sources)
+                span = getattr(given, "spans", {}).get(name)
+                for one in _of_value(name, rules, given[name], ()):
+                    sources.findings.error("CF0404", f"`{one.path}` of the role {call.role}{one.text}", span)
             elif rules.get("required") and name not in known:
                 sources.findings.error("CF0404", f"the role {call.role} needs `{name}`", call.span,
                                        label=str(rules.get("description", ""))[:80])  # fmt: skip
-
-
-def _check(name: str, rules: Mapping[str, Any], given: Mapping[str, Any], role: str, sources: Sources) -> None:
-    value = given[name]
-    span = getattr(given, "spans", {}).get(name)
-    if any(templates_in(value)):
-        return
-    try:
-        made = _made(rules, value)
-    except ValueError as error:
-        sources.findings.error("CF0404", f"`{name}` of the role {role}: {error}", span)
-        return
-    if rules.get("choices") and made not in rules["choices"]:
-        allowed = ", ".join(map(str, rules["choices"]))
-        sources.findings.error("CF0404", f"`{name}` of the role {role} is one of {allowed}", span)
 
 
 def complaints(call: RoleCall, scope: Scope) -> list[str]:
     """What is wrong with the values that a role meets when it begins, in Ansible's words. Raises Need for lookups."""
     options = options_of(call)
     given = {name: scope.find(name) for name in options}
-    missing = sorted(name for name, rules in options.items() if rules.get("required") and given[name] is MISSING)
-    found = [f"missing required arguments: {', '.join(missing)}"] if missing else []
+    known = {name: value for name, value in given.items() if value is not MISSING}
+    return [one.said for one in _of_mapping(options, known, ())]
+
+
+def _of_mapping(options: Options, given: Mapping[str, Any], within: tuple[str, ...]) -> Iterator[Complaint]:
+    missing = sorted(name for name, rules in options.items() if rules.get("required") and name not in given)
+    if missing and not any(isinstance(key, Template) for key in given):
+        found = f" found in {' -> '.join(within)}" if within else ""
+        said = f"missing required arguments: {', '.join(missing)}{found}"
+        yield Complaint(missing[0], " is missing", said, within)
     for name, value in given.items():
-        if value is not MISSING:
-            found += _complaint(name, options[name], value)
-    return found
+        if name in options:
+            yield from _of_value(name, options[name], value, within)
+        elif within and not isinstance(name, Template):
+            said = f"{'.'.join((*within, name))}. Supported parameters include: {', '.join(sorted(options))}."
+            yield Complaint(str(name), f" is none of {', '.join(sorted(options))}", said, within)
 
 
-def _complaint(name: str, rules: Mapping[str, Any], value: Any) -> list[str]:
-    kind = str(rules.get("type", "str"))
+def _of_value(name: str, rules: Mapping[str, Any], value: Any, within: tuple[str, ...]) -> Iterator[Complaint]:
+    """Of what a template will make, nothing is known yet; of what stands around it, it is."""
+    kind, where = str(rules.get("type", "str")), f" found in '{' -> '.join(within)}'." if within else ""
+    if isinstance(value, Template) or (kind not in ("list", "dict") and any(templates_in(value))):
+        return
     try:
-        made = _made(rules, value)
+        made = _made(kind, value)
     except ValueError as error:
-        return [f"argument '{name}' is of type {type(value).__name__} and we were unable to convert to {kind}: {error}"]
-    if rules.get("choices") and made not in rules["choices"]:
-        return [f"value of {name} must be one of: {', '.join(map(str, rules['choices']))}, got: {value}"]
-    return []
+        said = f"argument '{name}' is of type {type(value).__name__}{where} and we were unable to convert to {kind}: "
+        yield Complaint(name, f": {error}", f"{said}{error}", within)
+        return
+    if kind == "list":
+        yield from _of_items(name, rules, made, within)
+    elif rules.get("choices") and made not in rules["choices"]:
+        allowed = ", ".join(map(str, rules["choices"]))
+        found = f" found in {' -> '.join(within)}" if within else ""
+        said = f"value of {name} must be one of: {allowed}, got: {value}{found}"
+        yield Complaint(name, f" is one of {allowed}", said, within)
+    if kind == "dict" and rules.get("options"):
+        yield from _of_mapping(_options(rules), made, (*within, name))
 
 
-def _made(rules: Mapping[str, Any], value: Any) -> Any:
-    return fit(_KINDS.get(str(rules.get("type", "str")), "any"), value, literal=False)
+def _of_items(name: str, rules: Mapping[str, Any], items: list[Any], within: tuple[str, ...]) -> Iterator[Complaint]:
+    kind, where = str(rules.get("elements", "raw")), f" found in '{' -> '.join(within)}'." if within else ""
+    for item in items:
+        if isinstance(item, Template):
+            continue
+        try:
+            made = _made(kind, item)
+        except ValueError as error:
+            said = f"Elements value for option '{name}'{where} is of type {type(item).__name__} and we were unable to"
+            yield Complaint(name, f": {error}", f"{said} convert to {kind}: {error}", within)
+            continue
+        if kind == "dict" and rules.get("options"):
+            yield from _of_mapping(_options(rules), made, (*within, name))
+    choices = rules.get("choices") or ()
+    odd = [one for one in items if choices and not isinstance(one, Template) and one not in choices]
+    if odd:
+        allowed, found = ", ".join(map(str, choices)), f" found in {' -> '.join(within)}" if within else ""
+        said = f"value of {name} must be one or more of: {allowed}. Got no match for: {', '.join(map(str, odd))}{found}"
+        yield Complaint(name, f" has only some of {allowed}; {odd[0]} is none", said, within)
+
+
+def _made(kind: str, value: Any) -> Any:
+    return fit(_KINDS.get(kind, "any"), value, literal=False)

@@ -71,3 +71,46 @@ def test_arguments_of_an_action_may_stand_below_args(bench: Bench) -> None:
         """
     )
     assert played.msg("it") == "below"
+
+
+def test_what_is_in_the_arguments_of_an_included_role_is_checked_too(bench: Bench) -> None:
+    """Words and places of ansible-core 2.19, but for why a value can't be converted."""
+    bench.file("roles/web/tasks/main.yml", "- {name: served, debug: {msg: ran}}\n")
+    bench.file("roles/web/meta/argument_specs.yml", """
+        argument_specs:
+          main:
+            options:
+              site:
+                type: dict
+                options:
+                  name: {required: true}
+                  kind: {choices: [a, b]}
+                  users: {type: list, elements: dict, options: {login: {required: true}, uid: {type: int}}}
+              ports: {type: list, elements: int}
+              tones: {type: list, elements: str, choices: [low, high]}
+        """)
+    played = bench.play("""
+        - hosts: localhost
+          vars: {word: zz}
+          tasks:
+            - block:
+                - include_role: {name: web}
+                  vars:
+                    site: {kind: "{{ word }}", users: [{uid: 1}, {login: u, uid: "{{ word }}"}], more: 1}
+                    ports: [1, "{{ word }}"]
+                    tones: [low, "{{ word }}"]
+              rescue:
+                - {name: why, debug: {msg: "{{ ansible_failed_result.argument_errors }}"}}
+            - {include_role: {name: web}, vars: {site: {name: n, users: [{login: u, uid: "7"}]}, ports: [1, "2"]}}
+        """)
+    cannot = "and we were unable to convert to int: "
+    assert sorted(one.partition(cannot)[0] for one in played.msg("why")) == [
+        "Elements value for option 'ports' is of type str ",
+        "argument 'uid' is of type str found in 'site -> users'. ",
+        "missing required arguments: login found in site -> users",
+        "missing required arguments: name found in site",
+        "site.more. Supported parameters include: kind, name, users.",
+        "value of kind must be one of: a, b, got: zz found in site",
+        "value of tones must be one or more of: low, high. Got no match for: zz",
+    ]
+    assert played.names()[-1] == "served"
