@@ -91,6 +91,36 @@ def test_another_password_opens_a_rekeyed_file_and_the_old_one_does_not(tool: To
     assert (tool.folder / "vars.yml").read_bytes().startswith(b"$ANSIBLE_VAULT;1.2;AES256;prod\n")
 
 
+def test_values_in_a_file_are_rekeyed_and_the_rest_of_it_stays(tool: Tool) -> None:
+    values = [tool.run("vault", "encrypt-string", "--vault-id", f"{label}@pw", "-n", f"k_{label}", f"Inline-{label}")
+              .out.decode() for label in ("dev", "default")]  # fmt: skip
+    before = "# !vault of both\nplain:   1  # kept\nused: [&a yes, *a]\n"
+    path = tool.write("play.yml", f"{before}{values[0]}between: 'x'\n{values[1]}")
+    said = tool.run("vault", "rekey", "--vault-id", "dev@pw", "--new-vault-password-file", "new", "play.yml")
+    assert said.code == 0, said.text
+    text = path.read_text()
+    assert text.startswith(before + "k_dev: !vault |\n          $ANSIBLE_VAULT;1.2;AES256;dev\n")
+    assert "\nbetween: 'x'\nk_default: !vault |\n          $ANSIBLE_VAULT;1.1;AES256\n" in text
+    tool.write("site.yml", "- hosts: localhost\n  vars_files: [play.yml]\n  tasks:\n"
+               "    - assert: {that: [k_dev == 'Inline-dev', k_default == 'Inline-default', between == 'x']}\n")
+    assert tool.run("apply", "site.yml", "--vault-password-file", "new").code == 0
+    assert tool.run("apply", "site.yml", "--vault-password-file", "pw").code == 3
+
+
+def test_a_value_that_cannot_be_rekeyed_is_said_and_no_file_is_written(tool: Tool) -> None:
+    block = tool.run("vault", "encrypt-string", "--vault-id", "dev@pw", "-n", "k", "Inline").out.decode()
+    header, *lines = (line.strip() for line in block.splitlines()[1:])
+    quoted = '"' + "\\n".join([header, *lines]) + '"'
+    wrong = {f"{block}other: !vault {quoted}\n": "not every `!vault` value", "a: 1\n": "nothing in this file",
+             "a: [\n": "error[CF0010]", block.replace(lines[1], lines[1][::-1]): "CF0017"}  # fmt: skip
+    for text, why in wrong.items():
+        first, path = tool.write("first.yml", block), tool.write("second.yml", text)
+        files = ("first.yml", "second.yml")
+        said = tool.run("vault", "rekey", "--vault-id", "dev@pw", "--new-vault-password-file", "new", *files)
+        assert (said.code, why in said.text) == (3, True), said.text
+        assert (first.read_text(), path.read_text()) == (block, text)
+
+
 def test_an_encrypted_value_is_pasted_into_a_playbook_and_works(tool: Tool) -> None:
     said = tool.run("vault", "encrypt-string", "--vault-id", "dev@pw", "--name", "secret", "Pasted-Secret")
     assert said.out.startswith(b"secret: !vault |\n          $ANSIBLE_VAULT;1.2;AES256;dev\n")

@@ -5,15 +5,15 @@ from __future__ import annotations
 import os
 import sys
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import click
 
 from ciflow.cli.passwords import ask, ask_twice, vault_ids, vault_options
-from ciflow.diagnostics import Diagnostic, ExitCode, Invalid, Refused, Span
+from ciflow.diagnostics import Diagnostic, ExitCode, Findings, Invalid, Refused, Span
 from ciflow.lang.passwords import Ask, read_password
-from ciflow.lang.vault import DEFAULT_LABEL, Password, Vault, encrypt, is_vaulted
+from ciflow.lang.vault import DEFAULT_LABEL, Encrypted, Password, Vault, encrypt, inline, is_vaulted
 
 PROMPT = f"{DEFAULT_LABEL}@prompt"
 INDENT = 10  # of a `!vault` scalar's lines, as ansible-vault writes them
@@ -99,16 +99,59 @@ def edit_command(file: str) -> int:
 @click.option("--new-vault-password-file", default="", help="File with the new password, or program that prints it.")
 @vault_options
 def rekey_command(files: tuple[str, ...], new_vault_id: str, new_vault_password_file: str) -> int:
-    """Encrypt FILES with another password. All are opened before the first is written."""
+    """Encrypt FILES with another password, or the `!vault` values in them. All are opened before the first is
+    written."""
     contents = _read(files, "")
     vault = _reading()
-    opened = {name: _opened(vault, name, content) for name, content in contents.items()}
+
+    def same(text: bytes, span: Span) -> bytes:
+        vault.open(text, span)
+        return text
+
+    for name, content in contents.items():
+        _each(name, content, same)
     source = new_vault_id or (f"{DEFAULT_LABEL}@{new_vault_password_file}" if new_vault_password_file else PROMPT)
     new = read_password(source, lambda prompt: ask_twice(f"New {prompt[:1].lower()}{prompt[1:]}"))
-    for name, (plain, old) in opened.items():
-        label = new.label if "@" in new_vault_id else old.label
-        _write(name, encrypt(plain, Password(label, new.secret)))
+
+    def changed(text: bytes, span: Span) -> bytes:
+        plain, old = vault.unlock(text, span)
+        return encrypt(plain, Password(new.label if "@" in new_vault_id else old.label, new.secret))
+
+    for name, content in contents.items():
+        _write(name, _each(name, content, changed))
     return ExitCode.OK
+
+
+def _each(name: str, content: bytes, change: Callable[[bytes, Span], bytes]) -> bytes:
+    """A file with what is encrypted of it as `change` gives it: the whole, or each `!vault` value."""
+    if is_vaulted(content):
+        return change(content, Span(name, 1, 1))
+    seen: set[int] = set()
+
+    def noted(text: bytes, span: Span) -> bytes:
+        seen.add(span.line)
+        return change(text, span)
+
+    made = inline(content, noted, name)
+    lines = _lines(name, content)
+    if not lines:
+        raise _fault(name, "nothing in this file is encrypted", "`ciflow vault encrypt` does that")
+    if len(lines) != len(seen):
+        raise _fault(name, "not every `!vault` value of this file is a block of lines, as `!vault |` begins it",
+                     "write it so; `ciflow vault encrypt-string` does")  # fmt: skip
+    return made
+
+
+def _lines(name: str, content: bytes) -> set[int]:
+    """The lines of a YAML file on which its `!vault` values begin. Raises Invalid on what is no YAML."""
+    from ciflow.lang.names import templates_in
+    from ciflow.lang.yamltext import parse
+
+    findings = Findings()
+    place = parse(content, name, findings, vault=Vault())
+    if findings.errors:
+        raise Invalid(findings.items)
+    return {one.span.line for one in templates_in(place.value if place else None) if isinstance(one, Encrypted)}
 
 
 @group.command("encrypt-string")

@@ -236,9 +236,11 @@ class InventoryReader:
                 self.findings.error("CF0601", f"`{word}` is no `name=value`", span)
                 continue
             quoted = len(value) > 1 and value[0] == value[-1] and value[0] in "'\""
-            plain = value[1:-1] if quoted else value
-            values[name] = _typed(plain, span, start + len(name) + 1 + quoted)
-            spans[name] = Span(span.file, span.line, start + 1, span.line, start + len(word) + 1)
+            spans[name] = own = Span(span.file, span.line, start + 1, span.line, start + len(word) + 1)
+            try:
+                values[name] = _typed(_unquoted(value), span, start + len(name) + 1 + quoted)
+            except ValueError:
+                self.findings.error("CF0601", f"a quote in the value of `{name}` has no end", own)
         self._hosts(parts[0][1], section, None, values, span, spans)
 
     # --- scripts -----------------------------------------------------------------------------------------
@@ -323,6 +325,18 @@ def port_of(pattern: str) -> tuple[str, int]:
     if plain and ":" not in re.sub(r"\[[^\]]*\]", "", plain[1]):
         return plain[1], int(plain[2])
     return pattern, 0
+
+
+def _unquoted(word: str) -> str:
+    """A word of a host's line without its quotes, as a POSIX shell takes them off. A template keeps those in it.
+    Raises ValueError for a quote without an end."""
+    if not any(mark in word for mark in "'\"\\"):
+        return word
+    if has_template(word) or word.endswith("\\"):
+        return word[1:-1] if len(word) > 1 and word[0] == word[-1] and word[0] in "'\"" else word
+    import shlex
+
+    return "".join(shlex.split(word))
 
 
 def _typed(text: str, span: Span, column: int) -> Any:

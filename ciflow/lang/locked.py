@@ -13,6 +13,7 @@ from ciflow.diagnostics import Diagnostic, Invalid
 from ciflow.lang.inventory import Inventory
 from ciflow.lang.names import templates_in
 from ciflow.lang.roles import flat
+from ciflow.lang.sources import Sources, places_of_vars
 from ciflow.lang.vault import Encrypted, label_of
 from ciflow.model import Host, Playbook
 
@@ -45,5 +46,15 @@ def _values(playbook: Playbook, inventory: Inventory, hosts: Iterable[Host]) -> 
         yield from (play.vars, *play.role_defaults, *play.role_vars)
         for task in flat(play.tasks + play.handlers):
             yield from (task.args, *task.vars, *task.defaults)
+    yield from _of_files(playbook, Sources(inventory.files, playbook.path.rpartition("/")[0]))
     for host in hosts:
         yield from (layer.values for layer in inventory.layers.get(host.name, ()) if not layer.data)
+
+
+def _of_files(playbook: Playbook, sources: Sources) -> Iterator[Any]:
+    """Variables of `vars_files` that are named without a template."""
+    for name in (name for play in playbook.plays for name in play.vars_files if isinstance(name, str)):
+        path = sources.first(places_of_vars(sources.folder, name))
+        document = sources.document(path) if path is not None else None
+        if document is not None:
+            yield document.value

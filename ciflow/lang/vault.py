@@ -29,6 +29,8 @@ WIDTH = 80
 SALT = 32
 _BLOCK = 16
 _WHOLE_LITERAL = 8  # characters that a piece of text between templates must have to be hidden by itself
+# A `!vault` scalar's lines in a YAML file, all as far from the margin as its header.
+_INLINE = re.compile(rb"^([ ]+)(\$ANSIBLE_VAULT;[^\r\n]+)(\r?\n)((?:\1[0-9a-fA-F]+[ \t]*(?:\r?\n|\Z))+)", re.MULTILINE)
 LARGEST_HIDDEN = 16 * 1024  # bytes of one file that are looked for in every output
 
 
@@ -141,6 +143,20 @@ def encrypt(plain: bytes, password: Password, salt: bytes = b"") -> bytes:
     header = f"$ANSIBLE_VAULT;{'1.2' if labelled else '1.1'};AES256" + (f";{password.label}" if labelled else "")
     lines = [digits[at : at + WIDTH] for at in range(0, len(digits), WIDTH)]
     return b"\n".join([header.encode(), *lines, b""])
+
+
+def inline(content: bytes, change: Callable[[bytes, Span], bytes], path: str) -> bytes:
+    """A YAML file with each of its `!vault` values as `change` gives it, told the text and its place; all else stays as
+    it is."""
+
+    def changed(found: re.Match[bytes]) -> bytes:
+        margin, header, newline, digits = found.groups()
+        span = Span(path, content.count(b"\n", 0, found.start()) + 1, len(margin) + 1)
+        lines = change(header + b"\n" + digits, span).splitlines()
+        whole = newline.join(margin + line for line in lines)
+        return whole + (newline if digits.endswith(b"\n") else b"")
+
+    return _INLINE.sub(changed, content)
 
 
 # --- the format --------------------------------------------------------------------------------------------

@@ -83,6 +83,21 @@ def test_values_in_ini_are_python_literals_and_templates(tmp_path: Path) -> None
     assert isinstance(web.vars["greeting"], Template)
 
 
+def test_quotes_in_ini_are_those_of_a_shell_on_a_hosts_line_and_of_python_elsewhere(tmp_path: Path) -> None:
+    """As `ansible-inventory --list` (2.19) has them."""
+    line = """h a='x "y" z' b="it's" c=x"y"z d='"q"' f="a\\"b" g='a b'c i="[1, '2']" j='{"a": "b c"}' p='p=1 q=2'"""
+    text = ["'x \"y\" z'", "\"it's\"", 'x"y"z', "'\"q\"'", '"a" "b"', '"x\\ty"', "a\\tb", '"unclosed']
+    group = "".join(f"v{at}={one}\n" for at, one in enumerate(text))
+    found = inventory(tmp_path, hosts=f"{line}\n[all:vars]\n{group}").host("h")
+    assert found is not None
+    assert {name: found.vars[name] for name in "abcdfgijp"} == {
+        "a": 'x "y" z', "b": "it's", "c": "xyz", "d": "q", "f": 'a"b', "g": "a bc", "i": [1, "2"], "j": {"a": "b c"},
+        "p": "p=1 q=2",
+    }  # fmt: skip
+    assert [found.vars[f"v{at}"] for at in range(len(text))] == \
+        ['x "y" z', "it's", 'x"y"z', '"q"', "ab", "x\ty", "a\\tb", '"unclosed']  # fmt: skip
+
+
 @pytest.mark.parametrize(
     ("pattern", "wanted"),
     [("web[01:03]", ["web01", "web02", "web03"]), ("w[8:10]", ["w8", "w9", "w10"]), ("x[a:c]", ["xa", "xb", "xc"]),
@@ -217,6 +232,7 @@ def test_hosts_come_in_ansible_s_order_a_group_s_own_before_those_of_its_childre
         ("[web:nope]\n", "hosts:1:1"),
         ("[web]\nx =1 y\n", "hosts:2:1"),
         ("[web:vars]\n  a\n", "hosts:2:3"),
+        ("[web]\nx a='b c\n", "hosts:2:3"),
         ("[web]\nw[3:1]\n", "hosts:2:1"),
     ],
 )
