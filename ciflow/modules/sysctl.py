@@ -21,6 +21,8 @@ def run(args: Mapping[str, Any], context: Context) -> Steps:
     present = args["state"] == "present"
     if not name or (present and not value):
         return Outcome(failed=True, msg="name and, where it is to be present, value can't be blank", data=data)
+    if len(f"{name}={value}".splitlines()) > 1:
+        return Outcome(failed=True, msg="name and value can't have several lines: they stand in one", data=data)
     differs = present and (args["reload"] or args["sysctl_set"]) and (yield from _differs(name, value, context))
     attributes = {key: args.get(key, "") for key in ("mode", "owner", "group")}
     wish = Write(path=args["sysctl_file"], diff=context.diff, **attributes)

@@ -21,7 +21,7 @@ from ciflow.diagnostics import Lost, NoSuch
 from ciflow.model import Reply
 from ciflow.targets.connection import Connection
 from ciflow.targets.kube_content import content, hidden, managed_by, plain
-from ciflow.targets.kube_kinds import Kinds, Resource
+from ciflow.targets.kube_kinds import Kinds, Resource, segment
 from ciflow.targets.kube_pods import find_container, open_exec
 from ciflow.targets.kube_ready import WORKLOADS, State, begins, holds, reaches, state_of, troubles
 from ciflow.targets.kube_stream import ERROR, STDERR
@@ -271,7 +271,7 @@ def _state(asked: _Asked, thing: Mapping[str, Any]) -> State:
 
 def _served(asked: _Asked) -> State:
     """Whether the Service that is asked about has an endpoint that is ready."""
-    path = f"/apis/discovery.k8s.io/v1/namespaces/{asked.namespace}/endpointslices"
+    path = f"/apis/discovery.k8s.io/v1/namespaces/{segment(asked.namespace)}/endpointslices"
     answer = asked.get(path, [("labelSelector", f"kubernetes.io/service-name={asked.words['name']}")])
     if not answer.ok:
         return State(False, answer.message, lost=True)
@@ -300,7 +300,7 @@ def _troubles(asked: _Asked, thing: Mapping[str, Any]) -> list[str]:
     if thing.get("kind") not in WORKLOADS or not labels:
         return []
     selector = ",".join(f"{name}={value}" for name, value in labels.items())
-    answer = asked.get(f"/api/v1/namespaces/{asked.namespace}/pods", [("labelSelector", selector)])
+    answer = asked.get(f"/api/v1/namespaces/{segment(asked.namespace)}/pods", [("labelSelector", selector)])
     return troubles(answer.body["items"]) if answer.ok else []
 
 

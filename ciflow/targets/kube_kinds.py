@@ -21,8 +21,16 @@ class Resource:
 
     def path(self, namespace: str, name: str = "") -> str:
         """Of one object, or of all in a namespace; "" means all namespaces."""
-        inside = f"/namespaces/{namespace}" if self.namespaced and namespace else ""
-        return f"{self.root}{inside}/{self.plural}" + (f"/{name}" if name else "")
+        inside = f"/namespaces/{segment(namespace)}" if self.namespaced and namespace else ""
+        return f"{self.root}{inside}/{self.plural}" + (f"/{segment(name)}" if name else "")
+
+
+def segment(name: str) -> str:
+    """A name as one part of an address, which it can't leave. Raises NoSuch for what no object can be called
+    (ValidatePathSegmentName of Kubernetes' apimachinery)."""
+    if name in ("", ".", "..") or any(sign in name for sign in "/%?#\\") or not name.isprintable() or " " in name:
+        raise NoSuch(f"nothing in a cluster can be called {name!r}")
+    return name
 
 
 class Kinds:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ciflow.diagnostics import Unreachable
+from ciflow.targets.kube_kinds import segment
 from ciflow.targets.kube_pods import chosen_container
 from ciflow.targets.kubernetes import NEEDED, cluster
 
@@ -23,7 +24,7 @@ def list_pods(settings: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     place = {f"ansible_kubectl_{name}": settings[name] for name in ("kubeconfig", "context") if settings.get(name)}
     found = {}
     for space in spaces:
-        path = "/api/v1/pods" if space == EVERYWHERE else f"/api/v1/namespaces/{space}/pods"
+        path = "/api/v1/pods" if space == EVERYWHERE else f"/api/v1/namespaces/{segment(space)}/pods"
         query = [(to, ",".join(settings[of])) for of, to in (("label", "labelSelector"), ("field", "fieldSelector"))
                  if settings.get(of)]  # fmt: skip
         answer = asked.request("GET", path, query)

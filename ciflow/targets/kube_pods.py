@@ -12,6 +12,7 @@ from typing import Any
 
 from ciflow.diagnostics import Gone, Refused, Unreachable
 from ciflow.targets.connection import Connection
+from ciflow.targets.kube_kinds import segment
 from ciflow.targets.kube_ready import state_of, trouble_of_pod
 from ciflow.targets.kube_stream import ERROR, Ending, Stream
 from ciflow.targets.kubernetes import NEEDED, Cluster, cluster
@@ -70,7 +71,7 @@ def open_exec(
     """The streams of a command. A standard input stays open as long as the stream: there is no half-close."""
     query = [("command", word) for word in argv]
     query += [("container", container), ("stdin", str(stdin).lower()), ("stdout", "true"), ("stderr", "true")]
-    return asked.stream(f"/api/v1/namespaces/{namespace}/pods/{pod}/exec", query, max(timeout, 1.0))
+    return asked.stream(f"/api/v1/namespaces/{segment(namespace)}/pods/{segment(pod)}/exec", query, max(timeout, 1.0))
 
 
 def find_container(asked: Cluster, connection: Connection, namespace: str) -> tuple[str, str]:
@@ -93,7 +94,7 @@ def find_container(asked: Cluster, connection: Connection, namespace: str) -> tu
 
 def _look(asked: Cluster, connection: Connection, namespace: str) -> tuple[Mapping[str, Any] | None, str]:
     """The pod as it is now, or why there is none (yet). Gone: the named one is not there."""
-    pods = f"/api/v1/namespaces/{namespace}/pods"
+    pods = f"/api/v1/namespaces/{segment(namespace)}/pods"
     job = connection.option("job")
     selector = f"job-name={job}" if job else connection.option("selector")
     if selector:
@@ -104,7 +105,7 @@ def _look(asked: Cluster, connection: Connection, namespace: str) -> tuple[Mappi
             _still_there(asked, connection, namespace, job)
         return found, f"no pod in namespace {namespace} has the labels {selector}"
     name = connection.option("pod") or connection.address or connection.name
-    answer = asked.request("GET", f"{pods}/{name}")
+    answer = asked.request("GET", f"{pods}/{segment(name)}")
     if answer.status == 404:
         raise Gone(f"{connection.name}: there is no pod {name} in namespace {namespace}",
                    help="a pod's name changes with each rollout: name it by ansible_kubectl_selector")  # fmt: skip
@@ -117,7 +118,7 @@ def _look(asked: Cluster, connection: Connection, namespace: str) -> tuple[Mappi
 
 def _still_there(asked: Cluster, connection: Connection, namespace: str, job: str) -> None:
     """Whether a pod can still be made by the Job: it makes one, and none in its place."""
-    answer = asked.request("GET", f"/apis/batch/v1/namespaces/{namespace}/jobs/{job}")
+    answer = asked.request("GET", f"/apis/batch/v1/namespaces/{segment(namespace)}/jobs/{segment(job)}")
     if answer.status == 404:
         raise Gone(f"{connection.name}: its Job {job} is not there any more")
     state = state_of(answer.body) if answer.ok else None

@@ -190,7 +190,7 @@ class Cluster:
         except ValueError:
             content = {"message": data.decode("utf-8", "replace")[:2000].strip()}
         after = response.headers.get("Retry-After", "0")
-        return Answer(response.status, content, float(after) if after.isdigit() else 0.0)
+        return Answer(response.status, content, float(after) if after.isdecimal() else 0.0)
 
     def _send(self, method: str, path: str, query: Query, body: Any, kind: str, read: float) -> Any:
         import urllib3

@@ -11,8 +11,9 @@ from typing import Any
 
 import pytest
 
-from ciflow.diagnostics import Refused
+from ciflow.diagnostics import NoSuch, Refused
 from ciflow.targets.kube_content import hidden
+from ciflow.targets.kube_kinds import Resource
 from ciflow.targets.kube_pods import chosen_container, pick
 from ciflow.targets.kube_ready import state_of, trouble_of_pod
 from ciflow.targets.kube_stream import Ending
@@ -139,3 +140,16 @@ def test_without_the_package_it_is_said_what_to_install(monkeypatch: pytest.Monk
     with pytest.raises(Refused) as refused:
         Cluster("/no/kubeconfig")
     assert "ciflow[kubernetes]" in refused.value.help
+
+
+@pytest.mark.parametrize("name", ["..", ".", "a/b", "../../nodes/x", "a?x=1", "a#b", "%2e%2e", "a b", "a\nb", "a\\b"])
+def test_a_name_leads_nowhere_else_in_the_cluster(name: str) -> None:
+    with pytest.raises(NoSuch, match="nothing in a cluster can be called"):
+        Resource("/api/v1", "pods", namespaced=True).path("shop", name)
+    with pytest.raises(NoSuch, match="nothing in a cluster can be called"):
+        Resource("/api/v1", "pods", namespaced=True).path(name, "web")
+
+
+def test_names_that_the_cluster_itself_has_are_taken() -> None:
+    roles = Resource("/apis/rbac.authorization.k8s.io/v1", "clusterroles", namespaced=False)
+    assert roles.path("", "system:node").endswith("/clusterroles/system:node")
