@@ -226,7 +226,9 @@ class Database:
 
 def _private_folder(path: Path) -> None:
     """Ours and closed to others; a folder that holds anything else is somebody's, and is not closed for them."""
-    path.mkdir(parents=True, exist_ok=True, mode=0o700)
+    for above in [folder for folder in reversed(path.absolute().parents) if not folder.exists()]:
+        above.mkdir(exist_ok=True, mode=0o755)  # whatever the umask: who may write there can replace what is below
+    path.mkdir(exist_ok=True, mode=0o700)
     if path.stat().st_uid != os.geteuid():
         raise StoreError(f"the store {path} belongs to another account (uid {path.stat().st_uid})")
     open_to_others = path.stat().st_mode & 0o077

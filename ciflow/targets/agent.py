@@ -321,10 +321,22 @@ def epoch() -> str:
     )
 
 
+def closed_folders(path: str) -> None:
+    """Make what is missing of `path`; nobody else may write there, whatever the umask: who may, can replace what is
+    below."""
+    if not os.path.isdir(path):
+        closed_folders(os.path.dirname(path))
+        try:
+            os.mkdir(path, 0o755)
+        except FileExistsError:
+            pass
+
+
 def private_folder(path: str) -> bool:
     """Make `path` a folder of our own that nobody else may enter; False when it is not, or can't be."""
     try:
-        os.makedirs(path, 0o700)
+        closed_folders(os.path.dirname(path))
+        os.mkdir(path, 0o700)
     except FileExistsError:
         pass
     except OSError:

@@ -49,7 +49,7 @@ break_lock() { # of a holder that is gone; one without a name is given time to w
   mv "$holding" "$holding.$$" 2>/dev/null && rm -rf "$holding.$$"
 }
 folder_of_ours() { # nobody else may enter it
-  [ -d "$1" ] || (umask "$umask_was"; mkdir -p "${1%/*}") 2>/dev/null && { [ -d "$1" ] || mkdir "$1" 2>/dev/null; }
+  [ -d "$1" ] || (umask "$(printf %o $((0$umask_was | 022)))"; mkdir -p "${1%/*}") 2>/dev/null && { [ -d "$1" ] || mkdir "$1" 2>/dev/null; }
   [ -d "$1" ] && [ ! -L "$1" ] && [ -O "$1" ] && [ -w "$1" ] || return 1
   case $(ls -ld "$1") in drwx------*) ;; *) return 1 ;; esac
 }
