@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -106,30 +107,41 @@ class HostValues:
     facts: dict[str, Any] = field(default_factory=dict)
     set_facts: dict[str, Any] = field(default_factory=dict)
     included: dict[str, Any] = field(default_factory=dict)
-    facts_known: bool = False
+    facts_known: bool = False  # all that `setup` tells
+    subsets: frozenset[str] = frozenset()  # of `setup`'s that were read, as long as it isn't all
 
-    def learn(self, facts: Mapping[str, Any], *, whole: bool) -> None:
+    def learn(self, facts: Mapping[str, Any], *, whole: bool, subsets: Iterable[str] = ()) -> None:
         """Take in facts: each under its own name, all of them as `ansible_facts` without prefix.
 
-        `whole`: they are those of `setup`. Other modules (`package_facts`, `getent`, ..) add theirs; `ansible_facts`
-        only stands there once `setup` has filled it, or whoever reads it would miss the rest.
+        `whole`: they are all those of `setup`; `subsets`: some of its. Other modules (`package_facts`, ..) add
+        theirs; `ansible_facts` only stands there once all of it has been read.
         """
         self.facts_known |= whole
+        self.subsets |= frozenset(subsets)
         known = {**self.facts, **facts}
         if self.facts_known:
-            short = {name.removeprefix("ansible_"): value for name, value in known.items() if name != "ansible_facts"}
-            known["ansible_facts"] = short
+            known["ansible_facts"] = self.short(known)
         self.facts = known
 
+    @staticmethod
+    def short(facts: Mapping[str, Any]) -> dict[str, Any]:
+        """Facts as `ansible_facts` has them: without prefix."""
+        return {name.removeprefix("ansible_"): value for name, value in facts.items() if name != "ansible_facts"}
+
+    def forget(self) -> None:
+        """As if no facts had been read."""
+        self.facts, self.facts_known, self.subsets = {}, False, frozenset()
+
     def copy(self) -> HostValues:
-        return HostValues(dict(self.facts), dict(self.set_facts), dict(self.included), self.facts_known)
+        return replace(
+            self, facts=dict(self.facts), set_facts=dict(self.set_facts), included=dict(self.included)
+        )
 
     def merge(self, later: HostValues) -> None:
         """Take over what a play that ended later knows."""
-        self.facts |= later.facts
+        self.learn(later.facts, whole=later.facts_known, subsets=later.subsets)
         self.set_facts |= later.set_facts
         self.included |= later.included
-        self.facts_known |= later.facts_known
 
 
 @dataclass(slots=True)

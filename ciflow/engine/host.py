@@ -148,8 +148,7 @@ class HostStage:
         elif word in ("end_play", "end_batch"):
             raise PlayEnded(batch=word == "end_batch")
         elif word == "clear_facts":
-            self.lane.values.facts.clear()
-            self.lane.values.facts_known = False
+            self.lane.values.forget()
         elif word == "reset_connection":
             self.lane.wire.reset(self.lane.host.name)
         elif word != "noop":

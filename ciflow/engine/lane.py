@@ -21,7 +21,7 @@ from ciflow.engine.wire import Connection, Wire
 from ciflow.lang.at_once import at_once, made_at_once
 from ciflow.lang.lookups import expand
 from ciflow.lang.schema import module_schema
-from ciflow.lang.scope import Layer, Level, Need, NeedFacts, Scope, View
+from ciflow.lang.scope import Layer, Level, Need, NeedFacts, Scope, SomeFacts, View
 from ciflow.lang.template import keyword, render, render_text
 from ciflow.lang.template_vars import file_variables
 from ciflow.lang.variables import Learnt, layers_for
@@ -29,6 +29,14 @@ from ciflow.model import EMPTY, Become, Context, Hold, Host, Loop, Render, Reply
 
 if TYPE_CHECKING:
     from ciflow.engine.stage import StageRun
+
+
+FACTS_AT_START = "gather_facts"  # in the path of the task that reads them; the subsets behind it
+
+
+def subsets_of(task: Task) -> tuple[str, ...]:
+    """Which subsets of facts a task of the engine's own reads; () where it is all of them, or anybody else's task."""
+    return task.path[1:] if task.path[:1] == (FACTS_AT_START,) else ()
 
 
 class Lane:
@@ -62,21 +70,22 @@ class Lane:
         """Everything a template of `task` can see here, the winner first (Ansible's order)."""
         values = self.values
         answers = {**self.stage.answers, **self.answers} if answers is None else answers
-        facts = values.facts if values.facts_known else None
         found = layers_for(
             self.run.plan.playbook,
             self.stage.play,
             self.host,
             inventory=self.run.inventory,
             task=task,
-            learnt=Learnt(facts, values.set_facts, values.included),
+            learnt=Learnt(values.facts, values.facts_known, values.set_facts, values.included),
             vars_files=self.stage.vars_files_of(self.host),
             extra=self.run.extra,
             magic=self._magic(task, answers),
             answers=answers,
             vault=self.run.files.vault,
         )
-        least = Layer(Level.KEYWORDS, {"ansible_host": partial(self._address, found)}, lazy=True)
+        some = lambda: SomeFacts(values.short(values.facts))  # noqa: E731
+        lacking = {} if values.facts_known else {"ansible_facts": some}
+        least = Layer(Level.KEYWORDS, {"ansible_host": partial(self._address, found), **lacking}, lazy=True)
         found.layers = (*found.layers, least)
         return found.child(self.extra, Level.MAGIC) if self.extra else found
 
@@ -278,7 +287,15 @@ class Lane:
         if task.module == "set_fact":
             self.values.set_facts.update(facts)
         elif facts:
-            self.values.learn(facts, whole=task.module == "setup")
+            self._learn_facts(task, facts)
+
+    def _learn_facts(self, task: Task, facts: Mapping[str, Any]) -> None:
+        whole, some = task.module == "setup", frozenset(subsets_of(task))
+        if some:
+            from ciflow.modules.facts import SUBSETS
+
+            whole = (some | self.values.subsets) >= SUBSETS.keys()
+        self.values.learn(facts, whole=whole, subsets=some)
 
     def retrying(self, key: Key, number: int, attempts: int) -> None:
         data = {"attempt": number, "of": attempts + 1, "why": "`until` does not hold yet"}

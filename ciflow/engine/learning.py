@@ -8,7 +8,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ciflow.engine.drive import Chain
-from ciflow.engine.names import asks_for_facts
+from ciflow.engine.lane import FACTS_AT_START
+from ciflow.engine.names import facts_asked
 from ciflow.engine.result import HostFailed
 from ciflow.engine.task import TaskRun
 from ciflow.model import Node, Task, Value
@@ -17,39 +18,64 @@ if TYPE_CHECKING:
     from ciflow.engine.lane import Lane
     from ciflow.engine.stage import StageRun
 
-FACTS_AT_START = "gather_facts"
+EVERYTHING = frozenset(["ansible_facts"])
 
 
 async def gather_facts(stage: StageRun, nodes: tuple[Node, ...], lanes: list[Lane]) -> None:
-    """Read the hosts' facts first where the play says so, or where a template plainly asks for one."""
+    """Read the hosts' facts first: all where the play says so, else those that templates plainly ask for."""
     wanted = [lane for lane in lanes if not lane.values.facts_known and lane.state == "ok"]
     said = stage.play.gather_facts
     at_start = stage.run.options.gathering == "implicit" if said is None else said
-    if wanted and (at_start or asks_for_facts(stage.play, nodes)):
-        await asyncio.gather(*(_facts_first(stage, lane) for lane in wanted))
+    names = EVERYTHING if at_start else facts_asked(stage.play, nodes)
+    if wanted and names:
+        await asyncio.gather(*(_facts_first(stage, lane, names) for lane in wanted))
 
 
-async def _facts_first(stage: StageRun, lane: Lane) -> None:
+async def _facts_first(stage: StageRun, lane: Lane, names: frozenset[str]) -> None:
     try:
         async with stage.room(lane):
-            await learn_facts(stage, lane)
+            if subsets := _lacking(lane, names):
+                await _facts_of(stage, lane, subsets)
     except HostFailed as failure:
         stage.host_failed(lane, failure)
 
 
-async def learn_facts(stage: StageRun, lane: Lane) -> bool:
-    """Read the facts of a host, or when it has them, those of the other hosts of this batch, whose facts it asks
-    for; false when there are none left to read. Raises HostFailed."""
-    wanted = [lane] if not lane.values.facts_known else list(map(stage.own_lane, stage.own(stage.batch)))
-    wanted = [one for one in wanted if not one.values.facts_known]
-    await asyncio.gather(*(_facts_of(stage, one) for one in wanted))
-    return bool(wanted)
+async def learn_facts(stage: StageRun, lane: Lane, names: frozenset[str]) -> bool:
+    """Read the facts of a host that `names` are among, or when it has them, those of the other hosts of this batch,
+    whose facts it asks for; or what is left of all facts, where they are not among these. False when nothing is left to
+    read. Raises HostFailed."""
+    others = [*map(stage.own_lane, stage.own(stage.batch))]
+    for asked in (names, EVERYTHING):
+        for lanes in ([lane], others):
+            lacking = [(one, subsets) for one in lanes if (subsets := _lacking(one, asked))]
+            if lacking:
+                await asyncio.gather(*(_facts_of(stage, one, subsets) for one, subsets in lacking))
+                return True
+    return False
 
 
-async def _facts_of(stage: StageRun, lane: Lane) -> None:
+def _lacking(lane: Lane, names: frozenset[str]) -> frozenset[str]:
+    """The subsets of facts that `names` are in and that have not been read; all of them where no name says so, where
+    `ansible_facts` is read whole, and where the play says itself which are to be read."""
+    from ciflow.modules.facts import SUBSETS, subset_of
+
+    if lane.values.facts_known:
+        return frozenset()
+    every = frozenset(SUBSETS)
+    if "gather_subset" in lane.stage.play.facts:
+        return every
+    named = frozenset() if names & EVERYTHING else frozenset(filter(None, map(subset_of, names)))
+    return (named or every) - lane.values.subsets
+
+
+async def _facts_of(stage: StageRun, lane: Lane, subsets: frozenset[str]) -> None:
     """Once for each host, however many of its tasks ask."""
+    from ciflow.modules.facts import SUBSETS
+
     play = stage.play
-    task = Task("Gather facts", "setup", play.facts, play.span, (FACTS_AT_START,), become=play.become,
+    some = sorted(subsets) if subsets < frozenset(SUBSETS) else []
+    args = {**play.facts, **({"gather_subset": some if "min" in some else [*some, "!min"]} if some else {})}
+    task = Task("Gather facts", "setup", args, play.span, (FACTS_AT_START, *some), become=play.become,
                 environment=tuple(_each_alone(play.environment)))  # fmt: skip
     if lane.learning is None:
         stage.announce(lane, task, task.path)

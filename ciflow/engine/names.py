@@ -31,6 +31,8 @@ NOT_FACTS = frozenset(
 _OF_CONNECTION = frozenset(
     {"ansible_host", "ansible_port", "ansible_user", "ansible_connection", "ansible_become", "ansible_become_user"}
 )
+_ALL_FACTS = re.compile(r"\bansible_facts\b")
+_ONE_FACT = re.compile(r"\bansible_facts(?:\.(\w+)\b(?!\()|\[['\"](\w+)['\"]\])")
 # What a template reads of the world when it is rendered, not of its host when the task gets there.
 _CLOCK = re.compile(r"\bnow\s*\(|\b(?:lookup|query|q)\s*\(\s*['\"](?:ansible\.builtin\.)?(?:pipe|url)\b")
 _FILES = re.compile(r"\b(?:lookup|query|q)\s*\(|\bis\s+(?:not\s+)?(?:file|directory|exists|link|mount)\b|\bfileglob\b")
@@ -54,14 +56,18 @@ def names_in(value: Any) -> frozenset[str]:
 
 def asked_by(task: Task) -> frozenset[str]:
     """Names that the task itself reads, anywhere in its keywords."""
+    return names_in(_values_of(task))
+
+
+def _values_of(task: Task) -> list[Any]:
+    """What of a task may hold templates."""
     loop = [task.loop.items] if task.loop else []
     conditions = [*(task.changed_when or ()), *(task.failed_when or ()), *(task.until or ())]
     values: list[Any] = [task.name, task.args, *task.when, *loop, *task.vars, *task.environment, *conditions]
     values += [*task.params, task.retries, task.delay, task.run_once]
     values += [task.become.enabled, task.become.user, task.become.method, task.become.flags, task.become.exe]
     values += [task.no_log, task.check_mode, task.diff, task.timeout, task.throttle, task.delegate_to]
-    values += [task.async_limit, task.poll]
-    return names_in(values)
+    return [*values, task.async_limit, task.poll]
 
 
 def told_by(task: Task) -> frozenset[str]:
@@ -106,9 +112,14 @@ def _sources(value: Any) -> Iterator[str]:
     return (template.source for template in templates_in(value))
 
 
-def asks_for_facts(play: Play, nodes: tuple[Node, ...]) -> bool:
-    """Whether a template in the play names a fact of the host."""
-    names = names_in(dict(play.vars))
-    for task in (*tasks_of(nodes), *play.handlers):
-        names |= asked_by(task)
-    return any(name == "ansible_facts" or (name.startswith("ansible_") and name not in NOT_FACTS) for name in names)
+def facts_asked(play: Play, nodes: tuple[Node, ...]) -> frozenset[str]:
+    """Facts of the host that templates in the play name; `ansible_facts` where one reads it whole."""
+    tasks = (*tasks_of(nodes), *play.handlers)
+    values = [dict(play.vars), *map(_values_of, tasks)]
+    names = {name for name in names_in(values) if name.startswith("ansible_") and name not in NOT_FACTS}
+    if "ansible_facts" in names:
+        text = "\n".join(_sources(values))
+        found = [first or second for first, second in _ONE_FACT.findall(text)]
+        if len(found) == len(_ALL_FACTS.findall(text)):
+            names = (names - {"ansible_facts"}) | {f"ansible_{name}" for name in found}
+    return frozenset(names)

@@ -66,7 +66,7 @@ class Rendering:
                 self.answers[need.key] = await asyncio.shield(call.answer)
                 self._base = None
             except NeedFacts as need:
-                if self._reads_facts() or not await self.lane.stage.learn_facts(self.lane):
+                if self._reads_facts() or not await self.lane.stage.learn_facts(self.lane, frozenset([str(need)])):
                     raise self._foreign_fact(str(need)) from need
                 self._base = None
 

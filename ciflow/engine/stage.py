@@ -258,9 +258,9 @@ class StageRun:
         except HostFailed as failure:
             lane.last_failure = failure
 
-    async def learn_facts(self, lane: Lane) -> bool:
+    async def learn_facts(self, lane: Lane, names: frozenset[str]) -> bool:
         """See learning.py."""
-        return await learn_facts(self, lane)
+        return await learn_facts(self, lane, names)
 
     def host_failed(self, lane: Lane, failure: HostFailed) -> None:
         lane.state = "unreachable" if failure.result.status == "unreachable" else "failed"

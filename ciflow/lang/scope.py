@@ -111,6 +111,28 @@ class NeedFacts(Exception):
     """A name of the host's facts was asked for and they have not been read yet."""
 
 
+class SomeFacts(dict[str, Any]):
+    """`ansible_facts` while only some have been read: the first use of another, or of the whole, raises NeedFacts."""
+
+    __slots__ = ()
+
+    def _all(self, *_: object) -> Any:
+        raise NeedFacts("ansible_facts")
+
+    def __missing__(self, name: str) -> Any:
+        raise NeedFacts(f"ansible_{name}")
+
+    def __contains__(self, name: object) -> bool:
+        return super().__contains__(name) or self.__missing__(str(name))
+
+    def get(self, name: str, default: Any = None) -> Any:  # noqa: ARG002
+        return self[name]
+
+    __iter__ = __len__ = __eq__ = __ne__ = __or__ = __ror__ = __repr__ = _all
+    keys = values = items = copy = _all
+    __hash__ = None
+
+
 def key_of(operation: Operation) -> str:
     """The text under which an operation's reply stands in `answers`: equal operations have equal keys."""
     return repr(operation)
@@ -251,10 +273,14 @@ class View(Mapping[str, Any]):
 
     def __iter__(self) -> Iterator[str]:
         """All names but those that lead back to the whole: one could never reach the end of them."""
-        return iter(sorted(self._scope.names() - _WHOLE))
+        return iter(sorted(self._names()))
 
     def __len__(self) -> int:
-        return len(self._scope.names() - _WHOLE)
+        return len(self._names())
+
+    def _names(self) -> frozenset[str]:
+        """Who shows everything reads no facts for that."""
+        return self._scope.names() - _WHOLE - (frozenset() if self._scope.facts_known else {"ansible_facts"})
 
 
 def opened(value: Any) -> Any:

@@ -20,9 +20,10 @@ from ciflow.model import EMPTY, Host, Play, Playbook, Reply, Task
 
 @dataclass(slots=True)
 class Learnt:
-    """What a run has learnt of one host. `facts` is None as long as nobody has read them."""
+    """What a run has learnt of one host. `whole`: all of its facts have been read, and others there are none."""
 
-    facts: Mapping[str, Any] | None = None
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    whole: bool = False
     set_facts: Mapping[str, Any] = field(default_factory=dict)  # set_fact and registers
     included: Mapping[str, Any] = field(default_factory=dict)  # include_vars
 
@@ -55,12 +56,12 @@ def layers_for(
         Layer(Level.VARS_PROMPT, play.answers),
         Layer(Level.PLAY_VARS, play.vars),
         Layer(Level.PLAY_VARS, playbook.vars),
-        Layer(Level.FACTS, known.facts or EMPTY, data=True),
+        Layer(Level.FACTS, known.facts, data=True),
         *_of_inventory(inventory, host),
         *_defaults(task, play),
         *_keywords(task, play),
     ]
-    return Scope(tuple(layers), render, answers, facts_known=known.facts is not None, vault=vault)
+    return Scope(tuple(layers), render, answers, facts_known=known.whole, vault=vault)
 
 
 def _params(task: Task | None) -> Iterator[Layer]:

@@ -336,6 +336,24 @@ _FINER = {
     "network": "all_ipv4_addresses all_ipv6_addresses default_ipv4 default_ipv6 interfaces iscsi",
     "virtual": "virtualization_role virtualization_type",
 }
-NAMES = {name: name for name in ("all", *SUBSETS)} | {
-    name: subset for subset, names in _FINER.items() for name in names.split()
+# Facts by the beginnings of their names, where they are not called as a subset is.
+_PREFIXES = {
+    "min": ("distribution", "kernel", "python", "user", "os_", "host", "fqdn", "domain", "nodename"),
+    "hardware": ("mem", "swap", "processor", "uptime"),
+    "virtual": ("virtualization_",),
 }
+# Which sections of what is read on a host each subset is made of.
+SECTIONS = {
+    "min": ("release", "uname", "name", "user", "date", "python", "init", "packages", "local", "env"),
+    "hardware": ("meminfo", "cpuinfo", "uptime", "mounts"),
+    "network": ("addresses", "routes", "trie", "inet6", "links"),
+    "virtual": ("container", "cpuinfo"),
+}
+_SUBSET_OF = {name: subset for subset, names in _FINER.items() for name in names.split()}
+NAMES = {name: name for name in ("all", *SUBSETS)} | _SUBSET_OF
+
+
+def subset_of(fact: str) -> str:
+    """The subset that a fact is in, where its name says so; else ""."""
+    name = fact.removeprefix("ansible_")
+    return _SUBSET_OF.get(name) or next((s for s, starts in _PREFIXES.items() if name.startswith(starts)), "")
