@@ -14,7 +14,7 @@ from ciflow.diagnostics import CiflowError, NoSuch, Refused
 from ciflow.supply import subject
 from ciflow.supply.errors import SupplyError
 from ciflow.supply.model import Bom
-from ciflow.supply.wanted import Entry, Wanted
+from ciflow.supply.wanted import Entry, Wanted, driven
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ def _bill(asked: Asked, path: Path) -> Bom:
 def _folder(asked: Asked, path: Path) -> Bom:
     """Folders of version control and links are not looked into."""
     asking = subject.folder(list(_entries(path)), path.absolute().name, _called(asked))
-    return subject.driven(asking, lambda wanted: _part(path / wanted.path, wanted))
+    return driven(asking, lambda wanted: _part(path / wanted.path, wanted))
 
 
 def _entries(root: Path) -> Iterator[Entry]:
@@ -94,7 +94,7 @@ def _file(asked: Asked, path: Path) -> Bom:
         if subject.is_image(head, path.name):
             file.seek(0)
             return _image(asked, file)
-    return subject.driven(subject.single(entry, head, _called(asked)), lambda wanted: _part(path, wanted))
+    return driven(subject.single(entry, head, _called(asked)), lambda wanted: _part(path, wanted))
 
 
 def _image(asked: Asked, file: BinaryIO) -> Bom:

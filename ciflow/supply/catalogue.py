@@ -1,4 +1,5 @@
-"""What lies in a folder or an image: Python, npm, Debian, and programs that say what they were built of.
+"""What lies in a folder or an image: packages of Python, npm, Debian, Alpine and RPM, and programs that say what they
+were built of.
 
 A generator that is told what files there are and asks for those it needs: so one piece serves folders, images and
 hosts. A file that can't be read is told by its place and ends it: a list that silently lacks something is worse.
@@ -11,7 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from functools import partial
 
-from ciflow.supply import cargo_lock, dpkg, npm_lock, programs, python_env
+from ciflow.supply import apk, cargo_lock, distribution, dpkg, npm_lock, programs, python_env, rpm
 from ciflow.supply.errors import DocumentError, SupplyError
 from ciflow.supply.model import Bom, Completeness, Component, Phase, Relation
 from ciflow.supply.wanted import Asking, Entry, whole
@@ -29,10 +30,18 @@ def catalogue(entries: Sequence[Entry], subject: Component) -> Asking[Bom]:
     """
     found: list[Found] = []
     release = yield from _release(entries)
-    if system := dpkg.system(release):
+    if system := distribution.system(release):
         found.append(([system], ()))
     debian = yield from _texts(entries, dpkg.FILES)
     found.append(dpkg.packages([content for _, content in debian], release))
+    alpine = yield from _texts(entries, apk.FILES)
+    found.append(apk.packages([content for _, content in alpine], release))
+    for entry in entries:
+        if rpm.FILES.match(entry.path):
+            content = yield from _all(entry, rpm.MOST_BYTES)
+            found.append(rpm.packages(entry.path, content, release))
+        elif rpm.OLD.match(entry.path):
+            rpm.refuse_old(entry.path)
     python = yield from _texts(entries, python_env.FILES)
     found.append(python_env.distributions(python))
     for path, content in (yield from _texts(entries, npm_lock.FILES)):
@@ -51,8 +60,14 @@ def catalogue(entries: Sequence[Entry], subject: Component) -> Asking[Bom]:
 
 def _release(entries: Sequence[Entry]) -> Asking[dict[str, str]]:
     """`etc` wins over `usr/lib`, to which it is usually a link."""
-    texts = yield from _texts(sorted(entries, key=lambda e: e.path), dpkg.OS_RELEASE)
-    return dpkg.os_release(texts[0][1]) if texts else {}
+    texts = yield from _texts(sorted(entries, key=lambda e: e.path), distribution.OS_RELEASE)
+    return distribution.os_release(texts[0][1]) if texts else {}
+
+
+def _all(entry: Entry, most: int) -> Asking[bytes]:
+    if entry.size > most:
+        raise DocumentError(f"{entry.path}: {entry.size} bytes; more than {most} are not read")
+    return (yield from whole(entry, most))
 
 
 def _texts(entries: Iterable[Entry], pattern: re.Pattern[str]) -> Asking[list[tuple[str, bytes]]]:

@@ -1,4 +1,4 @@
-"""ELF files by their sections and symbols (System V ABI, gABI 4.1; little and big endian, 32 and 64 bits)."""
+"""An ELF file in memory: its sections, and the symbols in them."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import struct
 from collections.abc import Iterator
 
 from ciflow.dataclass import dataclass
-from ciflow.supply.errors import FormatFault
+from ciflow.supply.elf import MAGIC, Table, content, table, text
+from ciflow.supply.wanted import Asking, Entry, driven
 
-MAGIC = b"\x7fELF"
-_NOBITS = 8
+__all__ = ["MAGIC", "Elf", "Section", "Symbol", "parse_elf"]
 _SYMTAB = 2
 
 
@@ -43,69 +43,31 @@ def parse_elf(data: bytes) -> Elf:
     Raises:
         FormatFault: cut off, or with tables that point outside of it.
     """
-    try:
-        return _parse(data)
-    except (struct.error, IndexError, OverflowError, MemoryError) as e:
-        raise FormatFault(f"no whole ELF file: {e}") from e
+    return driven(_parsed(Entry("", len(data))), lambda wanted: data[wanted.offset : wanted.offset + wanted.length])
 
 
-def _parse(data: bytes) -> Elf:
-    if len(data) < 20 or not data.startswith(MAGIC) or data[4] not in (1, 2) or data[5] not in (1, 2):
-        raise FormatFault("no ELF file")
-    wide, order = data[4] == 2, "<" if data[5] == 1 else ">"
-    table, entry, count, names = _header(data, wide, order)
-    if entry < (64 if wide else 40) or table + entry * count > len(data):
-        raise FormatFault("the table of sections lies outside of the file")
-    raw = [_section(data, table + entry * number, wide, order) for number in range(count)]
-    texts = _content(data, raw[names]) if names < count else b""
+def _parsed(entry: Entry) -> Asking[Elf]:
+    found = yield from table(entry)
     seen: dict[str, int] = {}
     sections: list[Section] = []
     symbols: list[Symbol] = []
-    for one in raw[1:]:
-        name = _text(texts, one[0])
-        seen[name] = seen.get(name, 0) + 1
-        content = _content(data, one)
-        sections.append(Section(name if seen[name] == 1 else f"{name}#{seen[name]}", one[2], content))
-        if one[1] == _SYMTAB and one[5] < count:
-            symbols += _symbols(content, _content(data, raw[one[5]]), wide, order)
+    for row in found.rows[1:]:
+        seen[row.name] = seen.get(row.name, 0) + 1
+        data = yield from content(entry, row, entry.size)
+        sections.append(Section(row.name if seen[row.name] == 1 else f"{row.name}#{seen[row.name]}", row.address, data))
+        if row.kind == _SYMTAB and row.link < len(found.rows):
+            texts = yield from content(entry, found.rows[row.link], entry.size)
+            symbols += _symbols(data, texts, found)
     return Elf(tuple(sections), tuple(symbols))
 
 
-def _header(data: bytes, wide: bool, order: str) -> tuple[int, int, int, int]:
-    """(where the table of sections is, size of an entry, number of entries, which one has the names)."""
-    (table,) = struct.unpack_from(f"{order}Q" if wide else f"{order}I", data, 40 if wide else 32)
-    entry, count, names = struct.unpack_from(f"{order}HHH", data, 58 if wide else 46)
-    return table, entry, count, names
-
-
-def _section(data: bytes, at: int, wide: bool, order: str) -> tuple[int, int, int, int, int, int]:
-    """(name, type, address, offset, size, link)."""
-    form = f"{order}IIQQQQI" if wide else f"{order}IIIIIII"
-    name, kind, _flags, address, offset, size, link = struct.unpack_from(form, data, at)
-    return name, kind, address, offset, size, link
-
-
-def _content(data: bytes, section: tuple[int, int, int, int, int, int]) -> bytes:
-    _, kind, _, offset, size, _ = section
-    if kind in (0, _NOBITS):
-        return b""
-    if offset + size > len(data):
-        raise FormatFault("a section lies outside of the file")
-    return data[offset : offset + size]
-
-
-def _symbols(content: bytes, texts: bytes, wide: bool, order: str) -> Iterator[Symbol]:
-    size = 24 if wide else 16
-    for at in range(size, len(content) - size + 1, size):
-        if wide:
-            name, _info, _other, _where, address, length = struct.unpack_from(f"{order}IBBHQQ", content, at)
+def _symbols(data: bytes, texts: bytes, of: Table) -> Iterator[Symbol]:
+    size = 24 if of.wide else 16
+    for at in range(size, len(data) - size + 1, size):
+        if of.wide:
+            name, _info, _other, _where, address, length = struct.unpack_from(f"{of.order}IBBHQQ", data, at)
         else:
-            name, address, length = struct.unpack_from(f"{order}III", content, at)
-        text = _text(texts, name)
-        if text:
-            yield Symbol(text, address, length)
-
-
-def _text(texts: bytes, at: int) -> str:
-    end = texts.find(b"\0", at)
-    return texts[at : end if end >= 0 else len(texts)].decode("utf-8", "replace")
+            name, address, length = struct.unpack_from(f"{of.order}III", data, at)
+        called = text(texts, name)
+        if called:
+            yield Symbol(called, address, length)

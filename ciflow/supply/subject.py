@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import BinaryIO
 
 from ciflow.dataclass import dataclass
 from ciflow.supply.errors import UnsupportedError
 from ciflow.supply.model import Bom, Component, Kind, Party
-from ciflow.supply.wanted import Asking, Entry, Wanted
+from ciflow.supply.wanted import Asking, Entry, driven
 
 DAEMON = "docker:"
 HEAD = 512  # bytes; the first header of a tar archive
@@ -83,15 +83,3 @@ def image(archive: BinaryIO, own: str, called: Called) -> Bom:
 
     with Image(archive, own) as opened:
         return driven(catalogue(opened.entries(), called.of(opened.subject)), opened.read)
-
-
-def driven(asking: Asking[Bom], read: Callable[[Wanted], bytes]) -> Bom:
-    """Answers the questions until the bill is known."""
-    content: bytes | None = None
-    while True:
-        try:
-            wanted = next(asking) if content is None else asking.send(content)
-        except StopIteration as end:
-            bom: Bom = end.value
-            return bom
-        content = read(wanted)

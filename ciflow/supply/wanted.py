@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from typing import TypeAlias, TypeVar
 
 from ciflow.dataclass import dataclass
@@ -47,3 +47,15 @@ def digests(entry: Entry) -> Asking[tuple[Hash, ...]]:
         short.update(piece)
         long.update(piece)
     return Hash("SHA-256", short.hexdigest()), Hash("SHA-512", long.hexdigest())
+
+
+def driven(asking: Asking[T], read: Callable[[Wanted], bytes]) -> T:
+    """Answers the questions until they are at an end; what they came to."""
+    content: bytes | None = None
+    while True:
+        try:
+            wanted = next(asking) if content is None else asking.send(content)
+        except StopIteration as end:
+            result: T = end.value
+            return result
+        content = read(wanted)
