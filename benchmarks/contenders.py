@@ -37,8 +37,8 @@ def ciflow_exists() -> bool:
     return subprocess.run([CIFLOW, "--version"], capture_output=True, check=False).returncode == 0
 
 
-def ansible(peers: Peers, home: Path, hosts: int, *arguments: str) -> Command:
-    """ansible-playbook with pipelining and a fork for each host, 50 at most.
+def ansible(peers: Peers, home: Path, *arguments: str) -> Command:
+    """ansible-playbook as it comes: five forks, no pipelining.
 
     `home` is new for each run, so that no connection is warm.
     """
@@ -46,23 +46,28 @@ def ansible(peers: Peers, home: Path, hosts: int, *arguments: str) -> Command:
         "ANSIBLE_HOME": str(home),
         "ANSIBLE_SSH_CONTROL_PATH_DIR": str(home / "cp"),
         "ANSIBLE_LOCAL_TEMP": str(home / "tmp"),
-        "ANSIBLE_PIPELINING": "True",
-        "ANSIBLE_FORKS": str(min(max(hosts, 5), 50)),
         "ANSIBLE_DEPRECATION_WARNINGS": "False",
         "LC_ALL": "C.UTF-8",
     }
     return Command((peers.program("ansible-playbook"), *arguments), env)
 
 
+def pipelined(peers: Peers, home: Path, hosts: int, *arguments: str) -> Command:
+    """With pipelining and a fork for each host, 50 at most."""
+    plain = ansible(peers, home, *arguments)
+    return Command(plain.argv, {**plain.env, "ANSIBLE_PIPELINING": "True",
+                                "ANSIBLE_FORKS": str(min(max(hosts, 5), 50))})  # fmt: skip
+
+
 def mitogen(peers: Peers, home: Path, hosts: int, *arguments: str) -> Command:
     """The same over mitogen."""
-    plain = ansible(peers, home, hosts, *arguments)
+    plain = pipelined(peers, home, hosts, *arguments)
     strategy = {"ANSIBLE_STRATEGY_PLUGINS": str(peers.mitogen_strategies), "ANSIBLE_STRATEGY": "mitogen_linear"}
     return Command(plain.argv, {**plain.env, **strategy})
 
 
-def pyinfra(peers: Peers, *arguments: str) -> Command:
-    return Command((peers.program("pyinfra"), "-y", *arguments), {"LC_ALL": "C.UTF-8"})
+def pyinfra(peers: Peers, *arguments: str, env: Mapping[str, str] = {}) -> Command:
+    return Command((peers.program("pyinfra"), "-y", *arguments), {"LC_ALL": "C.UTF-8", **env})
 
 
 def end_ssh_masters(home: Path) -> None:

@@ -4,8 +4,8 @@ import contextlib
 import os
 import signal
 import subprocess
+import sys
 import threading
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +13,7 @@ from pathlib import Path
 from tests.parts.process import descendants
 
 SAMPLE_S = 0.25
+ALONE = Path(__file__).with_name("alone.py")
 
 
 class Failed(Exception):
@@ -38,7 +39,7 @@ def proportional_mb(pid: int) -> float:
 
 
 class Sampler(threading.Thread):
-    """Peak of the memory of a process and all below it, looked at every SAMPLE_S seconds."""
+    """Peak of the memory of all below a process, looked at every SAMPLE_S seconds."""
 
     def __init__(self, pid: int) -> None:
         super().__init__(daemon=True)
@@ -48,23 +49,21 @@ class Sampler(threading.Thread):
 
     def run(self) -> None:
         while not self.done.wait(SAMPLE_S):
-            family = [self.pid, *descendants(self.pid)]
-            self.peak_mb = max(self.peak_mb, sum(proportional_mb(pid) for pid in family))
+            self.peak_mb = max(self.peak_mb, sum(map(proportional_mb, descendants(self.pid))))
 
 
 def measure(
     argv: Sequence[str], env: Mapping[str, str], folder: Path, whole_tree: bool = False, timeout_s: float = 600.0
 ) -> Cost:
-    """Run a program to its end. CPU is that of the program and all it waited for (wait4, getrusage(2)).
+    """Run a program to its end. CPU is that of the program and all it waited for (alone.py).
 
     The peak is that of its largest process, or, with `whole_tree`, the sampled sum over the tree: sampling costs
     a few per cent of a core, so it is used only where memory is what is asked for. Raises Failed.
     """
-    log = folder / "output.log"
+    log, report = folder / "output.log", folder / "cost"
     with log.open("wb") as output:
-        began = time.monotonic()
         process = subprocess.Popen(
-            argv,
+            [sys.executable, "-IS", ALONE, report, *argv],
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
@@ -77,16 +76,15 @@ def measure(
             sampler.start()
         limit = threading.Timer(timeout_s, os.killpg, (process.pid, signal.SIGKILL))
         limit.start()
-        _, status, usage = os.wait4(process.pid, 0)
-        wall_s = time.monotonic() - began
+        process.wait()
         limit.cancel()
-    process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode != 0:
         said = "\n".join(log.read_text(errors="replace").splitlines()[-20:])
         raise Failed(f"{' '.join(argv)} ended with {process.returncode}:\n{said}")
-    peak_mb = usage.ru_maxrss * 1024 / 1e6
+    wall_s, cpu_s, peak_kib = map(float, report.read_text().split())
+    peak_mb = peak_kib * 1024 / 1e6
     if sampler:
         sampler.done.set()
         sampler.join()
         peak_mb = max(peak_mb, sampler.peak_mb)
-    return Cost(wall_s, usage.ru_utime + usage.ru_stime, peak_mb)
+    return Cost(wall_s, cpu_s, peak_mb)

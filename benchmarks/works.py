@@ -16,6 +16,8 @@ from benchmarks import advisories, contenders, many_crates, scale
 from benchmarks.contenders import Command
 from benchmarks.fleet import Fleet, far_host, fleet
 from benchmarks.peers import Peers
+from tests.parts import images
+from tests.parts.docker import docker
 from tests.parts.postgres import postgres
 from tests.parts.process import find
 
@@ -87,7 +89,8 @@ def command_tries(setting: Setting, hosts: Fleet, count: int, work: str) -> dict
         "floor": lambda _: [Step(work, contenders.floor("floor_commands", hosts.hosts, count))],
         "ciflow": lambda _: [Step(work, contenders.ciflow("apply", play, "-i", hosts.inventory))],
         "pyinfra": lambda _: [Step(work, contenders.pyinfra(peers, hosts.pyinfra, script))],
-        "ansible": lambda home: [Step(work, contenders.ansible(peers, home, hosts.size, *by_ansible))],
+        "ansible": lambda home: [Step(work, contenders.ansible(peers, home, *by_ansible))],
+        "ansible-pipelining": lambda home: [Step(work, contenders.pipelined(peers, home, hosts.size, *by_ansible))],
         "mitogen": lambda home: [Step(work, contenders.mitogen(peers, home, hosts.size, *by_ansible))],
     }
 
@@ -102,6 +105,30 @@ def one_host(setting: Setting) -> Iterator[Work]:
 def twenty_hosts(setting: Setting) -> Iterator[Work]:
     with fleet(setting.folder, 20) as hosts:
         yield Work("20 hosts x 20 commands", command_tries(setting, hosts, 20, "W2"))
+
+
+@contextlib.contextmanager
+def ten_containers(setting: Setting) -> Iterator[Work]:
+    """Over the Docker daemon's socket. ansible-core has no such connection: it is in another collection."""
+    count, folder = 20, setting.folder
+    play = playbook(folder / "commands.yml", echoes(count))
+    lines = [f'server.shell(name="Say {number}", commands=["echo {number}"])' for number in range(count)]
+    script = deploy(folder / "commands.py", lines)
+    (folder / "docker").mkdir()
+    with contextlib.ExitStack() as stack:
+        daemon = stack.enter_context(docker(folder / "docker"))
+        names = [stack.enter_context(daemon.container(images.PYTHON)) for _ in range(10)]
+        inventory = folder / "inventory.ini"
+        inventory.write_text("[fleet]\n" + "".join(f"{name}\n" for name in names) + "[fleet:vars]\n"
+                             f"ansible_connection=docker\nansible_docker_docker_host={daemon.host}\n")  # fmt: skip
+        env = {"DOCKER_HOST": daemon.host}
+        hosts = ",".join(f"@docker/{name}" for name in names)
+        tries: dict[str, Try] = {
+            "floor": lambda _: [Step("W2-docker", contenders.floor("floor_docker", daemon.host, count, *names))],
+            "ciflow": lambda _: [Step("W2-docker", contenders.ciflow("apply", play, "-i", str(inventory)))],
+            "pyinfra": lambda _: [Step("W2-docker", contenders.pyinfra(setting.peers, hosts, script, env=env))],
+        }
+        yield Work("10 containers x 20 commands", tries)
 
 
 @contextlib.contextmanager
@@ -134,7 +161,8 @@ def templates(setting: Setting) -> Iterator[Work]:
             "floor": lambda _: twice(contenders.floor("floor_templates", hosts.hosts, count, template, root)),
             "ciflow": lambda _: twice(contenders.ciflow("apply", play, "-i", hosts.inventory)),
             "pyinfra": lambda _: twice(contenders.pyinfra(peers, hosts.pyinfra, script)),
-            "ansible": lambda home: twice(contenders.ansible(peers, home, hosts.size, *by_ansible)),
+            "ansible": lambda home: twice(contenders.ansible(peers, home, *by_ansible)),
+            "ansible-pipelining": lambda home: twice(contenders.pipelined(peers, home, hosts.size, *by_ansible)),
             "mitogen": lambda home: twice(contenders.mitogen(peers, home, hosts.size, *by_ansible)),
         }
         yield Work("20 hosts x 20 small templates, first and second run", tries)
@@ -153,7 +181,8 @@ def local(setting: Setting) -> Iterator[Work]:
         "floor": lambda _: [Step("W4", contenders.floor("floor_local", count))],
         "ciflow": lambda _: [Step("W4", contenders.ciflow("apply", play, "-i", str(inventory)))],
         "pyinfra": lambda _: [Step("W4", contenders.pyinfra(peers, "@local", script))],
-        "ansible": lambda home: [Step("W4", contenders.ansible(peers, home, 1, *by_ansible))],
+        "ansible": lambda home: [Step("W4", contenders.ansible(peers, home, *by_ansible))],
+        "ansible-pipelining": lambda home: [Step("W4", contenders.pipelined(peers, home, 1, *by_ansible))],
         "mitogen": lambda home: [Step("W4", contenders.mitogen(peers, home, 1, *by_ansible))],
     }
     yield Work("100 commands on this machine", tries)
@@ -174,8 +203,8 @@ def start_up(setting: Setting) -> Iterator[Work]:
         "ciflow": lambda _: pair(contenders.ciflow("--version"), contenders.ciflow("validate", play)),
         "pyinfra": lambda _: pair(contenders.pyinfra(peers, "--version"), None),
         "ansible": lambda home: pair(
-            contenders.ansible(peers, home, 1, "--version"),
-            contenders.ansible(peers, home, 1, "--syntax-check", play),
+            contenders.ansible(peers, home, "--version"),
+            contenders.ansible(peers, home, "--syntax-check", play),
         ),
     }
     yield Work("--version, and validating 2,000 tasks", tries)
@@ -275,6 +304,7 @@ FAR_TASKS = 20
 WORKS: Mapping[str, Callable[[Setting], contextlib.AbstractContextManager[Work]]] = {
     "W1": one_host,
     "W2": twenty_hosts,
+    "W2-docker": ten_containers,
     "W3": templates,
     "W4": local,
     "W5": start_up,
