@@ -12,6 +12,7 @@ import click
 from ciflow.cli.options import json_option, state_option
 from ciflow.cli.passwords import live_files, vault_ids, vault_options
 from ciflow.diagnostics import ExitCode, StoreError
+from ciflow.engine.reached import LOCAL
 from ciflow.engine.rollback import Asking, Done, rollback
 from ciflow.lang.files import Files
 from ciflow.report.humane import duration, share
@@ -20,6 +21,7 @@ from ciflow.rollout.routers import Slot
 from ciflow.store.folds import Release, history
 from ciflow.store.place import Place, default_state
 from ciflow.store.store import Store
+from ciflow.targets import Connection
 
 # Decisions that turn nothing though there is something to go back to, and what to do then.
 _NOT_DONE = {
@@ -62,13 +64,12 @@ def command(
     When its processes are gone, or with --redeploy when its slot was given to another release, it is deployed again
     with the artifacts that it was released with, which takes as long as a deployment.
     """
-    from ciflow.engine.connect import LOCAL, connections_by_pattern
     from ciflow.engine.who import who
 
     files = live_files() if host or inventory else Files.live()
     if break_glass and not reason:
         raise click.UsageError("--break-glass needs --reason, which is written down first")
-    hosts = connections_by_pattern(host or "all", inventory, files) if host or inventory else (LOCAL,)
+    hosts = _hosts(host or "all", inventory, files) if host or inventory else (LOCAL,)
     asking = Asking(service, who(), reason, rehearse, break_glass, hosts, inventory, files)
     done = rollback(asking, lambda: Store.open(state or default_state()))
     for warning in done.warnings:
@@ -84,6 +85,12 @@ def command(
     if done.result.failed:
         return ExitCode.UNREACHABLE
     return ExitCode.TASK_FAILED if done.result.silent or done.result.decision.kind in _NOT_DONE else ExitCode.OK
+
+
+def _hosts(pattern: str, inventory: tuple[str, ...], files: Files) -> tuple[Connection, ...]:
+    from ciflow.engine.connect import connections_by_pattern  # a rollback that knows its hosts doesn't wait for this
+
+    return connections_by_pattern(pattern, inventory, files)
 
 
 def _release_of(service: str, version: str, state: Place | None) -> Release | None:

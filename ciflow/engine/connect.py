@@ -6,11 +6,11 @@ import hashlib
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from ciflow.dataclass import dataclass, field
 from ciflow.diagnostics import CiflowError, Refused
+from ciflow.engine.reached import LOCAL
 from ciflow.lang.files import Files
 from ciflow.lang.scope import Layer, Level, Need, NeedFacts, Scope
 from ciflow.lang.template import keyword, render
@@ -20,8 +20,6 @@ from ciflow.targets import BecomeUser, Connection
 if TYPE_CHECKING:
     from ciflow.lang.inventory import Inventory
 
-LOCAL = Connection(kind="local", name="localhost")
-API = Connection(kind="api", name="the controller")  # where Api operations are answered
 TIMEOUT = LOCAL.connect_timeout  # seconds, unless somebody says otherwise
 LOGIN_PASSWORDS = ("ansible_password", "ansible_ssh_pass", "ansible_ssh_password")
 PASSPHRASES = ("ansible_ssh_private_key_passphrase", "ansible_private_key_passphrase")
@@ -115,14 +113,6 @@ def connection_for(
     )
 
 
-def api_of(connection: Connection, kind: str) -> Connection:
-    """Where the API of `kind` is asked by a task of a host. A host that is reached over a network may have a Docker
-    daemon of its own, as in Ansible; all else is asked from the controller, whatever host asks."""
-    if kind != "docker" or connection.kind == "local":
-        return API
-    return replace(connection, kind="api", api=connection.kind)
-
-
 def _maker(scope: Scope) -> str:
     """In what a play's image is started in the place of this machine: what the play's `connection` says, or docker."""
     said = (str(layer.values.get("ansible_connection")) for layer in scope.layers if layer.level is Level.KEYWORDS)
@@ -195,37 +185,6 @@ def _first(scope: Scope, *names: str) -> Any:
         if name in scope and (value := scope.get(name)) not in (None, ""):
             return value
     return None
-
-
-def connection_data(connection: Connection) -> dict[str, Any]:
-    """A connection as plain values for the journal, without its passwords."""
-    become = connection.become
-    data = {name: getattr(connection, name) for name in _KEPT}
-    data["private_keys"] = list(connection.private_keys)
-    data["options"] = dict(connection.options)
-    return {**data, "become": [become.user, become.method, become.flags, become.exe] if become is not None else None}
-
-
-def connection_from(data: Mapping[str, Any]) -> Connection:
-    """The inverse of `connection_data`."""
-    become = BecomeUser(*data["become"]) if data["become"] else None
-    kept = {name: data[name] for name in _KEPT}
-    lists = {"private_keys": tuple(data["private_keys"]), "options": tuple(data["options"].items())}
-    return Connection(**{**kept, **lists, "become": become})
-
-
-_KEPT = (
-    "kind",
-    "name",
-    "address",
-    "port",
-    "user",
-    "private_keys",
-    "common_args",
-    "python",
-    "connect_timeout",
-    "options",
-)
 
 
 def connection_by_name(name: str, inventory: tuple[str, ...], files: Files) -> Connection:

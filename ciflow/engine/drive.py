@@ -10,9 +10,9 @@ from typing import TypeVar
 
 from ciflow.dataclass import dataclass, field
 from ciflow.diagnostics import CiflowError, Refused, TargetError, Unreachable
-from ciflow.engine.connect import api_of
 from ciflow.engine.jobs import Behind, Lasting, LeftBehind, lasting
 from ciflow.engine.keys import Key
+from ciflow.engine.reached import api_of
 from ciflow.engine.wire import Call, Connection, Wire, predicted, went_well
 from ciflow.lang.scope import MISSING
 from ciflow.model import Api, At, Change, Compile, Hold, Note, Operation, Probe, Render, Reply, Run, Step

@@ -10,9 +10,9 @@ from typing import Any
 
 from ciflow.dataclass import dataclass, field
 from ciflow.diagnostics import CiflowError, StoreError
-from ciflow.engine.connect import API, LOCAL, connection_by_name, connection_data, connection_from
 from ciflow.engine.drive import Driver, nothing_before, refuse_render, sleep_only
 from ciflow.engine.keys import Key, new_run
+from ciflow.engine.reached import API, LOCAL, connection_data, connection_from
 from ciflow.engine.record import Recorder
 from ciflow.engine.wire import Connection, Wire
 from ciflow.lang.files import Files
@@ -201,6 +201,8 @@ class _Rollback:
     def _of_manifest(self, text: str, name: str) -> tuple[Router, ...]:
         """The service's routers as one of their hosts knows them, as far as the way to them is known."""
         manifest = Manifest.from_json(text)
+        from ciflow.engine.connect import connection_by_name
+
         slots = {slot.name: {"address": slot.address, "port": slot.port} for slot in manifest.slots}
         for host in set(manifest.hosts) - self.connections.keys() - {name}:
             try:

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 
 from ciflow.diagnostics import CiflowError, ExitCode, Locked, NoSuch, StoreError, Superseded
 from ciflow.engine.again import taken_over
-from ciflow.engine.connect import LOCAL
 from ciflow.engine.context import RunContext
 from ciflow.engine.git import read_git
 from ciflow.engine.hire import Job, hired, workers
@@ -23,6 +22,7 @@ from ciflow.engine.keys import new_run
 from ciflow.engine.live import Live
 from ciflow.engine.people import People
 from ciflow.engine.questions import Person
+from ciflow.engine.reached import LOCAL
 from ciflow.engine.record import Recorder, Sink, told
 from ciflow.engine.request import Ready, Request, asked, go_back, password_of, prepare
 from ciflow.engine.result import PausedRun

@@ -15,9 +15,9 @@ from typing import Any
 
 from ciflow.dataclass import dataclass, field
 from ciflow.diagnostics import CiflowError, ExitCode, Locked, Refused, StoreError
-from ciflow.engine.connect import LOCAL
 from ciflow.engine.context import HostValues, RunContext
 from ciflow.engine.hosts import Hosts
+from ciflow.engine.reached import LOCAL
 from ciflow.engine.record import Recorder
 from ciflow.engine.request import Request, go_back, prepare
 from ciflow.engine.saved import digests_of

@@ -23,6 +23,7 @@ from urllib.parse import urlencode, urlsplit
 from ciflow.dataclass import dataclass
 from ciflow.diagnostics import CiflowError, Lost, Refused, Unreachable
 from ciflow.targets.kube_stream import Stream
+from ciflow.targets.kubeconfig import Plain, plain
 
 CONNECT = 10.0  # seconds to connect
 READ = 30.0  # seconds without a word
@@ -31,6 +32,7 @@ PATIENCE = 60.0  # seconds that a request may be asked again in all
 LONGEST_WAIT = 30.0  # seconds that a server may ask us to wait at a time
 BACKOFF = (0.2, 0.5, 1.0, 2.0, 4.0, 8.0)
 LATER = (429, 500, 502, 503, 504)
+MISSING = "the package `kubernetes` is not installed"
 NEEDED = "`ciflow doctor --rbac PLAYBOOK` prints the role that is needed"
 T = TypeVar("T")
 Query = Sequence[tuple[str, str]]
@@ -271,11 +273,14 @@ def _in_time(work: Callable[[], T]) -> T:
 
 def _configured(path: str, context: str) -> tuple[Any, Any, str]:
     """Configuration, connections and own namespace: of the kubeconfig, or without one, of the pod that we are in."""
+    known = plain(path, context) if path else None
+    if known is not None:
+        return known, _connections(known), known.namespace or "default"
     try:
         import kubernetes.client.rest
         import kubernetes.config
     except ImportError as e:
-        raise Refused("the package `kubernetes` is not installed", help="pip install 'ciflow[kubernetes]'") from e
+        raise Refused(MISSING, help="pip install 'ciflow[kubernetes]'") from e
 
     client: Any = kubernetes.client
     config: Any = kubernetes.config
@@ -295,6 +300,23 @@ def _configured(path: str, context: str) -> tuple[Any, Any, str]:
     if said:
         raise Unreachable(f"{path}: {' '.join(said)}", help="the program that gives the credentials failed")
     return found, client.rest.RESTClientObject(found).pool_manager, namespace or "default"
+
+
+def _connections(known: Plain) -> Any:
+    """As the package makes them."""
+    try:
+        import urllib3
+    except ImportError as e:
+        raise Refused(MISSING, help="pip install 'ciflow[kubernetes]'") from e
+
+    options: dict[str, Any] = {"cert_reqs": "CERT_REQUIRED" if known.verify_ssl else "CERT_NONE"}
+    named = {"ca_certs": known.ssl_ca_cert, "cert_file": known.cert_file, "key_file": known.key_file}
+    named["server_hostname"] = known.tls_server_name
+    if not known.verify_ssl:
+        urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)  # who wrote the kubeconfig has said so
+        options["assert_hostname"] = False
+    options |= {name: value for name, value in named.items() if value}
+    return urllib3.PoolManager(num_pools=4, maxsize=16, **options)
 
 
 @contextlib.contextmanager

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 
-from ciflow.engine.connect import connection_data
+from ciflow.engine.reached import connection_data
 from ciflow.store.store import Store
 from ciflow.targets import Connection
 from tests.e2e.service import Service, finish, wait_for

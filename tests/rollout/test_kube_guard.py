@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import copy
+import inspect
 import json
 from pathlib import Path
 from typing import Any
@@ -221,3 +222,9 @@ def test_the_pod_s_program_needs_nothing_but_an_old_python() -> None:
 
 def test_the_language_knows_which_routers_are_in_a_cluster() -> None:
     assert set(canary.CLUSTERED) == set(routers.CLUSTERED) < set(canary.ROUTERS) == set(routers.ROUTERS)
+
+
+@pytest.mark.parametrize("kind", routers.ROUTERS)
+def test_each_router_is_made_of_the_same_words(kind: str) -> None:
+    names = ["settings", "service", "slots", "host", "edges", "by"]
+    assert list(inspect.signature(routers.ROUTERS[kind].build).parameters) == names

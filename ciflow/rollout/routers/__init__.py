@@ -8,10 +8,11 @@ in `ROUTERS`, its fixture in `tests/rollout/rig.py` (the contract suite then run
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from importlib import import_module
 from typing import Any, TypeAlias
 
+from ciflow.dataclass import dataclass
 from ciflow.diagnostics import Refused
-from ciflow.rollout.routers import command, envoy, gateway_api, haproxy, ingress_nginx, istio, nginx, replicas, traefik
 from ciflow.rollout.routers.dial import (
     WHOLE,
     Counts,
@@ -49,16 +50,30 @@ __all__ = [
 
 Factory: TypeAlias = Callable[[Mapping[str, Any], str, Mapping[str, Slot], str, tuple[float, ...], str], Router]
 
-ROUTERS: dict[str, Factory] = {
-    "command": command.build,
-    "envoy": envoy.build,
-    "gateway-api": gateway_api.build,
-    "haproxy": haproxy.build,
-    "ingress-nginx": ingress_nginx.build,
-    "istio": istio.build,
-    "nginx": nginx.build,
-    "replicas": replicas.build,
-    "traefik": traefik.build,
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """A router's file of this package, imported when it is first used: a rollback waits for no other."""
+
+    file: str
+
+    @property
+    def build(self) -> Factory:
+        """Its function of that name. A test holds each to this signature."""
+        found: Factory = import_module(f"ciflow.rollout.routers.{self.file}").build
+        return found
+
+
+ROUTERS: dict[str, Kind] = {
+    "command": Kind("command"),
+    "envoy": Kind("envoy"),
+    "gateway-api": Kind("gateway_api"),
+    "haproxy": Kind("haproxy"),
+    "ingress-nginx": Kind("ingress_nginx"),
+    "istio": Kind("istio"),
+    "nginx": Kind("nginx"),
+    "replicas": Kind("replicas"),
+    "traefik": Kind("traefik"),
 }
 
 # Their dial is in a cluster: one for all hosts of the play, and its API is asked from beside the controller.
@@ -88,11 +103,11 @@ def build(
     `edges` are the gates' latency edges in seconds, `by` how users stick: cookie, cookie:NAME, header:NAME, ip.
     Raises Refused for a kind or a setting that isn't there, before anything is asked of a host.
     """
-    factory = ROUTERS.get(kind)
-    if factory is None:
+    known = ROUTERS.get(kind)
+    if known is None:
         raise Refused(f"no router of kind {kind}", help=f"There are: {', '.join(sorted(ROUTERS))}.")
     own = {name: value for name, value in settings.items() if name != "hosts"}
     where = slots_of(slots)
     plain(kind, service, (slot.address for slot in where.values()), own)
     places = hosts[:1] if kind in CLUSTERED else hosts
-    return tuple(factory(own, service, where, host, tuple(sorted(edges)), by) for host in places)
+    return tuple(known.build(own, service, where, host, tuple(sorted(edges)), by) for host in places)
