@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
@@ -154,9 +154,10 @@ class Service:
 
     # --- ciflow ------------------------------------------------------------------------------------------
 
-    def start(self, *words: str, state: Path | None = None) -> subprocess.Popen[str]:
+    def start(self, *words: str, state: Path | None = None, before: Sequence[str] = ()) -> subprocess.Popen[str]:
+        """`before` are words of a program that starts it."""
         env = {**os.environ, "HOME": str(self.home), "CIFLOW_STATE": str(state or self.state), "COLUMNS": "160"}
-        argv = [sys.executable, "-m", "ciflow", *words]
+        argv = [*before, sys.executable, "-m", "ciflow", *words]
         pipe = subprocess.PIPE
         started = subprocess.Popen(argv, stdout=pipe, stderr=subprocess.STDOUT, text=True, env=env, cwd=Path.cwd())
         self.running.append(started)

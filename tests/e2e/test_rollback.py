@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import signal
 import socket
+import subprocess
 import time
 from dataclasses import replace
 
@@ -142,3 +144,55 @@ def test_a_version_whose_slot_was_given_away_is_deployed_again_as_it_was(product
     assert newest.data["version"] == first and newest.data["state"] == "good"
     code, said = production.ciflow("rollback", "shield", "--redeploy")
     assert code == 0 and "nothing to do" in said, "a second call goes back to nothing"
+
+
+def test_it_ends_a_pause_whether_its_controller_lives_or_has_left(production: Service) -> None:
+    version, before = production.next(), production.live()
+    release = production.apply(version, hold="20s")
+    production.until(version, "holding", 2500)
+    assert production.ciflow("pause", "shield")[0] == 0
+    production.until(version, "paused", 2500)
+    with production.no_request_fails():
+        code, said = production.ciflow("rollback", "shield")
+    assert code == 0, said
+    assert finish(release)[0] == 6 and production.live() == before
+    version = production.next()
+    code, said = finish(production.apply(version, hold="5.5s", deadline="5s"))
+    assert code == 8, said
+    with production.no_request_fails():
+        code, said = production.ciflow("rollback", "shield")
+    assert code == 0 and "Rolled back" in said, said
+    assert production.live() == before
+    code, said = production.ciflow("resume")
+    assert code == 6 and "holds token" in said, said
+    assert production.live() == before
+
+
+def test_a_controller_that_was_stopped_and_goes_on_later_does_no_harm(production: Service) -> None:
+    """Stopped (SIGSTOP) in the middle of a hold, past its lease; a rollback comes; it goes on, and is fenced off."""
+    version, before = production.next(), production.live()
+    release = production.apply(version, hold="20s")
+    production.until(version, "holding", 2500)
+    release.send_signal(signal.SIGSTOP)
+    with production.no_request_fails():
+        code, said = production.ciflow("rollback", "shield")
+    assert code == 0, said
+    release.send_signal(signal.SIGCONT)
+    code, told = finish(release)
+    assert code == 6 and "holds token" in told, told
+    assert production.live() == before
+
+
+def test_it_needs_no_network_but_to_its_router(production: Service) -> None:
+    """No metric server, no chat, no git, no CI can be reached: the process has no network at all, and its router is on
+    this machine."""
+    alone = ["unshare", "--net"]
+    if subprocess.run([*alone, "true"], capture_output=True, check=False).returncode:
+        pytest.skip("a network namespace needs root")
+    version, before = production.next(), production.live()
+    code, said = finish(production.apply(version))
+    assert code == 0, said
+    with production.no_request_fails():
+        code, said = finish(production.start("rollback", "shield", before=alone))
+    assert code == 0 and "Rolled back" in said, said
+    assert production.live() == before

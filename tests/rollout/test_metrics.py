@@ -2,6 +2,7 @@
 that can't be had on a machine of one's own, a local server gives the answers that their documentation shows."""
 
 import json
+import math
 import threading
 import time
 from collections.abc import Iterator
@@ -198,6 +199,90 @@ def test_an_answer_that_makes_no_sense_is_inconclusive(
 ) -> None:
     server.body = body
     assert outcome(ask(host, kind, url=server.url, **OPTIONS[kind]))[0] == "inconclusive"
+
+
+# --- what is no number, of each --------------------------------------------------------------------------
+
+Series = list[tuple[float, float | None]]  # points: seconds before NOW, value
+
+
+def spoken(kind: str, series: list[Series]) -> bytes:
+    """An answer with these series, as that provider's documentation writes it."""
+    at = [[(NOW - age, value) for age, value in points] for points in series]
+    if kind == "datadog":
+        found = [{"pointlist": [[when * 1000, value] for when, value in points]} for points in at]
+        return json.dumps({"status": "ok", "series": found}).encode()
+    if kind == "graphite":
+        found = [{"target": f"t{n}", "datapoints": [[value, when] for when, value in p]} for n, p in enumerate(at)]
+        return json.dumps(found).encode()
+    if kind == "influxdb":
+        rows = [f",,{n},{utc(when)},{'' if value is None else value}" for n, p in enumerate(at) for when, value in p]
+        return "\r\n".join(["#group,false,false,true,false", ",result,table,_time,_value", *rows, ""]).encode()
+    if kind == "cloudwatch":
+        return cloud([[(utc(when), value) for when, value in points] for points in at]).encode()
+    if kind == "prometheus":
+        last = [[when, str(value).replace("nan", "NaN")] for points in at for when, value in points[-1:]]
+        result = [{"metric": {"n": str(n)}, "value": value} for n, value in enumerate(last)]
+        return json.dumps({"status": "success", "data": {"resultType": "vector", "result": result}}).encode()
+    (points,) = at or [[]]
+    return json.dumps({"v": [value for _, value in points], "t": points[-1][0] if points else NOW}).encode()
+
+
+def utc(when: float) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(when))
+
+
+def cloud(series: list[list[tuple[str, float | None]]]) -> str:
+    def members(name: str, values: list[Any]) -> str:
+        return f"<{name}>{''.join(f'<member>{value}</member>' for value in values)}</{name}>"
+
+    results = "".join(
+        f"<member>{members('Timestamps', [when for when, _ in p])}<StatusCode>Complete</StatusCode>"
+        f"{members('Values', [value for _, value in p])}<Id>gate</Id></member>"
+        for p in ([one for one in points if one[1] is not None] for points in series)
+    )
+    opening = '<GetMetricDataResponse xmlns="http://monitoring.amazonaws.com/doc/2010-08-01/"><GetMetricDataResult>'
+    return f"{opening}<MetricDataResults>{results}</MetricDataResults></GetMetricDataResult></GetMetricDataResponse>"
+
+
+LACKS: dict[str, tuple[list[Series], str]] = {
+    "nothing at all": ([], "answered nothing"),
+    "a gap": ([[(10, None)]], "answered nothing"),
+    "NaN": ([[(10, math.nan)]], "NaN"),
+    "too old a one": ([[(3600, 0.1)]], "3600 s old"),
+    "several": ([[(10, 0.1)], [(10, 0.2)]], "2 series"),
+}
+# `http` has one value at its path: several are a list there. Prometheus gives no gaps, and the time of its answer.
+UNSAID = {("http", "a gap"), ("http", "several"), ("prometheus", "a gap"), ("prometheus", "too old a one")}
+SPEAKS = ("datadog", "graphite", "influxdb", "cloudwatch", "prometheus", "http")
+
+
+@pytest.mark.parametrize("kind", SPEAKS)
+def test_a_good_answer_of_each_is_good(host: AgentHost, server: Recorded, kind: str) -> None:
+    server.body = spoken(kind, [[(10, 0.1)]])
+    assert outcome(asked_for(host, server, kind)) == ("good", "0.1 is within its limits")
+
+
+@pytest.mark.parametrize(
+    ("kind", "lack"), [(kind, lack) for kind in SPEAKS for lack in LACKS if (kind, lack) not in UNSAID]
+)
+def test_what_is_not_one_fresh_number_is_inconclusive_whoever_says_it(
+    host: AgentHost, server: Recorded, kind: str, lack: str
+) -> None:
+    series, why = LACKS[lack]
+    server.body = spoken(kind, series)
+    found, said = outcome(asked_for(host, server, kind))
+    assert found == "inconclusive" and why in said
+
+
+def test_two_values_at_the_path_of_http_are_two_series(host: AgentHost, server: Recorded) -> None:
+    server.body = spoken("http", [[(10, 0.1), (10, 0.2)]])
+    assert outcome(asked_for(host, server, "http"))[0] == "inconclusive"
+
+
+def asked_for(host: AgentHost, server: Recorded, kind: str) -> Sample:
+    more = {"value": "v", "time": "t"} if kind == "http" else OPTIONS[kind]
+    return ask(host, kind, url=server.url, **more)
 
 
 # --- each by its documentation -----------------------------------------------------------------------------

@@ -305,8 +305,12 @@ def test_a_smaller_token_is_refused_and_the_holder_named(routed: Rig) -> None:
 
 
 def test_of_two_writers_that_race_for_the_dial_exactly_one_wins(routed: Rig) -> None:
-    races = 100 // SLOWER.get(routed.kind, 1)
-    for _ in range(races):
+    races(routed, 100 // SLOWER.get(routed.kind, 1))
+
+
+def races(routed: Rig, count: int) -> None:
+    """Two writers with the same token at once, so many times: one wins, the other is told by whom it was refused."""
+    for _ in range(count):
         now = routed.do(routed.router().read())
         results: dict[str, object] = {}
         start = threading.Barrier(2)

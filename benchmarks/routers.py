@@ -1,0 +1,101 @@
+"""The heavy figures of the routers' contract: turns of the dial under load, and races of two writers for it.
+
+usage: python -m benchmarks.routers [--turns N] [--rate R] [--races N] [ROUTER..]
+
+Of each router: no request fails while the dial turns N times at R requests a second, and of two writers that race for
+it exactly one wins, each of N times. It says which rate this machine came to, and what a turn took.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from ciflow.modules.load import SCRIPT
+from ciflow.rollout.routers import CLUSTERED
+from tests.parts import process
+from tests.parts.kube import kube
+from tests.rollout import test_routers as contract
+from tests.rollout.kube_rig import kube_rig
+from tests.rollout.rig import Rig, rig
+
+KINDS = ("haproxy", "envoy", "nginx", "traefik", "command", "gateway-api", "ingress-nginx")
+SHARES = (100, 500, 2_500, 5_000, 10_000, 0)
+START_S = 1.5  # seconds until a load is at its rate
+END_S = 5.0  # seconds that its last requests may take
+
+
+class Failed(Exception):
+    """A router did not keep its contract."""
+
+
+@contextlib.contextmanager
+def rig_of(kind: str) -> Iterator[Rig]:
+    with process.short_folder(kind) as folder, contextlib.ExitStack() as stack:
+        if kind not in CLUSTERED:
+            yield stack.enter_context(rig(kind, folder))
+            return
+        cluster = stack.enter_context(kube(stack.enter_context(process.short_folder("kube"))))
+        yield stack.enter_context(kube_rig(kind, cluster, folder, "routers"))
+
+
+@contextlib.contextmanager
+def load(port: int, rate: float, folder: Path) -> Iterator[Path]:
+    """Requests at that rate from a process of its own; the path of its report."""
+    report = folder / "load.json"
+    argv = [sys.executable, SCRIPT, "--url", f"http://127.0.0.1:{port}/", "--rate", str(rate), "--connections", "64"]
+    with subprocess.Popen([*argv, "--report", str(report), "--version-header", "X-Slot"]) as running:
+        try:
+            time.sleep(START_S)
+            yield report
+        finally:
+            running.send_signal(signal.SIGTERM)
+            running.wait(END_S * 4)
+
+
+def turns(routed: Rig, count: int, rate: float) -> str:
+    """So many turns under load: a line of what came of it."""
+    router = routed.prepared()
+    routed.turn(router, 0, live="a")
+    with load(routed.port, rate, routed.folder) as report:
+        began = time.monotonic()
+        for number in range(count):
+            routed.turn(router, SHARES[number % len(SHARES)])
+        took = (time.monotonic() - began) / count
+    routed.turn(router, 0)
+    told: dict[str, Any] = json.loads(report.read_text())
+    if told["failed"] or told["errors"] or set(told["by_status"]) != {"200"} or set(told["by_version"]) != {"a", "b"}:
+        raise Failed(f"{routed.kind}: {told}")
+    return (
+        f"{count} turns at {told['achieved_rate']:.0f} requests/s of {rate:g}, {took * 1000:.0f} ms each: "
+        f"{told['served']} answered, none failed, {told['retried']} sent once more on a connection that had ended"
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="routers", description=__doc__)
+    parser.add_argument("kinds", nargs="*", default=KINDS, metavar="ROUTER")
+    parser.add_argument("--turns", type=int, default=200)
+    parser.add_argument("--rate", type=float, default=2_000.0)
+    parser.add_argument("--races", type=int, default=1_000)
+    given = parser.parse_args()
+    for kind in given.kinds:
+        with rig_of(kind) as routed:
+            print(f"{kind}: {turns(routed, given.turns, given.rate)}", flush=True)
+            began = time.monotonic()
+            contract.races(routed, given.races)
+            took = (time.monotonic() - began) / max(1, given.races)
+            said = f"{given.races} races of two writers, {took * 1000:.0f} ms each: one won each time"
+            print(f"{kind}: {said}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
