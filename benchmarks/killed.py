@@ -1,64 +1,132 @@
 """The dead-man: controllers killed at random moments while users are there.
 
-usage: python -m benchmarks.killed [N [ROUTER..]]
+usage: python -m benchmarks.killed [N [ROUTER..]] [--at-once K]
 
 Each of N releases is killed with -9 within seconds of its start, before, during or after its canary. Then one slot must
-serve everybody within `dead_man` (3 s here) and what a guard takes, and no request may have failed.
+serve everybody within `dead_man` (3 s here) and what a guard takes, and no request may have failed. K services are
+released, and their controllers killed, beside one another.
 """
 
 from __future__ import annotations
 
+import argparse
+import contextlib
+import multiprocessing
 import random
 import signal
-import sys
 import time
+from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
 
 from tests.e2e.service import Service, kube_service, service, wait_for
 from tests.parts import process
-from tests.parts.kube import kube
+from tests.parts.kube import Kube, kube
 
 ROUTERS = ("envoy", "haproxy", "gateway-api")
-LONGEST_S = 6.0  # until when a release is killed
+LONGEST_S = 8.0  # after its first word until a release is killed
+EARLY = 0.1  # share of those that are killed before they have said anything
 PATIENCE_S = 20.0  # until one slot must serve everybody
+STEPS = ("holding",)
+AFTER = ("promoting", "baking", "good")
 
 
-@contextmanager
-def production_of(kind: str) -> Iterator[Service]:
-    if kind != "gateway-api":
-        with service(kind) as production:
-            yield production
-        return
-    with process.short_folder("kube") as folder, kube(folder) as cluster, kube_service(cluster) as production:
-        yield production
+@dataclass(frozen=True)
+class Death:
+    """`state` that a release was killed in, the slot that served everybody after it, and after how many seconds."""
+
+    state: str
+    slot: str
+    promoted: bool
+    took_s: float
+
+    @property
+    def when(self) -> str:
+        if self.state in STEPS:
+            return "at a step"
+        return "after the promotion" if self.state in AFTER else "before the first turn"
 
 
-def kill_one(production: Service, moment_s: float) -> tuple[str, str]:
-    """(the state that it was killed in, the slot that serves everybody after it)."""
-    version = production.next()
+def kill_one(production: Service, rng: random.Random) -> Death:
+    version, before = production.next(), production.live()
     with production.no_request_fails():
         release = production.apply(version, hold="1s", bake="2s")
-        time.sleep(moment_s)
+        early = rng.random() < EARLY
+        if not early:
+            production.until(version, "deploying")
+        time.sleep(rng.uniform(0.0, 1.0 if early else LONGEST_S))
         release.send_signal(signal.SIGKILL)
         release.wait()
-        slot = wait_for(production.only_slot, "all traffic on one slot", PATIENCE_S)
+        killed = time.monotonic()
+        slot = str(wait_for(production.only_slot, "all traffic on one slot", PATIENCE_S))
+        took_s = time.monotonic() - killed
     states = [e.data["state"] for e in production.events("canary_state") if e.data["version"] == version]
-    return (states or ["before its start"])[-1], str(slot)
+    return Death((states or ["before its start"])[-1], slot, slot != before, took_s)
 
 
-def main(count: int, kinds: tuple[str, ...]) -> None:
-    for kind in kinds:
-        rng = random.Random(1)
-        states: dict[str, int] = {}
-        with production_of(kind) as production:
-            for number in range(count):
-                state, slot = kill_one(production, rng.uniform(0.0, LONGEST_S))
-                states[state] = states.get(state, 0) + 1
-                print(f"{kind} {number + 1} of {count}: killed {state}, all traffic on {slot}", flush=True)
-        told = ", ".join(f"{state} {times}" for state, times in sorted(states.items()))
-        print(f"{kind}: {count} killed ({told}); one slot served everybody after each, and no request failed")
+def kill_some(cluster: Kube | None, kind: str, number: int, count: int, told: multiprocessing.SimpleQueue) -> None:  # type: ignore[type-arg]
+    """`count` of them with a service of their own, the `number`th."""
+    rng = random.Random(f"{kind} {number}")
+    made = partial(service, kind) if cluster is None else partial(kube_service, cluster, kind, f"e2e-{number}")
+    try:
+        with made() as production:
+            for _ in range(count):
+                told.put(kill_one(production, rng))
+    except BaseException as error:
+        told.put(f"{type(error).__name__}: {error}")
+        raise
+
+
+@contextlib.contextmanager
+def cluster_for(kind: str) -> Iterator[Kube | None]:
+    """A cluster, where the router needs one."""
+    if kind != "gateway-api":
+        yield None
+        return
+    with process.short_folder("kube") as folder, kube(folder) as cluster:
+        yield cluster
+
+
+def kill_all(kind: str, count: int, at_once: int) -> list[Death]:
+    """Raises AssertionError where users were hurt."""
+    fork = multiprocessing.get_context("fork")
+    with cluster_for(kind) as cluster:
+        told = fork.SimpleQueue()
+        counts = [count // at_once + (number < count % at_once) for number in range(at_once)]
+        workers = [fork.Process(target=kill_some, args=(cluster, kind, n, c, told)) for n, c in enumerate(counts)]
+        for worker in workers:
+            worker.start()
+        deaths: list[Death] = []
+        while len(deaths) < count:
+            death = told.get()
+            assert isinstance(death, Death), death
+            deaths.append(death)
+            end = f"{'the new' if death.promoted else 'the old'} version serves everybody after {death.took_s:.1f} s"
+            print(f"{kind} {len(deaths)} of {count}: killed {death.state}, {end}", flush=True)
+        for worker in workers:
+            worker.join()
+    return deaths
+
+
+def row(kind: str, deaths: list[Death]) -> str:
+    """A line of the table in docs/routers.md."""
+    when = Counter(death.when for death in deaths)
+    new = Counter(death.when for death in deaths if death.promoted)
+    told = [f"{when[name]} ({new[name]})" for name in ("before the first turn", "at a step", "after the promotion")]
+    longest = max(death.took_s for death in deaths if death.when == "at a step" or len(deaths) < 10)
+    return f"| {kind} | {len(deaths)} | {' | '.join(told)} | {longest:.1f} s | 0 |"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="killed", description=__doc__)
+    parser.add_argument("count", nargs="?", type=int, default=100)
+    parser.add_argument("kinds", nargs="*", default=ROUTERS, metavar="ROUTER")
+    parser.add_argument("--at-once", type=int, default=4)
+    given = parser.parse_args()
+    for kind in given.kinds:
+        print(row(kind, kill_all(kind, given.count, min(given.at_once, given.count))), flush=True)
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]) if len(sys.argv) > 1 else 100, tuple(sys.argv[2:]) or ROUTERS)
+    main()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -25,14 +25,12 @@ from ciflow.model import Canary, Hold, Reply, Run
 from ciflow.plan.compile import cells_of, irreversible
 from ciflow.rollout.controller import Controller
 from ciflow.rollout.gates import Gate, gates_from
+from ciflow.rollout.metrics.answers import credentials
 from ciflow.rollout.routers import Router, RouterError, build, slots_of
 from ciflow.rollout.spec import Ended, Spec
 
 if TYPE_CHECKING:
     from ciflow.engine.stage import StageRun
-
-
-_CREDENTIALS = frozenset({"token", "password", "api_key", "app_key", "secret_key", "session_token"})
 
 
 async def roll_out(work: StageRun, people: People, together: Together) -> Ended:
@@ -60,7 +58,7 @@ def _controller(work: StageRun) -> Controller:
     scope = work.scope_of(work.hosts[0])
     rendered = _Rendered(canary, lambda value: render(value, scope))
     gates = _gates(canary, rendered, scope)
-    for secret in (text for gate in gates for text in _secrets(gate.source)):
+    for secret in (text for gate in gates for text in credentials(gate.source)):
         work.run.mask.add(secret)
     hosts = _router_hosts(work, rendered.settings)
     edges = sorted({edge for gate in gates for edge in gate.edges})
@@ -192,15 +190,6 @@ class _Rendered:
             "stable": {**self.slots.get(other, {}), "name": other},
             "release": {"service": self.service, "version": self.version},
         }
-
-
-def _secrets(source: Mapping[str, Any]) -> Iterator[str]:
-    """Credentials among the options of providers."""
-    for name, value in source.items():
-        if isinstance(value, Mapping):
-            yield from _secrets(value)
-        elif name in _CREDENTIALS and value:
-            yield str(value)
 
 
 def _with_sources(

@@ -275,7 +275,7 @@ def kube_service(kube: Kube, kind: str = "gateway-api", namespace: str = "e2e") 
         users = PatientUsers(port, rate=160, clients=6)
         settings = kube_settings(kube, namespace)
         found = Service(kind, home, port, slots, users, settings, "0.0.0.0", "[]", f"{NAME}-")
-        argv = gateway.traefik_argv(home / "traefik", kind, port, process.free_port())
+        argv = gateway.traefik_argv(home / "traefik", kind, port, process.free_port(), (namespace,))
         ready = partial(process.answers, "127.0.0.1", port)
         env = {"KUBECONFIG": str(kube.kubeconfig)}
         stack.enter_context(process.run("traefik", argv, home, ready, env=env))

