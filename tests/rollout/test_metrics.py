@@ -178,11 +178,11 @@ def test_a_provider_that_refuses_is_inconclusive_and_says_why(
 
 @pytest.mark.parametrize("kind", OPTIONS)
 def test_a_slow_provider_is_waited_for_no_longer_than_said(host: AgentHost, server: Recorded, kind: str) -> None:
-    server.delay = 10.0
+    server.delay = 45.0
     began = time.monotonic()
     found, said = outcome(ask(host, kind, 0.5, url=server.url, **OPTIONS[kind]))
     assert found == "inconclusive" and "timed out" in said
-    assert time.monotonic() - began < 9
+    assert time.monotonic() - began < 40
 
 
 @pytest.mark.fault(24)
