@@ -17,10 +17,11 @@ from pathlib import Path
 import pytest
 
 from ciflow.cli.sbom_subject import Asked, bill
-from ciflow.diagnostics import Refused
+from ciflow.diagnostics import NoSuch, Refused
 from ciflow.supply import image, rpm
 from ciflow.supply.errors import DocumentError
 from ciflow.supply.model import Bom
+from tests.parts.docker import Docker
 
 ALPINE = """\
 C:Q1qKcZ+j23xssAXmgQhkOO8dHnbWw=
@@ -229,12 +230,12 @@ def test_a_database_that_was_changed_anywhere_raises_nothing_but_our_own_errors(
 # zstd
 
 
-def tar_of(files: Mapping[str, bytes]) -> bytes:
+def tar_of(files: Mapping[str, bytes], mode: int = 0o644) -> bytes:
     out = io.BytesIO()
     with tarfile.open(fileobj=out, mode="w") as tar:
         for name, content in files.items():
             info = tarfile.TarInfo(name)
-            info.size = len(content)
+            info.size, info.mode = len(content), mode
             tar.addfile(info, io.BytesIO(content))
     return out.getvalue()
 
@@ -284,3 +285,45 @@ def test_without_the_library_it_is_said_what_to_install(tmp_path: Path, monkeypa
     monkeypatch.setitem(sys.modules, "zstandard", None)
     with pytest.raises(Refused, match=r"pip install 'ciflow\[zstd\]'"):
         bill(Asked(str(saved(tmp_path, b"\x28\xb5\x2f\xfd and more"))))
+
+
+# A daemon's own images
+
+
+@pytest.mark.slow
+def test_an_image_of_a_real_daemon_is_what_a_container_of_it_would_see(
+    docker: Docker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two layers that the daemon itself made: one imported, one of a container that removed and added."""
+    if not Path("/usr/share/doc/busybox-static").is_dir():
+        pytest.skip("busybox-static is not installed: make parts")
+    thing = "opt/Thing-4.dist-info/METADATA"
+    (tmp_path / "base.tar").write_bytes(tar_of({
+        "etc/os-release": b"ID=alpine\nVERSION_ID=3.19.1\n", "lib/apk/db/installed": ALPINE.encode(),
+        thing: b"Metadata-Version: 2.1\nName: Thing\nVersion: 4\n",
+        "bin/busybox": Path("/bin/busybox").read_bytes(),
+    }, mode=0o755))  # fmt: skip
+    name = f"registry.example/team/listed-{tmp_path.name}:3".lower()
+    docker.cli("import", str(tmp_path / "base.tar"), f"{name}-base")
+    to = "/srv/Other-5.dist-info"
+    change = f"busybox rm -r /opt/Thing-4.dist-info; busybox mkdir -p {to}; busybox cp /etc/said {to}/METADATA"
+    (tmp_path / "said").write_text("Metadata-Version: 2.1\nName: Other\nVersion: 5\n")
+    argv = ("/bin/busybox", "sh", "-c", f"PATH=/bin; {change}")
+    made = docker.cli("create", "--network", "none", f"{name}-base", *argv)
+    try:
+        docker.cli("cp", str(tmp_path / "said"), f"{made}:/etc/said")
+        docker.cli("start", "-a", made)
+        docker.cli("commit", made, name)
+    finally:
+        docker.cli("rm", "-f", made)
+    monkeypatch.setenv("DOCKER_HOST", docker.host)
+    bom = bill(Asked(f"docker:{name}"))
+    assert {one.name for one in bom.components} == {
+        "alpine", "alpine-baselayout", "musl", "busybox", "busybox-binsh", "Other",
+    }  # fmt: skip
+    image_id = docker.cli("image", "inspect", "--format", "{{.Id}}", name)
+    assert bom.subject.hash("SHA-256") == image_id.removeprefix("sha256:")
+    assert bom.subject.purl == f"pkg:docker/{name.replace(':', '@')}"
+    docker.cli("rmi", "-f", name, f"{name}-base")
+    with pytest.raises(NoSuch, match="docker saves no image"):
+        bill(Asked(f"docker:{name}"))
