@@ -15,6 +15,7 @@ from ciflow.dataclass import dataclass, field
 from ciflow.supply.errors import DocumentError
 
 MOST_BYTES = 256 * 1024 * 1024
+MOST_DIGITS = 4300  # Python's own limit (sys.int_info.default_max_str_digits)
 MOST_DEPTH = 100
 
 
@@ -48,8 +49,18 @@ def read_json(content: bytes) -> Any:
         return json.loads(text, object_pairs_hook=_unique, parse_constant=_no_constant)
     except json.JSONDecodeError as e:
         raise DocumentError(f"line {e.lineno}, column {e.colno}: {e.msg}") from e
+    except DocumentError:
+        raise
+    except ValueError as e:
+        raise DocumentError(f"line {_longest(text)}: a number of more than {MOST_DIGITS} digits") from e
     except RecursionError as e:
         raise DocumentError(f"line {_deepest(text)}: it is nested deeper than {MOST_DEPTH} levels") from e
+
+
+def _longest(text: str) -> int:
+    """The line of the first number that Python makes none of: it would take time by the square of its length."""
+    found = re.search(rf"\d{{{MOST_DIGITS + 1}}}", text)
+    return text.count("\n", 0, found.start() if found else 0) + 1
 
 
 def _deepest(text: str) -> int:

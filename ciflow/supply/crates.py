@@ -204,7 +204,7 @@ def parse_members(text: str) -> Graph:
 def _document(text: str) -> Mapping[str, Any]:
     try:
         document = json.loads(text)
-    except (json.JSONDecodeError, RecursionError) as e:
+    except (ValueError, RecursionError) as e:
         raise MetadataError(f"the output of cargo metadata is not JSON: {e}") from e
     if not isinstance(document, dict) or document.get("version") != 1:
         raise MetadataError("not the output of `cargo metadata --format-version 1`")
@@ -358,10 +358,11 @@ def parse_lock(text: str) -> Lock:
 
     try:
         document = tomllib.loads(text)
+    except (ValueError, RecursionError) as e:
+        raise LockError(f"Cargo.lock is not TOML: {e}") from e
+    try:
         old = document.get("metadata", {})
         return Lock(tuple(_locked(raw, old) for raw in document.get("package", [])))
-    except (tomllib.TOMLDecodeError, RecursionError) as e:
-        raise LockError(f"Cargo.lock is not TOML: {e}") from e
     except (KeyError, TypeError, AttributeError) as e:
         raise LockError(f"Cargo.lock lacks or misplaces {e}") from e
 

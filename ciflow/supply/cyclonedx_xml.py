@@ -11,6 +11,7 @@ from ciflow.supply.errors import DocumentError
 from ciflow.supply.xmlwriter import XmlWriter
 
 _NAMESPACE = "http://cyclonedx.org/schema/bom/"
+_LONGEST_NUMBER = 18  # digits, which protocol buffers have room for, too
 
 
 def encode(tree: Mapping[str, Any]) -> bytes:
@@ -132,6 +133,6 @@ def _typed(field: Field | None, text: str, element: Element) -> Any:
         return text.strip()
     if field.type != NUMBER:
         return text
-    if not text.strip().isdecimal():
+    if not text.strip().isdecimal() or len(text) > _LONGEST_NUMBER:
         raise DocumentError(f"line {element.line}: {text!r} is no number")
     return int(text)

@@ -102,7 +102,7 @@ def parse(text: str, place: str) -> Policy:
     """Read a policy file: TOML. Raises PolicyError on what it does not know: a word misspelt may let something in."""
     try:
         document = tomllib.loads(text)
-    except (tomllib.TOMLDecodeError, RecursionError) as e:
+    except (ValueError, RecursionError) as e:
         raise PolicyError(f"{place} is not TOML: {e}") from e
     if unknown := sorted(set(document) - _SETTINGS):
         raise PolicyError(f"{place} has no setting {unknown[0]}: there are {', '.join(sorted(_SETTINGS))}")

@@ -93,7 +93,7 @@ def _said(text: str) -> Mapping[str, Any] | None:
     for part in ([table[0]] if table else []) + [text]:
         try:
             said = tomllib.loads(part).get("package")
-        except (tomllib.TOMLDecodeError, RecursionError):
+        except (ValueError, RecursionError):
             continue
         return said if isinstance(said, dict) else None
     return None

@@ -58,7 +58,7 @@ def parse(text: str, place: str) -> Policy:
     """Read a policy file: TOML with `fail_on` and entries `[[ignore]]`. Raises PolicyError."""
     try:
         document = tomllib.loads(text)
-    except (tomllib.TOMLDecodeError, RecursionError) as e:
+    except (ValueError, RecursionError) as e:
         raise PolicyError(f"{place} is not TOML: {e}") from e
     if unknown := sorted(set(document) - {"fail_on", "ignore"}):
         raise PolicyError(f"{place} has no setting {unknown[0]}: there are fail_on and ignore")

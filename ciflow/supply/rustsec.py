@@ -28,12 +28,12 @@ def parse(text: str, file: str) -> Advisory | None:
         front, title = _parts(text.replace("\r\n", "\n"))
         document = tomllib.loads(front)
         return _advisory(document.get("advisory", document), document, title)
-    except (tomllib.TOMLDecodeError, RecursionError) as e:
+    except AdvisoryError as e:
+        raise AdvisoryError(f"{file}: {e}") from e
+    except (ValueError, RecursionError) as e:
         raise AdvisoryError(f"{file}: the front matter is not TOML: {e}") from e
     except (KeyError, TypeError, AttributeError) as e:
         raise AdvisoryError(f"{file}: lacks or misplaces {e}") from e
-    except AdvisoryError as e:
-        raise AdvisoryError(f"{file}: {e}") from e
 
 
 def _parts(text: str) -> tuple[str, str]:

@@ -106,7 +106,7 @@ def parse_unit_graph(text: str) -> UnitGraph:
     """
     try:
         document = json.loads(text)
-    except (json.JSONDecodeError, RecursionError) as e:
+    except (ValueError, RecursionError) as e:
         raise MetadataError(f"the output of cargo build --unit-graph is not JSON: {e}") from e
     if not isinstance(document, dict) or document.get("version") != 1:
         raise MetadataError("not the output of `cargo build --unit-graph`, version 1")
