@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import getpass
+import re
 import shlex
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -30,6 +31,9 @@ _HARMLESS = """
     setenv ciphers macs kexalgorithms hostkeyalgorithms pubkeyacceptedkeytypes pubkeyacceptedalgorithms ipqos
     rekeylimit
 """
+_NO_ADDRESS = re.compile(r"""^-|['`"$\\;&<>|(){},\s\x00-\x1f\x7f]""")
+_NO_USER = re.compile(r"""^-|['`"$\\;&<>|(){}\x00-\x1f\x7f]""")
+_UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
 UNDERSTOOD = frozenset(_UNDERSTOOD.split())
 HARMLESS = frozenset(_HARMLESS.split())
 
@@ -99,6 +103,7 @@ def resolve(
     """
     given = parse_arguments(connection.common_args)
     wanted = connection.address or connection.name
+    _harmless(connection.name, wanted, connection.user or _first(given, {}, "user"))
     settled = {**given, **({"user": [connection.user]} if connection.user else {})}
     config = lookup(wanted, _first(given, {}, "configfile"), settled)
     port = connection.port or int(_first(given, config, "port") or 22)
@@ -117,13 +122,28 @@ def resolve(
         jump=_jumps(_first(given, config, "proxyjump")),
         proxy_command=_command(_first(given, config, "proxycommand")),
         only_these_keys=_first(given, config, "identitiesonly").lower() == "yes",
-        timeout=float(_first(given, config, "connecttimeout") or connection.connect_timeout),
+        timeout=_seconds(_first(given, config, "connecttimeout")) or connection.connect_timeout,
         certificates=tuple(_expand(path, home) for path in (*given.get("certificatefile", ()),
                                                             *config.get("certificatefile", ()))),
         forward_agent=_first(given, config, "forwardagent").lower() not in ("", "no"),
-        alive_every=float(_first(given, config, "serveraliveinterval") or 0),
+        alive_every=_seconds(_first(given, config, "serveraliveinterval")),
         alive_count=int(_first(given, config, "serveralivecountmax") or 3),
     )  # fmt: skip
+
+
+def _harmless(name: str, address: str, user: str) -> None:
+    """Refused: what a `ProxyCommand` or `Match exec` would hand to a shell, as by OpenSSH since 9.6."""
+    if _NO_ADDRESS.search(address):
+        raise Refused(f"{name}: {address!r} is no address", help="mind ansible_host")
+    if _NO_USER.search(user):
+        raise Refused(f"{name}: {user!r} is no user's name", help="mind ansible_user")
+
+
+def _seconds(text: str) -> float:
+    """A time as sshd_config(5) writes it: `90`, `1m30s`; 0 for none."""
+    if not re.fullmatch(r"(\d+[smhdw]?)*", text.lower()):
+        raise Refused(f"{text!r} is no time", help="write seconds, or 1m30s")
+    return sum(int(number) * _UNITS[unit or "s"] for number, unit in re.findall(r"(\d+)([smhdw]?)", text.lower()))
 
 
 def _first(given: Settings, config: Settings, name: str) -> str:

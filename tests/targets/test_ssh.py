@@ -13,7 +13,7 @@ from ciflow.diagnostics import Refused, TargetError
 from ciflow.model import Exec, Stat
 from ciflow.targets import BecomeUser, Connection
 from ciflow.targets.session import Ended, Ready
-from ciflow.targets.ssh_options import parse_arguments, parse_hop
+from ciflow.targets.ssh_options import parse_arguments, parse_hop, resolve
 from tests.conftest import Start
 from tests.parts import process
 from tests.parts.accounts import Accounts
@@ -226,6 +226,31 @@ def test_arguments_are_read_as_ssh_reads_them() -> None:
     assert parse_hop("gate") == ("", "gate", 0)
     with pytest.raises(Refused, match="LocalForward"):
         parse_arguments("-o LocalForward=1:2:3")
+
+
+@pytest.mark.parametrize(
+    ("address", "user"),
+    [("a b", ""), ("-oProxyCommand=x", ""), ("h$(touch x)", ""), ("h\nProxyCommand touch x", ""), ("h;x", ""),
+     ("h", "u\nProxyCommand touch x"), ("h", "$(touch x)"), ("h", "-x"), ("h", "u`id`")],
+)  # fmt: skip
+def test_an_address_or_user_that_a_shell_would_read_is_refused(
+    address: str, user: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A ProxyCommand of the user's own holds both, and an inventory may come from elsewhere."""
+    (tmp_path / ".ssh").mkdir()
+    (tmp_path / ".ssh/config").write_text(f"Host *\n  ProxyCommand touch {tmp_path}/ran-%h-%r\n")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    refused = failure(Connection(kind="ssh", name="n", address=address, user=user))
+    assert isinstance(refused, Refused)
+    assert "is no address" in refused.message or "is no user" in refused.message
+    assert [path.name for path in tmp_path.iterdir()] == [".ssh"]
+
+
+@pytest.mark.parametrize(("text", "seconds"), [("90", 90), ("1m30s", 90), ("2H", 7200), ("1d", 86400)])
+def test_times_are_read_as_openssh_writes_them(text: str, seconds: float) -> None:
+    connection = Connection(kind="ssh", name="h", common_args=f"-o ServerAliveInterval={text} -o ConnectTimeout={text}")
+    route = resolve(connection, lambda *_: {}, {}, Path("/home/me"))
+    assert (route.alive_every, route.timeout) == (seconds, seconds)
 
 
 def test_a_kind_of_connection_that_nobody_has_is_refused_plainly() -> None:
