@@ -7,7 +7,7 @@ read is recorded, for the disk may hold something else by then.
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -34,26 +34,41 @@ def hosts_of(
 
 
 class HostVars(dict[str, Any]):
-    """`hostvars`: the hosts of the inventory, and for who names it the implicit localhost, which is in no list."""
+    """`hostvars`: the hosts of the inventory, and for who names it the implicit localhost, which is in no list. Each
+    host's variables are made when it is named: a template on each of thousands of hosts may ask for those of one."""
 
-    def __init__(self, known: Mapping[str, Any], other: Callable[[str], Any]) -> None:
-        super().__init__(known)
-        self._other = other
+    def __init__(self, names: Iterable[str], make: Callable[[str], Any]) -> None:
+        super().__init__(dict.fromkeys(names))
+        self._make = make
 
-    def __missing__(self, name: str) -> Any:
-        found = self._other(name)
+    def __getitem__(self, name: str) -> Any:
+        found = super().get(name)
         if found is None:
-            raise KeyError(name)
+            found = self._make(name)
+            if found is None:
+                raise KeyError(name)
+            if super().__contains__(name):
+                self[name] = found
         return found
 
     def __contains__(self, name: object) -> bool:
-        return super().__contains__(name) or (isinstance(name, str) and self._other(name) is not None)
+        return super().__contains__(name) or (isinstance(name, str) and self._make(name) is not None)
+
+    def __iter__(self) -> Iterator[str]:
+        """As a dict's; that it stands here keeps `dict(hostvars)` from copying what is not made yet."""
+        return super().__iter__()
 
     def get(self, name: str, default: Any = None) -> Any:
         try:
             return self[name]
         except KeyError:
             return default
+
+    def items(self) -> Any:
+        return {name: self[name] for name in self}.items()
+
+    def values(self) -> Any:
+        return {name: self[name] for name in self}.values()
 
 
 class Hosts:

@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import Callable, Mapping
 from functools import cached_property, partial
+from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -59,6 +60,8 @@ class Lane:
         self.fatal_seen = 0  # how many failures that are everybody's it has taken part in
         self.roles_ended: set[tuple[str, ...]] = set()  # uses of roles that `meta: end_role` has left
         self.learning: asyncio.Task[Result] | None = None  # its facts being read
+        self._made_of: tuple[object, ...] = ()
+        self._kept: tuple[Layer, ...] = ()
 
     @property
     def wire(self) -> Wire:
@@ -68,8 +71,20 @@ class Lane:
 
     def scope(self, task: Task | None = None, answers: Mapping[str, Any] | None = None) -> Scope:
         """Everything a template of `task` can see here, the winner first (Ansible's order)."""
-        values = self.values
         answers = {**self.stage.answers, **self.answers} if answers is None else answers
+        magic = Layer(Level.MAGIC, self._magic(task, answers), data=True, lazy=True)
+        below = self._seen() if task is None else self._layers(task)
+        values = self.values
+        found = Scope((magic, *below), render, answers, facts_known=values.facts_known, vault=self.run.files.vault)
+        some = lambda: SomeFacts(values.short(values.facts))  # noqa: E731
+        lacking = {} if values.facts_known else {"ansible_facts": some}
+        least = Layer(Level.KEYWORDS, {"ansible_host": partial(self._address, found), **lacking}, lazy=True)
+        found.layers = (*found.layers, least)
+        return found.child(self.extra, Level.MAGIC) if self.extra else found
+
+    def _layers(self, task: Task | None) -> tuple[Layer, ...]:
+        """All layers but those of the magic variables."""
+        values = self.values
         found = layers_for(
             self.run.plan.playbook,
             self.stage.play,
@@ -79,15 +94,18 @@ class Lane:
             learnt=Learnt(values.facts, values.facts_known, values.set_facts, values.included),
             vars_files=self.stage.vars_files_of(self.host),
             extra=self.run.extra,
-            magic=self._magic(task, answers),
-            answers=answers,
-            vault=self.run.files.vault,
         )
-        some = lambda: SomeFacts(values.short(values.facts))  # noqa: E731
-        lacking = {} if values.facts_known else {"ansible_facts": some}
-        least = Layer(Level.KEYWORDS, {"ansible_host": partial(self._address, found), **lacking}, lazy=True)
-        found.layers = (*found.layers, least)
-        return found.child(self.extra, Level.MAGIC) if self.extra else found
+        return found.layers[1:]
+
+    def _seen(self) -> tuple[Layer, ...]:
+        """The layers of no task in particular, kept for as long as none is replaced: who loops over `hostvars` asks for
+        those of each host, and does so on each host."""
+        values, stage = self.values, self.stage
+        made_of = (stage.play, self.run.inventory, stage.vars_files_of(self.host), values.facts, values.facts_known,
+                   values.set_facts, values.included)  # fmt: skip
+        if any(now is not then for now, then in zip_longest(made_of, self._made_of)):
+            self._made_of, self._kept = made_of, self._layers(None)
+        return self._kept
 
     def _address(self, scope: Scope) -> str:
         """`ansible_host` where nobody gives it: the host's own name, as in Ansible."""
@@ -99,7 +117,8 @@ class Lane:
             "ansible_failed_task": lambda: _told_of(failure.task, self.called(failure.task)),
             "ansible_failed_result": lambda: dict(failure.result.values),
         } if failure is not None else {}  # fmt: skip
-        whole = {"vars": lambda: View(self.scope(task, answers)), "hostvars": lambda: self.stage.hostvars(answers)}
+        whole = {"vars": lambda: View(partial(self.scope, task, answers)),
+                 "hostvars": partial(self.stage.hostvars, answers)}  # fmt: skip
         of_task = self._of_task(task, answers) if task is not None else {}
         return {**self._of_stage, **whole, **of_task, **failed}
 
@@ -120,7 +139,7 @@ class Lane:
         """The variables of the host that a task is delegated to, by its name; `scope` has the item of its loop."""
         name = delegate(task, scope)
         other = self.run.host(name) or self.run.inventory.unlisted(name)
-        return {name: View(self.stage.scope_of(other, scope.answers))} if name else {}
+        return {name: View(lambda: self.stage.scope_of(other, scope.answers))} if name else {}
 
     @cached_property
     def _of_stage(self) -> Mapping[str, Callable[[], Any]]:

@@ -68,6 +68,7 @@ class StageRun:
         self.shard = shard
         self.elsewhere: frozenset[str] = frozenset()  # hosts that have failed in other shards
         self.lanes: dict[str, Lane] = {}
+        self._others: dict[str, Lane] = {}  # of hosts that take no part, for who asks for their variables
         self.batch: tuple[Host, ...] = hosts
         self.vars_files: dict[str, tuple[Mapping[str, Any], ...]] = {}  # by host: each may choose others
         self.pace = Pace(())
@@ -376,10 +377,14 @@ class StageRun:
 
     def scope_of(self, host: Host, answers: Mapping[str, Any] | None = None) -> Scope:
         """Another host's variables as this stage sees them, with `answers` to the lookups of who asks."""
-        lane = self.lanes.get(host.name)
-        if lane is None:
-            lane = Lane(self, host, self.values.setdefault(host.name, HostValues()), self.extra)
-        return lane.scope(None, answers)
+        return (self.lanes.get(host.name) or self._other(host)).scope(None, answers)
+
+    def _other(self, host: Host) -> Lane:
+        """The lane of a host that takes no part."""
+        lane, values = self._others.get(host.name), self.values.setdefault(host.name, HostValues())
+        if lane is None or lane.host is not host or lane.values is not values:
+            lane = self._others[host.name] = Lane(self, host, values, self.extra)
+        return lane
 
     def lane_of(self, name: str) -> Lane | None:
         """The lane of another host, by its name; one that takes no part in the play can still be told facts."""
@@ -397,12 +402,11 @@ class StageRun:
 
     def hostvars(self, answers: Mapping[str, Any]) -> Mapping[str, Any]:
         """All hosts' variables, each made only when it is asked for."""
-        known = {host.name: View(self.scope_of(host, answers)) for host in self.run.inventory.hosts}
-        return HostVars(known, partial(self._view, answers))
+        return HostVars((host.name for host in self.run.inventory.hosts), partial(self._view, answers))
 
     def _view(self, answers: Mapping[str, Any], name: str) -> View | None:
         host = self.run.host(name)
-        return View(self.scope_of(host, answers)) if host is not None else None
+        return View(partial(self.scope_of, host, answers)) if host is not None else None
 
     # --- what is written down ----------------------------------------------------------------------------
 

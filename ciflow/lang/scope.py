@@ -258,12 +258,20 @@ _WHOLE = frozenset({"vars", "hostvars"})
 
 
 class View(Mapping[str, Any]):
-    """A scope as a read-only mapping (`vars`, and one host of `hostvars`)."""
+    """A scope as a read-only mapping (`vars`, and one host of `hostvars`), made when something of it is asked for: who
+    asks for one host of thousands pays for no other."""
 
-    __slots__ = ("_scope",)
+    __slots__ = ("_made", "_make")
 
-    def __init__(self, scope: Scope) -> None:
-        self._scope = scope
+    def __init__(self, make: Callable[[], Scope]) -> None:
+        self._make = make
+        self._made: Scope | None = None
+
+    @property
+    def _scope(self) -> Scope:
+        if self._made is None:
+            self._made = self._make()
+        return self._made
 
     def __getitem__(self, name: str) -> Any:
         value = self._scope.find(name)

@@ -114,3 +114,26 @@ def test_what_is_in_the_arguments_of_an_included_role_is_checked_too(bench: Benc
         "value of tones must be one or more of: low, high. Got no match for: zz",
     ]
     assert played.names()[-1] == "served"
+
+
+def test_hostvars_are_whole_for_whoever_asks_for_all_of_them(bench: Bench) -> None:
+    """Each is made when it is asked for, and what a host learns meanwhile is seen by all."""
+    bench.hosts("one ansible_connection=local n=1\ntwo ansible_connection=local n=2\n")
+    played = bench.play(
+        """
+        - hosts: one
+          tasks:
+            - {name: items, debug: {msg: "{{ hostvars | dict2items | map(attribute='key') | list }}"}}
+            - {name: values, debug: {msg: "{{ hostvars.values() | map(attribute='n') | list }}"}}
+            - {name: copied, debug: {msg: "{{ dict(hostvars).two.n }} {{ hostvars | combine({'two': 3}) | length }}"}}
+            - {name: json, debug: {msg: "{{ (hostvars | to_json | from_json).two.n }}"}}
+            - {name: others, debug: {msg: "{{ ['two' in hostvars, 'no' in hostvars, hostvars.get('no', 0)] }}"}}
+            - {name: before, debug: {msg: "{{ hostvars.two.later | default('none') }}"}}
+            - {set_fact: {later: known}, delegate_to: two, delegate_facts: true}
+            - {name: after, debug: {msg: "{{ hostvars.two.later }} {{ hostvars.localhost.inventory_hostname }}"}}
+        """
+    )
+    names = ("items", "values", "copied", "json", "others", "before", "after")
+    assert [played.msg(name) for name in names] == [
+        ["one", "two"], [1, 2], "2 2", "2", [True, False, 0], "none", "known localhost",
+    ]  # fmt: skip

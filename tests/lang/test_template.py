@@ -169,7 +169,7 @@ def test_a_rendered_value_is_plain_data(text: str) -> None:
 
 def test_variables_of_hosts_that_lead_round_in_a_circle_end_in_words() -> None:
     def view() -> View:
-        return View(Scope((Layer(Level.PLAY_VARS, {"a": template("{{ other.a }}")}),
+        return View(lambda: Scope((Layer(Level.PLAY_VARS, {"a": template("{{ other.a }}")}),
                            Layer(Level.MAGIC, {"other": view}, data=True, lazy=True)), render))  # fmt: skip
 
     with pytest.raises(Invalid, match="it never ends"):
@@ -463,7 +463,7 @@ def test_the_first_use_of_a_fact_asks_for_the_facts() -> None:
 
 def test_vars_is_every_variable_rendered_when_asked_for() -> None:
     scope = scope_of({"a": template("{{ 1 + 1 }}"), "bad": template("{{ nope }}")})
-    view = View(scope)
+    view = View(lambda: scope)
     assert view["a"] == 2
     assert sorted(view) == ["a", "bad"]
 

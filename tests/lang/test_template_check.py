@@ -89,7 +89,7 @@ def test_a_hosts_variables_end_when_they_are_written_down() -> None:
     """`vars` and `hostvars` lead back to the whole; both are there by name."""
 
     def view() -> View:
-        return View(Scope((Layer(Level.PLAY_VARS, {"a": template("{{ 1 + 1 }}")}),
+        return View(lambda: Scope((Layer(Level.PLAY_VARS, {"a": template("{{ 1 + 1 }}")}),
                            Layer(Level.MAGIC, {"vars": view, "hostvars": lambda: {"h": view()}}, data=True, lazy=True)),
                           render))  # fmt: skip
 
