@@ -1,10 +1,10 @@
 """The dead-man: controllers killed at random moments while users are there.
 
-usage: python -m benchmarks.killed [N [ROUTER..]] [--at-once K]
+usage: python -m benchmarks.killed [N [ROUTER..]] [--at-once K] [--seconds S]
 
 Each of N releases is killed with -9 within seconds of its start, before, during or after its canary. Then one slot must
 serve everybody within `dead_man` (3 s here) and what a guard takes, and no request may have failed. K services are
-released, and their controllers killed, beside one another.
+released, and their controllers killed, beside one another. After S seconds no other begins.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
+from typing import TypeAlias
 
 from tests.e2e.service import Service, kube_service, service, wait_for
 from tests.parts import process
@@ -65,14 +66,19 @@ def kill_one(production: Service, rng: random.Random) -> Death:
     return Death((states or ["before its start"])[-1], slot, slot != before, took_s)
 
 
-def kill_some(cluster: Kube | None, kind: str, number: int, count: int, told: multiprocessing.SimpleQueue) -> None:  # type: ignore[type-arg]
-    """`count` of them with a service of their own, the `number`th."""
+Told: TypeAlias = "multiprocessing.SimpleQueue[Death | str]"  # a text is why one could not go on, or that it is done
+
+
+def kill_some(cluster: Kube | None, kind: str, number: int, count: int, until: float, told: Told) -> None:
+    """Up to `count` of them with a service of their own, the `number`th; none begins after `until`."""
     rng = random.Random(f"{kind} {number}")
     made = partial(service, kind) if cluster is None else partial(kube_service, cluster, kind, f"e2e-{number}")
     try:
         with made() as production:
-            for _ in range(count):
+            while count and time.monotonic() < until:
                 told.put(kill_one(production, rng))
+                count -= 1
+            told.put("")
     except BaseException as error:
         told.put(f"{type(error).__name__}: {error}")
         raise
@@ -88,19 +94,25 @@ def cluster_for(kind: str) -> Iterator[Kube | None]:
         yield cluster
 
 
-def kill_all(kind: str, count: int, at_once: int) -> list[Death]:
+def kill_all(kind: str, count: int, at_once: int, seconds: float) -> list[Death]:
     """Raises AssertionError where users were hurt."""
     fork = multiprocessing.get_context("fork")
     with cluster_for(kind) as cluster:
-        told = fork.SimpleQueue()
+        told: Told = fork.SimpleQueue()
+        until = time.monotonic() + seconds
         counts = [count // at_once + (number < count % at_once) for number in range(at_once)]
-        workers = [fork.Process(target=kill_some, args=(cluster, kind, n, c, told)) for n, c in enumerate(counts)]
+        some = partial(kill_some, cluster, kind)
+        workers = [fork.Process(target=some, args=(n, share, until, told)) for n, share in enumerate(counts)]
         for worker in workers:
             worker.start()
         deaths: list[Death] = []
-        while len(deaths) < count:
+        working = at_once
+        while working:
             death = told.get()
-            assert isinstance(death, Death), death
+            if isinstance(death, str):
+                assert not death, death
+                working -= 1
+                continue
             deaths.append(death)
             end = f"{'the new' if death.promoted else 'the old'} version serves everybody after {death.took_s:.1f} s"
             print(f"{kind} {len(deaths)} of {count}: killed {death.state}, {end}", flush=True)
@@ -123,9 +135,10 @@ def main() -> None:
     parser.add_argument("count", nargs="?", type=int, default=100)
     parser.add_argument("kinds", nargs="*", default=ROUTERS, metavar="ROUTER")
     parser.add_argument("--at-once", type=int, default=4)
+    parser.add_argument("--seconds", type=float, default=3_600.0)
     given = parser.parse_args()
     for kind in given.kinds:
-        print(row(kind, kill_all(kind, given.count, min(given.at_once, given.count))), flush=True)
+        print(row(kind, kill_all(kind, given.count, min(given.at_once, given.count), given.seconds)), flush=True)
 
 
 if __name__ == "__main__":

@@ -92,7 +92,7 @@ class Lane:
             inventory=self.run.inventory,
             task=task,
             learnt=Learnt(values.facts, values.facts_known, values.set_facts, values.included),
-            vars_files=self.stage.vars_files_of(self.host),
+            vars_files=self.stage.chosen.of(self.host),
             extra=self.run.extra,
         )
         return found.layers[1:]

@@ -8,7 +8,6 @@ import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from typing import Any, TypeVar
 
 from ciflow.diagnostics import Diagnostic, Invalid, Refused
@@ -32,12 +31,12 @@ from ciflow.engine.retain import Document, documents_of, scans_of
 from ciflow.engine.shard import Shard, ShardEnd
 from ciflow.engine.task import TaskRun
 from ciflow.engine.tell import ended, things
+from ciflow.engine.vars_files import VarsFiles
 from ciflow.engine.walk import Started, Walk
 from ciflow.engine.wire import Connection
-from ciflow.lang.include import load_vars_files
 from ciflow.lang.roles import Role
 from ciflow.lang.scope import Scope, View
-from ciflow.model import EMPTY, Host, Node, Play, Task, Template
+from ciflow.model import EMPTY, Host, Node, Play, Task
 from ciflow.plan import Stage
 
 T = TypeVar("T")
@@ -70,7 +69,7 @@ class StageRun:
         self.lanes: dict[str, Lane] = {}
         self._others: dict[str, Lane] = {}  # of hosts that take no part, for who asks for their variables
         self.batch: tuple[Host, ...] = hosts
-        self.vars_files: dict[str, tuple[Mapping[str, Any], ...]] = {}  # by host: each may choose others
+        self.chosen = VarsFiles(self)
         self.pace = Pace(())
         self.aborted = ""
         self.done: list[tuple[str, Mapping[str, Any]]] = []  # of a play that leaves artifacts: (host, how a task ended)
@@ -163,7 +162,7 @@ class StageRun:
         self.hosts = self.batch = ordered(
             self.play, self.hosts, lambda: recorder.rendered(f"{self.id}|order", random.random)
         )
-        await self.read_vars_files()
+        await self.chosen.read(self.own(self.hosts))
 
     async def settle(self, keyword: str, make: Callable[[], T]) -> T:
         """What `make` renders of a keyword of the play itself, after fetching what its lookups ask for."""
@@ -173,27 +172,6 @@ class StageRun:
 
     def _batches(self) -> list[tuple[Host, ...]]:
         return batches(self.play, self.hosts, self.scope_of)
-
-    async def read_vars_files(self) -> None:
-        """Their names may hold templates, and are known only now."""
-        if not self.play.vars_files:
-            return
-        hosts = self.own(self.hosts)
-        first = self.vars_files[hosts[0].name] = await self._read_vars_files(hosts[0])
-        chosen = any(isinstance(one, Template) for name in self.play.vars_files for one in _each(name))
-        for host in hosts[1:]:
-            self.vars_files[host.name] = await self._read_vars_files(host) if chosen else first
-
-    async def _read_vars_files(self, host: Host) -> tuple[Mapping[str, Any], ...]:
-        lane = self.own_lane(host)
-        task = Task("Read vars_files", "include_vars", {}, self.play.span, ("vars_files",))
-        rendering = Rendering(lane, task, replace(lane.key, path=task.path))
-        names, folder = self.play.vars_files, str(Path(self.run.plan.path).parent)
-        return await rendering.settle(lambda: load_vars_files(names, rendering.scope(), self.run.files, folder))
-
-    def vars_files_of(self, host: Host) -> tuple[Mapping[str, Any], ...]:
-        """The play's `vars_files` as this host chose them; another one's, seen from here, are those of the first."""
-        return self.vars_files.get(host.name) or next(iter(self.vars_files.values()), ())
 
     @property
     def strategy(self) -> str:
@@ -434,8 +412,3 @@ class StageRun:
             for name, what in made.items():
                 emit(kind, what, key=name)
         self.run.wire.schedule()
-
-
-def _each(name: Any) -> Any:
-    """A name of `vars_files`, or those of which the first that exists is taken."""
-    return name if isinstance(name, list | tuple) else (name,)

@@ -1,61 +1,35 @@
-"""The beginning and the end of a run: its id, locks, journal, signals; and taking one up again after a kill."""
+"""How a run begins: anew, taken up again after a kill, or as a deployment of what was released before."""
 
 from __future__ import annotations
 
-import asyncio
-import functools
 import os
-import signal
 import time
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from ciflow.diagnostics import CiflowError, ExitCode, Locked, NoSuch, StoreError, Superseded
+from ciflow.diagnostics import ExitCode, NoSuch
 from ciflow.engine.again import taken_over
-from ciflow.engine.context import RunContext
-from ciflow.engine.git import read_git
-from ciflow.engine.hire import Job, hired, workers
-from ciflow.engine.hosts import Hosts
 from ciflow.engine.keys import new_run
-from ciflow.engine.live import Live
-from ciflow.engine.people import People
+from ciflow.engine.process import Process, free, project_of
 from ciflow.engine.questions import Person
-from ciflow.engine.reached import LOCAL
-from ciflow.engine.record import Recorder, Sink, told
+from ciflow.engine.record import Sink, told
 from ciflow.engine.request import Ready, Request, asked, go_back, password_of, prepare
-from ciflow.engine.result import PausedRun
-from ciflow.engine.run import Engine
 from ciflow.engine.secrets import secrets_of
 from ciflow.engine.sharing import check_sharing, floor
 from ciflow.engine.snapshot import keep_snapshot, snapshot_of
-from ciflow.engine.stepping import Stepper
-from ciflow.engine.testing import before
-from ciflow.engine.wire import Connection, Wire
 from ciflow.lang.files import Files
-from ciflow.lang.load import Loaded
 from ciflow.lang.passwords import read_vault
 from ciflow.lang.vault import Vault
 from ciflow.model import Event
 from ciflow.plan import Plan
 from ciflow.store.artifacts import Shelf, open_shelf
-from ciflow.store.folds import Release, history, passed, proof_of, summary, to_keep
-from ciflow.store.holds import holds
-from ciflow.store.locks import Holder, Lease
-from ciflow.store.mask import Mask
-from ciflow.store.place import Team
-from ciflow.store.seal import Seal
+from ciflow.store.folds import Release, summary
+from ciflow.store.locks import Holder
 from ciflow.store.store import Store
-from ciflow.targets.api import ApiSession, open_session
-from ciflow.targets.connection import connection_cap
-from ciflow.targets.session import Session
 
 if TYPE_CHECKING:
-    from ciflow.engine.crew import Crew
-
-RENEW = 4  # seconds between renewals of the run's locks
-
+    pass
 
 def apply(
     request: Request, store: Store, sinks: Sequence[Sink], ready: Ready | None = None, person: Person | None = None
@@ -80,7 +54,7 @@ def _begun(
     shelf = _shelf(store, plan, request)
     check_sharing(request, plan, files, store)
     holder = Holder.me(run, request.options.who, command)
-    lease = store.locks.acquire(_project(request), holder, token_floor=floor(request))
+    lease = store.locks.acquire(project_of(request), holder, token_floor=floor(request))
     try:
         started = time.time()
         mask = secrets_of(request, loaded)
@@ -106,11 +80,11 @@ def _begun(
             sink.event(begin)
             for event in filter(told, before):
                 sink.past(event)
-        return _Process(
+        return Process(
             request, store, sinks, run, lease, loaded, plan, files, started, before, person, mask, shelf, (snapshot,)
         ).run()
     finally:
-        _release(store, lease)
+        free(store, lease)
 
 
 def resume(
@@ -136,7 +110,7 @@ def resume(
     go_back(request)
     vault = read_vault(vault_ids or request.vault_ids, password_of(person))
     holder = Holder.me(run, who, f"ciflow resume {run}")
-    lease = store.locks.acquire(_project(request), holder, token_floor=floor(request))
+    lease = store.locks.acquire(project_of(request), holder, token_floor=floor(request))
     try:
         files = _files_of(store, run, past, vault)
         loaded, plan = prepare(request, files)
@@ -150,12 +124,12 @@ def resume(
             sink.event(again)
         mask = secrets_of(request, loaded)
         began = past[0].at
-        return _Process(
+        return Process(
             request, store, sinks, run, lease, loaded, plan, files.thawed(), began, past, person, mask, shelf,
             _snapshots(past),
         ).run()
     finally:
-        _release(store, lease)
+        free(store, lease)
 
 
 def deploy_again(
@@ -190,259 +164,9 @@ def _snapshots(past: Sequence[Event]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(event.data["snapshot"] for event in past if event.data.get("snapshot")))
 
 
-class _Process:
-    """One process that works on a run."""
-
-    def __init__(
-        self,
-        request: Request,
-        store: Store,
-        sinks: Sequence[Sink],
-        run: str,
-        lease: Lease,
-        loaded: Loaded,
-        plan: Plan,
-        files: Files,
-        started: float,
-        past: tuple[Event, ...],
-        person: Person | None,
-        mask: Mask,
-        shelf: Shelf,
-        snapshots: tuple[str, ...],
-    ) -> None:
-        self.request = request
-        self.store = store
-        self.sinks = sinks
-        self.id = run
-        self.leases = [lease]
-        self.loaded = loaded
-        self.plan = plan
-        self.files = files
-        self.started = started
-        self.past = past
-        self.person = person
-        self.seal: Seal = store.keys.of(run)
-        self.mask = mask
-        self.signal: signal.Signals | None = None
-        self.error: CiflowError | None = None
-        self.kept = files.count
-        self.shelf = shelf
-        self.snapshots = snapshots
-        self.crew: Crew | None = None
-
-    def run(self) -> ExitCode:
-        with workers(self.request.options.workers) as client:
-            code = asyncio.run(self._work(client))
-        self._end(code)
-        for sink in self.sinks:
-            sink.close()
-        if self.error is not None:
-            raise self.error
-        return code
-
-    def _job(self) -> Job:
-        """What workers need to know of the run."""
-        assert isinstance(self.store.place, Team)
-        return Job(
-            self.store.place, self.id, self.seal.key, self.request, self.files.vault.passwords, self.snapshots,
-            lambda: self.leases[0], self.loaded, bool(self.past),
-        )  # fmt: skip
-
-    async def _work(self, client: Any) -> ExitCode:
-        recorder = Recorder(self.id, self, self.sinks, secret=self.seal.digest_key, sealer=self.seal, mask=self.mask)
-        recorder.remember(self.past)
-        wire = Wire(recorder, self._open, cap=connection_cap())
-        wire.take_over = self._take_over
-        wire.on_output = Live(self.id, self.mask, recorder.tell).output
-        self.crew = hired(client, self.store, self._job, recorder.tell)
-        context = self._context(recorder, wire)
-        people = People(self.store, self.id, resumed=bool(self.past))
-        context.git = await read_git(context)
-        work = asyncio.get_running_loop().create_task(Engine(context, people).execute())
-        beat = asyncio.get_running_loop().create_task(self._renew(work, wire))
-        self._listen(work, wire)
-        code = ExitCode.INTERNAL
-        try:
-            code = await work
-        except asyncio.CancelledError:
-            code = self._interrupted()
-        except PausedRun:
-            code = ExitCode.PAUSED
-        except CiflowError as error:
-            self.error, code = error, error.exit_code
-        finally:
-            beat.cancel()
-            self._last_commit(recorder)
-            wire.close(ended=code in (ExitCode.OK, ExitCode.ROLLED_BACK))
-        return code
-
-    def append(self, events: Sequence[Event]) -> int:
-        """The journal of this process: refused when another has taken the run over."""
-        if self.files.count > self.kept:
-            self.kept = self.files.count
-            digest = keep_snapshot(self.store, self.files, self.seal, self.mask)
-            events = [Event(kind="snapshot", run=self.id, at=time.time(), data={"snapshot": digest}), *events]
-        last = self.store.append(events, self.leases[0])
-        if self.crew is not None:
-            self.crew.recorded(last, len(events))
-        return last
-
-    # --- private -----------------------------------------------------------------------------------------
-
-    def _context(self, recorder: Recorder, wire: Wire) -> RunContext:
-        return RunContext(
-            id=self.id,
-            plan=self.plan,
-            hosts=Hosts(
-                self.loaded.inventory,
-                self.request.inventory,
-                self.request.playbook.rpartition("/")[0] or ".",
-                self.files,
-            ),
-            files=self.files,
-            extra=self.loaded.extra,
-            options=self.request.options,
-            recorder=recorder,
-            wire=wire,
-            controller=LOCAL,
-            reach=self.request.reach,
-            person=self.person,
-            stepper=Stepper(recorder, self.person) if self.request.options.step else None,
-            store=self.shelf,
-            blobs=self.store.blobs,
-            proofs=lambda digest: proof_of(self.store.events(kinds=("provenance",)), digest),
-            needed=lambda: holds(self.store),
-            started=self.started,
-            claim=self._claim,
-            mask=self.mask,
-            passed=functools.partial(passed, self.store),
-            roles=self.loaded.roles,
-            test_history=functools.cache(lambda: before(self.store, self.id, self.started)),
-            crew=self.crew,
-            services={release.service: {"version": release.version} for release in history(self.store)},
-        )
-
-    def _open(self, connection: Connection, inbox: Any) -> Session | ApiSession:
-        project = _project(self.request)
-        return open_session(connection, project=project, run=self.id, token=self.leases[0].token, inbox=inbox)
-
-    def _take_over(self, error: Superseded) -> bool:
-        """A host knows a greater token: of a run that this store has lost, or of one that took the project from us.
-
-        Whoever still holds the lock here is the newest, and goes on with a token that is greater still.
-        """
-        lease = self.leases[0]
-        try:
-            self.store.locks.renew(lease)
-            if error.token < lease.token or error.run == self.id:
-                return True  # another connection of this very run has taken the host's place since: join it
-            newer = self.store.locks.acquire(lease.scope, lease.holder, token_floor=error.token, steal=True)
-        except (Locked, StoreError):
-            return False
-        self.leases[0] = newer
-        return True
-
-    def _claim(self, scope: str) -> int:
-        held = next((lease for lease in self.leases if lease.scope == scope), None)
-        if held is not None:
-            return held.token
-        holder = Holder.me(self.id, self.request.options.who, f"ciflow apply {self.request.playbook}")
-        lease = self.store.locks.acquire(scope, holder, steal=bool(self.request.options.break_glass))
-        self.leases.append(lease)
-        return lease.token
-
-    async def _renew(self, work: asyncio.Task[ExitCode], wire: Wire) -> None:
-        """Show that this process lives; stop it when somebody has taken its run."""
-        beats = 0
-        while True:
-            await asyncio.sleep(1.0)
-            beats += 1
-            for sink in self.sinks:
-                sink.tick(time.time())
-            if beats % RENEW:
-                continue
-            try:
-                for lease in self.leases:
-                    self.store.locks.renew(lease)
-            except StoreError as error:
-                return wire.stop(error)  # a rollout still has to turn back
-            except Locked as error:
-                self.error = error
-                work.cancel()
-                return None
-
-    def _listen(self, work: asyncio.Task[ExitCode], wire: Wire) -> None:
-        loop = asyncio.get_running_loop()
-
-        def stop(number: signal.Signals) -> None:
-            if self.signal is not None:
-                if number is signal.SIGHUP:  # a terminal that closes sends it twice: itself, and by its shell
-                    return
-                os._exit(128 + number)
-            self.signal = number
-            if number is signal.SIGINT:
-                wire.abort()
-            elif self.crew is not None:
-                self.crew.leaving = True
-            work.cancel()
-
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            if signal.getsignal(number) is not signal.SIG_IGN:  # nohup, and a shell's jobs in the background
-                loop.add_signal_handler(number, stop, number)
-
-    def _interrupted(self) -> ExitCode:
-        if self.error is not None:
-            return self.error.exit_code
-        return ExitCode.INTERRUPTED if self.signal in (None, signal.SIGINT) else ExitCode.TERMINATED
-
-    def _last_commit(self, recorder: Recorder) -> None:
-        try:
-            recorder.commit()
-        except CiflowError as error:
-            self.error = self.error or error
-
-    def _end(self, code: ExitCode) -> None:
-        event = Event(
-            kind="run_ended", run=self.id, at=time.time(), data={"exit": int(code), "result": code.name.lower()}
-        )
-        try:
-            self.store.append([event], self.leases[0])
-        except CiflowError as error:
-            self.error = self.error or error
-        for sink in self.sinks:
-            sink.event(event)
-        for lease in self.leases[1:]:
-            _release(self.store, lease)
-        if code in (ExitCode.OK, ExitCode.ROLLED_BACK):
-            self._forget()
-
-    def _forget(self) -> None:
-        """The keys of runs that are over; of a release that a rollback may have to deploy again it is kept."""
-        if all(stage.play.canary is None for stage in self.plan.stages):
-            return self.store.keys.forget(self.id)
-        kept, past = to_keep(releases := history(self.store)), {release.run for release in releases}
-        for run in {self.id, *past} - kept:
-            self.store.keys.forget(run)
-        return None
-
-
-def _release(store: Store, lease: Lease) -> None:
-    try:
-        store.locks.release(lease)
-    except (Locked, StoreError):
-        return  # somebody has taken it over, or the disk is full: it is not ours to free any more
-
-
 def _shelf(store: Store, plan: Plan, request: Request) -> Shelf:
     """Where the playbook says, else the environment; Refused before anything runs where that can't be."""
     return open_shelf(store.path, plan.playbook.artifact_store or request.options.artifact_store)
-
-
-def _project(request: Request) -> str:
-    """Two applies of one playbook and inventory exclude each other, wherever they were started."""
-    inventory = ",".join(str(Path(source).absolute()) for source in request.inventory)
-    subject = f"|{request.subject}" if request.subject else ""
-    return f"project:{Path(request.playbook).absolute()}|{inventory}{subject}"
 
 
 def _version() -> str:

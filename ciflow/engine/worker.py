@@ -190,7 +190,7 @@ class _Walk:
     # --- private -----------------------------------------------------------------------------------------
 
     async def _walk(self, stage: StageRun) -> None:
-        await stage.read_vars_files()
+        await stage.chosen.read(stage.own(stage.hosts))
         await stage.run_nodes(stage.play.tasks, self._hosts(stage.run, self.order.batch))
 
     def _stage(self, recorder: Recorder, wire: Wire) -> StageRun:
