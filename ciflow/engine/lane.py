@@ -101,7 +101,7 @@ class Lane:
         """The layers of no task in particular, kept for as long as none is replaced: who loops over `hostvars` asks for
         those of each host, and does so on each host."""
         values, stage = self.values, self.stage
-        made_of = (stage.play, self.run.inventory, stage.vars_files_of(self.host), values.facts, values.facts_known,
+        made_of = (stage.play, self.run.inventory, stage.chosen.of(self.host), values.facts, values.facts_known,
                    values.set_facts, values.included)  # fmt: skip
         if any(now is not then for now, then in zip_longest(made_of, self._made_of)):
             self._made_of, self._kept = made_of, self._layers(None)
