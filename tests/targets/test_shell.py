@@ -141,6 +141,18 @@ def test_a_path_and_a_port_are_waited_for(bare: Callable[[Path], Connection], ta
     assert not host(Wait(path=str(log), state="absent", timeout=0.2)).ok
 
 
+def test_its_standard_error_stays_open_and_no_command_holds_it(
+    bare: Callable[[Path], Connection], talk: Talker, tmp_path: Path
+) -> None:
+    """containerd, under Kubernetes, closes the standard input of an exec as soon as one of its outputs has ended."""
+    host = talk(bare(tools(tmp_path / "bin", ())))
+    agent = Path(f"/proc/{host.hello['pid']}/fd")
+    streams = {(agent / "0").readlink(), (agent / "1").readlink()}
+    assert [one for one in agent.iterdir() if one.name not in "012" and one.readlink() in streams]
+    held = host(Exec(shell="for f in /proc/$$/fd/*; do readlink $f; done")).stdout.decode().split()
+    assert held and not {Path(one) for one in held} & streams
+
+
 def test_output_that_a_program_writes_through_its_terminal_file_is_kept_as_well(
     bare: Callable[[Path], Connection], talk: Talker, tmp_path: Path
 ) -> None:
