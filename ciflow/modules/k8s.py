@@ -9,7 +9,7 @@ from ciflow.dataclass import dataclass, field
 from ciflow.model import Api, Change, Context, Outcome, Probe, Reply, Step, Steps
 from ciflow.modules.cluster import Thing, ask, called, identity
 from ciflow.modules.manifests import manifests
-from ciflow.modules.replies import failure, well
+from ciflow.modules.replies import failure, text, well
 
 _BOOKS = ("resourceVersion", "generation", "creationTimestamp", "uid")  # what a reader of a difference does not want
 
@@ -22,6 +22,7 @@ class _Done:
     before: list[str] = field(default_factory=list)
     after: list[str] = field(default_factory=list)
     pruned: list[str] = field(default_factory=list)
+    printed: str = ""  # by the Jobs that were waited for
     changed: bool = False
 
     def take(self, reply: Reply, *, differs: bool) -> None:
@@ -36,6 +37,8 @@ class _Done:
         """Ansible's `result`: the object, or where there are several, all of them in `results`."""
         one = self.results[0] if len(self.results) == 1 else {"results": self.results}
         data = {"result": one, **({"pruned": self.pruned} if self.pruned else {}), **(bad.data if bad else {})}
+        if self.printed:
+            data |= {"stdout": self.printed.rstrip("\n"), "stdout_lines": self.printed.splitlines()}
         diff = ("---\n".join(self.before), "---\n".join(self.after)) if context.diff and self.changed else None
         if bad is None:
             return Outcome(changed=self.changed, data=data, diff=diff)
@@ -70,7 +73,9 @@ def _apply(
     if args["wait"] and not context.check:
         for number, thing in enumerate(things):
             words = identity(thing, args.get("namespace", "")) | {"condition": args.get("wait_condition")}
-            reply = yield Probe(ask(args, "wait", {**words, "timeout": args["wait_timeout"]}))
+            logs = {"logs": True} if thing["kind"] == "Job" else {}
+            reply = yield Probe(ask(args, "wait", {**words, "timeout": args["wait_timeout"], **logs}))
+            done.printed += text(reply.stdout)
             if not well(reply):
                 return _bad(reply, "")
             done.results[number] = dict(reply.data.get("object", {}))

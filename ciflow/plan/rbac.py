@@ -156,6 +156,8 @@ def _k8s(task: Task, read: Callable[[str, Task], str | None]) -> Iterator[Need]:
         yield _need(space, api_version, kind, verbs)
         if waits and kind in WORKLOADS:
             yield _need(space, "v1", "Pod", ["list"])
+        if waits and kind == "Job" and not absent:
+            yield Need(space, "", "pods/log", ("get",))
     for text in task.args.get("prune_kinds") or ():
         api_version, _, kind = _plain(task, text, "prune_kinds").rpartition("/")
         for space in dict.fromkeys(space for space, *_ in kinds):

@@ -6,6 +6,7 @@ whoever asked said whether it may be asked again (`Api.repeat`).
 
 from __future__ import annotations
 
+import functools
 import queue
 import threading
 import time
@@ -16,7 +17,7 @@ from ciflow.diagnostics import CiflowError, Lost
 from ciflow.model import Api, Operation, Reply
 from ciflow.targets import APIS
 from ciflow.targets.connection import Connection
-from ciflow.targets.session import Answer, Asked, Ready, Session, SessionEvent
+from ciflow.targets.session import Answer, Asked, Output, Ready, Session, SessionEvent
 
 WORKERS = 16  # requests under way at once
 
@@ -74,23 +75,31 @@ class ApiSession:
     def end(self, run: str) -> None:
         """Nothing is kept."""
 
+    def _told(self, key: str, data: bytes) -> None:
+        self._inbox(Output(self, key, "stdout", data))
+
     def _work(self) -> None:
         while True:
             key, operation = self._queue.get()
             with self._lock:
                 stop = self._stops[key]
-            reply = performed(operation, stop, self._host)
+            reply = performed(operation, stop, self._host, functools.partial(self._told, key))
             with self._lock:
                 self._stops.pop(key, None)
             self._inbox(Answer(self, key, reply))
 
 
-def performed(operation: Operation, stop: threading.Event, host: Connection | None) -> Reply:
-    """The reply, whatever happens: nobody could be told otherwise. `host` is given to who may need it to get there."""
+def performed(
+    operation: Operation, stop: threading.Event, host: Connection | None, tell: Callable[[bytes], None] | None = None
+) -> Reply:
+    """The reply, whatever happens: nobody could be told otherwise. `host` is given to who may need it to get there,
+    `tell` to who has something to show before the end."""
     started, began = time.time(), time.monotonic()
     assert isinstance(operation, Api), f"{operation} is nothing to ask an API"
     try:
-        reply = APIS[operation.kind]({**operation.request, **({"host": host} if host else {})}, stop)
+        more = {"host": host, "tell": tell}
+        request = {**operation.request, **{name: value for name, value in more.items() if value is not None}}
+        reply = APIS[operation.kind](request, stop)
     except Lost as error:
         reply = Reply(status="done" if operation.repeat else "unknown", ok=False, error=error.message)
     except CiflowError as error:

@@ -14,6 +14,7 @@ import functools
 import threading
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from ciflow.dataclass import dataclass
@@ -22,6 +23,7 @@ from ciflow.model import Reply
 from ciflow.targets.connection import Connection
 from ciflow.targets.kube_content import content, hidden, managed_by, plain
 from ciflow.targets.kube_kinds import Kinds, Resource, segment
+from ciflow.targets.kube_logs import JobLogs
 from ciflow.targets.kube_pods import find_container, open_exec
 from ciflow.targets.kube_ready import WORKLOADS, State, begins, holds, reaches, state_of, troubles
 from ciflow.targets.kube_stream import ERROR, STDERR
@@ -233,7 +235,8 @@ def _do_delete(asked: _Asked) -> Reply:
 def _do_wait(asked: _Asked) -> Reply:
     """`api_version kind name timeout`, and `condition` {type, status}, {path, begins} or {path, least}, or `endpoints`,
     or `absent`: until the object is ready, or as the condition says, or a Service has an endpoint that is ready, or the
-    object is gone. `pause`: seconds at least between two looks. Data {object, why}.
+    object is gone. `pause`: seconds at least between two looks. Data {object, why}. `logs`: what the pods of a Job
+    print is told meanwhile, and is the reply's stdout.
 
     A watch only wakes it: every look reads the object anew, so that no end of a watch (410, a lost connection) can
     make it miss anything.
@@ -241,16 +244,25 @@ def _do_wait(asked: _Asked) -> Reply:
     resource = asked.resource()
     path = resource.path(asked.namespace, str(asked.words["name"]))
     until = time.monotonic() + float(asked.words["timeout"])
+    logs = _logs(asked) if asked.words.get("logs") else None
     while True:
         answer = asked.get(path)
         if not answer.ok and answer.status != 404:
             return refused(answer)
         thing = answer.body if answer.ok else {}
+        if logs is not None:
+            logs.look()
         state = _state(asked, thing)
         left = until - time.monotonic()
         if state.ready or state.lost or left <= 0 or asked.stop.is_set():
-            return _waited(asked, thing, state)
+            reply = _waited(asked, thing, state)
+            return replace(reply, stdout=logs.end()) if logs is not None else reply
         _sleep(asked, resource, thing, min(left, WATCH))
+
+
+def _logs(asked: _Asked) -> JobLogs:
+    tell: Callable[[bytes], None] = asked.words.get("tell") or (lambda _: None)
+    return JobLogs(asked.cluster, asked.namespace, str(asked.words["name"]), float(asked.words["timeout"]), tell)
 
 
 def _state(asked: _Asked, thing: Mapping[str, Any]) -> State:

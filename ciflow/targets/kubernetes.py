@@ -147,19 +147,24 @@ class Cluster:
 
     def watch(self, path: str, query: Query, timeout: float) -> Iterator[Mapping[str, Any]]:
         """Events as they come, for about `timeout` seconds. It may end at any time: read again, then watch again."""
+        limit = str(max(1, int(timeout)))
+        rest = b""
+        with contextlib.suppress(ValueError):
+            for piece in self.pieces(path, [*query, ("watch", "1"), ("timeoutSeconds", limit)], timeout):
+                *lines, rest = (rest + piece).split(b"\n")
+                yield from map(json.loads, filter(None, lines))
+
+    def pieces(self, path: str, query: Query, timeout: float) -> Iterator[bytes]:
+        """What comes, as it comes; nothing where the server refuses. It may end at any time, and does after `timeout`
+        seconds without a word."""
         import urllib3
 
-        limit = str(max(1, int(timeout)))
         try:
-            response = self._send("GET", path, [*query, ("watch", "1"), ("timeoutSeconds", limit)], None, "", timeout)
+            response = self._send("GET", path, query, None, "", timeout)
             with contextlib.closing(response):
-                if response.status != 200:
-                    return
-                rest = b""
-                for piece in response.stream(amt=None):
-                    *lines, rest = (rest + piece).split(b"\n")
-                    yield from map(json.loads, filter(None, lines))
-        except (urllib3.exceptions.HTTPError, ValueError, CiflowError):
+                if response.status == 200:
+                    yield from response.stream(amt=None)
+        except (urllib3.exceptions.HTTPError, CiflowError):
             return
 
     def stream(self, path: str, query: Query, timeout: float = CONNECT) -> Stream:

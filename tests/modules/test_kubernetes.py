@@ -200,6 +200,42 @@ def test_values_of_a_secret_are_shown_nowhere(desk: Desk) -> None:
         assert value not in told
 
 
+JOB = """
+- name: Work
+  k8s:
+    wait: true
+    wait_timeout: 60
+    definition:
+      apiVersion: batch/v1
+      kind: Job
+      metadata: {name: work}
+      spec:
+        backoffLimit: 0
+        template:
+          spec:
+            restartPolicy: Never
+            containers:
+"""
+CONTAINER = '              - {{name: {0}, image: "{1}", imagePullPolicy: IfNotPresent, command: [sh, -c, "{2}"]}}\n'
+
+
+def test_what_a_job_prints_is_shown_while_it_runs_and_kept(desk: Desk) -> None:
+    """Of both containers of its pod, each line whole; it is told before the Job has ended, also when that fails."""
+    script = "for n in 1 2 3; do echo one $n; sleep 1; done"
+    second = CONTAINER.format("two", images.BUSYBOX, "echo two >&2")
+    played = desk.play(JOB + CONTAINER.format("one", images.BUSYBOX, script) + second)
+    assert played.exit == 0, played.msg("Work")
+    assert sorted(played.outcome("Work")["stdout_lines"]) == ["one 1", "one 2", "one 3", "two"]
+    shown = [event for event in played.of("output") if "one 1" in str(event.data)]
+    ended = played.of("task_ended")[-1]
+    assert shown and shown[0].at < ended.at - 1.5, (shown, ended)
+
+    desk.bench.folder.joinpath("state").rename(desk.bench.folder / "before")
+    failing = JOB.replace("name: work", "name: fails") + CONTAINER.format("main", images.BUSYBOX, "echo why; exit 3")
+    failed = desk.play(failing)
+    assert failed.exit == 4 and failed.outcome("Work")["stdout"] == "why"
+
+
 def test_a_job_that_fails_is_not_waited_for_to_the_end(desk: Desk) -> None:
     played = desk.play(f"""
 - name: Work

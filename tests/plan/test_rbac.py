@@ -86,6 +86,14 @@ def test_every_way_of_a_task_to_use_the_cluster_is_seen(tmp_path: Path) -> None:
     }  # fmt: skip
 
 
+def test_a_job_that_is_waited_for_has_its_log_read(tmp_path: Path) -> None:
+    job = "{apiVersion: batch/v1, kind: Job, metadata: {name: a}}"
+    found, _ = doctor(tmp_path, f"- hosts: localhost\n  tasks:\n    - k8s: {{wait: true, definition: {job}}}\n")
+    assert found == {
+        "Role -": {"/pods": "list", "/pods/log": "get", "batch/jobs": "create get list patch watch"},
+    }  # fmt: skip
+
+
 def test_a_play_in_a_pod_of_its_own_makes_a_job(tmp_path: Path) -> None:
     task = "- hosts: localhost\n  connection: kubernetes\n  image: rust:1\n  tasks:\n    - {name: Any, command: ls}\n"
     found, _ = doctor(tmp_path, task, "other ansible_connection=local\n")
