@@ -13,7 +13,7 @@ from ciflow.model import Api, Reply
 from ciflow.targets import APIS
 from ciflow.targets.api import ApiSession, open_session
 from ciflow.targets.connection import Connection
-from ciflow.targets.session import Answer, Asked, Ready
+from ciflow.targets.session import Answer, Asked, Output, Ready
 
 ASK = Api(kind="docker", request={"get": "containers"})
 
@@ -23,6 +23,7 @@ class Asking:
 
     def __init__(self) -> None:
         self.said: queue.Queue[Any] = queue.Queue()
+        self.shown: list[Output] = []
         session = open_session(Connection(kind="api"), project="p", run="r", token=1, inbox=self.said.put)
         assert isinstance(session, ApiSession)
         self.session = session
@@ -31,7 +32,8 @@ class Asking:
     def reply(self, operation: Api = ASK) -> Reply:
         self.session.submit("lane", "key", operation)
         self.session.flush()
-        answer = self.said.get(timeout=5)
+        while isinstance(answer := self.said.get(timeout=5), Output):
+            self.shown.append(answer)
         assert isinstance(answer, Answer)
         return answer.reply
 
@@ -42,8 +44,19 @@ def test_a_request_survives_being_written_down() -> None:
 
 
 def test_what_an_api_answers_is_the_reply(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(APIS, "docker", lambda request, _stop: Reply(data={"asked": dict(request)}))
-    assert Asking().reply().data == {"asked": {"get": "containers"}}
+    monkeypatch.setitem(APIS, "docker", lambda request, _stop: Reply(data={"asked": request["get"]}))
+    assert Asking().reply().data == {"asked": "containers"}
+
+
+def test_what_an_api_shows_before_its_end_is_output(monkeypatch: pytest.MonkeyPatch) -> None:
+    def show(request: Mapping[str, Any], _stop: threading.Event) -> Reply:
+        request["tell"](b"half way\n")
+        return Reply()
+
+    monkeypatch.setitem(APIS, "docker", show)
+    asking = Asking()
+    assert asking.reply().ok
+    assert [(one.stream, one.data) for one in asking.shown] == [("stdout", b"half way\n")]
 
 
 def test_a_refusal_is_a_failure_in_its_own_words(monkeypatch: pytest.MonkeyPatch) -> None:
