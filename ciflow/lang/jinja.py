@@ -22,7 +22,7 @@ from markupsafe import soft_str
 from ciflow.diagnostics import Invalid
 from ciflow.lang.filters import COLLECTIONS, FILTERS, SCOPED_FILTERS
 from ciflow.lang.filters_data import distinct
-from ciflow.lang.limits import check_length
+from ciflow.lang.limits import check_length, check_number
 from ciflow.lang.lookups import GLOBALS, lookup, query
 from ciflow.lang.scope import MISSING, OMIT, Scope
 from ciflow.lang.tests import SCOPED_TESTS, TESTS
@@ -398,6 +398,8 @@ def plain(value: Any) -> Any:
     """A value as data: iterators and tuples as lists. Raises where something in it is undefined, or no data."""
     if type(value) in _SCALARS:
         return value
+    if type(value) is int:
+        return check_number(value)
     if isinstance(value, list):
         made = [item if type(item) in _SCALARS else plain(item) for item in value]
         return made if type(value) is OwnList or any(a is not b for a, b in zip(made, value, strict=True)) else value
@@ -422,7 +424,7 @@ def _check(value: Any) -> None:
 
 # Lists for whoever reads the value: those that are only made while somebody walks them, and views of mappings.
 _LISTED = (tuple, Iterator, range, KeysView, ValuesView, ItemsView)
-_SCALARS = frozenset({str, int, float, bool, type(None)})
+_SCALARS = frozenset({str, float, bool, type(None)})
 
 
 def _string(value: Any) -> str:

@@ -21,6 +21,8 @@ LONGEST = 30.0  # and that rendering one template may take
 _AT_ONCE = 1e-4  # seconds: no time is left, and 0 would mean for ever
 MOST_CHARACTERS = 50_000_000  # of one text that a template makes
 MOST_ITEMS = 1_000_000  # of a list that a template makes
+MOST_DIGITS = 4_300  # of a whole number: what `str` takes (sys.int_info.default_max_str_digits)
+_LARGEST = 10**MOST_DIGITS
 
 
 class TooMuch(ValueError):
@@ -97,6 +99,13 @@ def bounded(items: Iterable[T]) -> list[T]:
     if len(found) > MOST_ITEMS:
         raise TooMuch(f"a list made by a template has at most {MOST_ITEMS:,} items")
     return found
+
+
+def check_number(value: int) -> int:
+    """The number. Raises TooMuch where Python itself would not write it down, in a message or in the journal."""
+    if -_LARGEST < value < _LARGEST:
+        return value
+    raise TooMuch(f"a number made by a template has at most {MOST_DIGITS:,} digits")
 
 
 def check_length(length: int) -> None:

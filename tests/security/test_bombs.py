@@ -191,3 +191,30 @@ def test_dev_zero_is_no_playbook(tool: Tool) -> None:
     Path(tool.folder, "zero.yml").symlink_to("/dev/zero")
     code, said, _, _ = _validate(tool, "zero.yml")
     assert code == 3 and b"Traceback" not in said, said[-500:]
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        "(said.stdout[:2500] | int) * (said.stdout[:2500] | int)", "{'a': [1, (said.stdout[:4300] | int) + 1]}",
+        "said.stdout | int(base=16)", "('0x' ~ said.stdout) | from_yaml", "7 ** 6000",
+        "[(said.stdout[:4300] | int), 1] | sum",
+    ],
+)  # fmt: skip
+def test_a_number_of_a_host_s_that_is_too_long_fails_its_task_alone(tool: Tool, made: str) -> None:
+    """Python writes no number of more than 4,300 digits: neither on the screen nor in the journal."""
+    tool.write(
+        "play.yml",
+        f"""
+- hosts: localhost
+  tasks:
+    - {{shell: "printf 9%.0s $(seq 6000)", register: said}}
+    - {{set_fact: {{made: "{{{{ {made} }}}}"}}, ignore_errors: true, register: it}}
+    - {{debug: {{msg: "{{{{ {made} }}}}"}}, ignore_errors: true}}
+    - {{debug: {{msg: "it {{{{ it is failed }}}}"}}}}
+""",
+    )
+    said = tool.run("apply", "play.yml", "-v")
+    assert said.code == 0, said.text
+    assert "it true" in said.text.lower()
+    assert "4,300 digits" in tool.run("logs").text
