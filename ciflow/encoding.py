@@ -14,6 +14,8 @@ from typing import Any
 
 from ciflow.model import OPERATIONS, Operation, Reply, Watch
 
+DEEPEST = 200  # levels of lists and mappings in foreign JSON
+_TOO_DEEP = f"it is nested more than {DEEPEST} levels deep"
 _NAMES = {kind: name for name, kind in OPERATIONS.items()}
 
 
@@ -36,6 +38,28 @@ def decode_reply(encoded: Mapping[str, Any]) -> Reply:
     """The inverse of `encode_reply`."""
     reply: Reply = _decode_fields(Reply, encoded)
     return reply
+
+
+def loads(text: str | bytes | bytearray) -> Any:
+    """JSON that somebody else has written. Raises ValueError for what is none, and for what is nested so deep that
+    whoever walks through it, one call for each level, would come to the end of Python's stack."""
+    try:
+        value = json.loads(text)
+    except RecursionError as error:
+        raise ValueError(_TOO_DEEP) from error
+    if len(text) > DEEPEST:
+        check_depth(value)
+    return value
+
+
+def check_depth(value: Any) -> None:
+    """Raises ValueError where lists and mappings are nested too deep."""
+    level, depth = [value], 0
+    while level := [one for one in level if isinstance(one, dict | list)]:
+        depth += 1
+        if depth > DEEPEST:
+            raise ValueError(_TOO_DEEP)
+        level = [below for one in level for below in (one.values() if isinstance(one, dict) else one)]
 
 
 def dumps(value: Any) -> str:

@@ -247,7 +247,7 @@ class Process:
             work.cancel()
 
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            if signal.getsignal(number) is not signal.SIG_IGN:  # nohup, and a shell's jobs in the background
+            if number is not signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:  # under nohup it is
                 loop.add_signal_handler(number, stop, number)
 
     def _interrupted(self) -> ExitCode:

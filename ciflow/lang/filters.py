@@ -15,6 +15,7 @@ import uuid
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from ciflow.encoding import loads
 from ciflow.lang import filters_data as data
 from ciflow.lang import filters_ip as ip
 from ciflow.lang import filters_scope as scoped
@@ -89,7 +90,7 @@ def from_json(value: Any, profile: str = "tagless") -> Any:
     if not isinstance(value, str | bytes):
         return value
     try:
-        return json.loads(value)
+        return loads(value)
     except ValueError as error:
         raise ValueError(f"not JSON: {error}") from error
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import json
 import re
 import warnings
 from collections.abc import Mapping
@@ -11,6 +10,7 @@ from types import EllipsisType
 from typing import Any
 
 from ciflow.diagnostics import Findings, Invalid, Span
+from ciflow.encoding import loads
 from ciflow.lang.args import words
 from ciflow.lang.files import Files
 from ciflow.lang.groups import Groups
@@ -272,7 +272,7 @@ class InventoryReader:
     def _asked(self, path: str, *arguments: str) -> dict[str, Any]:
         """The mapping that a script prints; a fault where it prints anything else. Nothing at all is an empty one."""
         try:
-            found = json.loads(self.files.output(path, *arguments) or b"{}")
+            found = loads(self.files.output(path, *arguments) or b"{}")
         except (ValueError, Invalid) as error:
             self.findings.error("CF0601", f"the inventory script {path} gave no JSON: {error}", Span(path))
             return {}

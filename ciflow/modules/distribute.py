@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
 from ciflow.cargo.cache import port
+from ciflow.encoding import loads
 from ciflow.model import Context, Exec, Outcome, Probe, Reply, Steps
 from ciflow.modules.replies import failure, text, well
 from ciflow.modules.sccache import MISSING
@@ -38,7 +38,7 @@ def run(args: Mapping[str, Any], context: Context) -> Steps:
 def _told(reply: Reply) -> Outcome:
     """{"SchedulerStatus": [url, {num_servers, ..}]}, {"NotConnected": [url, why]} or {"Disabled": why}."""
     try:
-        ((kind, found),) = json.loads(text(reply.stdout)).items()
+        ((kind, found),) = loads(text(reply.stdout)).items()
         if kind == "SchedulerStatus":
             url, counts = found
             data = {"scheduler": url, "connected": True, "builders": int(counts["num_servers"]),

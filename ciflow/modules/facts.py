@@ -5,10 +5,11 @@ from __future__ import annotations
 import base64
 import configparser
 import ipaddress
-import json
 import re
 from collections.abc import Callable, Mapping
 from typing import Any
+
+from ciflow.encoding import loads
 
 Sections = Mapping[str, str]
 
@@ -305,7 +306,7 @@ def _decoded(text: str) -> str:
 def _own(text: str) -> Any:
     """One file of local facts: JSON, else INI (sections of texts, their keys in small letters), else what is wrong."""
     try:
-        return json.loads(text)
+        return loads(text)
     except ValueError:
         pass
     read = configparser.ConfigParser()

@@ -8,6 +8,7 @@ from collections.abc import Generator, Mapping
 from typing import Any
 from urllib.parse import urlencode
 
+from ciflow.encoding import loads
 from ciflow.model import At, Change, Context, Exec, Http, Outcome, Probe, Read, Reply, Step, Steps
 from ciflow.modules.execute import held_back
 from ciflow.modules.get_url import asked
@@ -134,7 +135,7 @@ def _data(args: Mapping[str, Any], reply: Reply, status: int, *, show: bool) -> 
 def _json(body: str) -> dict[str, Any]:
     """A body that says it is JSON and is not has no `json` key, as in Ansible: `content` shows what came."""
     try:
-        return {"json": json.loads(body)}
+        return {"json": loads(body)}
     except ValueError:
         return {}
 

@@ -24,6 +24,7 @@ from ciflow.rollout.routers.dial import (
     RouterError,
     Sample,
     Slot,
+    heard,
     interval,
 )
 from ciflow.rollout.spec import Spec, TurnBack
@@ -79,9 +80,9 @@ class Dials:
     def _prepared(self, router: Router) -> Asked[Dial]:
         if not self.spec.check:
             yield from router.prepare(Dial(manifest=Manifest(self.spec.service)))
-            return (yield from router.read())
+            return (yield from heard(router, router.read()))
         try:
-            return (yield from router.read())
+            return (yield from heard(router, router.read()))
         except RouterError:
             return Dial()  # a check starts nothing: the first release would
 
@@ -219,7 +220,7 @@ class Dials:
         deltas: list[Mapping[str, Any] | None] = []
         for number, router in enumerate(self.routers):
             before = self.samples[number]
-            after = yield from router.counts(before)
+            after = yield from heard(router, router.counts(before))
             deltas.append(interval(before, after) if before is not None else None)
             self.samples[number] = after
         known = [delta for delta in deltas if delta is not None]
@@ -239,7 +240,7 @@ class Dials:
 
     def _ours(self, number: int) -> Asked[None]:
         router = self.routers[number]
-        self.dials[number] = dial = yield from router.read()
+        self.dials[number] = dial = yield from heard(router, router.read())
         if dial.token != self.token:
             raise Fenced(self.spec.service, router.host, self.token, dial)
 
@@ -265,7 +266,7 @@ class Dials:
             except (RouterError, Fenced):
                 if last:
                     raise
-                self.dials[number] = found = yield from router.read()
+                self.dials[number] = found = yield from heard(router, router.read())
                 if found.token not in (now.token, self.token):
                     raise Fenced(self.spec.service, router.host, now.token, found) from None
 

@@ -24,6 +24,7 @@ from ciflow.rollout.routers.dial import (
     RouterError,
     Sample,
     Slot,
+    heard,
     interval,
 )
 
@@ -151,7 +152,7 @@ def _read(routers: Sequence[Router], failed: dict[str, str]) -> Asked[list[tuple
     found = []
     for router in routers:
         try:
-            found.append((router, (yield from router.read())))
+            found.append((router, (yield from heard(router, router.read()))))
         except (RouterError, TargetError) as error:
             failed[router.host] = error.message
     return found
@@ -198,12 +199,12 @@ def _verify(routers: Sequence[Router], decision: Decision) -> Asked[bool | None]
     try:
         before: list[Sample] = []
         for router in routers:
-            before.append((yield from router.counts()))
+            before.append((yield from heard(router, router.counts())))
         for _ in range(LOOKS):
             yield Hold(LOOK)
             after: list[Sample] = []
             for router, sample in zip(routers, before, strict=True):
-                after.append((yield from router.counts(sample)))
+                after.append((yield from heard(router, router.counts(sample))))
             seen = _agree(before, after, decision.target.name, seen)
             if seen is not False:
                 return seen
@@ -227,7 +228,7 @@ def _turn(router: Router, dial: Dial, decision: Decision, order: Order, token: i
         try:
             yield from router.turn(to, dial.token)
         except Fenced:
-            dial = yield from router.read()
+            dial = yield from heard(router, router.read())
             continue
         except NotKept as kept:
             yield Note("warning", {"message": kept.message, "help": kept.help})

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from ciflow.diagnostics import Lost, Refused, Unreachable
+from ciflow.encoding import loads
 from ciflow.model import Reply
 from ciflow.targets.connection import Connection
 from ciflow.targets.docker_daemon import Daemon, daemon_for
@@ -312,7 +313,7 @@ def _pieces(answer: requests.Response, stop: threading.Event) -> Reply:
     for line in answer.iter_lines():
         if stop.is_set():
             return Reply(status="unknown", ok=False, error="it was given up before it had ended")
-        one = json.loads(line) if line.strip() else {}
+        one = loads(line) if line.strip() else {}
         if one and not one.get("progressDetail"):
             told.append(one)
     errors = [str(one["error"]) for one in told if one.get("error")]

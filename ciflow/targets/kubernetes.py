@@ -22,6 +22,7 @@ from urllib.parse import urlencode, urlsplit
 
 from ciflow.dataclass import dataclass
 from ciflow.diagnostics import CiflowError, Lost, Refused, Unreachable
+from ciflow.encoding import loads
 from ciflow.targets.kube_stream import Stream
 from ciflow.targets.kubeconfig import Plain, plain
 
@@ -152,7 +153,7 @@ class Cluster:
         with contextlib.suppress(ValueError):
             for piece in self.pieces(path, [*query, ("watch", "1"), ("timeoutSeconds", limit)], timeout):
                 *lines, rest = (rest + piece).split(b"\n")
-                yield from map(json.loads, filter(None, lines))
+                yield from map(loads, filter(None, lines))
 
     def pieces(self, path: str, query: Query, timeout: float) -> Iterator[bytes]:
         """What comes, as it comes; nothing where the server refuses. It may end at any time, and does after `timeout`
@@ -193,7 +194,7 @@ class Cluster:
         except urllib3.exceptions.HTTPError as e:
             raise Lost(f"{self.name}: {_plain(e)}") from e
         try:
-            content = json.loads(data) if data else None
+            content = loads(data) if data else None
         except ValueError:
             content = {"message": data.decode("utf-8", "replace")[:2000].strip()}
         after = response.headers.get("Retry-After", "0")

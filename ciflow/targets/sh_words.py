@@ -11,6 +11,7 @@ from collections.abc import Generator, Mapping
 from typing import Any, TypeAlias
 
 from ciflow.dataclass import dataclass
+from ciflow.encoding import loads
 from ciflow.model import Reply
 
 _PLAIN = frozenset(b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_@%+=:,./-!\"#$&'()*;<>?[]^`{|}~")
@@ -115,7 +116,7 @@ def facts_from(lines: list[bytes]) -> dict[str, Any]:
     for line in lines:
         name, _, value = text(line).partition(" ")
         try:
-            facts[name] = json.loads(value)
+            facts[name] = loads(value)
         except ValueError:
             facts[name] = value.strip('"')
     return facts

@@ -25,7 +25,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from ciflow.diagnostics import CiflowError, Lost, Refused
-from ciflow.encoding import decode_operation, encode_reply
+from ciflow.encoding import decode_operation, encode_reply, loads
 from ciflow.model import Reply
 from ciflow.targets import wire
 from ciflow.targets.connection import Pipe
@@ -170,7 +170,7 @@ class ShellPipe:
 
     def _take_begun(self, at: int, words: list[str]) -> int:
         if words[0] == "superseded":
-            held = json.loads(" ".join(words[1:]) or "[0,\"\"]")
+            held = loads(" ".join(words[1:]) or "[0,\"\"]")
             self._tell({"t": "superseded", "token": held[0], "run": held[1]})
             return at
         identity, warning = words[1], " ".join(words[2:])

@@ -17,6 +17,7 @@ from typing import Any
 
 from ciflow.dataclass import dataclass, field
 from ciflow.diagnostics import Lost
+from ciflow.encoding import loads
 
 HEAD = struct.Struct(">IBBI")
 MAX_FRAME = 64 * 1024
@@ -118,6 +119,6 @@ class Messages:
             return None
         del self._parts[frame.stream]
         try:
-            return json.loads(part)
+            return loads(part)
         except ValueError as e:
             raise Lost(f"the agent sends a message that is no JSON: {e}") from e

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import functools
+import http.server
 import json
 import subprocess
 import sys
@@ -218,3 +220,34 @@ def test_a_number_of_a_host_s_that_is_too_long_fails_its_task_alone(tool: Tool, 
     assert said.code == 0, said.text
     assert "it true" in said.text.lower()
     assert "4,300 digits" in tool.run("logs").text
+
+
+def test_json_that_is_nested_without_end_fails_its_task_alone(tool: Tool) -> None:
+    """Of a web server, of local facts, of a program's output; also where Python's own reader would still take it."""
+    deep = {"open": "[" * 200_000, "closed": "[" * 5000 + "]" * 5000, "readable": "[" * 400 + "]" * 400}
+    (tool.folder / "facts").mkdir()
+    for name, text in deep.items():
+        tool.write(f"facts/{name}.fact", text)
+        tool.write(f"facts/{name}.json", text)
+    handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=str(tool.folder / "facts"))
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    site = f"http://127.0.0.1:{server.server_port}"
+    tool.write(
+        "play.yml",
+        f"""
+- hosts: localhost
+  tasks:
+    - {{command: "cat {tool.folder}/facts/{{{{ item }}}}.fact", loop: [open, closed, readable], register: said}}
+    - {{set_fact: {{it: "{{{{ item.stdout | from_json }}}}"}}, loop: "{{{{ said.results }}}}", ignore_errors: true}}
+    - {{set_fact: {{it: "{{{{ item.stdout | from_yaml }}}}"}}, loop: "{{{{ said.results }}}}", ignore_errors: true}}
+    - {{setup: {{fact_path: {tool.folder}/facts, gather_subset: [local]}}}}
+    - {{uri: {{url: "{site}/{{{{ item }}}}.json"}}, loop: [open, closed, readable]}}
+    - {{debug: {{msg: "{{{{ ansible_local | length }}}} all done"}}}}
+""",
+    )
+    said = tool.run("apply", "play.yml", "-v")
+    server.shutdown()
+    server.server_close()
+    assert said.code == 0, said.text[-3000:]
+    assert "3 all done" in said.text

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from ciflow.dataclass import dataclass
+from ciflow.encoding import loads
 from ciflow.model import Http, Reply
 from ciflow.rollout.thresholds import Sample
 
@@ -72,7 +72,7 @@ def _refusal(status: int, reply: Reply) -> str:
 def json_of(reply: Reply) -> Any:
     """The answer's JSON, with NaN and Infinity as numbers. NoNumber when it is none."""
     try:
-        return json.loads(body_of(reply))
+        return loads(body_of(reply))
     except ValueError as error:
         raise NoNumber("the answer is no JSON") from error
 

@@ -5,10 +5,10 @@ https://prometheus.io/docs/prometheus/latest/querying/api/#instant-queries
 
 from __future__ import annotations
 
-import json
 from typing import Any
 from urllib.parse import urlencode
 
+from ciflow.encoding import loads
 from ciflow.model import Http, Reply
 from ciflow.rollout.metrics.answers import SHOWN, Ask, NoNumber, http, json_of, number
 from ciflow.rollout.thresholds import Sample
@@ -36,7 +36,7 @@ def answer(_ask: Ask, reply: Reply) -> Sample:
 
 def _error(reply: Reply) -> str:
     try:
-        said = json.loads(reply.stdout)
+        said = loads(reply.stdout)
         return f"{said['errorType']}: {said['error']}"[:SHOWN]
     except (ValueError, KeyError, TypeError):
         return f"HTTP {reply.data.get('status')}"

@@ -6,7 +6,6 @@ every writer of that file takes: one that was stopped before it and goes on late
 
 from __future__ import annotations
 
-import json
 import shlex
 from collections.abc import Mapping
 from dataclasses import fields, replace
@@ -14,6 +13,7 @@ from typing import Any, ClassVar
 
 from ciflow.dataclass import dataclass, field
 from ciflow.diagnostics import Refused
+from ciflow.encoding import loads
 from ciflow.model import Exec, Mkdir, Operation, Watch
 from ciflow.rollout.routers.dial import WHOLE, Asked, Counts, Dial, RouterError, Sample, Slot, bad_before, done
 from ciflow.rollout.routers.filed import FiledRouter
@@ -137,7 +137,7 @@ export CIFLOW_SHARE CIFLOW_SAFE CIFLOW_LIVE
             return Sample(self.host, "", at, {"a": Counts(), "b": Counts()})
         text, at = yield from self._said("counts", self.settings.counts)
         try:
-            data = json.loads(text)
+            data = loads(text)
             slots = {slot: _counts(data[slot], self.settings.edges) for slot in ("a", "b")}
         except (ValueError, LookupError, TypeError, AttributeError) as error:
             raise RouterError(

@@ -18,11 +18,13 @@ from typing import Any, Protocol, TypeAlias, TypeVar
 
 from ciflow.dataclass import dataclass, field
 from ciflow.diagnostics import CiflowError, ExitCode, Locked
+from ciflow.encoding import loads
 from ciflow.model import Operation, Reply, Step, Watch
 
 T = TypeVar("T")
 Asked: TypeAlias = Generator[Step, Reply, T]  # yields steps, is sent their replies, returns a T
 
+SHOWN = 200  # characters of what is not understood
 WHOLE = 10_000  # all traffic, in hundredths of a percent
 SETTLED = 300.0  # seconds after a way back until what bears the traffic may be as weak as that allows
 
@@ -106,7 +108,7 @@ class Manifest:
     def from_json(cls, text: str) -> Manifest:
         """Raises RouterError where somebody else has written it."""
         try:
-            data = json.loads(text)
+            data = loads(text)
             slots = tuple(Slot(**{**s, "irreversible": tuple(s.get("irreversible", ()))}) for s in data["slots"])
             made = cls(**{**data, "slots": slots, "hosts": tuple(data["hosts"])})
         except (ValueError, TypeError, KeyError, RecursionError) as error:
@@ -167,7 +169,7 @@ class Dial:
 
     @classmethod
     def from_json(cls, text: str) -> Dial:
-        data = json.loads(text)
+        data = loads(text)
         manifest = Manifest.from_json(json.dumps(data["manifest"]))
         return cls(data["share"], data["token"], data["live"], manifest, data["revision"], mirror=data.get("mirror", 0))
 
@@ -347,6 +349,16 @@ class Router(Named, Protocol):
         Nothing where the router counts nothing.
         """
         ...
+
+
+def heard(router: Named, asked: Asked[T]) -> Asked[T]:
+    """What a router says. Half an answer, or another program's, is a RouterError like any other trouble with it."""
+    try:
+        return (yield from asked)
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
+        what = f"what the router of {router.service} on {router.host} says is not understood"
+        help = "Is it the router that the settings name? Its own log may say more."
+        raise RouterError(f"{what}: {str(error)[:SHOWN]!r} ({type(error).__name__})", help=help) from error
 
 
 def bad_before(since: Sample | None, slot: str) -> int:

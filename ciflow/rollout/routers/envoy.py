@@ -5,13 +5,13 @@ Its dial file is what it watches and takes when it is replaced by rename (`filed
 
 from __future__ import annotations
 
-import json
 import shlex
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from ciflow.dataclass import dataclass
 from ciflow.diagnostics import Refused
+from ciflow.encoding import loads
 from ciflow.model import Talk, Watch
 from ciflow.rollout.routers import envoy_config as config
 from ciflow.rollout.routers import http1
@@ -92,8 +92,8 @@ class EnvoyRouter(FiledRouter):
     def counts(self, before: Sample | None = None) -> Asked[Sample]:  # noqa: ARG002 - its counters are whole
         """Cumulative counters of both slots. The first request makes Envoy merge its histograms."""
         yield from self._admin("/stats?filter=%5Enone%24")
-        info = json.loads((yield from self._admin("/server_info")))
-        clusters = json.loads((yield from self._admin("/clusters?format=json")))
+        info = loads((yield from self._admin("/server_info")))
+        clusters = loads((yield from self._admin("/clusters?format=json")))
         text, at = yield from self._admin_at(COUNTERS)
         slots = config.parse_counts(text.decode(), clusters, self.service, self.settings.edges)
         return Sample(self.host, info["command_line_options"]["service_node"], at, slots)

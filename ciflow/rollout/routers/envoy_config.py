@@ -14,6 +14,7 @@ from dataclasses import replace
 from typing import Any
 
 from ciflow.dataclass import dataclass
+from ciflow.encoding import loads
 from ciflow.rollout.routers.dial import WHOLE, Counts, Dial, RouterError, Slot
 
 JSON = dict[str, Any]
@@ -234,7 +235,7 @@ def version(dial: Dial) -> str:
 def parse_resource(content: bytes, where: str) -> Dial:
     """The dial in one of our files."""
     try:
-        return _dial_of(json.loads(content)["resources"][0])
+        return _dial_of(loads(content)["resources"][0])
     except (ValueError, LookupError, TypeError) as error:
         raise RouterError(
             f"{where} is not a route file of ciflow: {error}",
@@ -251,7 +252,7 @@ def _dial_of(route: JSON) -> Dial:
 
 def parse_dump(body: bytes, service: str) -> Dial | None:
     """The dial that Envoy has in force, from `/config_dump?resource=dynamic_route_configs`; None before the first."""
-    for config in json.loads(body).get("configs", []):
+    for config in loads(body).get("configs", []):
         route = config.get("route_config", {})
         if route.get("name") == service:
             return _dial_of(route)

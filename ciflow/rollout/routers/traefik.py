@@ -7,13 +7,13 @@ began, and gives the traffic back within a second of finding another.
 
 from __future__ import annotations
 
-import json
 import shlex
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from ciflow.dataclass import dataclass
 from ciflow.diagnostics import Refused
+from ciflow.encoding import loads
 from ciflow.model import Exec, Http, Mkdir, Wait, Watch
 from ciflow.rollout.routers import traefik_config as config
 from ciflow.rollout.routers.dial import Asked, Dial, RouterError, Sample, Slot, bad_before, done
@@ -112,7 +112,7 @@ class TraefikRouter(FiledRouter):
         for _ in range(LOOKS):
             try:
                 shown = yield from self._admin(f"/api/http/middlewares?search={self._dial_name}")
-                found = [one for one in json.loads(shown) if one["name"] == f"{self._dial_name}@file"]
+                found = [one for one in loads(shown) if one["name"] == f"{self._dial_name}@file"]
                 if found:
                     return config.said(found[0])
             except Unready:

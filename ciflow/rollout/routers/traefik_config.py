@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ciflow.dataclass import dataclass
+from ciflow.encoding import loads
 from ciflow.rollout.routers.dial import WHOLE, Counts, Dial, RouterError, Slot
 
 JSON = dict[str, Any]
@@ -150,7 +151,7 @@ def _weighted(service: str, share: int, *what: str) -> JSON:
 def parse(content: bytes, where: str, service: str) -> Dial:
     """The dial in one of our files."""
     try:
-        return said(json.loads(content)["http"]["middlewares"][name(service, "dial")])
+        return said(loads(content)["http"]["middlewares"][name(service, "dial")])
     except (ValueError, LookupError, TypeError) as error:
         raise RouterError(
             f"{where} is not a dial file of ciflow: {error!r}",

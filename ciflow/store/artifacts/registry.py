@@ -15,6 +15,7 @@ from typing import Any
 from urllib.parse import parse_qs, urljoin, urlsplit
 
 from ciflow.diagnostics import ArtifactError, Refused
+from ciflow.encoding import loads
 from ciflow.model import EMPTY
 from ciflow.store.artifacts.backend import PART, Tickets, parts
 from ciflow.store.artifacts.logins import Badge
@@ -155,7 +156,7 @@ class Registry:
         if answer.status == 404:
             return None
         try:
-            return str(json.loads(answer.body).get("annotations", {}).get(_RECORD, ""))
+            return str(loads(answer.body).get("annotations", {}).get(_RECORD, ""))
         except (ValueError, AttributeError) as e:
             raise ArtifactError(f"{self.where} gives no manifest for {name}") from e
 
@@ -170,7 +171,7 @@ class Registry:
             if answer.status == 404:  # a repository is made by the first push
                 return
             try:
-                yield from json.loads(answer.body).get("tags") or ()
+                yield from loads(answer.body).get("tags") or ()
             except (ValueError, AttributeError) as e:
                 raise ArtifactError(f"{self.where} doesn't list its tags") from e
             next_page = re.search(r'<([^>]+)>; *rel="?next"?', answer.headers.get("link", ""))
@@ -234,7 +235,7 @@ class Registry:
 
     def _refusal(self, answer: Answer, what: str) -> ArtifactError:
         try:
-            errors = json.loads(answer.body).get("errors") or [{}]
+            errors = loads(answer.body).get("errors") or [{}]
             why = " ".join(str(errors[0].get(key, "")) for key in ("code", "message")).strip()
         except (ValueError, AttributeError, IndexError):
             why = ""
