@@ -148,11 +148,12 @@ class Dials:
             try:
                 yield from self._turn(number, lambda dial: self._resting(dial, self.live, now, ended=True))
                 yield from router.guard(self.token, 0)
-                yield from router.let_go(self.token, SETTLED)
-                if self.spec.drain:
-                    yield from router.cut(self.candidate, self.spec.drain)
             except (RouterError, TargetError, Fenced) as error:
                 failures.append(error)
+                continue
+            yield from self._said(router.let_go(self.token, SETTLED))
+            if self.spec.drain:
+                yield from self._said(router.cut(self.candidate, self.spec.drain))
         if failures:
             raise next((error for error in failures if isinstance(error, Fenced)), failures[0])
 
@@ -166,7 +167,7 @@ class Dials:
         yield from self._all(marked)
         for router, dial in zip(self.routers, self.dials, strict=True):
             yield from router.keep(dial.manifest)
-            yield from router.let_go(self.token, self.spec.keep_warm)
+            yield from self._said(router.let_go(self.token, self.spec.keep_warm))
 
     # --- while it is held --------------------------------------------------------------------------------
 
@@ -227,6 +228,13 @@ class Dials:
         return known if len(known) == len(deltas) else None
 
     # --- private -----------------------------------------------------------------------------------------
+
+    def _said(self, steps: Asked[None]) -> Asked[None]:
+        """What tidies up: all traffic is where it should be, so a failure of it is told and changes nothing."""
+        try:
+            yield from steps
+        except (RouterError, TargetError, Fenced) as error:
+            yield Note("warning", {"message": error.message, "help": error.help})
 
     def _where(self, number: int) -> tuple[int, int]:
         return self.dials[number].share, self.dials[number].mirror

@@ -129,6 +129,9 @@ def _do_apply(asked: _Asked) -> Reply:
     query += [("force", "true")] * bool(asked.words.get("force"))
     query += [("dryRun", "All")] * bool(asked.words.get("dry_run"))
     answer = _written(asked, "PATCH", path, query, thing, APPLY)
+    if (others := conflicts(answer)) and all(one["manager"] == MANAGER for one in others):
+        # our own patch has set these: a router's, that made a slot stronger
+        answer = _written(asked, "PATCH", path, [*query, ("force", "true")], thing, APPLY)
     if answer.status == 404 and asked.words.get("dry_run"):
         return _guessed(thing)
     if not answer.ok:

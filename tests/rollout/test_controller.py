@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -357,6 +358,25 @@ def test_a_host_without_a_router_can_not_retire_and_that_is_said_before_anything
     release.go(10_000)
     assert isinstance(release.ended, RouterError) and "db1" in release.ended.message
     assert release.world.machines["web1"].writes == []
+
+
+@pytest.mark.parametrize(("bad", "result", "share"), [(0.0, "promoted", WHOLE), (0.6, "rolled_back", 0)])
+def test_what_can_not_be_tidied_up_is_said_and_turns_nothing(
+    monkeypatch: pytest.MonkeyPatch, bad: float, result: str, share: int
+) -> None:
+    """Neither a good release nor a way back waits for what comes after it."""
+
+    def lacking(router: FakeRouter, expect: int, after: float) -> Iterator[Any]:  # noqa: ARG001
+        yield from ()
+        raise RouterError("cannot create roles", help="a right is missing")
+
+    monkeypatch.setattr(FakeRouter, "let_go", lacking)
+    world = world_of("web1")
+    world.rates["b"] = bad
+    release = Release(world, spec_of())
+    assert to_the_end(release).result == result
+    assert shares(world) == {share}
+    assert any(note.kind == "warning" and "create roles" in note.data["message"] for note in release.told)
 
 
 def test_what_can_not_be_undone_is_not_turned_back_after_promotion_but_before_it_is() -> None:

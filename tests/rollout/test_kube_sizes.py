@@ -145,6 +145,24 @@ def test_a_size_that_somebody_sets_meanwhile_stays(kube: Kube, slots: Rig, route
     assert kube.ask("GET", f"{APPS}/{SERVICE}-b")["spec"]["replicas"] == 4
 
 
+def test_the_next_deployment_may_say_another_size_than_was_raised(kube: Kube, slots: Rig, router: Router) -> None:
+    """What ciflow has set itself is nobody else's: an apply of the slot's manifest meets no conflict."""
+
+    def applied(thing: dict[str, Any]) -> None:
+        words = {"verb": "apply", "namespace": SPACE, "kubeconfig": slots.settings["kubeconfig"], "object": thing}
+        names = {"api_version": thing["apiVersion"], "kind": thing["kind"]}
+        reply = slots.host.answer(Api(kind="kubernetes", request={**words, **names}))
+        assert reply.ok, reply.error
+
+    applied(scaler("b", 1, 5))
+    strengthen(slots, router, 5_000)
+    assert least(kube, "b") == 2
+    applied(scaler("b", 1, 6))
+    assert least(kube, "b") == 1
+    strengthen(slots, router, 10_000)
+    assert least(kube, "b") == 3
+
+
 @pytest.mark.usefixtures("router")
 def test_pods_that_do_not_come_let_nothing_turn_and_are_named(kube: Kube, slots: Rig) -> None:
     quota = f"/api/v1/namespaces/{SPACE}/resourcequotas"

@@ -49,10 +49,11 @@ class Errand:
     def to_data(self) -> dict[str, Any]:
         """As the guard's program reads it."""
         if self.patch is not None:
-            return {"method": "PATCH", "path": self.path, "type": "json-patch+json", "body": list(self.patch)}
+            path = f"{self.path}?fieldManager=ciflow"
+            return {"method": "PATCH", "path": path, "type": "json-patch+json", "body": list(self.patch)}
         if self.object is not None:
-            query = f"?fieldManager=ciflow&force={'true' if self.force else 'false'}"
-            return {"method": "PATCH", "path": self.path + query, "type": "apply-patch+yaml", "body": self.object}
+            path = f"{self.path}?fieldManager=ciflow&force={'true' if self.force else 'false'}"
+            return {"method": "PATCH", "path": path, "type": "apply-patch+yaml", "body": self.object}
         body = {"propagationPolicy": "Background"}
         return {"method": "DELETE", "path": self.path, "type": "json", "body": body}
 
