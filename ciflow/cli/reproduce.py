@@ -12,7 +12,7 @@ import click
 from ciflow.cli.options import json_option, state_option
 from ciflow.store.place import Place
 
-VARIATIONS = ("path", "home", "timezone", "locale", "umask", "jobs", "files")
+VARIATIONS = ("path", "home", "user", "timezone", "locale", "umask", "jobs", "files")
 _FOLDER = click.Path(exists=True, file_okay=False, path_type=Path, resolve_path=True)
 _PLACE = click.Path(path_type=Path, resolve_path=True)
 

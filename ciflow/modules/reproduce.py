@@ -23,6 +23,7 @@ _MOST_READ = 64 * 1024 * 1024  # bytes of a file that is taken apart; a larger o
 _MOST_FILES = 8  # that differ and are taken apart
 # Two values of everything: what the first build gets, and what one that varies it gets.
 _SETTINGS: Mapping[str, Mapping[str, tuple[str, str]]] = {
+    "user": {"USER": ("builder", "somebody"), "LOGNAME": ("builder", "somebody")},
     "timezone": {"TZ": ("UTC", "<+0545>-5:45")},
     "locale": {"LC_ALL": ("C.UTF-8", "fr_CH.UTF-8"), "LANG": ("C.UTF-8", "fr_CH.UTF-8")},
     "jobs": {"CARGO_BUILD_JOBS": ("1", "3"), "MAKEFLAGS": ("-j1", "-j3"), "JOBS": ("1", "3")},

@@ -13,7 +13,7 @@ from typing import Any
 from ciflow.dataclass import dataclass
 from ciflow.supply.divergence import Difference
 
-VARIATIONS = ("path", "home", "timezone", "locale", "umask", "jobs", "files")
+VARIATIONS = ("path", "home", "user", "timezone", "locale", "umask", "jobs", "files")
 _RUSTFLAGS = 'export RUSTFLAGS="${RUSTFLAGS:-} %s"'
 _CRATE = re.compile(r"/registry/src/[^/]+/([A-Za-z0-9_-]+)-\d+\.\d+[^/]*/|/([A-Za-z0-9_-]+)/(?:src|tests|benches)/")
 _LEGACY = re.compile(r"_ZN(\d+)([A-Za-z_][A-Za-z0-9_.$]*)")
@@ -70,6 +70,8 @@ FIXES: Mapping[str, tuple[str, Fix]] = {
         'the program runs, in place of env!("CARGO_MANIFEST_DIR") and env!("OUT_DIR")')),
     "home": ("the home of whoever built it is in it", Fix(
         "map it away, or build with a fixed HOME", _RUSTFLAGS % "--remap-path-prefix=$HOME=/home")),
+    "user": ("the name of whoever built it is in it", Fix(
+        "set the name in the build", "export USER=builder LOGNAME=builder")),
     "time": ("the time of the build is in it", Fix(
         "take the time from SOURCE_DATE_EPOCH (the commit's: git log -1 --format=%ct) in place of the clock; "
         'tar --mtime="@$SOURCE_DATE_EPOCH", gzip -n, ar D, zip -X after touch -d "@$SOURCE_DATE_EPOCH"',

@@ -65,13 +65,13 @@ def cause(told: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def test_a_build_that_depends_on_nothing_is_reproducible(bench: Bench) -> None:
-    told = reproduced(bench, {"a": "x"}, "tr x y < a > b", "b", "path, home, timezone, locale, umask, jobs, files")
+    told = reproduced(bench, {"a": "x"}, "tr x y < a > b", "b", "path, home, user, timezone, locale, umask, jobs, files")
     assert told["reproducible"] and told["causes"] == []
     assert [one["name"] for one in told["files"]] == ["b"]
 
 
 def test_the_least_that_breaks_it_is_found_among_all_variations(bench: Bench) -> None:
-    everything = "path, home, timezone, locale, umask, jobs, files"
+    everything = "path, home, user, timezone, locale, umask, jobs, files"
     told = reproduced(bench, {"a": "x"}, "date -d @0 > b", "b", everything, try_fix="true")
     assert told["smallest_variation"] == ["timezone"] and cause(told)["kind"] == "timezone"
     assert cause(told)["before"] == "export TZ=UTC" and told["fixed"]
@@ -93,6 +93,7 @@ EXAMPLES = {
     ),
     "locale": ({}, "echo made in $LANG > out", "out", "locale", "locale", None),
     "umask": ({}, "touch a; tar --mtime=@0 -cf out.tar a", "out.tar", "umask", "umask", None),
+    "user": ({}, "echo made by $LOGNAME > out", "out", "user", "user", None),
     "home": ({}, "echo made in $HOME > out", "out", "home", "home", ("$HOME", "/home")),
     "randomness": ({}, "head -c 8 /dev/urandom | od > out", "out", "home", "random", ("/dev/urandom", "/dev/zero")),
 }  # fmt: skip
