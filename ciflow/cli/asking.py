@@ -28,6 +28,12 @@ def answered(asking: Generator[Step, Reply, T], meanwhile: Callable[[], None]) -
             result: T = end.value
             return result
         reply = _reply(step, meanwhile)
+        if isinstance(step, Probe) and isinstance(step.operation, Exec):
+            meanwhile = _nothing
+
+
+def _nothing() -> None:
+    """All that can be done ahead has been."""
 
 
 def _reply(step: Step, meanwhile: Callable[[], None]) -> Reply:

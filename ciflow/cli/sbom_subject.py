@@ -6,6 +6,7 @@ import os
 import stat
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -154,12 +155,15 @@ def _workspace(asked: Asked, path: Path) -> Bom:
         "supplier": asked.supplier,
         "authors": [],
     }
-    told = answered(sbom.ask(args, Context(now=time.time())), _meanwhile)
+    told = answered(sbom.ask(args, Context(now=time.time())), partial(_meanwhile, path))
     if isinstance(told, Outcome):
         raise CiflowError(told.msg)
     return sbom.bill(args, told)
 
 
-def _meanwhile() -> None:
+def _meanwhile(path: Path) -> None:
     """What the answer needs is loaded while cargo works."""
+    from ciflow.cli.sbom_ahead import remember
     from ciflow.supply import cargo_build, cyclonedx, formats  # noqa: F401
+
+    remember(path)

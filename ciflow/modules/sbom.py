@@ -23,19 +23,19 @@ if TYPE_CHECKING:
     from ciflow.supply.model import Bom, Creation
     from ciflow.supply.unit_graph import UnitGraph
 
-# Line 1: what cargo knows of the workspace itself. Line 2: its plan of the build, or nothing where it makes none.
-# RUSTC_BOOTSTRAP lets a stable cargo print its plan; nothing is compiled.
+# Line 1: what cargo knows of the workspace itself. Line 2: its plan of the build; nothing where it makes none, `failed`
+# and why where it can't. Both are asked for at once. RUSTC_BOOTSTRAP lets a stable cargo print its plan; nothing is
+# compiled.
 _LOOK = """\
-made=$(mktemp -d) || exit 1
-trap 'rm -rf "$made"' EXIT
 features=$1; shift
 set -f
-RUSTC_BOOTSTRAP=1 cargo build -Z unstable-options --unit-graph --locked $features "$@" > "$made/units" 2> "$made/why" &
-cargo metadata --no-deps --locked --format-version=1 $features || exit
-if wait $!; then cat "$made/units"; exit; fi
-grep -q -e 'unit-graph' -e '`-Z`' "$made/why" && exit 0
-cat "$made/why" >&2
-exit 1
+{
+  why=$(RUSTC_BOOTSTRAP=1 cargo build -Z unstable-options --unit-graph --locked $features "$@" 2>&1 >&3 3>&-) ||
+  case $why in *unit-graph*|*'`-Z`'*) ;; *) printf 'failed\\n%s\\n' "$why" ;; esac
+} 3>&1 | {
+  cargo metadata --no-deps --locked --format-version=1 $features || exit
+  exec cat
+}
 """
 # All that cargo knows of packages. It takes as long as the plan, and waits for it: both lock the cache of packages.
 _ALL = 'set -f; exec cargo metadata --locked --format-version=1 $1\n'
@@ -168,6 +168,9 @@ def _cargo(
     if seen.rc == 127:
         return missing(["cargo", "metadata"])
     said = yield from whole_stdout(seen)
+    if isinstance(said, bytes):
+        said, failed, why = said.partition(b"\nfailed\n")
+        seen = replace(seen, ok=False, rc=1, stderr=why) if failed else seen
     if isinstance(said, Reply) or not well(seen):
         quiet = process_data(replace(seen, stdout=b""), ["cargo", "metadata"])
         return failure(seen, quiet, "cargo tells nothing of this workspace")

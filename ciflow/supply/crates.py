@@ -11,7 +11,7 @@ import posixpath
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any
 from urllib.parse import quote, urlsplit, urlunsplit
 
@@ -72,6 +72,7 @@ class Origin:
         return f"{_CRATES_IO_DOWNLOAD}/{name}/{quote(version, safe='')}/download" if self.kind == "registry" else None
 
 
+@lru_cache(maxsize=4096)
 def parse_origin(source: str | None) -> Origin:
     """A `source` of Cargo: `registry+URL`, `sparse+URL`, `git+URL?rev=..#COMMIT`, None for a path."""
     if source is None:
@@ -345,6 +346,7 @@ def _key(source: str | None) -> str | None:
     return urlunsplit(parts._replace(query=""))
 
 
+@lru_cache(maxsize=2)
 def parse_lock(text: str) -> Lock:
     """Read Cargo.lock.
 

@@ -11,6 +11,7 @@ import re
 import tomllib
 from collections.abc import Collection, Mapping
 from dataclasses import replace
+from functools import lru_cache
 from typing import Any
 
 from ciflow.supply.crates import Graph, Package, parse_package
@@ -57,14 +58,16 @@ def completed(graph: Graph, units: UnitGraph, said: Mapping[str, tuple[str, str]
         kinds[unit.package] = kinds.get(unit.package, frozenset()) | unit.kinds
     packages = dict(graph.packages)
     for id_, (path, text) in said.items():
-        package = _package(id_, path, text, kinds[id_])
+        package = package_of(id_, path, text)
         if package is None:
             return None
-        packages[id_] = package
+        packages[id_] = replace(package, target_kinds=kinds[id_])
     return replace(graph, packages=packages)
 
 
-def _package(id_: str, path: str, text: str, kinds: frozenset[str]) -> Package | None:
+@lru_cache(maxsize=8192)
+def package_of(id_: str, path: str, text: str) -> Package | None:
+    """What a manifest says of a package, all but its targets; None where cargo did not write it for that one."""
     match = _ID.fullmatch(id_)
     said = _said(text)
     if match is None or said is None or (said.get("name"), said.get("version")) != match.group(2, 3):
@@ -76,7 +79,7 @@ def _package(id_: str, path: str, text: str, kinds: frozenset[str]) -> Package |
         return None
     raw = {key.replace("-", "_"): said[key] for key in _TEXTS if key in said}
     raw |= {"id": id_, "source": match[1], "name": match[2], "version": match[3], "authors": authors}
-    raw |= {"manifest_path": path, "targets": [{"kind": kinds}]}
+    raw |= {"manifest_path": path, "targets": []}
     try:
         return parse_package(raw, "", ())
     except (MetadataError, UnsupportedError):
@@ -123,4 +126,9 @@ def parted(output: str, files: Mapping[str, str]) -> dict[str, tuple[str, str]] 
     pieces = _HEADING.split(output)
     if pieces[1::2] != list(files.values()) or pieces[0]:
         return None
-    return {id_: (path, piece) for (id_, path), piece in zip(files.items(), pieces[2::2], strict=True)}
+    return {id_: (path, ended(piece)) for (id_, path), piece in zip(files.items(), pieces[2::2], strict=True)}
+
+
+def ended(text: str) -> str:
+    """With one end of a line, whatever there was: programs put lines between files."""
+    return text.rstrip() + "\n"

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 from ciflow.supply.model import Party
 
 _PARTY = re.compile(r"\s*([^<>]*?)\s*(?:<([^<>]*)>)?\s*\Z")
 
 
+@lru_cache(maxsize=4096)
 def parse_party(text: str) -> Party | None:
     """None where neither a name nor an address is said; text of another shape is a name."""
     match = _PARTY.match(text)

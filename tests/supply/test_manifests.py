@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from ciflow.cli.sbom_ahead import remember
 from ciflow.modules.sbom import _CONTENTS
 from ciflow.supply.crates import NOT_TOLD, Graph, Package
-from ciflow.supply.manifests import _as_written, completed, fetched, parted
+from ciflow.supply.manifests import _as_written, completed, fetched, package_of, parted
 from ciflow.supply.unit_graph import Unit, UnitGraph
 
 CRATES_IO = "registry+https://github.com/rust-lang/crates.io-index"
@@ -154,16 +155,14 @@ def test_what_head_says_of_files_is_told_apart_whatever_is_in_them() -> None:
         output = subprocess.run(argv, input=stdin, capture_output=True, text=True, check=True).stdout
         found = parted(output, names)
     assert found is not None
-    assert {id_: (path, text.rstrip("\n")) for id_, (path, text) in found.items()} == {
-        id_: (names[id_], text.rstrip("\n")) for id_, text in files.items()
-    }
+    assert found == {id_: (names[id_], text.rstrip() + "\n") for id_, text in files.items()}
 
 
 def test_output_of_the_host_that_does_not_come_out_even_is_left_to_cargo() -> None:
     path = f"{FOLDER}/Cargo.toml"
     files = {ID: path, "b": "/b/Cargo.toml"}
     good = f"==> {path} <==\nabc\n==> /b/Cargo.toml <==\ndef"
-    assert parted(good, files) == {ID: (path, "abc\n"), "b": ("/b/Cargo.toml", "def")}
+    assert parted(good, files) == {ID: (path, "abc\n"), "b": ("/b/Cargo.toml", "def\n")}
     for output in ("", f"x{good}", good.replace("/b/", "/c/"), f"==> {path} <==\nabc"):
         assert parted(output, files) is None, output
 
@@ -179,3 +178,32 @@ def test_a_procedural_macro_is_known_by_its_unit() -> None:
     whole = completed(GRAPH, UnitGraph(units, (0,)), {ID: (f"{FOLDER}/Cargo.toml", MANIFEST)})
     assert whole is not None
     assert whole.packages[ID].proc_macro
+
+
+def test_what_is_read_ahead_is_what_the_module_asks_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Crates where cargo unpacks them, and where the workspace's own settings have them; what is amiss is no error."""
+    home, root = tmp_path / "home", tmp_path / "w"
+    places = {"alpha": home / "registry/src/index/alpha-1.2.3", "beta": tmp_path / "vendor/beta"}
+    for name, place in places.items():
+        place.mkdir(parents=True)
+        (place / "Cargo.toml").write_text(MANIFEST.replace("alpha", name) + "\n\n")
+    (root / ".cargo").mkdir(parents=True)
+    (root / ".cargo/config.toml").write_text('[source.v]\ndirectory = "../vendor"\n')
+    names = (*places, "missing")
+    blocks = [f'[[package]]\nname = "{one}"\nversion = "1.2.3"\nsource = "{CRATES_IO}"\n' for one in names]
+    (root / "Cargo.lock").write_text("version = 4\n\n" + "\n".join(blocks))
+    monkeypatch.setenv("CARGO_HOME", str(home))
+    package_of.cache_clear()
+    remember(root)
+    assert package_of.cache_info().currsize == 2
+    for name, place in places.items():
+        path = f"{place}/Cargo.toml" if name == "alpha" else f"{root}/../vendor/beta/Cargo.toml"
+        text = MANIFEST.replace("alpha", name)
+        found = package_of(f"{CRATES_IO}#{name}@1.2.3", path, text)
+        assert found is not None and found.name == name
+    assert package_of.cache_info().hits == 2
+    (root / "Cargo.lock").write_text("no lock at all")
+    remember(root)
+    (root / ".cargo/config.toml").write_bytes(b"\xff")
+    remember(root)
+    remember(tmp_path / "nowhere")
