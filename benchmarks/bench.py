@@ -14,10 +14,10 @@ import platform
 import random
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from benchmarks import contenders, peers, rust
+from benchmarks import contenders, peers, rust, rust_page
 from benchmarks.measure import Cost, Failed, measure
 from benchmarks.rollback import limit_s, rollbacks
 from benchmarks.works import FAR_TASKS, ROUND_TRIP_S, WORKS, Setting, Work
@@ -29,7 +29,8 @@ Costs = dict[tuple[str, str], Cost]
 
 @dataclass(frozen=True)
 class Result:
-    """One line of results.json: seconds, MB of 10^6 bytes, and round trips where a delay makes them countable."""
+    """One line of results.json: seconds, MB of 10^6 bytes, round trips where a delay makes them countable, and the
+    share of compilations that a cache spared."""
 
     work: str
     who: str
@@ -39,6 +40,7 @@ class Result:
     round_trips_per_task: float | None
     date: str
     machine: str
+    hits: float | None = None
 
 
 @dataclass(frozen=True)
@@ -129,11 +131,15 @@ def run_rollbacks(rounds: int) -> Costs:
 def run_rust(rounds: int, output: Path) -> list[Result]:
     """W11 is judged by aims of its own, beside plain cargo."""
     figures = rust.run(rounds)
-    results = to_results({(one.work, one.who): one.cost for one in figures})
+    hits = {(one.work, one.who): rounded(one.hits) for one in figures}
+    costs = to_results({(one.work, one.who): one.cost for one in figures})
+    results = [replace(one, hits=hits[one.work, one.who]) for one in costs]
     show("W11  a Rust workspace", results)
     for said, met in rust.judged(figures):
         print(f"  {said}: {'good' if met else 'NOT GOOD'}")
     save(results, output)
+    if output == RESULTS:
+        rust_page.write()
     return results
 
 
