@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 _SETTINGS = {
     "dir": "SCCACHE_DIR",
     "size": "SCCACHE_CACHE_SIZE",
+    "compression": "SCCACHE_CACHE_ZSTD_LEVEL",
     "redis": "SCCACHE_REDIS_ENDPOINT",
     "bucket": "SCCACHE_BUCKET",
     "endpoint": "SCCACHE_ENDPOINT",

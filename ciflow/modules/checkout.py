@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from ciflow.dataclass import dataclass
 from ciflow.model import Exec, Outcome, Probe, Read, Reply, Step
 from ciflow.modules.execute import whole_stdout
-from ciflow.modules.replies import failure, process_data, text, well
+from ciflow.modules.replies import text, well
 
 if TYPE_CHECKING:
     from ciflow.cargo.affected import Affected, Change
@@ -225,7 +225,9 @@ def workspace(ask: Ask) -> Generator[Step, Reply, tuple[Graph, str] | Outcome]:
         if reply.status != "done":
             break
         unresolved = f"cargo can't resolve the workspace: {_reason(reply)}"
-    return failure(reply, process_data(reply, list(operation.argv)), "cargo metadata failed")
+    from ciflow.modules import rust
+
+    return rust.refused(reply, list(operation.argv), "cargo metadata failed")
 
 
 def _difference(ask: Ask) -> Generator[Step, Reply, Difference | str]:

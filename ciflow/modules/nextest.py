@@ -110,7 +110,7 @@ def _look(args: Mapping[str, Any], context: Context) -> Generator[Step, Reply, L
         return missing("cargo nextest run")
     output = yield from whole_stdout(seen)
     if isinstance(output, Reply) or not well(seen):
-        return failure(seen, process_data(seen, "cargo metadata"), "cargo metadata failed")
+        return rust.refused(seen, "cargo metadata", "cargo metadata failed")
     version, commit, described = [*text(output).split("\n", 2), "", ""][:3]
     workspace = rust.workspace(described)
     if isinstance(workspace, str):
@@ -152,7 +152,7 @@ def _configured(
     for step in (Mkdir(path=posixpath.dirname(look.config)), Write(path=look.config, content=content)):
         made = yield Change(step)
         if not well(made):
-            return failure(made)
+            return failure(made, what=f"{look.config} can't be written")
     return None
 
 
@@ -163,9 +163,11 @@ def _archived(args: Mapping[str, Any], context: Context, look: Look) -> Steps:
     reply = yield Change(operation)
     if predicted(reply):
         return Outcome(skipped=True, msg="tests are not built in check mode")
-    data = {**process_data(reply, list(operation.argv)), "archive": args["archive"]}
     if not well(reply):
-        return failure(reply, data, "the tests could not be packed")
+        from ciflow.modules import rust
+
+        return rust.refused(reply, list(operation.argv), "the tests could not be packed")
+    data = {**process_data(reply, list(operation.argv)), "archive": args["archive"]}
     return Outcome(changed=True, msg=f"the tests are in {args['archive']}", data=data)
 
 
@@ -202,7 +204,7 @@ def _part(
     if isinstance(output, Reply) or not well(reply):
         from ciflow.modules import rust
 
-        return failure(reply, process_data(reply, list(operation.argv)), rust.reason(reply))
+        return rust.refused(reply, list(operation.argv), "the tests can't be listed")
     try:
         tests = shards.listed(text(output))
     except ToolOutputError as error:

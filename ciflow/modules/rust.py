@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from ciflow.cargo import libtest, messages, metadata
+from ciflow.cargo.complaints import complaint
 from ciflow.cargo.errors import ToolOutputError
 from ciflow.cargo.junit import JUnitReport, Verdict
 from ciflow.cargo.messages import BuildReport, CompilerMessage
@@ -168,8 +169,14 @@ def with_doctests(before: Outcome, reply: Reply, cmd: list[str]) -> Outcome:
 
 
 def reason(reply: Reply) -> str:
-    """The last line that begins with `error`, which is where these tools give their reason."""
+    """What these tools say was wrong, in one line."""
     if reply.ok:
         return ""
-    errors = [line for line in text(reply.stderr).splitlines() if line.lstrip().startswith("error")]
-    return errors[-1].strip() if errors and not reply.error else process_message(reply)
+    return (complaint(text(reply.stderr)) if not reply.error else "") or process_message(reply)
+
+
+def refused(reply: Reply, cmd: str | list[str], what: str) -> Outcome:
+    """A tool that gave no answer, with its reason where it has one."""
+    outcome = failure(reply, process_data(reply, cmd), what)
+    said = complaint(text(reply.stderr)) if reply.status == "done" else ""
+    return replace(outcome, msg=f"{what}: {said}") if said else outcome

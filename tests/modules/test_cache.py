@@ -93,6 +93,7 @@ def test_redis_is_taken_where_it_answers_and_shares_crates_between_machines(
     elsewhere = {**env, "SCCACHE_DIR": str(tmp_path / "other")}
     shutil.rmtree(tmp_path / "crates")  # as on another machine, nothing is here
     assert counted(build(host, workspace, elsewhere)) == ("redis", 3, 0)
+    assert counted(build(host, workspace, elsewhere, "local")) == ("local", 3, 0), "the nearer tier was filled"
 
 
 @pytest.mark.slow
