@@ -36,12 +36,10 @@ def catalogue(entries: Sequence[Entry], subject: Component) -> Asking[Bom]:
     found.append(dpkg.packages([content for _, content in debian], release))
     alpine = yield from _texts(entries, apk.FILES)
     found.append(apk.packages([content for _, content in alpine], release))
-    for entry in entries:
-        if rpm.FILES.match(entry.path):
-            content = yield from _all(entry, rpm.MOST_BYTES)
-            found.append(rpm.packages(entry.path, content, release))
-        elif rpm.OLD.match(entry.path):
-            rpm.refuse_old(entry.path)
+    databases = [entry for entry in entries if rpm.FILES.match(entry.path)]
+    for entry in databases or [one for one in entries if rpm.OLD.match(one.path)]:
+        content = yield from _all(entry, rpm.MOST_BYTES)
+        found.append(rpm.packages(entry.path, content, release))
     python = yield from _texts(entries, python_env.FILES)
     found.append(python_env.distributions(python))
     for path, content in (yield from _texts(entries, npm_lock.FILES)):

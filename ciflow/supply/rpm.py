@@ -34,19 +34,17 @@ def packages(path: str, content: bytes, release: Mapping[str, str]) -> tuple[lis
 
     Raises:
         DocumentError: damaged, or made to hurt.
+        UnsupportedError: of an older form; it says what to do.
     """
     found = [_header(path, number, blob) for number, blob in _rows(path, content)]
     return linked([_installed(one, release) for one in found if _text(one, _NAME) not in ("", "gpg-pubkey")])
 
 
-def refuse_old(path: str) -> None:
-    """Raises UnsupportedError, with what to do."""
-    what = "`rpmdb --rebuilddb` with the backend sqlite makes the new one of it"
-    raise UnsupportedError(f"{path}: a database of RPM in its old form, which is not read; {what}")
-
-
 def _rows(path: str, content: bytes) -> list[tuple[int, bytes]]:
     """Only the table itself is read: a view of its name could run for ever."""
+    if OLD.match(path):
+        what = "`rpmdb --rebuilddb` with the backend sqlite makes the new one of it"
+        raise UnsupportedError(f"{path}: a database of RPM in its old form, which is not read; {what}")
     if content[:16] != b"SQLite format 3\0":
         raise DocumentError(f"{path}: byte 1: no SQLite database")
     plain = content[:18] + b"\1\1" + content[20:]  # a log of writes can't lie beside a database in memory

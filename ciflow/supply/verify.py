@@ -66,9 +66,11 @@ def judge(data: bytes, bundles: Mapping[str, bytes], policy: Policy, now: float)
 
 def _heard(file: str, content: bytes, data: bytes, signers: Iterable[Signer], now: float) -> Voice:
     """A key counts by the clock of who verifies, for nobody has seen when it signed; a certificate by the log's."""
-    known = {signer.key.id: signer for signer in sorted(signers, key=lambda one: bool(one.revoked))}  # under any name
-    vouched = bundle.verify(content, data, [signer.key for signer in known.values()])
-    signer = known[vouched.key.id]
+    known = tuple(signers)
+    vouched = bundle.verify(content, data, [signer.key for signer in known])
+    same = [signer for signer in known if signer.key.id == vouched.key.id]
+    signer = next((one for one in same if one.revoked), None)  # under any name
+    signer = signer or next(one for one in same if one.key is vouched.key)
     if signer.revoked:
         raise SignatureError(f"the key of {signer.name} is revoked: {signer.revoked}")
     at = now if vouched.witness is None else vouched.witness.at

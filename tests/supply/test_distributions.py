@@ -190,6 +190,8 @@ def test_the_old_form_of_rpms_database_is_refused_and_not_passed_over(tmp_path: 
         put(root, {f"var/lib/rpm/{name}": b"\0" * 100})
         with pytest.raises(Refused, match="a database of RPM in its old form"):
             bill(Asked(str(root)))
+        put(root, {"var/lib/rpm/rpmdb.sqlite": database([header(BASH)])})
+        assert {one.name for one in bill(Asked(str(root))).components} == {"bash"}, "what was left over is not in use"
 
 
 ENDLESS = (

@@ -134,6 +134,19 @@ def test_a_policy_says_whom_the_certificate_is_to_name(local: Services, identity
         judge(DATA, signed, policy, time.time())
 
 
+def test_a_name_that_is_called_back_counts_no_more_whatever_else_the_policy_says(local: Services) -> None:
+    """Also under another name and by way of another authority, which has its say where the first has none."""
+    with services() as other:
+        elsewhere = Holder(JOB, ISSUER, Authority.of(other.authority.chain, other.log.pem))
+        both = (Signer("there", elsewhere), Signer("here", holder(local)))
+        assert judge(DATA, {"a": made(local)}, Policy(both), time.time()).signers == ["here"]
+        assert judge(DATA, {"a": made(other)}, Policy(both), time.time()).signers == ["there"]
+        gone = (*both, Signer("gone", holder(local), revoked="the job was taken over"))
+        for services_ in (local, other):
+            with pytest.raises(PolicyFault, match="revoked: the job was taken over"):
+                judge(DATA, {"a": made(services_)}, Policy(gone), time.time())
+
+
 def test_a_certificate_counts_long_after_it_is_over_for_the_log_has_seen_it_used(local: Services) -> None:
     policy, signed = Policy((Signer("ci", holder(local)),)), {"a": made(local)}
     year = 365 * 86400

@@ -3,7 +3,6 @@ of `sign` and `attest`; `supply/keyless.py` says what is asked."""
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable, Mapping
 from http.client import HTTPException
@@ -15,7 +14,7 @@ from urllib.request import HTTPRedirectHandler, Request, build_opener
 from ciflow.supply import keyless
 from ciflow.supply.errors import SignatureError
 from ciflow.supply.keys import SigningKey
-from ciflow.supply.strict import MOST_BYTES
+from ciflow.supply.strict import MOST_BYTES, read
 
 TIMEOUT = 30.0  # seconds, for each answer
 _LOCAL = ("127.0.0.1", "::1", "localhost")
@@ -41,7 +40,7 @@ def _token(wish: Mapping[str, Any]) -> str:
     url, secret = (os.environ.get(f"ACTIONS_ID_TOKEN_REQUEST_{name}") for name in ("URL", "TOKEN"))
     if url and secret:
         answer = _ask(f"{url}&{urlencode({'audience': keyless.AUDIENCE})}", None, f"bearer {secret}")
-        return str(json.loads(answer)["value"])
+        return read(answer, "answer of the CI").text("value")
     raise SignatureError(
         "nobody here says who you are: the CI gives no token. On GitHub the job needs `permissions: id-token: write`, "
         "on GitLab `id_tokens: {SIGSTORE_ID_TOKEN: {aud: sigstore}}`; elsewhere name a file that holds one"
