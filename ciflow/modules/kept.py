@@ -60,10 +60,11 @@ all=$(find . -path '*/deps/*' -type f | wc -l)
 new=$(find . -path '*/deps/*' -type f -newer .ciflow/taken | wc -l)
 [ $((new * 20)) -lt "$all" ] || echo due
 """
-# Packs the target folder $1 for $2 with the times of sources below $3, while no cargo writes there; says into what.
+# Packs the target folder $1 for $2 with the times of sources below $3, while nobody else writes there; says into what.
 _PACK = """
 [ -n "$(command -v flock)" ] || { echo 'flock is missing' >&2; exit 1; }
-mkdir -p "$1/.ciflow" && cd "$1/.ciflow" && rm -rf times && mkdir times && cat > list && cd "$3" || exit 1
+mkdir -p "$1/.ciflow" && cd "$1/.ciflow" && exec 9> lock && flock -w 600 9 || exit 1
+rm -rf times && mkdir times && cat > list && cd "$3" || exit 1
 xargs -0 -r cp --attributes-only --preserve=timestamps --parents -t "$1/.ciflow/times" -- < "$1/.ciflow/list" || exit 1
 find "${2%/*}" -name '*.tar*' -mtime +14 -exec rm -f {} +
 touch "$1/.ciflow/packed"
