@@ -126,6 +126,7 @@ class Task:
     poll: Value = 15  # with `async_limit`, 0 leaves it behind, anything else waits for it
     debugger: Value = "never"
     irreversible: bool = False
+    rescued: bool = False  # a block around it has a `rescue`
     role: str = ""  # name of the role it came from
     role_path: str = ""
     role_run: RoleRun | None = None
@@ -254,6 +255,7 @@ class Canary:
     verify: tuple[Node, ...] = ()
     retire: tuple[Node, ...] = ()
     span: Span | None = None
+    spans: Mapping[str, Span] = field(default_factory=dict)  # of `router` and `slots`
 
 
 @dataclass(frozen=True, slots=True)
@@ -297,6 +299,7 @@ class Play:
     concurrency: str = ""
     image: Value = None  # what its hosts are made of for as long as it runs: a name, or a mapping with `name`
     tags: frozenset[str] = frozenset()
+    spans: Mapping[str, Span] = field(default_factory=dict)  # of values that are found wrong later than they are read
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ import time
 import click
 
 from ciflow.cli.options import state_option
-from ciflow.diagnostics import CiflowError, ExitCode
+from ciflow.diagnostics import ExitCode, NoSuch
 from ciflow.model import Event
 from ciflow.store.folds import history
 from ciflow.store.place import Place, default_state
@@ -49,7 +49,7 @@ ENDED = ("good", "rolled_back", "failed", "fenced", "warm", "live")  # states of
 
 
 def rollout_of(store: Store, service: str) -> str:
-    """The run whose rollout of `service` is under way. Raises CiflowError where none is, with what there is."""
+    """The run whose rollout of `service` is under way. Raises NoSuch where none is, with what there is."""
     from ciflow.store.folds import summary
 
     for release in history(store, service):
@@ -59,11 +59,13 @@ def rollout_of(store: Store, service: str) -> str:
         if found.state == "running":
             return release.run
         if found.resumable:
-            raise CiflowError(
+            raise NoSuch(
                 f"the rollout of {service} {release.version} is {found.state}: no process listens",
                 help=f"`ciflow resume {release.run}` goes on with it, `ciflow rollback {service}` turns it back",
             )
-    raise CiflowError(f"no rollout of {service} is under way", help="`ciflow status` shows what runs")
+    known = any(history(store, service))
+    what = f"no rollout of {service} is under way" if known else f"nothing was released as {service} from here"
+    raise NoSuch(what, help="`ciflow status` shows what runs")
 
 
 pause = _command("pause", "Hold the rollout of SERVICE where it is; `ciflow resume` goes on.")
@@ -102,5 +104,5 @@ def _waiting(store: Store, run: str) -> Event:
     wanted = [e for e in store.events(kinds=("approval_wanted",)) if (e.run, e.play) not in given]
     matching = [event for event in wanted if not run or event.run == run or event.run.startswith(f"{run}-")]
     if not matching:
-        raise CiflowError("nothing waits for an approval")
+        raise NoSuch("nothing waits for an approval", help="`ciflow status` shows what runs")
     return matching[-1]

@@ -14,12 +14,21 @@ if TYPE_CHECKING:
     from ciflow.lang.schema import Schema
 
 
+_LISTS = "`ciflow doc` lists the modules, docs/language.md the keywords"
+_PARTS = ("playbook", "play", "block", "task", "canary", "canary_step", "gate_errors", "gate_latency", "gate_slo",
+          "gate_query", "provider")  # fmt: skip
+
+
 @click.command("doc")
 @click.argument("name", default="")
 def command(name: str) -> int:
-    """Explain a module (`ciflow doc copy`) or a diagnostic (`ciflow doc CF0102`); without NAME list the modules."""
+    """Explain a module (`ciflow doc copy`), a keyword (`ciflow doc when`) or a diagnostic (`ciflow doc CF0102`).
+
+    Without NAME list the modules.
+    """
     from ciflow.lang.codes import CODES
     from ciflow.lang.modulenames import short
+    from ciflow.lang.near import nearest
     from ciflow.lang.schema import module_schema, verbs
 
     verb = short(name)
@@ -31,9 +40,23 @@ def command(name: str) -> int:
     elif verb in verbs():
         for line in _module(verb, module_schema(verb)):
             click.echo(line)
+    elif told := list(_keyword(name)):
+        for line in told:
+            click.echo(line)
     else:
-        raise NoSuch(f"nothing is called {name}", help="`ciflow doc` lists the modules")
+        near = nearest(verb, verbs())
+        raise NoSuch(f"nothing is called {name}", help=f"did you mean `{near}`?" if near else _LISTS)
     return ExitCode.OK
+
+
+def _keyword(name: str) -> Iterator[str]:
+    """What a keyword means, in each part of a playbook that has it."""
+    from ciflow.lang.schema import part_schema
+
+    for part in _PARTS:
+        rules = part_schema(part).fields.get(name)
+        if rules is not None:
+            yield f"{name}, of {part_schema(part).what} ({_kind(rules)})  {rules.get('meta', {}).get('doc', '')}"
 
 
 def _module(verb: str, schema: Schema) -> Iterator[str]:

@@ -9,7 +9,7 @@ from dataclasses import asdict
 import click
 
 from ciflow.cli.options import json_option, state_option
-from ciflow.diagnostics import ExitCode
+from ciflow.diagnostics import ExitCode, NoSuch
 from ciflow.report.humane import ago, share
 from ciflow.store.folds import Release, RunSummary, history, summaries
 from ciflow.store.place import Place, default_state
@@ -24,7 +24,10 @@ from ciflow.store.store import Store
 def command(service: str, lines: int, as_json: bool, state: Place | None) -> int:
     """List runs, the newest first; with SERVICE its releases."""
     now = time.time()
-    for line in _lines(state or default_state(), service, as_json, now)[:lines]:
+    found = _lines(state or default_state(), service, as_json, now)
+    if service and not found:
+        raise NoSuch(f"nothing was released as {service} from here", help="`ciflow history` lists all runs")
+    for line in found[:lines]:
         click.echo(line)
     return ExitCode.OK
 

@@ -24,7 +24,7 @@ MOST = 10  # runs shown
 @json_option
 @state_option
 def command(service: str, watched: bool, as_json: bool, state: Place | None) -> int:
-    """Show what runs, what can be resumed, which version has which share of the traffic, and what is locked."""
+    """Show what runs, what can be resumed, and which version has which share of the traffic."""
     if watched:
         from ciflow.cli.watch import watch
 
@@ -40,8 +40,11 @@ def command(service: str, watched: bool, as_json: bool, state: Place | None) -> 
     for release in (one for one in releases if service in ("", one.service)):
         good = ", observed good" if release.observed_good else ""
         where = f"slot {release.slot}, {share(release.share)} of the traffic"
-        click.echo(f"{release.service} {release.version}  {where}, {release.state.replace('_', ' ')}{good}")
-    if not runs and not releases:
+        then = f"; `ciflow resume {release.run}` goes on" if release.state == "paused" else ""
+        click.echo(f"{release.service} {release.version}  {where}, {release.state.replace('_', ' ')}{good}{then}")
+    if service and not any(one.service == service for one in releases):
+        click.echo(f"nothing was released as {service} from here", err=True)
+    elif not runs and not releases:
         click.echo("nothing runs, and nothing was released yet")
     return ExitCode.OK
 

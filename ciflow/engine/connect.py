@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from ciflow.dataclass import dataclass, field
 from ciflow.diagnostics import CiflowError, Refused
@@ -20,6 +20,7 @@ from ciflow.targets import BecomeUser, Connection
 if TYPE_CHECKING:
     from ciflow.lang.inventory import Inventory
 
+_N = TypeVar("_N", int, float)
 TIMEOUT = LOCAL.connect_timeout  # seconds, unless somebody says otherwise
 LOGIN_PASSWORDS = ("ansible_password", "ansible_ssh_pass", "ansible_ssh_password")
 PASSPHRASES = ("ansible_ssh_private_key_passphrase", "ansible_private_key_passphrase")
@@ -100,7 +101,7 @@ def connection_for(
         kind=kind,
         name=host.name,
         address=address if kind != "local" else "",
-        port=int(_first(scope, "ansible_port", "ansible_ssh_port") or 0),
+        port=_number(scope, int, "ansible_port", "ansible_ssh_port") or 0,
         user=str(_first(scope, "ansible_user", "ansible_ssh_user") or reach.user),
         password=str(_first(scope, *LOGIN_PASSWORDS) or reach.password),
         private_keys=(os.path.expanduser(str(key)),) if key else (),  # noqa: PTH111
@@ -108,9 +109,22 @@ def connection_for(
         common_args=" ".join(str(words) for words in arguments if words),
         python=str(_first(scope, "ansible_python_interpreter") or "auto"),
         become=_identity(scope, become, reach),
-        connect_timeout=float(_first(scope, "ansible_ssh_timeout", "ansible_timeout") or reach.timeout or TIMEOUT),
+        connect_timeout=_number(scope, float, "ansible_ssh_timeout", "ansible_timeout") or reach.timeout or TIMEOUT,
         options=tuple(_options(scope, kind, made)),
     )
+
+
+def _number(scope: Scope, kind: Callable[[Any], _N], *names: str) -> _N | None:
+    """What the first of the variables says that says anything; Refused where that is no number."""
+    value = _first(scope, *names)
+    if not value:
+        return None
+    try:
+        return kind(value)
+    except (TypeError, ValueError) as error:
+        said = next(name for name in names if name in scope)
+        where = f"`ciflow vars HOST {said} --why` says where it is set"
+        raise Refused(f"{said} must be a number, not {value!r}", help=where) from error
 
 
 def _maker(scope: Scope) -> str:

@@ -9,7 +9,7 @@ from dataclasses import asdict, replace
 from typing import Any
 
 from ciflow.dataclass import dataclass, field
-from ciflow.diagnostics import CiflowError, Invalid
+from ciflow.diagnostics import CiflowError, Diagnostic, Findings, Invalid, Refused
 from ciflow.engine.connect import NOTHING_SAID, Reach
 from ciflow.engine.context import Options
 from ciflow.engine.hosts import hosts_of
@@ -19,10 +19,12 @@ from ciflow.lang.extravars import extra_vars
 from ciflow.lang.files import Files
 from ciflow.lang.load import Loaded, load
 from ciflow.lang.locked import locked
+from ciflow.lang.names import templates_in
 from ciflow.lang.passwords import Ask, nobody, read_vault
 from ciflow.model import Host, Play
 from ciflow.plan import Plan, Selection, compile_plan
 from ciflow.plan.compile import rollout_alone
+from ciflow.plan.tags import unused
 from ciflow.store.seal import Seal
 
 
@@ -108,9 +110,37 @@ def _compiled(request: Request, loaded: Loaded) -> tuple[Loaded, Plan]:
     hosts = {host.name: host for stage in plan.stages for host in stage.hosts}
     if request.options.again:
         plan = rollout_alone(plan, request.options.again)
+    findings = Findings()
+    unused(loaded.playbook, request.selection.tags | request.selection.skip_tags, findings)
+    loaded = replace(loaded, findings=(*loaded.findings, *findings.items))
+    _refuse_routers(loaded)
     if shut := locked(loaded.playbook, loaded.inventory, hosts.values()):
         raise Invalid(shut, loaded.files.sources())
     return loaded, plan
+
+
+def _refuse_routers(loaded: Loaded) -> None:
+    """Settings of routers that can't be, where they are known before the run; else the rollout finds them."""
+    found: list[Diagnostic] = []
+    for canary in (play.canary for play in loaded.playbook.plays if play.canary is not None):
+        kind, settings = canary.router
+        if any(templates_in([settings, canary.slots, canary.by])):
+            continue
+        from ciflow.rollout.routers import build, uncounted
+
+        try:
+            service = canary.service if isinstance(canary.service, str) else "service"
+            routers = build(kind, settings, service, canary.slots, ("host",), edges=(0.1,), by=canary.by)
+        except Refused as error:
+            key = "slots" if error.message.startswith("slots") else "router"
+            found.append(Diagnostic("error", "CF0130", error.message, canary.spans.get(key), help=error.help))
+            continue
+        blind = [name for gate in canary.gates for name, options in gate.items()
+                 if name != "query" and "bad" not in options]  # fmt: skip
+        if message := uncounted(blind, routers):
+            found.append(Diagnostic("error", "CF0311", message, canary.spans.get("router")))
+    if found:
+        raise Invalid(found, loaded.files.sources())
 
 
 def password_of(person: Person | None) -> Ask:

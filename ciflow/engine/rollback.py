@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ciflow.dataclass import dataclass, field
-from ciflow.diagnostics import CiflowError, StoreError
+from ciflow.diagnostics import CiflowError, NoSuch, StoreError, Unreachable
 from ciflow.engine.drive import Driver, nothing_before, refuse_render, sleep_only
 from ciflow.engine.keys import Key, new_run
 from ciflow.engine.reached import API, LOCAL, connection_data, connection_from
@@ -162,13 +162,7 @@ class _Rollback:
                     found.setdefault(router.host, router)
         found = found or await self._in_clusters(wire, asked)
         if not found:
-            names = ", ".join(asked) if len(asked) <= MOST_NAMED else f"any of {len(asked)} hosts"
-            raise CiflowError(
-                f"nothing is known of a service {self.asking.service}: neither here, nor in {where} on {names}, "
-                "nor in a cluster",
-                help="name the host that its router runs on: `ciflow rollback SERVICE --host HOST -i INVENTORY`; "
-                "of a cluster, a host with ansible_kubectl_context",
-            )
+            raise _unknown(self.asking.service, where, list(replies), [name for name in asked if name not in replies])
         return tuple(found.values())
 
     async def _in_clusters(self, wire: Wire, hosts: Mapping[str, Connection]) -> dict[str, Router]:
@@ -204,7 +198,15 @@ class _Rollback:
         from ciflow.engine.connect import connection_by_name
 
         slots = {slot.name: {"address": slot.address, "port": slot.port} for slot in manifest.slots}
-        for host in set(manifest.hosts) - self.connections.keys() - {name}:
+        others = set(manifest.hosts) - self.connections.keys() - {name}
+        if not self.asking.inventory and name == LOCAL.name and others:
+            # This machine is one of them, by the name that an inventory has for it: nobody here can say which.
+            if len(others) > 1:
+                known = ", ".join(sorted(others))
+                what = f"{manifest.service} has routers on {known}"
+                self.warnings.append(f"{what}: without `-i` only this machine's is turned")
+            others = set()
+        for host in others:
             try:
                 self.connections[host] = connection_by_name(host, self.asking.inventory, self.asking.files)
             except CiflowError as error:
@@ -255,6 +257,23 @@ class _Rollback:
 
     def _open(self, connection: Connection, inbox: Any) -> Session | ApiSession:
         return open_session(connection, project=f"rollback {self.run}", run=self.run, token=1, inbox=inbox)
+
+
+def _unknown(service: str, where: str, answered: Sequence[str], silent: Sequence[str]) -> CiflowError:
+    """Nobody knows the service; a host that did not answer may."""
+    asked = f", nor in {where} on {_named(answered)}" if answered else ""
+    message = f"nothing is known of a service {service}: neither here{asked}, nor in a cluster"
+    help = (
+        f"name the host that its router runs on: `ciflow rollback {service} --host HOST -i INVENTORY`; "
+        "of a cluster, a host with ansible_kubectl_context"
+    )
+    if silent:
+        return Unreachable(f"{message}; {_named(silent)} did not answer", help=help)
+    return NoSuch(message, help=help)
+
+
+def _named(hosts: Sequence[str]) -> str:
+    return ", ".join(hosts) if len(hosts) <= MOST_NAMED else f"any of {len(hosts)} hosts"
 
 
 def routers_data(

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import time
 from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from ciflow.diagnostics import Diagnostic, Invalid, Locked, StoreError
+from ciflow.diagnostics import CiflowError, Diagnostic, Invalid, Locked, StoreError
 from ciflow.engine.drive import Driver, nothing_before, refuse_render
 from ciflow.engine.keys import Key
 from ciflow.engine.people import Commands, People
@@ -19,14 +20,14 @@ from ciflow.engine.retire import Places, compiled
 from ciflow.engine.rollback import routers_data
 from ciflow.engine.together import Together
 from ciflow.lang.canary import ASKED
-from ciflow.lang.scope import Scope
+from ciflow.lang.scope import MISSING, Scope
 from ciflow.lang.template import render
 from ciflow.model import Canary, Hold, Reply, Run
 from ciflow.plan.compile import cells_of, irreversible
 from ciflow.rollout.controller import Controller
 from ciflow.rollout.gates import Gate, gates_from
 from ciflow.rollout.metrics.answers import credentials
-from ciflow.rollout.routers import Router, RouterError, build, slots_of
+from ciflow.rollout.routers import Router, RouterError, build, slots_of, uncounted
 from ciflow.rollout.spec import Ended, Spec
 
 if TYPE_CHECKING:
@@ -39,16 +40,30 @@ async def roll_out(work: StageRun, people: People, together: Together) -> Ended:
     controller = await work.settle("canary", partial(_controller, work))
     together.join(work.id, controller)
     commands = people.to(controller.spec.service)
+    refused = _refused_before(work)
     try:
-        ended = await _driver(work, commands, "rollout", together).drive(controller.run())
+        ended = await _driver(work, commands, "rollout", together, refused).drive(controller.run())
     except StoreError as error:
         raise await _turned_back_unrecorded(work, commands, controller, error) from error
+    except CiflowError as error:
+        if not controller.claimed:
+            why = error.message
+            work.run.recorder.rendered(f"{work.id}|refused{refused}", lambda: why)
+        raise
     if ended.result == "lost":
         raise RouterError(ended.reason, help=f"`ciflow rollback {controller.spec.service}` tries again")
     if ended.result == "fenced":
         raise Locked(ended.reason, help="a rollback or another release has taken over; this one has stopped")
     work.run.services[controller.spec.service] = {"version": controller.spec.version, "result": ended.result}
     return ended
+
+
+def _refused_before(work: StageRun) -> int:
+    """How often it ended before it had claimed its routers, in earlier processes of the run.
+
+    What they had answered then is no answer any more: somebody has mended them, and they are asked under other keys.
+    """
+    return next(n for n in itertools.count() if work.run.recorder.known(f"{work.id}|refused{n}") is MISSING)
 
 
 def _controller(work: StageRun) -> Controller:
@@ -77,13 +92,8 @@ def _controller(work: StageRun) -> Controller:
 def _refuse_uncounted(canary: Canary, gates: tuple[Gate, ...], routers: Sequence[Router]) -> None:
     """A gate that judges by what the router counts needs one that counts."""
     blind = [gate.name for gate in gates if gate.kind != "query" and not gate.of]
-    if not blind or all(router.counted for router in routers):
-        return
-    message = (
-        f"router {routers[0].kind} counts nothing, so gate {', '.join(blind)} can't judge: give it a command `counts`, "
-        "or take gates that ask a provider (`query`, or `slo` with bad and total)"
-    )
-    raise Invalid([Diagnostic("error", "CF0311", message, canary.span)])
+    if message := uncounted(blind, routers):
+        raise Invalid([Diagnostic("error", "CF0311", message, canary.span)])
 
 
 def _refuse_secrets(work: StageRun, canary: Canary, rendered: _Rendered) -> None:
@@ -214,7 +224,7 @@ def _router_hosts(work: StageRun, settings: Mapping[str, Any]) -> list[str]:
     return [host.name for host in work.run.inventory.select(str(pattern))]
 
 
-def _driver(work: StageRun, commands: Commands, part: str, together: Together) -> Driver:
+def _driver(work: StageRun, commands: Commands, part: str, together: Together, refused: int = 0) -> Driver:
     async def hold(step: Hold, _key: Key) -> Reply:
         if step.why != "paused":
             return await commands.hold(step.seconds, partial(together.news, work.id, step.meet))
@@ -234,7 +244,7 @@ def _driver(work: StageRun, commands: Commands, part: str, together: Together) -
     places = Places(work)
     return Driver(
         wire=work.run.wire,
-        key=Key(work.run.id, work.id, "", (part,)),
+        key=Key(work.run.id, work.id, "", (part, *((f"again{refused}",) if refused else ()))),
         connection=work.run.controller,
         lane=f"{work.id}|{part}",
         controller=work.run.controller,

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import Any
 
 from ciflow.diagnostics import ExitCode, NoSuch
 from ciflow.engine.again import taken_over
@@ -19,6 +19,7 @@ from ciflow.engine.secrets import secrets_of
 from ciflow.engine.sharing import check_sharing, floor
 from ciflow.engine.snapshot import keep_snapshot, snapshot_of
 from ciflow.lang.files import Files
+from ciflow.lang.load import Loaded
 from ciflow.lang.passwords import read_vault
 from ciflow.lang.vault import Vault
 from ciflow.model import Event
@@ -28,8 +29,6 @@ from ciflow.store.folds import Release, summary
 from ciflow.store.locks import Holder
 from ciflow.store.store import Store
 
-if TYPE_CHECKING:
-    pass
 
 def apply(
     request: Request, store: Store, sinks: Sequence[Sink], ready: Ready | None = None, person: Person | None = None
@@ -75,9 +74,11 @@ def _begun(
                 "check": request.options.check,
             },
         )
-        store.append([begin, *before], lease)
+        warned = [Event(kind="warning", run=run, at=started, data=data) for data in _warnings(loaded)]
+        store.append([begin, *warned, *before], lease)
         for sink in sinks:
-            sink.event(begin)
+            for event in (begin, *warned):
+                sink.event(event)
             for event in filter(told, before):
                 sink.past(event)
         return Process(
@@ -85,6 +86,21 @@ def _begun(
         ).run()
     finally:
         free(store, lease)
+
+
+def _warnings(loaded: Loaded) -> Iterator[dict[str, Any]]:
+    """What was found while reading and will go wrong, as data of events: for those who run without `validate`."""
+    for one in (found for found in loaded.findings if found.severity == "warning"):
+        place = f"{one.span}: " if one.span else ""
+        yield {"message": f"{place}{one.message}", "help": one.label or one.help, "code": one.code}
+
+
+def _changed(files: Files, playbook: str) -> Iterator[dict[str, Any]]:
+    """Whoever mends a file and resumes would wait for the mended one to be run."""
+    if changed := files.changed():
+        more = f" and {len(changed) - 3} more" if len(changed) > 3 else ""
+        message = f"changed since this run began, which goes on by what they were: {', '.join(changed[:3])}{more}"
+        yield {"message": message, "help": f"`ciflow apply {playbook}` runs them as they are now"}
 
 
 def resume(
@@ -117,11 +133,13 @@ def resume(
         shelf = _shelf(store, plan, request)
         check_sharing(request, plan, files, store)
         again = Event(kind="run_resumed", run=run, at=time.time(), data={"who": who, "holder": holder.to_data()})
-        store.append([again], lease)
+        warned = [Event(kind="warning", run=run, at=again.at, data=data) for data in _changed(files, request.playbook)]
+        store.append([again, *warned], lease)
         for sink in sinks:
             for event in filter(told, past):
                 sink.past(event)
-            sink.event(again)
+            for event in (again, *warned):
+                sink.event(event)
         mask = secrets_of(request, loaded)
         began = past[0].at
         return Process(

@@ -31,7 +31,8 @@ def ended(run: str, task: Task, name: str, result: Result, duration: float, *, s
     if not secret:
         data |= _why(result.values)
     quoted = name.replace("'", "'\\''")
-    return {**data, "next": f"ciflow logs {run} '{quoted}', or once it is mended ciflow resume {run}"}
+    again = "" if task.rescued else f", or once it is mended ciflow resume {run}"
+    return {**data, "next": f"ciflow logs {run} '{quoted}'{again}"}
 
 
 def _without_diff(values: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -49,6 +50,8 @@ def _said(task: Task, values: Mapping[str, Any]) -> str:
     said = values.get("msg", "")
     if task.module == "assert" and values.get("assertion"):
         return f"{said}: {values['assertion']}"
+    if said == "non-zero return code" and values.get("rc"):
+        return f"{said} {values['rc']}"
     if task.module != "debug" or said or values.get("skipped") or "var" not in task.args:
         return str(said)
     name = str(getattr(task.args["var"], "source", task.args["var"]))

@@ -72,7 +72,7 @@ def read_canary(play: Place, reader: TaskReader, above: Inherited, findings: Fin
     return Canary(
         value["service"], value["version"], router, slots, steps, gates, verify=verify, retire=retire,
         require=value.get("require") or {},
-        span=place.span, **plain, **words,  # type: ignore[arg-type]
+        span=place.span, spans={name: place.fields[name].span for name in ("router", "slots")}, **plain, **words,  # type: ignore[arg-type]
     )  # fmt: skip
 
 

@@ -91,10 +91,12 @@ def _hosts(play: Play, playbook: Playbook, inventory: Inventory, sources: Source
     pattern = ",".join(map(str, play.hosts)) if isinstance(play.hosts, list) else play.hosts
     if not isinstance(pattern, str) or any(templates_in(play.hosts)):
         return
+    nowhere = "the play runs nowhere" if inventory.hosts else "the inventory has no host: `-i` names one"
     for name in inventory.unknown(pattern):
         known = [*inventory.groups, *(host.name for host in inventory.hosts)]
-        sources.findings.warning("CF0602", f"`{name}` is no host and no group of the inventory", play.span,
-                                 label=did_you_mean(name, known, otherwise="the play runs nowhere"))  # fmt: skip
+        sources.findings.warning("CF0602", f"`{name}` is no host and no group of the inventory",
+                                 play.spans.get("hosts", play.span),
+                                 label=did_you_mean(name, known, otherwise=nowhere))  # fmt: skip
 
 
 def _handlers(play: Play, sources: Sources) -> None:

@@ -57,6 +57,8 @@ _TABLE: tuple[tuple[str, str, str], ...] = (
     ("CF0301", "`needs` names no play", "It takes names or ids of plays of this playbook."),
     ("CF0302", "Plays that need each other", "None of them could ever start."),
     ("CF0303", "No task has that name", "`--start-at-task` takes a task's whole name."),
+    ("CF0304", "No task has that tag", "`--tags` and `--skip-tags` take tags of this playbook; "
+     "`--list-tags` lists them."),
     ("CF0310", "An artifact that is not there", "The play ended without making the file that "
      "`artifacts` names, or the store has none with that key or digest."),
     ("CF0311", "A canary that can't be started", "Its settings, rendered, make no rollout."),

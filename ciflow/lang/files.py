@@ -144,11 +144,24 @@ class Files:
         """Every file read so far, by path."""
         return dict(self._read)
 
+    def changed(self) -> tuple[str, ...]:
+        """Those of the files read that the disk has otherwise by now, or not at all; they are read alone, so a file of
+        any size costs no more than its first read did."""
+        plain = ((path, content) for path, content in self._read.items() if path[-1:] != "/" and "\0" not in path)
+        return tuple(path for path, content in plain if _on_disk(path) != content)
+
     def sources(self) -> dict[str, str]:
         """Texts of the files read, for the snippets of diagnostics; none of those that are encrypted."""
         known = self._read.items()
         files = ((path, content) for path, content in known if path[-1:] != "/" and path not in self._opened)
         return {path: content.decode("utf-8", "replace") for path, content in files}
+
+
+def _on_disk(path: str) -> bytes | None:
+    try:
+        return _whole(Path(path))
+    except OSError:
+        return None
 
 
 def _whole(path: Path) -> bytes:

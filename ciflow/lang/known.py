@@ -56,6 +56,7 @@ def known_names(
     known.add(dict.fromkeys(extra), "extra")
     for layers in inventory.layers.values():
         known.learn(*(name for layer in layers for name in layer.values))
+        known.open |= any(getattr(layer.values, "locked", ()) for layer in layers)  # nobody knows what is in it
     for play in playbook.plays:
         _of_play(play, known, sources, ahead)
     _of_groups_to_come(playbook, inventory, known, sources)
@@ -92,7 +93,7 @@ def _of_play(play: Play, known: Known, sources: Sources, ahead: Ahead) -> None:
         known.add(values, "role")
     known.learn(*(prompt.name for prompt in play.prompts))
     for file in play.vars_files:
-        _vars_file(file, known, sources, play.span)
+        _vars_file(file, known, sources, play.spans.get("vars_files", play.span))
     if play.canary is not None:
         for values in play.canary.slots.values():
             known.add(values, "slot") if isinstance(values, Mapping) else None

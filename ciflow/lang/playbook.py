@@ -14,10 +14,10 @@ from ciflow.lang.files import Files
 from ciflow.lang.inherit import Inherited, conditions, extend, keywords, names, tags
 from ciflow.lang.kinds import boolean, duration, percent
 from ciflow.lang.modulenames import short
-from ciflow.lang.near import did_you_mean
+from ciflow.lang.near import did_you_mean, nearest
 from ciflow.lang.place import Place
 from ciflow.lang.roles import Roles
-from ciflow.lang.schema import check_part
+from ciflow.lang.schema import check_part, part_schema
 from ciflow.lang.scope import Layer, Level, Need, NeedFacts, Scope, Vars
 from ciflow.lang.sources import Sources, join
 from ciflow.lang.tasks import TaskReader
@@ -210,7 +210,7 @@ class PlaybookReader:
         self._settle(place, variables)
         check_part("play", place, self.findings)
         broken = self.findings.failed_since(before)
-        if value.get("hosts") is None:
+        if value.get("hosts") is None and not nearest("hosts", value.keys() - part_schema("play").fields.keys()):
             self.findings.error("CF0103", "a play needs `hosts`", place.span, label="on which hosts?")
         above = extend(_top(self.sources), place, self.sources, level=Level.PLAY_VARS)
         if short(str(value.get("strategy"))) == "debug":
@@ -228,7 +228,8 @@ class PlaybookReader:
         asked = fields["vars_prompt"].items if isinstance(value.get("vars_prompt"), list) else ()
         asked = [one for one in asked if isinstance(one.value, dict) and isinstance(one.value.get("name"), str)]
         basic = Play(id, name, value.get("hosts"), place.span, nodes, (*roles.handlers, *handlers),
-                     prompts=tuple(Prompt(one.value["name"], one.span) for one in asked))  # fmt: skip
+                     prompts=tuple(Prompt(one.value["name"], one.span) for one in asked),
+                     spans={key: fields[key].span for key in ("hosts", "vars_files") if key in fields})  # fmt: skip
         for word, why in _NOT_BESIDE_CANARY.items():
             if canary is not None and value.get(word) not in (None, False):
                 self.findings.error("CF0111", f"`canary` and `{word}` exclude each other", place.key_span(word),

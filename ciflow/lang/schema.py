@@ -18,7 +18,7 @@ from ciflow.lang.light import without_metadata
 from ciflow.lang.place import Place
 from ciflow.lang.rules import OF_TYPE, TEXTS, for_cerberus, has_parts, listed, requires_below, sure, unbuilt_in
 from ciflow.lang.shipped import shipped
-from ciflow.lang.wording import Fault, either, not_allowed, step, unknown, whose
+from ciflow.lang.wording import Fault, either, not_allowed, step, unknown, whose, without_echoes
 from ciflow.lang.yamltext import parse
 from ciflow.model import Template
 
@@ -150,7 +150,8 @@ class Schema:
         validator = self.validators[literal]
         if (doubtful or not self.flat) and not validator.validate(doubtful, normalize=False, update=self.flat):
             faults += _flatten(validator._errors, self)
-        return made, faults + list(self._over_all(made))
+        faults += self._over_all(made)
+        return made, without_echoes(faults) if len(faults) > 1 else faults
 
     def _nothing(self, args: Mapping[str, Any]) -> Iterator[Fault]:
         """Names that nobody knows, with nothing behind them."""
@@ -172,14 +173,14 @@ class Schema:
         if self.flat:
             for name in self.required:
                 if name not in document:
-                    yield Fault((), "CF0103", f"{self.what} needs `{name}`")
+                    yield Fault((), "CF0103", f"{self.what} needs `{name}`", needs=(name,))
         for path in self.unbuilt if not self.unbuilt_names.isdisjoint(document) or () in self.unbuilt else ():
             if _stands(document, path):
                 what = f"`{path[-1]}`" if path else self.what
                 yield Fault(path, "CF0123", f"{what} is not built yet", "ciflow would not do it", key=bool(path))
         for group in self.one_of:
             if document.keys().isdisjoint(group):
-                yield Fault((), "CF0110", f"{self.what} needs {either(group)}")
+                yield Fault((), "CF0110", f"{self.what} needs {either(group)}", needs=group)
         for group in self.exclusive:
             given = [name for name in group if name in document]
             if len(given) > 1:
@@ -217,7 +218,7 @@ def _fault(error: Any, schema: Schema) -> Fault:
     if error.code == errors.UNKNOWN_FIELD.code:
         return unknown(path, schema.fields, schema.names, schema.what, schema.code_of_unknown)
     if error.code in (errors.REQUIRED_FIELD.code, errors.NOT_NULLABLE.code):
-        return Fault(path[:-1], "CF0103", f"{whose(path, schema.what)} needs `{name}`")
+        return Fault(path[:-1], "CF0103", f"{whose(path, schema.what)} needs `{name}`", needs=(str(name),))
     if error.code == errors.UNALLOWED_VALUE.code:
         return not_allowed(path, error.value, error.constraint)
     if error.code == errors.CUSTOM.code:
@@ -336,7 +337,11 @@ def check_part(name: str, place: Place, findings: Findings, *, ignore: frozenset
             span = at.key_span(fault.path[-1]) if fault.key else place.at(*fault.path).span
         else:
             span = place.at(*fault.path).span
-        findings.error(fault.code, fault.message, span, label=fault.label)
+        label = _OF_A_TASK if name == "play" and fault.key and fault.path[-1] in verbs() else fault.label
+        findings.error(fault.code, fault.message, span, label=label)
+
+
+_OF_A_TASK = "this is a module: indent it to stand in a task"
 
 
 def check_module(

@@ -131,11 +131,22 @@ class TaskReader:
             for key, below in found.place.fields.items():
                 if key != "cacheable":
                     self.sources.hints(below)
+        self._looked_up(place, found.faults)
         faults = self._expected(place, found.faults, above)
         if self.findings.failed_since(before):
             return self._lost(place)
         task = self._built(place, found.module, args, spans, above, path)
         return (replace(task, faults=faults) if faults else task,)
+
+    def _looked_up(self, place: Place, faults: Findings) -> None:
+        """`with_NAME` of a lookup that isn't there."""
+        for key in self._shape(place).loops:
+            from ciflow.lang.lookups import lookup_named  # most playbooks loop without
+
+            try:
+                lookup_named(key.removeprefix("with_"))
+            except ValueError as error:
+                faults.error("CF0211", f"`{key}`: {error}", place.key_span(key))
 
     def _expected(self, place: Place, faults: Findings, above: Inherited) -> tuple[Diagnostic, ...]:
         """Faults of arguments that make the task fail, and no more: somebody wrote what is to happen when it does.
@@ -218,9 +229,9 @@ class TaskReader:
             module, args = found
             return _Found(module, key, below, {**self._extra_args(place, module, faults), **args}, faults)
         unknown = [key for key in place.value if key not in self._keywords and not str(key).startswith("with_")]
-        if unknown:
-            self._unknown(str(unknown[0]), place.key_span(unknown[0]), above)
-        else:
+        for key in unknown:
+            self._unknown(str(key), place.key_span(key), above)
+        if not unknown:
             self.findings.error("CF0107", "this task has no module", place.span, label="what should it do?")
         return None
 
@@ -318,6 +329,7 @@ class TaskReader:
             base=own.base,
             defaults=own.defaults,
             params=own.params,
+            rescued=above.rescued,
             inherit=above if module in DYNAMIC else None,
             spans=spans,
         )

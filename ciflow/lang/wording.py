@@ -7,7 +7,7 @@ from typing import Any
 
 from ciflow.dataclass import dataclass
 from ciflow.diagnostics import Label
-from ciflow.lang.near import did_you_mean
+from ciflow.lang.near import did_you_mean, nearest
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +19,18 @@ class Fault:
     message: str
     label: Label = ""
     key: bool = False  # the key is at fault, not the value
+    needs: tuple[str, ...] = ()  # any of these names would mend it
+
+
+def without_echoes(faults: list[Fault]) -> list[Fault]:
+    """Without the lack of a name that stands there misspelt: one mistake is said once, where it was made."""
+    strange = [fault for fault in faults if fault.code in ("CF0102", "CF0109")]
+
+    def misspelt(lack: Fault) -> bool:
+        beside = [fault.path[-1] for fault in strange if fault.path[:-1] == lack.path]
+        return any(nearest(name, lack.needs) for name in beside)
+
+    return [fault for fault in faults if not fault.needs or not misspelt(fault)]
 
 
 def either(names: tuple[str, ...]) -> str:

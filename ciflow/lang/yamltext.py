@@ -199,16 +199,42 @@ def _syntax_error(error: yaml.MarkedYAMLError, text: str, file: str) -> Diagnost
     related: tuple[tuple[str, Span | None], ...] = ()
     if error.context_mark and error.context_mark.line != line:
         related = (("it began here", Span(file, error.context_mark.line + 1, error.context_mark.column + 1)),)
-    label = _likely(lines[line], column) if "mapping values" in problem else ""
+    label = _likely(problem, lines, line, column)
     span = Span(file, line + 1, column + 1)
     return Diagnostic("error", "CF0010", f"YAML: {problem}{context}", span, label, related=related)
 
 
-def _likely(line: str, column: int) -> str:
-    """What somebody may have meant where YAML finds a `:` that it can't place."""
+_LIKELY = (  # a piece of the parser's message, and what somebody most often did
+    ("expected '-' indicator", "indent it as the keys of the item above, or begin it with `- `"),
+    ("expected key", "its indent fits no line above"),
+    ("unexpected end of stream", "the quote is never closed"),
+    ("cannot start any token", "quote this text"),
+    ("undefined alias", "quote it: `*` begins an alias in YAML"),
+    ("could not find expected ':'", "does this text lack its `key:`, or its indent?"),
+    ("block sequence entries", "a list begins on a line of its own"),
+    ("expected ',' or ']'", "is the `[` never closed?"),
+    ("expected ',' or '}'", "is the `{` never closed?"),
+)
+
+
+def _likely(problem: str, lines: list[str], number: int, column: int) -> str:
+    """What somebody may have meant where YAML can't go on."""
+    line = lines[number]
+    if "expected key" in problem and (line[:column].strip() or line[column : column + 1] in ("'", '"')):
+        return "a quote ends before it: escape the inner ones, or use the other kind around all"
+    if "mapping values" not in problem:
+        return next((said for piece, said in _LIKELY if piece in problem), "")
     if _KEY.match(line[:column]):
         return "this text holds a `:` and a blank: quote all of it"
+    before = lines[number - 1] if number else ""
+    if _KEY.match(before) and _depth(before) < _depth(line):
+        return "indented too deep: the line before has its value already"
     return "does the line before lack its `:`?"
+
+
+def _depth(line: str) -> int:
+    """Where the text of a line begins, behind the `- ` of a list."""
+    return len(line) - len(line.lstrip(" -"))
 
 
 def _unquoted(file: str, line: int, column: int, text: str) -> Diagnostic:

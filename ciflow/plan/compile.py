@@ -13,6 +13,8 @@ from typing import Any
 
 from ciflow.dataclass import dataclass
 from ciflow.diagnostics import Findings, Invalid
+from ciflow.lang.near import did_you_mean
+from ciflow.lang.roles import flat
 from ciflow.model import Block, Host, Node, Play, Playbook, Task, Value
 from ciflow.plan.matrix import cell_id, cells
 from ciflow.plan.tags import prune
@@ -183,7 +185,8 @@ def _start_at(stages: list[Stage], name: str, findings: Findings) -> list[Stage]
                 for s in stages[number + 1 :]
             ]
             return [first, *later]
-    findings.error("CF0303", f"no task is named `{name}`", None)
+    known = [text_of(task.name) for stage in stages for task in flat(stage.play.tasks)]
+    findings.error("CF0303", f"no task is named `{name}`", None, help=did_you_mean(name, known)())
     return stages
 
 

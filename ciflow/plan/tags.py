@@ -4,7 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from ciflow.model import Block, Node, Task
+from ciflow.diagnostics import Findings
+from ciflow.lang.near import did_you_mean
+from ciflow.lang.roles import flat
+from ciflow.model import Block, Node, Play, Playbook, Task
+
+WORDS = frozenset({"all", "tagged", "untagged", "always", "never"})
 
 
 def selected(tags: frozenset[str], only: frozenset[str], skip: frozenset[str]) -> bool:
@@ -18,6 +23,23 @@ def selected(tags: frozenset[str], only: frozenset[str], skip: frozenset[str]) -
     if "all" in skip:
         return "always" in own and "always" not in skip
     return not own & skip and not ("tagged" in skip and tags)
+
+
+def unused(playbook: Playbook, asked: frozenset[str], findings: Findings) -> None:
+    """Tags of the command line that no task has; silent where tasks come from files that are read on the way."""
+    nodes = [node for play in playbook.plays for node in (*play.tasks, *play.handlers, *_of_canary(play))]
+    tasks = flat(tuple(nodes))
+    if any(task.module in ("include_tasks", "include_role") for task in tasks):
+        return
+    known = frozenset().union(*(task.tags for task in tasks)) - WORDS
+    for tag in sorted(asked - known - WORDS):
+        there = f"there are {', '.join(sorted(known))}" if known else "none has any"
+        findings.warning("CF0304", f"no task has the tag `{tag}`", None,
+                         help=did_you_mean(tag, known, otherwise=there)())  # fmt: skip
+
+
+def _of_canary(play: Play) -> tuple[Node, ...]:
+    return play.canary.verify + play.canary.retire if play.canary is not None else ()
 
 
 def prune(nodes: tuple[Node, ...], only: frozenset[str], skip: frozenset[str]) -> tuple[Node, ...]:

@@ -47,12 +47,15 @@ def indented(dial: Dial | None) -> Line:
 
 
 def turned(event: Event, columns: int) -> list[Line]:
-    """Why a rollout turned back or stopped; no line for its other states."""
+    """Why a rollout turned back, stopped or waits for somebody; no line for its other states."""
     state, reason = event.data.get("state"), str(event.data.get("reason") or "")
-    if event.kind != "canary_state" or state not in ("rolling_back", "failed") or not reason:
+    if event.kind != "canary_state" or state not in _TURNED or not reason:
         return []
-    words = "rolling back" if state == "rolling_back" else "failed"
-    return labelled(words, reason, columns)
+    following = labelled("next", f"ciflow resume {event.run}", columns) if state == "paused" else []
+    return labelled(_TURNED[state], reason, columns) + following
+
+
+_TURNED = {"rolling_back": "rolling back", "failed": "failed", "paused": "paused"}
 
 
 def play_end(play: PlayLine, columns: int) -> Line:
@@ -145,9 +148,13 @@ def labelled(label: str, text: str, columns: int) -> list[Line]:
 
 
 def wrapped(text: str, columns: int) -> list[str]:
-    """Safe lines of at most `columns`, broken at blanks where there are any."""
+    """Safe lines of at most `columns`, broken at blanks where there are any. One that is indented is to be pasted
+    somewhere: it stays whole."""
     found: list[str] = []
     for paragraph in text.rstrip("\n").split("\n"):
+        if paragraph.startswith(" "):
+            found.append(safe(paragraph))
+            continue
         current = ""
         for word in safe(paragraph).split(" "):
             if current and width(current) + 1 + width(word) > columns:

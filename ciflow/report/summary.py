@@ -52,6 +52,7 @@ class Summary:
     result: str = ""
     check: bool = False
     following: str = ""
+    error: str = ""  # the last that was no task's
     report: str = ""
     plays: dict[str, PlayEnd] = field(default_factory=dict)
     failed: dict[tuple[str, str], dict[str, str]] = field(default_factory=dict)
@@ -216,6 +217,8 @@ def _next(summary: Summary, run: str) -> str:
     if summary.exit in GOOD_EXITS:
         back = [dial.service for dial in summary.dials.values() if dial.state == "good" and dial.before]
         return f"ciflow rollback {back[-1]}" if back else ""
+    if summary.exit == 3:  # what is wrong with the files stays so in a run that was begun with them
+        return "ciflow apply, once it is mended"
     return f"ciflow resume {run}" if summary.exit != 7 else ""
 
 
@@ -236,6 +239,8 @@ def outcome(summary: Summary) -> str:
     if failed:
         return f"Failed: {failed[0]}."
     words = {130: "Interrupted.", 143: "Terminated.", 6: "Locked by somebody else."}
+    if summary.exit not in words and summary.error:
+        return f"Failed: {summary.error.rstrip('.')}."
     return words.get(summary.exit or 0, f"Ended with exit code {summary.exit}.")
 
 
@@ -270,6 +275,10 @@ def _task_ended(summary: Summary, event: Event) -> None:
         statuses[summary.failed[task].pop(event.host)] -= 1
         if not summary.failed[task]:
             del summary.failed[task]
+
+
+def _error(summary: Summary, event: Event) -> None:
+    summary.error = str(event.data.get("message") or "").partition("\n")[0]
 
 
 def _tests(summary: Summary, event: Event) -> None:
@@ -308,6 +317,7 @@ _HANDLERS = {
     "cache": _cache,
     "tests": _tests,
     "stats": _stats,
+    "error": _error,
     "run_started": _run_started,
     "run_ended": _run_ended,
     "run_resumed": _run_resumed,

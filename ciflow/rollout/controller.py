@@ -42,6 +42,7 @@ class Controller(Waiting):
         self._unjudged = self.panel  # as it was before the evidence of the climb, or of the bake
         self._strays = 0
         self._promoted = False
+        self.claimed = False  # until then a failure leaves everything as it was, and may be tried again
 
     # --- the whole way -----------------------------------------------------------------------------------
 
@@ -80,6 +81,7 @@ class Controller(Waiting):
         if self.dials.live:
             yield from self.retirement.compile(self._variables(self.dials.live, self.dials.before.version))
         if not self.spec.check:
+            self.claimed = True
             yield from self.notes.wanted(0, "claimed")
             yield from self.dials.claim(self.now)
             yield from self.retirement.call_off()

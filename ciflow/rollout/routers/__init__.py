@@ -27,7 +27,7 @@ from ciflow.rollout.routers.dial import (
     Slot,
     interval,
 )
-from ciflow.rollout.routers.settings import plain
+from ciflow.rollout.routers.settings import number, plain
 
 __all__ = [
     "CLUSTERED",
@@ -46,6 +46,7 @@ __all__ = [
     "build",
     "interval",
     "slots_of",
+    "uncounted",
 ]
 
 Factory: TypeAlias = Callable[[Mapping[str, Any], str, Mapping[str, Slot], str, tuple[float, ...], str], Router]
@@ -85,7 +86,27 @@ def slots_of(slots: Mapping[str, Mapping[str, Any]]) -> Mapping[str, Slot]:
     if set(slots) != {"a", "b"}:
         found = ", ".join(sorted(slots)) or "none"
         raise Refused(f"slots must be a and b, not {found}", help="slots: {a: {port: 8081}, b: {port: 8082}}")
-    return {name: Slot(name, str(at.get("address", "127.0.0.1")), int(at["port"])) for name, at in slots.items()}
+    for name, at in slots.items():
+        if "port" not in at:
+            raise Refused(f"slots: {name} has no port", help="slots: {a: {port: 8081}, b: {port: 8082}}")
+        number(f"slots: the port of {name}", at["port"])
+    made = {name: Slot(name, str(at.get("address", "127.0.0.1")), int(at["port"])) for name, at in slots.items()}
+    if made["a"].authority == made["b"].authority:
+        raise Refused(
+            f"slots a and b are both at {made['a'].authority}",
+            help="each version needs an address of its own: both run at once",
+        )
+    return made
+
+
+def uncounted(gates: Sequence[str], routers: Sequence[Router]) -> str:
+    """Why `gates`, which judge by what routers count, can't with these; "" where they can."""
+    if not gates or all(router.counted for router in routers):
+        return ""
+    return (
+        f"router {routers[0].kind} counts nothing, so gate {', '.join(gates)} can't judge: give it a command `counts`, "
+        "or take gates that ask a provider (`query`, or `slo` with bad and total)"
+    )
 
 
 def build(

@@ -17,6 +17,22 @@ def only(kind: str, settings: Mapping[str, Any], known: tuple[str, ...], needed:
     missing = [name for name in needed if not settings.get(name)]
     if missing:
         raise Refused(f"router {kind} needs {', '.join(missing)}", help=f"See docs/routers.md, {kind}.")
+    for name in settings.keys() & _NUMBERS.keys():
+        number(f"{name} of router {kind}", settings[name], _NUMBERS[name])
+
+
+_NUMBERS: Mapping[str, type[int] | type[float]] = {
+    "port": int, "concurrency": int, "replicas": int, "timeout": float, "connect_timeout": float, "overdue": float,
+}  # fmt: skip
+
+
+def number(what: str, value: Any, kind: type[int] | type[float] = int) -> None:
+    """Refuse what is no number of its kind."""
+    try:
+        kind(value)
+    except (TypeError, ValueError) as error:
+        wanted = "a whole number" if kind is int else "a number of seconds"
+        raise Refused(f"{what} must be {wanted}, not {value!r}") from error
 
 
 def absolute(kind: str, settings: Mapping[str, Any], *names: str) -> None:
