@@ -1,13 +1,15 @@
 """How time and memory grow with the number of hosts: `python -m benchmarks.scale [--tasks 3] [100 1000 ..]`.
 
 The simulated farm (farm.py), by one process and by three Dask workers, with the journal in PostgreSQL; one try each,
-for what is looked for is how it grows. Writes benchmarks/scale.json and draws docs/scale.svg from it; without numbers
-of hosts it only draws.
+for what is looked for is how it grows. Writes benchmarks/scale.json, draws docs/scale.svg from it and fills in the
+table of docs/scale.md; without numbers of hosts it only draws.
 """
 
 import argparse
 import json
+import math
 import os
+import re
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -21,6 +23,8 @@ from tests.parts.process import short_folder
 
 RECORD = Path(__file__).parent / "scale.json"
 PICTURE = REPO / "docs" / "scale.svg"
+PAGE = REPO / "docs" / "scale.md"
+TABLE = re.compile(r"(?<=\|---\|---\|---\|---\|---\|\n)(?:\| [\d,]+ \|.*\n)+")
 LIMIT_S = 900.0
 WAYS = {"one process": (), "three workers": ("--workers", "local:3")}
 WIDTH, HEIGHT, LEFT, TOP, PLOT_W, PLOT_H = 760, 300, 60, 40, 290, 200
@@ -96,19 +100,21 @@ def draw(points: Sequence[Point]) -> str:
 
 def panel(points: Sequence[Point], number: int, field: str, title: str) -> str:
     left = LEFT + number * (PLOT_W + 80)
-    most_x = max(point.hosts for point in points)
-    most_y = max(float(getattr(point, field)) for point in points) * 1.1
+    ticks_x = ticks(max(point.hosts for point in points))
+    ticks_y = ticks(max(float(getattr(point, field)) for point in points))
+    most_x, most_y = ticks_x[-1], ticks_y[-1]
 
     def at(hosts: float, value: float) -> tuple[float, float]:
         return left + PLOT_W * hosts / most_x, TOP + PLOT_H * (1 - value / most_y)
 
     lines = [f'<text x="{left}" y="{TOP - 14}" font-weight="bold">{title}</text>']
-    for step in range(5):
-        x, y = at(most_x * step / 4, most_y * step / 4)
+    for tick in ticks_y:
+        y = at(0, tick)[1]
         lines.append(f'<line x1="{left}" x2="{left + PLOT_W}" y1="{y:.1f}" y2="{y:.1f}" stroke="#ddd"/>')
-        lines.append(f'<text x="{left - 6}" y="{y + 4:.1f}" text-anchor="end">{most_y * step / 4:,.0f}</text>')
-        below = TOP + PLOT_H + 18
-        lines.append(f'<text x="{x:.1f}" y="{below}" text-anchor="middle">{most_x * step / 4:,.0f}</text>')
+        lines.append(f'<text x="{left - 6}" y="{y + 4:.1f}" text-anchor="end">{tick:,.0f}</text>')
+    for tick in ticks_x:
+        x, below = at(tick, 0)[0], TOP + PLOT_H + 18
+        lines.append(f'<text x="{x:.1f}" y="{below}" text-anchor="middle">{tick:,.0f}</text>')
     lines.append(f'<text x="{left + PLOT_W}" y="{TOP + PLOT_H + 36}" text-anchor="end">hosts</text>')
     for way, colour in COLOURS.items():
         own = [at(point.hosts, getattr(point, field)) for point in points if point.way == way]
@@ -118,13 +124,36 @@ def panel(points: Sequence[Point], number: int, field: str, title: str) -> str:
     return "\n".join(lines)
 
 
+def ticks(most: float) -> list[float]:
+    """From 0 to `most` or just above, four to eight round numbers."""
+    rough = most / 5
+    power = 10.0 ** math.floor(math.log10(rough))
+    step = next(power * nice for nice in (1, 2, 5, 10) if power * nice >= rough)
+    return [step * number for number in range(math.ceil(most / step) + 1)]
+
+
+def rows(points: Sequence[Point]) -> str:
+    """The lines of the page's table: processor time and memory, one way beside the other."""
+    by = {(point.way, point.hosts): point for point in points}
+    lines = []
+    for hosts in sorted({point.hosts for point in points}):
+        cells = [f"{hosts:,}"]
+        for way in WAYS:
+            point = by.get((way, hosts))
+            cells += [f"{point.cpu_s:.1f} s", f"{point.peak_mb:.0f} MB"] if point else ["not measured", ""]
+        lines.append(f"| {' | '.join(cells)} |\n")
+    return "".join(lines)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(prog="scale", description=__doc__)
     parser.add_argument("hosts", nargs="*", type=int)
     parser.add_argument("--tasks", type=int, default=3)
     given = parser.parse_args()
     os.chdir(REPO)
-    PICTURE.write_text(draw(keep(list(measured(given.hosts, given.tasks)))))
+    points = keep(list(measured(given.hosts, given.tasks)))
+    PICTURE.write_text(draw(points))
+    PAGE.write_text(TABLE.sub(rows(points), PAGE.read_text()))
 
 
 if __name__ == "__main__":
