@@ -18,7 +18,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from benchmarks import contenders, peers, rust, rust_page
-from benchmarks.measure import Cost, Failed, measure
+from benchmarks.measure import Cost, Failed, end_by_sigterm, measure
 from benchmarks.rollback import limit_s, rollbacks
 from benchmarks.works import FAR_TASKS, ROUND_TRIP_S, WORKS, Setting, Work
 from tests.parts.process import MissingPart, short_folder
@@ -246,6 +246,7 @@ def arguments() -> argparse.Namespace:
 
 def main() -> int:
     given = arguments()
+    end_by_sigterm()
     whos = set(given.who or EVERYBODY) | {"connection"}
     if not contenders.ciflow_exists():
         whos.discard("ciflow")

@@ -52,6 +52,11 @@ class Sampler(threading.Thread):
             self.peak_mb = max(self.peak_mb, sum(map(proportional_mb, descendants(self.pid))))
 
 
+def end_by_sigterm() -> None:
+    """SIGTERM unwinds a bench like Ctrl-C does: servers and what is measured end with it."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+
+
 def measure(
     argv: Sequence[str], env: Mapping[str, str], folder: Path, whole_tree: bool = False, timeout_s: float = 600.0
 ) -> Cost:
@@ -76,8 +81,12 @@ def measure(
             sampler.start()
         limit = threading.Timer(timeout_s, os.killpg, (process.pid, signal.SIGKILL))
         limit.start()
-        process.wait()
-        limit.cancel()
+        try:
+            process.wait()
+        finally:
+            limit.cancel()
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)  # a bench that is ended leaves nothing behind
     if process.returncode != 0:
         said = "\n".join(log.read_text(errors="replace").splitlines()[-20:])
         raise Failed(f"{' '.join(argv)} ended with {process.returncode}:\n{said}")

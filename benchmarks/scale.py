@@ -17,7 +17,7 @@ from pathlib import Path
 
 from benchmarks import farm
 from benchmarks.contenders import REPO
-from benchmarks.measure import Cost, measure
+from benchmarks.measure import Cost, end_by_sigterm, measure
 from tests.parts.postgres import Postgres, postgres
 from tests.parts.process import short_folder
 
@@ -150,6 +150,7 @@ def main() -> None:
     parser.add_argument("hosts", nargs="*", type=int)
     parser.add_argument("--tasks", type=int, default=3)
     given = parser.parse_args()
+    end_by_sigterm()
     os.chdir(REPO)
     points = keep(list(measured(given.hosts, given.tasks)))
     PICTURE.write_text(draw(points))

@@ -208,7 +208,8 @@ def tool(tmp_path: Path) -> Tool:
 def test_of_two_applies_with_different_stores_the_newer_wins(tool: Tool) -> None:
     """Two workspaces have two stores: the host itself refuses the older one at its next word."""
     log = tool.folder / "log"
-    tool.write("play.yml", f"- hosts: localhost\n  gather_facts: false\n  tasks:\n    - shell: echo $PPID >> {log}; sleep 2.5\n"
+    both = f"until test $(wc -l < {log}) -ge 2; do sleep 0.05; done"
+    tool.write("play.yml", f"- hosts: localhost\n  gather_facts: false\n  tasks:\n    - shell: echo begun >> {log}; {both}\n"
                f"    - shell: echo older >> {log}.after\n      when: who == 'older'\n"
                f"    - shell: echo newer >> {log}.after\n      when: who == 'newer'\n")  # fmt: skip
     older = tool.start("apply", "play.yml", "-e", "who=older")
