@@ -27,6 +27,8 @@ from ciflow.supply.purls import purl
 from ciflow.supply.unit_graph import Taken, UnitGraph, parse_unit_graph
 
 T = TypeVar("T")
+# What is known of dependencies, and when the build was looked at: by its metadata, and by its plan.
+_METADATA, _PLAN = (Completeness.INCOMPLETE, Phase.PRE_BUILD), (Completeness.COMPLETE, Phase.BUILD)
 
 
 @dataclass(frozen=True)
@@ -102,8 +104,8 @@ def from_graph(
         for id_, scope in taken.scopes.items()
     }
     relations = [Relation(refs[source], refs[target], kind) for source, target, kind in taken.edges]
-    bom = _assemble(graph, subject, [parts[id_] for id_ in roots], parts.values(), relations)
-    return bom if units is None else replace(bom, completeness=Completeness.COMPLETE, phase=Phase.BUILD)
+    known = _METADATA if units is None else _PLAN
+    return _assemble(graph, subject, [parts[id_] for id_ in roots], parts.values(), relations, known)
 
 
 def _planned(units: UnitGraph, graph: Graph, roots: Sequence[str]) -> Taken:
@@ -190,6 +192,7 @@ def _assemble(
     roots: Sequence[Component],
     parts: Iterable[Component],
     relations: Iterable[Relation],
+    known: tuple[Completeness, Phase],
 ) -> Bom:
     """One root is itself the subject; several are parts of an application named after the workspace."""
     ordered = sorted(relations, key=lambda r: (r.source, r.target, r.kind.value))
@@ -197,7 +200,7 @@ def _assemble(
         only = roots[0]
         root = replace(only, name=subject.name or only.name, version=subject.version or only.version)
         rest = sorted((part for part in parts if part.ref != root.ref), key=lambda c: c.ref)
-        return _with_files(Bom(root, tuple(rest), tuple(ordered), Completeness.INCOMPLETE), subject.built)
+        return _with_files(Bom(root, tuple(rest), tuple(ordered), *known), subject.built)
     version = subject.version or _common(root.version for root in roots)
     name = subject.name or graph.workspace_name
     whole = Component(
@@ -212,7 +215,7 @@ def _assemble(
         manufacturer=subject.supplier or _common(root.manufacturer for root in roots),
     )
     ordered = [Relation(whole.ref, ref) for ref in sorted(root.ref for root in roots)] + ordered
-    bom = Bom(whole, tuple(sorted(parts, key=lambda c: c.ref)), tuple(ordered), Completeness.INCOMPLETE)
+    bom = Bom(whole, tuple(sorted(parts, key=lambda c: c.ref)), tuple(ordered), *known)
     return _with_files(bom, subject.built)
 
 
@@ -224,6 +227,8 @@ def _common(values: Iterable[T]) -> T | None:
 
 def _with_files(bom: Bom, built: Sequence[Built]) -> Bom:
     """One file is the subject as it is handed out; several are parts of it."""
+    if not built:
+        return bom
     if len(built) == 1:
         only = built[0]
         return replace(bom, subject=replace(bom.subject, file=only.file, hashes=only.hashes))
