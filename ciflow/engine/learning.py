@@ -12,7 +12,8 @@ from ciflow.engine.lane import FACTS_AT_START
 from ciflow.engine.names import facts_asked
 from ciflow.engine.result import HostFailed
 from ciflow.engine.task import TaskRun
-from ciflow.model import Node, Task, Value
+from ciflow.model import Become, Node, Play, Task, Value
+from ciflow.plan.compile import tasks_of
 
 if TYPE_CHECKING:
     from ciflow.engine.lane import Lane
@@ -75,7 +76,7 @@ async def _facts_of(stage: StageRun, lane: Lane, subsets: frozenset[str]) -> Non
     play = stage.play
     some = sorted(subsets) if subsets < frozenset(SUBSETS) else []
     args = {**play.facts, **({"gather_subset": some if "min" in some else [*some, "!min"]} if some else {})}
-    task = Task("Gather facts", "setup", args, play.span, (FACTS_AT_START, *some), become=play.become,
+    task = Task("Gather facts", "setup", args, play.span, (FACTS_AT_START, *some), become=_reader(play),
                 environment=tuple(_each_alone(play.environment)))  # fmt: skip
     if lane.learning is None:
         stage.announce(lane, task, task.path)
@@ -85,6 +86,13 @@ async def _facts_of(stage: StageRun, lane: Lane, subsets: frozenset[str]) -> Non
     lane.learning = None
     if result.bad:
         raise HostFailed(task, result, replace(lane.key, path=task.path))
+
+
+def _reader(play: Play) -> Become:
+    """As whom facts are read: as the play says, where it asks for them. Elsewhere as its first task runs, which may be
+    what makes the user of the others."""
+    first = None if play.gather_facts else next(tasks_of(play.tasks), None)
+    return play.become if first is None else first.become
 
 
 def _each_alone(environment: tuple[Value, ...]) -> Iterator[Value]:

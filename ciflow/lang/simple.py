@@ -31,9 +31,10 @@ _PART = re.compile(rf"\{{\{{ ?(?:{_DOTTED}(?: [-+*/~] {_OPERAND})?|{_DEFAULT}) ?
 _ASKED = rf"(?:==|!=|<=|>=|<|>) {_OPERAND}|(is (?:not )?(?:un)?defined)"
 _TERM = re.compile(rf"(?:not )?{_DOTTED}(?: (?:{_ASKED}))?(?=\Z| and | or )", re.ASCII)
 _JOIN = re.compile(" (?:and|or) ")
-_WORDS = frozenset({"true", "false", "none", "True", "False", "None", "not", "and", "or", "in", "is", "if", "else",
-                    "loop", "self", "super", "caller", "varargs", "kwargs", "lookup", "query", "q", "range", "dict",
-                    "now", "undef", "omit", "lipsum", "cycler", "joiner", "namespace"})  # fmt: skip
+# Functions that every template has, unless a variable has the name.
+FUNCTIONS = frozenset({"lookup", "query", "q", "range", "dict", "now", "undef", "cycler", "joiner", "namespace"})
+_WORDS = FUNCTIONS | {"true", "false", "none", "True", "False", "None", "not", "and", "or", "in", "is", "if", "else",
+                      "loop", "self", "super", "caller", "varargs", "kwargs", "omit", "lipsum"}  # fmt: skip
 _WORD_INSIDE = re.compile(r"\.(?:true|false|none|not|and|or|in|is|if|else)\b")
 
 

@@ -308,7 +308,7 @@ def parsed_names(source: str, expression: bool) -> Names | None:
     """The names that Jinja sees; None where it can't parse the source."""
     try:
         tree, inside = parsed(source, expression)
-        free = _read_by(tree, inside) - jinja.environment().globals.keys() - {"omit"}
+        free = _read_by(tree, inside) - {"omit"}
     except jinja2.TemplateError:
         return None
     return Names(free, free & inside.names.sure, free & inside.names.guarded)

@@ -15,6 +15,7 @@ from ciflow.diagnostics import Diagnostic, Span
 from ciflow.lang.known import Known
 from ciflow.lang.names import templates_in
 from ciflow.lang.roles import flat, walk
+from ciflow.lang.simple import FUNCTIONS
 from ciflow.lang.sources import Sources
 from ciflow.lang.template import name_span, names_of
 from ciflow.model import Node, Play, Playbook, Task, Template
@@ -88,7 +89,7 @@ class Undefined:
         names = names_of(one)
         for name in sorted(names.free - guarded - names.guarded):
             sure = name in names.sure and not perhaps
-            if name not in self.known:
+            if name not in self.known and name not in FUNCTIONS:
                 self._report(one, name, sure, used)
             elif name not in through:
                 self._follow(name, guarded, not sure, used, (*through, name))

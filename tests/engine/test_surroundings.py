@@ -137,3 +137,30 @@ def test_hostvars_are_whole_for_whoever_asks_for_all_of_them(bench: Bench) -> No
     assert [played.msg(name) for name in names] == [
         ["one", "two"], [1, 2], "2 2", "2", [True, False, 0], "none", "known localhost",
     ]  # fmt: skip
+
+
+def test_a_result_may_have_the_name_of_a_function_of_templates(bench: Bench) -> None:
+    """And the task that reads it waits for it."""
+    played = bench.play(
+        """
+        - hosts: localhost
+          tasks:
+            - {command: echo one, register: q}
+            - {name: it, command: "echo {{ q.stdout }} {{ lookup('items', [2]) }}"}
+            - {name: other, debug: {msg: "{{ range(3) | list }}"}}
+        """
+    )
+    assert (played.outcome("it")["stdout"], played.msg("other")) == ("one 2", [0, 1, 2])
+
+
+def test_facts_that_a_template_asks_for_are_read_as_the_first_task_runs(bench: Bench) -> None:
+    """The user of the play may be one that its tasks make."""
+    played = bench.play(
+        """
+        - hosts: localhost
+          become: true
+          become_user: not.there
+          tasks: [{name: it, debug: {msg: "{{ ansible_system }}"}, become: false}]
+        """
+    )
+    assert played.msg("it") == "Linux"
