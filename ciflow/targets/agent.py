@@ -1732,10 +1732,13 @@ class Sink:
         return bytes(self.head) + tail, self.total - len(self.head) - len(tail)
 
 
-def find_program(name: str, env: dict[str, str] | None) -> str:
+ENVIRONMENT = dict(os.environ)  # never changed here: os.environ itself decodes every value each time it is gone through
+
+
+def find_program(name: str, env: dict[str, str]) -> str:
     if os.sep in name:
         return name
-    for folder in os.get_exec_path(env):
+    for folder in env.get("PATH", os.defpath).split(os.pathsep):
         path = os.path.join(folder, name)
         if os.access(path, os.X_OK) and not os.path.isdir(path):
             return path
@@ -1745,7 +1748,7 @@ def find_program(name: str, env: dict[str, str] | None) -> str:
 def spawn(op: Op, stdin: int, stdout: int, stderr: int) -> int:
     """Start an Exec as leader of a session of its own. Descriptors are ours to close."""
     argv = op.get("argv") or [op.get("executable") or "/bin/sh", "-c", op["shell"]]
-    env = dict(os.environ, **op["env"]) if op.get("env") else None
+    env = dict(ENVIRONMENT, **op["env"]) if op.get("env") else ENVIRONMENT
     cwd = with_path(op["cwd"]) if op.get("cwd") else None
     try:
         program = find_program(argv[0], env)
@@ -1784,12 +1787,11 @@ def can_spawn() -> bool:
 SPAWNS = can_spawn()
 
 
-def posix_spawn(program: str, argv: list[str], env: dict[str, str] | None, streams: tuple[int, ...]) -> int:
+def posix_spawn(program: str, argv: list[str], env: dict[str, str], streams: tuple[int, ...]) -> int:
     """As Popen does it, without loading subprocess, and without copying the agent's memory map."""
     moves = [(os.POSIX_SPAWN_DUP2, fd, number) for number, fd in enumerate(streams)]
     ignored = [signal.SIGPIPE, signal.SIGXFSZ]  # by Python, and a child would inherit it
-    environment = os.environ if env is None else env
-    return os.posix_spawn(program, argv, environment, file_actions=moves, setsid=True, setsigdef=ignored)
+    return os.posix_spawn(program, argv, env, file_actions=moves, setsid=True, setsigdef=ignored)
 
 
 def watch_exit(pid: int) -> int:
