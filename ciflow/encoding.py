@@ -16,6 +16,7 @@ from ciflow.model import OPERATIONS, Operation, Reply, Watch
 
 DEEPEST = 200  # levels of lists and mappings in foreign JSON
 _TOO_DEEP = f"it is nested more than {DEEPEST} levels deep"
+_SCALARS = frozenset({str, int, float, bool, type(None)})
 _NAMES = {kind: name for name, kind in OPERATIONS.items()}
 
 
@@ -77,6 +78,8 @@ def _encode_fields(value: Any) -> dict[str, Any]:
 
 
 def _plain(value: Any) -> Any:
+    if value.__class__ in _SCALARS:
+        return value
     if isinstance(value, bytes):
         return value.decode("utf-8", "surrogateescape")
     if isinstance(value, (list, tuple)):

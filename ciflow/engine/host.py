@@ -9,10 +9,12 @@ from ciflow.diagnostics import Invalid, Refused, TargetError
 from ciflow.engine.debugger import Debugger, Quit, stops
 from ciflow.engine.include import Found, included
 from ciflow.engine.lane import place_of
-from ciflow.engine.names import looks_around, reaches, retried, told_by
+from ciflow.engine.names import TELLING, looks_around, reaches, retried, told_by
 from ciflow.engine.pace import Position
 from ciflow.engine.rendering import Rendering
 from ciflow.engine.result import FailedByOthers, HostEnded, HostFailed, PlayEnded, Result, broken
+from ciflow.lang.scope import Scope
+from ciflow.lang.template import render
 from ciflow.model import Node, Task, Template
 from ciflow.modules import MODULES
 
@@ -167,13 +169,13 @@ class HostStage:
             return False
         if before.become != task.become:
             return False
-        told = frozenset().union(*map(told_by, flying))
+        told = frozenset().union(*(told_by(one) for one in flying if one.register or one.module in TELLING))
         if task.module == "template" and told:
             return False
         asked = self._asked(task)
         if asked & {"ansible_failed_task", "ansible_failed_result"}:
             return False
-        scope = self.lane.scope(task)
+        scope = self.lane.scope(task) if asked or told else Scope((), render)  # it names no variable
         if told and reaches(asked, told, scope):
             return False
         return not (self._reads_at_home(task) or looks_around(task, asked, scope, at_home=self._at_home()))

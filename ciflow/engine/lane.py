@@ -205,6 +205,8 @@ class Lane:
 
     def called(self, task: Task) -> str:
         """A task's name, rendered for this host where that is possible."""
+        if isinstance(task.name, str):
+            return name_of(task)
         try:
             return name_of(task, self.scope(task))
         except (CiflowError, Need, NeedFacts):

@@ -27,6 +27,7 @@ NOT_FACTS = frozenset(
 )
 
 
+TELLING = frozenset({"set_fact", "setup", "include_vars"})  # modules whose arguments name what they tell
 # How a connection is made may depend on variables too.
 _OF_CONNECTION = frozenset(
     {"ansible_host", "ansible_port", "ansible_user", "ansible_connection", "ansible_become", "ansible_become_user"}
@@ -73,7 +74,7 @@ def _values_of(task: Task) -> list[Any]:
 def told_by(task: Task) -> frozenset[str]:
     """Names that the task's result may give or change."""
     register = {task.register} if task.register else set()
-    facts = set(task.args) if task.module in ("set_fact", "setup", "include_vars") else set()
+    facts = set(task.args) if task.module in TELLING else set()
     return frozenset(register | facts)
 
 

@@ -11,6 +11,7 @@ from ciflow.engine.result import Result
 from ciflow.model import Task
 
 TAIL = 10  # last lines of a failed task's output
+_SCALARS = frozenset({str, int, float, bool, type(None)})
 _FORMATS = {".cdx.json": "cyclonedx-json", ".spdx.json": "spdx-json"}
 # Under which names results say of which file a difference is, the likeliest first.
 _FILE_NAMES = ("path", "keyfile", "dest", "cron_file", "fstab", "sysctl_file")
@@ -105,6 +106,8 @@ def _bill(path: str, digest: str, values: Mapping[str, Any]) -> dict[str, Any]:
 
 def _plain(value: Any) -> Any:
     """JSON values only; what is none is shown as text."""
+    if value.__class__ in _SCALARS:  # most are: asking whether they are a Mapping takes the longest
+        return value
     if isinstance(value, Mapping):
         return {str(key): _plain(below) for key, below in value.items()}
     if isinstance(value, list | tuple | set | frozenset):

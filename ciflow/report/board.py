@@ -107,10 +107,11 @@ class PlayLine:
             self.out.add(host)
         elif host in self.out:  # rescued
             self.out.discard(host)
-        earlier = True
+        bad = status in BAD
         for other in self.open.values():
-            earlier = earlier and other is not task
-            if other is not task and not other.ended and (earlier or status in BAD):
+            if other is task and not bad:
+                return
+            if other is not task and not other.ended:
                 other.accounted.add(host)
                 if other.complete:
                     other.ended = at

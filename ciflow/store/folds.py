@@ -148,6 +148,8 @@ def proof_of(events: Iterable[Event], sha256: str) -> str:
 
 def history(store: Store, service: str = "") -> list[Release]:
     """Releases of one service, or of all, the newest first."""
+    if next(store.events(kinds=("canary_started", "rollback")), None) is None:
+        return []  # without reading who began each of a thousand runs
     found = releases(store.events(kinds=RELEASE_KINDS))
     if service:
         return found.get(service, [])
