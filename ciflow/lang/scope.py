@@ -206,7 +206,7 @@ class Scope:
         value = layer.values[name]
         if layer.lazy:
             return value()
-        if layer.data:
+        if layer.data or value.__class__ in _PLAIN:
             return value
         if any(name == active for active, _ in self._active):
             raise self._cycle(name, layer)
@@ -257,6 +257,7 @@ class Scope:
                 yield layer.level, value, layer.span_of(name), getattr(layer.values, "label", "")
 
 
+_PLAIN = frozenset({str, int, float, bool, type(None)})  # what no template is in
 _WHOLE = frozenset({"vars", "hostvars"})
 
 

@@ -10,13 +10,14 @@ from typing import Any
 from ciflow.model import Context, Exec, Outcome, Steps
 from ciflow.modules.execute import execute, stdin
 
+_QUOTING = frozenset("'\"\\")
 _VARIABLE = re.compile(r"\$(?:(\w+)|\{(\w+)\})", re.ASCII)
 
 
 def run(args: Mapping[str, Any], context: Context) -> Steps:
     """`cmd` is split as a POSIX shell would split it, `argv` taken as it is; then `$NAME` and `~` are expanded."""
     try:
-        words = [str(word) for word in args["argv"]] if args.get("argv") else shlex.split(args["cmd"])
+        words = [str(word) for word in args["argv"]] if args.get("argv") else split(args["cmd"])
     except ValueError as error:
         return Outcome(failed=True, msg=f"cmd: {error}", data={"cmd": args["cmd"], "rc": None})
     if not words:
@@ -31,6 +32,13 @@ def run(args: Mapping[str, Any], context: Context) -> Steps:
         removes=args.get("removes", ""),
     )
     return (yield from execute(operation, words, context, strip=args["strip_empty_ends"]))
+
+
+def split(text: str) -> list[str]:
+    """As a POSIX shell splits words, whose rules only quotes, backslashes and other blanks than spaces call for."""
+    if text.isascii() and text.isprintable() and _QUOTING.isdisjoint(text):
+        return text.split()
+    return shlex.split(text)
 
 
 def expanded(words: Sequence[str]) -> tuple[str, ...]:

@@ -23,6 +23,7 @@ from ciflow.dataclass import dataclass, field
 from ciflow.diagnostics import Locked
 from ciflow.store.tables import Tables
 
+_COLUMNS = "scope, token, counter, since, holder, sum"
 TERM = 15.0  # seconds; a holder renews three times in each
 
 
@@ -202,15 +203,16 @@ class Locks:
         return max((held.token for held in self.all()), default=0)
 
     def held(self, scope: str) -> Held | None:
-        """The row of a scope, also a released one."""
-        found = [h for h in self.all() if h.scope == scope]
-        return found[0] if found else None
+        """The row of a scope, also a released one. Where there is none, all are counted: it may have been lost."""
+        rows = self._database.rows(f"SELECT {_COLUMNS} FROM locks WHERE scope = ?", (scope,))
+        if rows:
+            return self._checked(rows[0])
+        return next((held for held in self.all() if held.scope == scope), None)
 
     def all(self) -> list[Held]:
         """All rows, verified and counted: a token must never be misread, nor a row overlooked."""
         rows = self._database.rows(
-            "SELECT head.locks, scope, token, counter, since, holder, sum"
-            " FROM head LEFT JOIN locks ON true ORDER BY scope"
+            f"SELECT head.locks, {_COLUMNS} FROM head LEFT JOIN locks ON true ORDER BY scope"
         )
         found = [self._checked(row[1:]) for row in rows if row[1] is not None]
         if not rows or len(found) != rows[0][0]:
