@@ -248,9 +248,6 @@ def main() -> int:
     given = arguments()
     end_by_sigterm()
     whos = set(given.who or EVERYBODY) | {"connection"}
-    if not contenders.ciflow_exists():
-        whos.discard("ciflow")
-        print("ciflow cannot be run yet: the peers and the floor only", file=sys.stderr)
     order, every = random.Random(given.seed), []
     installed = functools.cache(peers.install)  # not needed for all works, and not small
     for name in given.works or ALL:

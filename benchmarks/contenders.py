@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from benchmarks import installed
 from benchmarks.peers import Peers
 
 REPO = Path(__file__).resolve().parent.parent
-CIFLOW = REPO / ".venv" / "bin" / "ciflow"
 
 
 @dataclass(frozen=True)
@@ -27,14 +27,7 @@ def floor(program: str, *arguments: object) -> Command:
 
 
 def ciflow(*arguments: str) -> Command:
-    return Command((str(CIFLOW), *arguments))
-
-
-def ciflow_exists() -> bool:
-    """Whether ciflow's command line can be run at all."""
-    if not CIFLOW.exists():
-        return False
-    return subprocess.run([CIFLOW, "--version"], capture_output=True, check=False).returncode == 0
+    return Command((installed.program(), *arguments))
 
 
 def ansible(peers: Peers, home: Path, *arguments: str) -> Command:
