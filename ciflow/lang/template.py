@@ -167,7 +167,8 @@ def render_text(
     """
     options, body, skipped = header(text, options or {})
     chosen = tuple(sorted(options.items()))
-    loader = jinja.Loader(find, functools.partial(_code, options=chosen)) if find is not None and "{%" in text else None
+    others = find is not None and any(word in body for word in ("include", "import", "extends"))  # else it has no use
+    loader = jinja.Loader(find, functools.partial(_code, options=chosen)) if find is not None and others else None
     try:
         compiled = _file(body, chosen, loader)
         rendered = unhurried(lambda: "".join(compiled.root_render_func(jinja.ScopeContext.over(scope, compiled))))
@@ -200,7 +201,8 @@ def _file(body: str, options: tuple[tuple[str, Any], ...], loader: jinja.Loader 
 
 @functools.lru_cache(maxsize=512)
 def _whole_file(body: str, options: tuple[tuple[str, Any], ...]) -> jinja2.Template:
-    return jinja2.Template.from_code(jinja.environment(), _code(body, "", options), {})
+    env = jinja.environment().overlay(**dict(options)) if options else jinja.environment()
+    return jinja2.Template.from_code(env, _code(body, "", options), {})
 
 
 @functools.lru_cache(maxsize=512)
