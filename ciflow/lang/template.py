@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from types import CodeType, TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -319,7 +319,24 @@ def parsed_names(source: str, expression: bool) -> Names | None:
 def _read_by(tree: nodes.Template, inside: Survey) -> frozenset[str]:
     if all(isinstance(node, nodes.Output) for node in tree.body):  # nothing is assigned: each name is read
         return inside.names.free
-    return frozenset(meta.find_undeclared_variables(tree))
+    free = frozenset(meta.find_undeclared_variables(tree))
+    return free - set(_made(tree.body)) if tree.find(nodes.Block) else free
+
+
+def _made(body: Iterable[nodes.Node]) -> Iterator[str]:
+    """Names that a file sets, imports or defines outside its blocks: its blocks see them, though Jinja's own search
+    for free names takes each block by itself."""
+    for node in body:
+        if isinstance(node, nodes.If):
+            yield from _made((*node.body, *node.elif_, *node.else_))
+        elif isinstance(node, nodes.Import):
+            yield node.target
+        elif isinstance(node, nodes.FromImport):
+            yield from (name if isinstance(name, str) else name[1] for name in node.names)
+        elif isinstance(node, nodes.Macro):
+            yield node.name
+        elif isinstance(node, nodes.Assign | nodes.AssignBlock):
+            yield from (name.name for name in node.find_all(nodes.Name) if name.ctx == "store")
 
 
 def names_of(template: Template) -> Names:

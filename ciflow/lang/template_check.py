@@ -7,7 +7,8 @@ import inspect
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
-from ciflow.diagnostics import Diagnostic
+from ciflow.dataclass import dataclass
+from ciflow.diagnostics import Diagnostic, Span
 from ciflow.lang import faults
 from ciflow.lang.lookups import check_call, lookup_named
 from ciflow.lang.simple import simple_names
@@ -38,6 +39,33 @@ def check_template(template: Template) -> list[Diagnostic]:
     except jinja2.TemplateSyntaxError as error:
         return [faults.syntax(place.within(), error.message or "", error.lineno, jinja.known())]
     return [fault for node in inside.uses for fault in _of(node, place)]
+
+
+@dataclass(frozen=True)
+class Included:
+    """A file that another one includes, imports or extends, by a name that is written out."""
+
+    name: str
+    span: Span
+    optional: bool
+
+
+def included(template: Template) -> list[Included]:
+    """What a template file takes from others, in order. One that can't be parsed takes nothing."""
+    if not any(word in template.source for word in ("include", "import", "extends")):
+        return []
+    try:
+        tree, _ = parsed(template.source, template.expression)
+    except jinja2.TemplateSyntaxError:
+        return []
+    within = Place.of(template).within()
+    found = []
+    for node in tree.find_all((nodes.Include, nodes.Import, nodes.FromImport, nodes.Extends)):
+        named = getattr(node, "template", None)
+        if isinstance(named, nodes.Const) and isinstance(named.value, str):
+            optional = bool(getattr(node, "ignore_missing", False))
+            found.append(Included(named.value, within.line(node.lineno), optional))
+    return found
 
 
 def _of(node: nodes.Node, place: Place) -> Iterator[Diagnostic]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from fnmatch import fnmatchcase
 
 from ciflow.diagnostics import Invalid, Span
@@ -12,10 +12,11 @@ from ciflow.lang.files import Files
 from ciflow.lang.near import did_you_mean
 from ciflow.lang.roles import flat
 from ciflow.lang.sources import Sources, join
-from ciflow.lang.template_check import check_template
+from ciflow.lang.template_check import check_template, included
 from ciflow.model import Play, Playbook, Task, Template
 
 _FOLDERS = {"template": "templates", "copy": "files", "script": "files"}
+_INSIDE = "a template takes only files below the folders where templates lie"
 _TEMPLATE = re.compile(r"\{\{.*?\}\}|\{%.*?%\}")
 _OWN_SYNTAX = ("block_start_string", "variable_start_string", "comment_start_string")
 
@@ -38,6 +39,8 @@ def check_files(playbook: Playbook, sources: Sources) -> dict[int, Template]:
                     _missing(name, task, candidates, sources)
             elif task.module == "template" and not any(key in task.args for key in _OWN_SYNTAX):
                 found[id(task)] = _template(path, sources)
+                bases = (*_bases(task, sources.folder), path.rpartition("/")[0] or ".")
+                _check_included(found[id(task)], bases, sources, {path}, made=made)
         made = made or on_controller or task.module == "fetch"
     return found
 
@@ -108,9 +111,15 @@ def _program(command: str) -> str | None:
 def _candidates(name: str, task: Task, folder_of_playbook: str) -> list[str]:
     if name.startswith(("/", "~")):
         return [name]
-    folder = _FOLDERS[task.module]
+    return _below(_bases(task, folder_of_playbook), _FOLDERS[task.module], name)
+
+
+def _bases(task: Task, folder_of_playbook: str) -> list[str]:
     beside = task.span.file.rpartition("/")[0] or "."
-    bases = [base for base in (task.role_path, task.base, beside, folder_of_playbook or ".") if base]
+    return [base for base in (task.role_path, task.base, beside, folder_of_playbook or ".") if base]
+
+
+def _below(bases: Iterable[str], folder: str, name: str) -> list[str]:
     return list(dict.fromkeys(join(base, below + name) for base in bases for below in (f"{folder}/", "")))
 
 
@@ -122,6 +131,20 @@ def _missing(name: str, task: Task, paths: list[str], sources: Sources) -> None:
         "CF0403", f"the file {name} is not found", span, label=did_you_mean(name, there),
         help="looked for " + ", ".join(paths),
     )  # fmt: skip
+
+
+def _check_included(one: Template, bases: tuple[str, ...], sources: Sources, seen: set[str], *, made: bool) -> None:
+    """The files that a template includes, imports or extends, each once; they must be there unless `made`."""
+    for other in included(one):
+        away = other.name.startswith("/") or ".." in other.name.split("/")  # where no template may look
+        candidates = [] if away else _below(bases, "templates", other.name)
+        path = sources.first(candidates)
+        if path is None and not (made or other.optional):
+            sources.findings.error("CF0403", f"the file {other.name} is not found", other.span,
+                                   help="looked for " + ", ".join(candidates) if candidates else _INSIDE)  # fmt: skip
+        elif path is not None and path not in seen:
+            seen.add(path)
+            _check_included(_template(path, sources), bases, sources, seen, made=made)
 
 
 def _template(path: str, sources: Sources) -> Template:

@@ -104,6 +104,20 @@ def test_a_source_that_an_earlier_task_may_make_is_not_missed(tmp_path: Path) ->
     assert [d.code for d in found(tmp_path, play("- copy: {src: target/app, dest: /app}"))] == ["CF0403"]
 
 
+@pytest.mark.parametrize(
+    ("text", "codes"),
+    [("{% include 'nope.j2' %}", ["CF0403"]), ("{% from 'nope.j2' import a %}", ["CF0403"]),
+     ("{% extends 'nope.j2' %}", ["CF0403"]), ("{% include '../site.j2' %}", ["CF0403"]),
+     ("{% include '/etc/hostname' %}", ["CF0403"]), ("{% include 'nope.j2' ignore missing %}", []),
+     ("{% include ['nope.j2', 'site.j2'] %}", []), ("{% include 'no' ~ 'pe.j2' %}", []),
+     ("{% include 'site.j2' ignore missing %}", []), ("{# include 'nope.j2' #}", [])],
+)  # fmt: skip
+def test_a_file_that_a_template_names_must_be_there(tmp_path: Path, text: str, codes: list[str]) -> None:
+    (tmp_path / "templates").mkdir()
+    (tmp_path / "templates" / "site.j2").write_text(text)
+    assert [d.code for d in found(tmp_path, play("- template: {src: site.j2, dest: /tmp/site}"))] == codes
+
+
 SPEC = """\
 argument_specs:
   main:

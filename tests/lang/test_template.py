@@ -471,6 +471,9 @@ def test_vars_is_every_variable_rendered_when_asked_for() -> None:
 def test_free_names_leave_out_what_the_template_sets_itself() -> None:
     """Names of functions are among them: a variable may have the same."""
     assert names_of(template("{% set a = b %}{% for c in d %}{{ a ~ c }}{% endfor %}")).free == {"b", "d"}
+    around = "{% extends 'base.j2' %}{% set a = b %}{% import 'm.j2' as m %}{% macro f() %}{% endmacro %}"
+    block = "{% block c %}{{ a ~ m.x ~ f() ~ d }}{% endblock %}"
+    assert names_of(template(around + block)).free == {"b", "d"}, "a block sees what its file made around it"
     assert names_of(condition("x is defined and lookup('env', 'A') == y")).free == {"x", "y", "lookup"}
 
 
