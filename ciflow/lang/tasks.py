@@ -10,9 +10,10 @@ from ciflow.dataclass import dataclass
 from ciflow.diagnostics import Diagnostic, Findings, Invalid, Span
 from ciflow.lang.args import Spans, arguments, words
 from ciflow.lang.early import early
+from ciflow.lang.foreign import instead, is_foreign
 from ciflow.lang.inherit import Inherited, conditions, defaults_of, extend, names
 from ciflow.lang.kinds import duration, fit
-from ciflow.lang.modulenames import is_foreign, short
+from ciflow.lang.modulenames import short
 from ciflow.lang.near import nearest
 from ciflow.lang.place import Place
 from ciflow.lang.schema import check_module, check_part, module_schema, part_schema, verbs
@@ -280,7 +281,8 @@ class TaskReader:
         if "{{" in name:
             self.findings.error("CF0106", f"the name of a module must be known before the run: `{name}`", span)
             return
-        near = nearest(short(name), sorted(self._verbs | self._keywords))
+        other = instead(name)
+        near = "" if other else nearest(short(name), sorted(self._verbs | self._keywords))
         own = self._of_the_project(name, above)
         label = f"did you mean `{near}`?" if near else ""
         if own:
@@ -288,7 +290,7 @@ class TaskReader:
         what = "keyword" if near in self._keywords else "module"
         code = "CF0102" if what == "keyword" else "CF0106"
         self.findings.error(code, f"unknown {what} `{name}`" + (" in a task" if what == "keyword" else ""), span,
-                            label=label)  # fmt: skip
+                            label=label, help="" if own else other)  # fmt: skip
 
     def _built(
         self, place: Place, module: str, args: Mapping[str, Any], spans: Spans, above: Inherited, path: tuple[str, ...]

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 
 from ciflow.diagnostics import Diagnostic, Invalid
+from ciflow.lang import foreign
 from ciflow.lang.load import load
+from ciflow.lang.schema import verbs
 
 
 def found(folder: Path, text: str, extra: dict[str, object] | None = None, **files: str) -> tuple[Diagnostic, ...]:
@@ -102,6 +105,15 @@ def test_a_source_that_an_earlier_task_may_make_is_not_missed(tmp_path: Path) ->
     made = play("- command: make\n- copy: {src: target/app, dest: /app}")
     assert found(tmp_path, made) == ()
     assert [d.code for d in found(tmp_path, play("- copy: {src: target/app, dest: /app}"))] == ["CF0403"]
+
+
+@pytest.mark.parametrize("name", sorted(foreign.INSTEAD))
+def test_what_does_the_job_of_another_module_is_there(name: str) -> None:
+    told = set(re.findall(r"`([a-z0-9_]+)", foreign.INSTEAD[name])) - {"meta"}
+    words = {"stdin", "chdir", "register", "from_json", "insertafter", "delegate_to"}
+    assert name not in verbs(), "it is a module of ciflow's by now"
+    assert told <= verbs() | words, "modules, arguments and keywords"
+    assert told & verbs(), "a module does the job"
 
 
 @pytest.mark.parametrize(
