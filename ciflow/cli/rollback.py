@@ -26,7 +26,7 @@ from ciflow.targets import Connection
 # Decisions that turn nothing though there is something to go back to, and what to do then.
 _NOT_DONE = {
     "crosses": "`--break-glass --reason ..` goes back all the same: see first that the former version can live with it",
-    "lost": "if what is live has to be left as well: `--redeploy`, or `ciflow apply` where another journal released it",
+    "lost": "this machine's journal has no good release of it to deploy again: release it with `ciflow apply`",
     "cold": "deploy it again with `ciflow apply`, or `--break-glass --reason ..` if its processes still run",
 }
 
@@ -81,9 +81,11 @@ def command(
     if as_json:
         click.echo(json.dumps({"run": done.run, "took": done.took, **asdict(done.result)}))
     else:
-        click.echo("\n".join(lines_of(service, done, rehearse=rehearse)))
+        click.echo("\n".join(lines_of(service, done, rehearse=rehearse, redeploy=redeploy)))
     if done.result.failed:
         return ExitCode.UNREACHABLE
+    if decision.kind == "lost" and not redeploy:
+        return ExitCode.OK
     return ExitCode.TASK_FAILED if done.result.silent or done.result.decision.kind in _NOT_DONE else ExitCode.OK
 
 
@@ -116,11 +118,15 @@ def _deployed_again(release: Release, why: str, state: Place | None, *, rehearse
         return deploy_again(release, store, sinks, who=who(), person=person, vault_ids=vault_ids())
 
 
-def lines_of(service: str, done: Done, *, rehearse: bool) -> list[str]:
+def lines_of(service: str, done: Done, *, rehearse: bool, redeploy: bool = False) -> list[str]:
     """What was done, or not, for people."""
     result, decision = done.result, done.result.decision
     if decision.kind == "nothing":
         return [f"{service}: nothing to do; {decision.why}"]
+    if decision.kind == "lost" and not redeploy:
+        live = decision.source.version
+        return [f"{service}: nothing to do; {service} {live} has all traffic, and {decision.why}",
+                f"if {live} has to be left as well: `ciflow rollback {service} --redeploy`"]  # fmt: skip
     if decision.kind in _NOT_DONE:
         return [f"{service}: {decision.why}; nothing was turned", _NOT_DONE[decision.kind]]
     source = f"{decision.source.version} ({decision.source.name}, {share(decision.share)})"
