@@ -67,8 +67,7 @@ def complaints(call: RoleCall, scope: Scope) -> list[str]:
 def _of_mapping(options: Options, given: Mapping[str, Any], within: tuple[str, ...]) -> Iterator[Complaint]:
     missing = sorted(name for name, rules in options.items() if rules.get("required") and name not in given)
     if missing and not any(isinstance(key, Template) for key in given):
-        found = f" found in {' -> '.join(within)}" if within else ""
-        said = f"missing required arguments: {', '.join(missing)}{found}"
+        said = f"missing required arguments: {', '.join(missing)}{_found_in(within)}"
         yield Complaint(missing[0], " is missing", said, within)
     for name, value in given.items():
         if name in options:
@@ -93,8 +92,7 @@ def _of_value(name: str, rules: Mapping[str, Any], value: Any, within: tuple[str
         yield from _of_items(name, rules, made, within)
     elif rules.get("choices") and made not in rules["choices"]:
         allowed = ", ".join(map(str, rules["choices"]))
-        found = f" found in {' -> '.join(within)}" if within else ""
-        said = f"value of {name} must be one of: {allowed}, got: {value}{found}"
+        said = f"value of {name} must be one of: {allowed}, got: {value}{_found_in(within)}"
         yield Complaint(name, f" is one of {allowed}", said, within)
     if kind == "dict" and rules.get("options"):
         yield from _of_mapping(_options(rules), made, (*within, name))
@@ -116,9 +114,13 @@ def _of_items(name: str, rules: Mapping[str, Any], items: list[Any], within: tup
     choices = rules.get("choices") or ()
     odd = [one for one in items if choices and not isinstance(one, Template) and one not in choices]
     if odd:
-        allowed, found = ", ".join(map(str, choices)), f" found in {' -> '.join(within)}" if within else ""
-        said = f"value of {name} must be one or more of: {allowed}. Got no match for: {', '.join(map(str, odd))}{found}"
+        allowed, got = ", ".join(map(str, choices)), ", ".join(map(str, odd))
+        said = f"value of {name} must be one or more of: {allowed}. Got no match for: {got}{_found_in(within)}"
         yield Complaint(name, f" has only some of {allowed}; {odd[0]} is none", said, within)
+
+
+def _found_in(within: tuple[str, ...]) -> str:
+    return f" found in {' -> '.join(within)}" if within else ""
 
 
 def _made(kind: str, value: Any) -> Any:

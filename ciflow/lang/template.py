@@ -175,9 +175,9 @@ def render_text(
     except Exception as error:
         included = _file_of(error)
         if loader is not None and included in loader.found:
-            place = Place(loader.found[included], False, Span(included, 1, 1), _marks(loader.found[included], 0))
+            place = Place(loader.found[included], False, Span(included, 1, 1), line_marks(loader.found[included], 0))
         else:
-            place = Place(body, False, Span(file, 1 + skipped, 1), _marks(body, skipped))
+            place = Place(body, False, Span(file, 1 + skipped, 1), line_marks(body, skipped))
         raise _placed(error, place, scope) from error
     lost = _newlines_at_end(body) - _newlines_at_end(rendered)
     return rendered + str(options.get("newline_sequence", "\n")) * lost
@@ -187,7 +187,7 @@ def _newlines_at_end(text: str) -> int:
     return len(text) - len(text.rstrip("\n"))
 
 
-def _marks(body: str, skipped: int) -> Marks:
+def line_marks(body: str, skipped: int = 0) -> Marks:
     """Where each line of a file begins, `skipped` lines above it set aside."""
     return ((0, 1 + skipped, 1), *((m.end(), i + skipped, 1) for i, m in enumerate(re.finditer("\n", body), 2)))
 

@@ -12,6 +12,7 @@ from ciflow.lang.files import Files
 from ciflow.lang.near import did_you_mean
 from ciflow.lang.roles import flat
 from ciflow.lang.sources import Sources, join
+from ciflow.lang.template import line_marks
 from ciflow.lang.template_check import check_template, included
 from ciflow.model import Play, Playbook, Task, Template
 
@@ -156,7 +157,6 @@ def _template(path: str, sources: Sources) -> Template:
         text = ""
     if text.startswith("#jinja2:"):
         return Template("", Span(path, 1, 1))
-    marks = ((0, 1, 1), *((match.end(), number, 1) for number, match in enumerate(re.finditer("\n", text), 2)))
-    one = Template(text, Span(path, 1, 1), marks=marks)
+    one = Template(text, Span(path, 1, 1), marks=line_marks(text))
     sources.findings.items.extend(check_template(one))
     return one

@@ -145,6 +145,15 @@ def both_left(users: dict[str, PatientUsers], slots: dict[str, str]) -> None:
     wait_for(lambda: all(live(users)[name] != slots[name] for name in CLUSTERS), f"both leave {slots}", 8.0)
 
 
+def promoted_on_both(service: Service, users: dict[str, PatientUsers], version: str) -> dict[str, str]:
+    """Which slots serve once it has all traffic."""
+    before = live(users)
+    code, said = released(service, version)
+    assert code == 0, said
+    both_left(users, before)
+    return live(users)
+
+
 def test_both_are_promoted_and_a_fault_of_one_takes_both_back(pair: tuple[Service, dict[str, PatientUsers]]) -> None:
     service, users = pair
     before = live(users)
@@ -165,11 +174,7 @@ def test_status_and_history_know_both_and_one_rollback_turns_both(
     pair: tuple[Service, dict[str, PatientUsers]],
 ) -> None:
     service, users = pair
-    before = live(users)
-    code, said = released(service, "4.0")
-    assert code == 0, said
-    both_left(users, before)
-    promoted = live(users)
+    promoted = promoted_on_both(service, users, "4.0")
     code, said = service.ciflow("status")
     assert code == 0 and said.count("4.0") >= 2, said
     code, said = service.ciflow("rollback", "shield")
@@ -181,11 +186,7 @@ def test_a_machine_with_nothing_but_the_inventory_takes_both_back(
     pair: tuple[Service, dict[str, PatientUsers]],
 ) -> None:
     service, users = pair
-    before = live(users)
-    code, said = released(service, "5.0")
-    assert code == 0, said
-    both_left(users, before)
-    promoted = live(users)
+    promoted = promoted_on_both(service, users, "5.0")
     hosts, elsewhere = str(service.home / "hosts"), service.home / "elsewhere"
     code, said = service.ciflow("rollback", "shield", "-i", hosts, state=elsewhere)
     assert code == 0, said

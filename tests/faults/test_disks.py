@@ -31,6 +31,16 @@ def _fill(folder: Path, leave: int) -> Path:
     return filler
 
 
+def assert_each_says(tool: Tool, tasks: list[dict[str, object]], reason: str) -> None:
+    """Each task fails for that reason, in a run that goes on."""
+    tool.write("play.yml", json.dumps([{"hosts": "localhost", "gather_facts": False, "tasks": tasks}]))
+    said = tool.run("apply", "play.yml", "--json")
+    ends = {e["data"]["name"]: e["data"] for line in said.out.splitlines() if (e := json.loads(line))["kind"] == "task_ended"}
+    for task in tasks:
+        assert ends[str(task["name"])]["status"] == "ignored", ends[str(task["name"])]
+        assert reason in ends[str(task["name"])]["msg"], ends[str(task["name"])]
+
+
 @pytest.mark.fault(12)
 def test_a_disk_that_fills_up_under_the_journal_stops_the_run_before_the_next_effect(tool: Tool, start: Start) -> None:
     """What was done is done once, also after there is space again."""
@@ -61,21 +71,14 @@ def test_a_full_disk_on_the_host_is_said_and_leaves_no_part_of_a_file(tool: Tool
     tool.write("large", os.urandom(1024 * 1024))
     tool.write("old", b"old" * 1000)
     (disk / "old").write_bytes(b"before")
-    tasks = [
+    tasks: list[dict[str, object]] = [
         {"name": "Large", "copy": {"src": f"{tool.folder}/large", "dest": f"{disk}/large"}, "ignore_errors": True},
         {"name": "Over an old one", "copy": {"src": f"{tool.folder}/large", "dest": f"{disk}/old"}, "ignore_errors": True},
         {"name": "Content", "copy": {"content": "x" * 400_000, "dest": f"{disk}/content"}, "ignore_errors": True},
         {"name": "A line", "lineinfile": {"path": f"{disk}/line", "line": "y" * 400_000, "create": True}, "ignore_errors": True},
         {"name": "On the host", "copy": {"src": f"{tool.folder}/large", "dest": f"{disk}/there", "remote_src": True}, "ignore_errors": True},
     ]  # fmt: skip
-    tool.write("play.yml", json.dumps([{"hosts": "localhost", "gather_facts": False, "tasks": tasks}]))
-
-    said = tool.run("apply", "play.yml", "--json")
-
-    ends = {e["data"]["name"]: e["data"] for line in said.out.splitlines() if (e := json.loads(line))["kind"] == "task_ended"}
-    for task in tasks:
-        assert ends[str(task["name"])]["status"] == "ignored", ends[str(task["name"])]
-        assert "No space left" in ends[str(task["name"])]["msg"], ends[str(task["name"])]
+    assert_each_says(tool, tasks, "No space left")
     assert {path.name: path.read_bytes() for path in disk.iterdir()} == {"old": b"before"}
 
 
@@ -84,21 +87,14 @@ def test_a_read_only_disk_on_the_host_is_said_and_left_as_it_was(tool: Tool, sta
     disk = start(tinyfs(tool.folder / "disk", 256))
     (disk / "old").write_bytes(b"before")
     subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
-    tasks = [
+    tasks: list[dict[str, object]] = [
         {"name": "New", "copy": {"content": "x", "dest": f"{disk}/new"}, "ignore_errors": True},
         {"name": "Over an old one", "copy": {"content": "x", "dest": f"{disk}/old"}, "ignore_errors": True},
         {"name": "A line", "lineinfile": {"path": f"{disk}/old", "line": "y"}, "ignore_errors": True},
         {"name": "A folder", "file": {"path": f"{disk}/folder", "state": "directory"}, "ignore_errors": True},
         {"name": "Away", "file": {"path": f"{disk}/old", "state": "absent"}, "ignore_errors": True},
     ]  # fmt: skip
-    tool.write("play.yml", json.dumps([{"hosts": "localhost", "gather_facts": False, "tasks": tasks}]))
-
-    said = tool.run("apply", "play.yml", "--json")
-
-    ends = {e["data"]["name"]: e["data"] for line in said.out.splitlines() if (e := json.loads(line))["kind"] == "task_ended"}
-    for task in tasks:
-        assert ends[str(task["name"])]["status"] == "ignored", ends[str(task["name"])]
-        assert "Read-only file system" in ends[str(task["name"])]["msg"], ends[str(task["name"])]
+    assert_each_says(tool, tasks, "Read-only file system")
     assert {path.name: path.read_bytes() for path in disk.iterdir()} == {"old": b"before"}
 
 

@@ -237,23 +237,7 @@ def test_what_a_job_prints_is_shown_while_it_runs_and_kept(desk: Desk) -> None:
 
 
 def test_a_job_that_fails_is_not_waited_for_to_the_end(desk: Desk) -> None:
-    played = desk.play(f"""
-- name: Work
-  k8s:
-    wait: true
-    wait_timeout: 60
-    definition:
-      apiVersion: batch/v1
-      kind: Job
-      metadata: {{name: work}}
-      spec:
-        backoffLimit: 0
-        template:
-          spec:
-            restartPolicy: Never
-            containers:
-              - {{name: main, image: "{images.BUSYBOX}", imagePullPolicy: IfNotPresent, command: [sh, -c, exit 7]}}
-""")
+    played = desk.play(JOB + CONTAINER.format("main", images.BUSYBOX, "exit 7"))
     assert played.exit == 4
     assert "Job work will not be ready" in played.msg("Work")
     assert "exit code 7" in played.msg("Work")
