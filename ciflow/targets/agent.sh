@@ -213,6 +213,7 @@ finish() {
   read -r words more </proc/uptime
   say uptime "[$began,$words]"
   [ -n "$probe" ] || printf '%s.\n' "$facts" >"$d/end"
+  case $d in "$session"/*) mv "$d" "$d.$me" && d=$d.$me ;; esac # once this is told, the next script may have its name
   locked "$session/pipe" tell
   case $d in "$session"/*) rm -rf "$d" ;; esac
   exit 0

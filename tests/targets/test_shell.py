@@ -141,6 +141,23 @@ def test_a_path_and_a_port_are_waited_for(bare: Callable[[Path], Connection], ta
     assert not host(Wait(path=str(log), state="absent", timeout=0.2)).ok
 
 
+def test_what_one_step_leaves_to_be_swept_never_meets_the_next(
+    bare: Callable[[Path], Connection], talk: Talker, tmp_path: Path
+) -> None:
+    """A write with a diff reads first: where a host is slow to remove, its second script begins before that is over."""
+    folder = tools(tmp_path / "bin", ("rm", "mkdir"))
+    (folder / "rm").write_text('#!/bin/sh\nsleep 0.1\nexec busybox rm "$@"\n')
+    (folder / "mkdir").write_text('#!/bin/sh\nbusybox mkdir "$@" && exit\nsleep 0.3\nexit 1\n')
+    for name in ("rm", "mkdir"):
+        (folder / name).chmod(0o755)
+    host, path = talk(bare(folder)), tmp_path / "f"
+    path.write_bytes(b"old\n")
+    for number in range(3):
+        reply = host(Write(path=str(path), content=b"new %d\n" % number, diff=True), check=True)
+        assert (reply.error, reply.changed) == ("", True)
+        assert reply.data["diff"] == ["old\n", f"new {number}\n"]
+
+
 def test_its_standard_error_stays_open_and_no_command_holds_it(
     bare: Callable[[Path], Connection], talk: Talker, tmp_path: Path
 ) -> None:
