@@ -6,11 +6,15 @@ import errno
 import os
 import sys
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 import click
 
 from ciflow import __version__
 from ciflow.diagnostics import CiflowError, ExitCode, Invalid
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
 
 
 def _apply() -> click.Command:
@@ -229,6 +233,12 @@ def _doc() -> click.Command:
     return command
 
 
+def _completions() -> click.Command:
+    from ciflow.cli.completions import command
+
+    return command
+
+
 # One line each: said by `ciflow --help` without loading the command.
 COMMANDS: dict[str, tuple[Callable[[], click.Command], str]] = {
     "apply": (_apply, "Run a playbook, from its first play to the end of its rollout."),
@@ -267,6 +277,7 @@ COMMANDS: dict[str, tuple[Callable[[], click.Command], str]] = {
     "explain": (_explain, "Explain a diagnostic, with its usual fix."),
     "doc": (_doc, "Explain a module or a diagnostic."),
     "doctor": (_doctor, "Print the Roles that a playbook needs, or which settings of the compiler pay."),
+    "completions": (_completions, "Make a shell complete commands, options and values."),
 }
 
 
@@ -283,13 +294,19 @@ class Commands(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        if args and args[0] not in COMMANDS and not args[0].startswith("-"):
+        if args and args[0] not in COMMANDS and not args[0].startswith("-") and not ctx.resilient_parsing:
             from difflib import get_close_matches
 
             near = get_close_matches(args[0], COMMANDS, n=1)
             hint = f"; did you mean `{near[0]}`?" if near else ""
             raise click.UsageError(f"no command `{args[0]}`{hint}")
         return super().resolve_command(ctx, args)
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        from click.shell_completion import CompletionItem
+
+        named = [CompletionItem(name, help=said) for name, (_, said) in COMMANDS.items() if name.startswith(incomplete)]
+        return [*named, *click.Command.shell_complete(self, ctx, incomplete)]
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
         with formatter.section("Commands"):

@@ -22,11 +22,19 @@ def main() -> NoReturn:
             sys.exit(0)
         except OSError:
             pass  # the long way says what is wrong with the output
-    from ciflow.cli.app import run
-
-    code = run(sys.argv[1:])
+    code = _code()
     gc.freeze()  # the interpreter looks for cycles once more at its end, through all that was ever imported
     sys.exit(code)
+
+
+def _code() -> int:
+    if "_CIFLOW_COMPLETE" in os.environ:  # by a shell whose user pressed TAB
+        from ciflow.cli.completions import answer
+
+        return answer()
+    from ciflow.cli.app import run
+
+    return run(sys.argv[1:])
 
 
 def _open_streams() -> None:

@@ -18,6 +18,8 @@ from ciflow.collecting import without_collection
 from ciflow.diagnostics import ExitCode, NoSuch, Refused
 
 if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
+
     from ciflow.supply.fields import Reading
     from ciflow.supply.model import Bom, Creation
 
@@ -29,9 +31,16 @@ class _Group(click.Group):
     """Where no command of the group is named, the words are those of `list`."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        if not args and ctx.resilient_parsing:  # a shell asks which words there are
+            return super().parse_args(ctx, args)
         if not args or (args[0] not in self.commands and args[0] not in ("-h", "--help")):
             args.insert(0, "list")
         return super().parse_args(ctx, args)
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        from click.shell_completion import CompletionItem
+
+        return super().shell_complete(ctx, incomplete) or [CompletionItem(incomplete, type="file")]
 
 
 @click.group("sbom", cls=_Group)
