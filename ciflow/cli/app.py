@@ -101,6 +101,12 @@ def _history() -> click.Command:
     return command
 
 
+def _show() -> click.Command:
+    from ciflow.cli.show import command
+
+    return command
+
+
 def _logs() -> click.Command:
     from ciflow.cli.logs import command
 
@@ -254,6 +260,7 @@ COMMANDS: dict[str, tuple[Callable[[], click.Command], str]] = {
     "approve": (_approve, "Answer a play that waits for somebody's yes."),
     "status": (_status, "Show what runs and which versions have the traffic."),
     "history": (_history, "List runs and releases."),
+    "show": (_show, "Show what a run came to, on one screen."),
     "logs": (_logs, "Show what a run, or one task of it, did and said."),
     "schema": (_schema, "JSON Schema of playbooks, their parts and modules, for editors."),
     "inventory": (_inventory, "Show hosts, groups and their variables."),

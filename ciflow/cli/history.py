@@ -38,10 +38,11 @@ def _lines(path: Place, service: str, as_json: bool, now: float) -> list[str]:
     with Store.open(path, read_only=True) as store:
         if service:
             return [json.dumps(asdict(found)) if as_json else _release(found, now) for found in history(store, service)]
-        return [json.dumps(asdict(found)) if as_json else _run(found, now) for found in summaries(store)]
+        return [json.dumps(asdict(found)) if as_json else run_line(found, now) for found in summaries(store)]
 
 
-def _run(run: RunSummary, now: float) -> str:
+def run_line(run: RunSummary, now: float) -> str:
+    """How a run stands, whose it is, and since when."""
     check = " (check)" if run.check else ""
     state = run.state.replace("_", " ")
     return f"{run.run:<16} {state:<12} {ago(now - run.started):<14} {run.playbook}{check}  by {run.who}"

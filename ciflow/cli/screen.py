@@ -8,9 +8,12 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
+from typing import TextIO
 
 from ciflow.report.sink import Sink
 from ciflow.report.stream import Out
+
+WIDTH = 100  # of a pipe
 
 
 def _sinks(*, as_json: bool, quiet: bool, verbose: int, junit: Path | None = None) -> list[Sink]:
@@ -23,15 +26,26 @@ def _sinks(*, as_json: bool, quiet: bool, verbose: int, junit: Path | None = Non
     else:
         from ciflow.report.console import Console, wants_colour
 
-        tty = sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
-        width = shutil.get_terminal_size((100, 24)).columns if tty else 100
-        verbosity = -1 if quiet else verbose
-        found.append(Console(sys.stderr, colour=wants_colour(sys.stderr), width=width, verbosity=verbosity, tty=tty))
+        found.append(
+            Console(
+                sys.stderr, colour=wants_colour(sys.stderr), width=columns(sys.stderr),
+                verbosity=-1 if quiet else verbose, tty=_is_screen(sys.stderr),
+            )
+        )  # fmt: skip
     if junit is not None:
         from ciflow.report.junit import JUnit
 
         found.append(JUnit(junit))
     return found
+
+
+def columns(stream: TextIO) -> int:
+    """How wide lines may be: as the terminal is; in a pipe 100."""
+    return shutil.get_terminal_size((WIDTH, 24)).columns if _is_screen(stream) else WIDTH
+
+
+def _is_screen(stream: TextIO) -> bool:
+    return stream.isatty() and os.environ.get("TERM") != "dumb"
 
 
 def hushing(sinks: Sequence[Sink]) -> Callable[[], AbstractContextManager[None]]:

@@ -12,34 +12,11 @@ from pathlib import Path
 from tempfile import NamedTemporaryFile
 from xml.etree import ElementTree as ET
 
-from ciflow.dataclass import dataclass, field
 from ciflow.model import Event
-from ciflow.report.board import Board
-from ciflow.report.lines import last_lines
+from ciflow.report.record import Ended, PlayRecord, Record
 from ciflow.report.text import safe
 
 _ELEMENT = {"failed": "failure", "unreachable": "error", "unknown": "error", "skipped": "skipped"}
-
-
-@dataclass(frozen=True, slots=True)
-class Case:
-    """One task on one host. `text` is what a failure printed."""
-
-    task: str
-    host: str
-    status: str
-    seconds: float
-    message: str = ""
-    text: str = ""
-
-
-@dataclass(slots=True)
-class Suite:
-    """One play."""
-
-    name: str
-    began: float
-    cases: list[Case] = field(default_factory=list)
 
 
 class JUnit:
@@ -47,18 +24,11 @@ class JUnit:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._board = Board()
-        self._suites: dict[str, Suite] = {}
+        self._record = Record()
         self.lost = ""
 
     def event(self, event: Event) -> None:
-        self._board.event(event)
-        if event.kind == "play_started":
-            self._suites[event.play] = Suite(self._board.plays[event.play].name, event.at)
-        elif event.kind == "task_ended":
-            self._case(event)
-        elif event.kind == "play_ended":
-            self._board.plays.pop(event.play, None)
+        self._record.event(event)
 
     def past(self, event: Event) -> None:
         """A report is of the whole run."""
@@ -67,49 +37,41 @@ class JUnit:
     def tick(self, now: float) -> None:
         """Time alone is no event."""
 
-    def _case(self, event: Event) -> None:
-        suite = self._suites.setdefault(event.play, Suite(event.play, event.at))
-        task, data = self._board.task(event), event.data
-        status = str(data["status"])
-        bad = status in ("failed", "unreachable", "unknown")
-        text = "\n".join(last_lines(event, task)) if bad else ""
-        message = str(data.get("msg") or "")
-        suite.cases.append(Case(task.name, event.host, status, float(data.get("duration", 0.0)), message, text))
-
     def close(self) -> None:
-        root = ET.Element("testsuites", name="ciflow")
-        for suite in self._suites.values():
-            root.append(_suite(suite))
-        ET.indent(root)
         try:
-            _write(self._path, ET.tostring(root, encoding="utf-8", xml_declaration=True))
+            write_whole(self._path, junit(self._record))
         except OSError as e:
             self.lost = f"{self._path}: {e.strerror or e}"
 
 
-def _suite(suite: Suite) -> ET.Element:
-    of = [_ELEMENT.get(case.status, "") for case in suite.cases]
+def junit(record: Record) -> bytes:
+    root = ET.Element("testsuites", name="ciflow")
+    root.extend(_suite(play) for play in record.plays.values())
+    ET.indent(root)
+    return ET.tostring(root, encoding="utf-8", xml_declaration=True) + b"\n"
+
+
+def _suite(play: PlayRecord) -> ET.Element:
+    cases = [(task.name, host, ended) for task in play.tasks.values() for host, ended in task.hosts.items()]
+    of = [_ELEMENT.get(ended.status, "") for _, _, ended in cases]
     element = ET.Element(
-        "testsuite", name=_text(suite.name), tests=str(len(of)), failures=str(of.count("failure")),
+        "testsuite", name=_text(play.name), tests=str(len(of)), failures=str(of.count("failure")),
         errors=str(of.count("error")), skipped=str(of.count("skipped")),
-        time=f"{sum(case.seconds for case in suite.cases):.3f}",
-        timestamp=datetime.fromtimestamp(suite.began, UTC).strftime("%Y-%m-%dT%H:%M:%S"),
+        time=f"{sum(ended.seconds for _, _, ended in cases):.3f}",
+        timestamp=datetime.fromtimestamp(play.began, UTC).strftime("%Y-%m-%dT%H:%M:%S"),
     )  # fmt: skip
-    element.extend(_case(suite, case) for case in suite.cases)
+    element.extend(_case(f"{play.name}.{host}" if host else play.name, task, ended) for task, host, ended in cases)
     return element
 
 
-def _case(suite: Suite, case: Case) -> ET.Element:
-    element = ET.Element(
-        "testcase", classname=_text(f"{suite.name}.{case.host}" if case.host else suite.name), name=_text(case.task),
-        time=f"{case.seconds:.3f}",
-    )  # fmt: skip
-    kind = _ELEMENT.get(case.status)
+def _case(where: str, task: str, ended: Ended) -> ET.Element:
+    element = ET.Element("testcase", classname=_text(where), name=_text(task), time=f"{ended.seconds:.3f}")
+    kind = _ELEMENT.get(ended.status)
     if kind:
-        found = ET.SubElement(element, kind, message=_text(case.message or case.status))
+        found = ET.SubElement(element, kind, message=_text(ended.message or ended.status))
         if kind != "skipped":
-            found.set("type", case.status)
-            found.text = "\n".join(_text(part) for part in case.text.split("\n"))
+            found.set("type", ended.status)
+            found.text = "\n".join(_text(part) for part in ended.text.split("\n"))
     return element
 
 
@@ -118,7 +80,8 @@ def _text(text: str) -> str:
     return "".join(c if c not in "\ufffe\uffff" else f"\\u{ord(c):04x}" for c in safe(text))
 
 
-def _write(path: Path, content: bytes) -> None:
+def write_whole(path: Path, content: bytes) -> None:
+    """The file and the folders above it. Nobody sees half of it, and one that was there stays when this fails."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}-", delete=False) as file:
         try:

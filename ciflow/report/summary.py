@@ -93,6 +93,19 @@ class Summary:
             kept = self.artifacts if event.kind == "artifact" else self.sboms
             kept[str(data.get("name"))] = data
 
+    @property
+    def sentence(self) -> str:
+        """What came of it."""
+        return self.result if " " in self.result else outcome(self)
+
+    @property
+    def served(self) -> tuple[int, int, int]:
+        """Requests that were served, that failed, and that met a faulty version."""
+        served, failed, met = (
+            sum(int(data.get(key, 0)) for data in self.users.values()) for key in ("served", "failed", "met_fault")
+        )
+        return served, failed, met
+
     # --- the screen ------------------------------------------------------------------------------------------
 
     def lines(self, columns: int) -> list[Line]:
@@ -116,8 +129,7 @@ class Summary:
     def _sentence(self, columns: int) -> list[Line]:
         style = "ok" if self.exit in GOOD_EXITS else "changed" if self.exit in (7, 8) else "failed"
         took = humane.duration(self.ended - self.began) if self.ended else ""
-        said = self.result if " " in self.result else outcome(self)
-        parts = wrapped(f"{said}  {self.run}{', ' + took if took else ''}", columns)
+        parts = wrapped(f"{self.sentence}  {self.run}{', ' + took if took else ''}", columns)
         return [line(Piece(part, style)) for part in parts]
 
     def _failures(self, columns: int) -> list[Line]:
@@ -173,9 +185,7 @@ class Summary:
     def _users(self, columns: int) -> list[Line]:
         if not self.users:
             return []
-        served, failed, met = (
-            sum(int(data.get(key, 0)) for data in self.users.values()) for key in ("served", "failed", "met_fault")
-        )
+        served, failed, met = self.served
         text = (
             f"{humane.number(served)} requests served, {humane.number(failed)} failed, "
             f"{humane.number(met)} met by a faulty version"
@@ -227,6 +237,8 @@ def outcome(summary: Summary) -> str:
     dial = next(reversed(summary.dials.values()), None)
     release = f"{dial.service} {dial.version}" if dial else ""
     failed = [f"{summary.names.get(task, task[1])} on {names(list(on))}" for task, on in summary.failed.items()]
+    if summary.exit is None:
+        return "It has not ended."
     if summary.check:
         return "Checked; nothing was changed."
     if summary.exit in GOOD_EXITS:
@@ -241,7 +253,7 @@ def outcome(summary: Summary) -> str:
     words = {130: "Interrupted.", 143: "Terminated.", 6: "Locked by somebody else."}
     if summary.exit not in words and summary.error:
         return f"Failed: {summary.error.rstrip('.')}."
-    return words.get(summary.exit or 0, f"Ended with exit code {summary.exit}.")
+    return words.get(summary.exit, f"Ended with exit code {summary.exit}.")
 
 
 def _run_resumed(summary: Summary, _: Event) -> None:

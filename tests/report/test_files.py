@@ -83,3 +83,12 @@ def test_a_report_that_cannot_be_written_says_so_and_raises_nothing(tmp_path: Pa
         sink.event(event)
     sink.close()
     assert "file" in sink.lost
+
+
+def test_a_failure_that_was_made_good_is_one_case_that_went_well(tmp_path: Path) -> None:
+    """A rescue turned it, or the run was resumed: a build server must not count it as failed."""
+    s = Story().begin().play("p", "Configure")
+    s.task("p", "0", "Try", {"web1": "failed"}, msg="no").task("p", "0", "Try", {"web1": "rescued"})
+    s.task("p", "1", "Fetch", {"web1": "failed"}, msg="no").task("p", "1", "Fetch", {"web1": "ok"})
+    [suite] = written(s, tmp_path / "junit.xml")
+    assert (suite.get("tests"), suite.get("failures")) == ("2", "0")

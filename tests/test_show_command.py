@@ -1,0 +1,130 @@
+"""`ciflow show`: a past run on one screen, as its end stood there."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from ciflow.report.record import KINDS, Record
+from ciflow.store.store import Store
+from tests.report import story
+from tests.report.story import Story
+from tests.test_cli import FAIL, SAY, Shell
+
+
+@pytest.fixture
+def shell(tmp_path: Path) -> Shell:
+    made = Shell(tmp_path)
+    made.write(say=SAY, fail=FAIL)
+    return made
+
+
+def kept(shell: Shell, *told: Story) -> None:
+    """A journal with these runs in it."""
+    with Store.open(shell.folder / "state") as store:
+        for one in told:
+            store.append(one.events)
+
+
+@pytest.mark.parametrize("name", ["say", "fail"])
+def test_it_says_what_the_run_itself_said_at_its_end(shell: Shell, name: str) -> None:
+    said = shell("apply", f"{name}.yml").stderr.rstrip("\n")
+    end = said.rpartition("\n\n")[2]
+    shown = shell("show")
+    head, _, rest = shown.stdout.partition("\n")
+    assert rest.rstrip("\n") == end
+    assert f"{name}.yml" in head and head.startswith("R-1-")
+    assert (shown.returncode, shown.stderr) == (0, "")
+
+
+def test_a_run_is_named_by_its_number_and_without_one_the_newest_is_meant(shell: Shell) -> None:
+    shell("apply", "say.yml")
+    shell("apply", "fail.yml")
+    assert "Done." in shell("show", "R-1").stdout
+    assert "Failed: Break it" in shell("show").stdout
+    wrong = shell("show", "R-7")
+    assert (wrong.returncode, wrong.stderr.splitlines()[0]) == (3, "error: no run is called R-7")
+
+
+def test_before_anything_was_run_it_says_so(shell: Shell) -> None:
+    done = shell("show")
+    assert (done.returncode, done.stdout) == (3, "")
+    assert "nothing was run yet" in done.stderr
+
+
+def test_a_release_shows_its_dial_with_the_evidence_and_how_to_go_back(shell: Shell) -> None:
+    kept(shell, story.release())
+    shown = shell("show").stdout
+    assert "shield 1.4.0 -> slot b, 4 hosts  good" in shown
+    assert "evidence against it: errors 0.8 of 100" in shown
+    assert "13,404 requests served, 47 failed" in shown
+
+
+def test_what_to_type_next_is_said_only_while_it_would_do_that(shell: Shell) -> None:
+    """The release had all traffic when its run ended; its successor has it now, and a rollback would undo that one."""
+    old, new = released("R-1", "1.4.0", "b"), released("R-2", "1.5.0", "a")
+    kept(shell, old)
+    assert "ciflow rollback shield" in shell("show", "R-1").stdout
+    kept(shell, new)
+    assert "ciflow rollback" not in shell("show", "R-1").stdout
+    assert "ciflow rollback shield" in shell("show", "R-2").stdout
+
+
+def released(run: str, version: str, slot: str) -> Story:
+    s = Story(run).begin().play("roll", "Roll out")
+    s.tell("canary_started", {"service": "shield", "version": version, "slot": slot, "live": "a", "token": 7,
+                              "steps": [10_000], "hosts": ["web1"]}, play="roll")  # fmt: skip
+    s.tell("dial", {"share": 10_000, "slot": slot, "weight": 10_000, "token": 7}, play="roll")
+    s.tell("canary_state", {"state": "good", "step": 0, "weight": 10_000, "reason": ""}, play="roll")
+    return s.end_play("roll").end(0, f"shield {version} has all traffic.", "ciflow rollback shield")
+
+
+def test_a_run_whose_process_is_gone_can_be_resumed_and_one_that_lives_has_not_ended(shell: Shell) -> None:
+    gone = {"run": "R-1", "who": "ada", "doing": "", "host": "elsewhere", "machine": "m", "pid": 1, "start": 1.0}
+    kept(shell, Story("R-1").tell("run_started", {"playbook": "a.yml", "holder": gone}),
+         Story("R-2").tell("run_started", {"playbook": "b.yml"}))  # fmt: skip
+    first = shell("show", "R-1").stdout
+    assert "interrupted" in first and "It has not ended." in first and "ciflow resume R-1" in first
+    second = shell("show", "R-2").stdout
+    assert "running" in second and "It has not ended." in second and "resume" not in second
+
+
+def test_programs_get_the_same_facts_as_one_value(shell: Shell) -> None:
+    kept(shell, story.turned_back())
+    found = json.loads(shell("show", "--json").stdout)
+    assert (found["run"], found["state"], found["exit"]) == ("R-12", "rolled_back", 7)
+    assert found["users"] == {"served": 12_200, "failed": 64, "met_fault": 610}
+    [rollout] = found["rollouts"]
+    assert (rollout["service"], rollout["version"], rollout["state"]) == ("shield", "1.4.0", "rolled_back")
+    [step] = rollout["steps"]
+    assert step["candidate"] == {"requests": 610, "bad": 60}
+    assert [(gate["name"], gate["verdict"], gate["evidence"]) for gate in step["gates"]] == [("errors", "bad", 300.0)]
+
+
+def test_an_infinite_evidence_is_text_in_json(shell: Shell) -> None:
+    s = Story().begin().play("roll", "Roll out")
+    s.tell("canary_started", {"service": "shield", "version": "2", "slot": "b", "token": 1, "steps": [1]}, play="roll")
+    s.tell("dial", {"share": 1, "slot": "b", "weight": 1, "token": 1}, play="roll")
+    s.tell("gate", {"name": "errors", "verdict": "bad", "evidence": float("inf"), "threshold": 100.0, "sentence": "",
+                    "counts": {}}, play="roll")  # fmt: skip
+    kept(shell, s)
+    found = json.loads(shell("show", "--json").stdout, parse_constant=pytest.fail)
+    assert found["rollouts"][0]["steps"][0]["gates"][0]["evidence"] == "inf"
+
+
+def test_names_with_control_characters_move_nothing_on_the_screen(shell: Shell) -> None:
+    s = Story().tell("run_started", {"playbook": "\x1b]0;pwn\x07.yml", "who": "ada\n"}).play("p", "a\x1b[2Jb")
+    kept(shell, s.end_play("p").end(0, ""))
+    assert not set(shell("show").stdout) & {"\x1b", "\x07"}
+
+
+@pytest.mark.parametrize("told", [story.release(), story.failure(), story.turned_back()], ids=lambda one: one.run)
+def test_nothing_is_lost_by_reading_only_the_events_that_a_report_tells_of(told: Story) -> None:
+    whole, some = Record(), Record()
+    for event in told.events:
+        whole.event(event)
+        if event.kind in KINDS:
+            some.event(event)
+    assert some.data() == whole.data()
