@@ -48,7 +48,8 @@ def junit(record: Record) -> bytes:
     root = ET.Element("testsuites", name="ciflow")
     root.extend(_suite(play) for play in record.plays.values())
     ET.indent(root)
-    return ET.tostring(root, encoding="utf-8", xml_declaration=True) + b"\n"
+    text: bytes = ET.tostring(root, encoding="utf-8", xml_declaration=True)
+    return text + b"\n"
 
 
 def _suite(play: PlayRecord) -> ET.Element:
