@@ -1,7 +1,7 @@
 """A whole run: stages in the order of their needs, approvals, what plays leave to one another, and the end.
 
-The implicit order keeps Ansible's rule: the next play runs on the hosts that are left. Explicit needs, and a canary,
-ask that what they need ended well.
+The implicit order keeps Ansible's rule: the next play runs on the hosts that are left. Where none are, or a play was
+cut short as a whole, no play comes after it. Explicit needs, and a canary, ask that what they need ended well.
 """
 
 from __future__ import annotations
@@ -41,8 +41,8 @@ class StageEnd:
     result: str
     reason: str = ""
     gone: frozenset[str] = frozenset()
-    emptied: bool = False  # no host was left: the implicit order ends here
-    unreachable: bool = False
+    partly: bool = False  # it failed on some hosts, and the implicit order goes on with the others
+    held: str = ""  # what ended the implicit order before it: it was skipped for that, or runs always
     exit: ExitCode = ExitCode.OK
     cleared: frozenset[str] = frozenset()  # hosts whose failures, also in earlier plays, are forgotten
     left: Mapping[str, Any] = field(default_factory=dict)  # artifacts and outputs
@@ -50,7 +50,7 @@ class StageEnd:
 
     @property
     def well(self) -> bool:
-        return self.result in ("ok", "skipped", "cached")
+        return self.result in ("ok", "cached") or (self.result == "skipped" and not self.held)
 
 
 class Engine:
@@ -98,15 +98,18 @@ class Engine:
     # --- one stage ---------------------------------------------------------------------------------------
 
     async def _stage(self, stage: Stage) -> StageEnd:
-        needed = [await asyncio.shield(self._jobs[id]) for id in stage.needs]
+        needed = [(self.run.plan.stage(id), await asyncio.shield(self._jobs[id])) for id in stage.needs]
         began = time.monotonic()
-        end = self._verdict_before(stage, needed)
+        held = _held(stage, needed) or self._canary_held(stage)
         values = self._values_before(stage)
-        if end is None:
-            end = await self._run_stage(stage, values, needed)
-            await remove(self._tries.pop(stage.id, ()))
-        else:
+        if held and not stage.play.always:
+            end = StageEnd("skipped", held, held=held)
             self._emit_start(stage, stage.hosts)
+        else:
+            end = await self._run_stage(stage, values, _gone(stage, needed))
+            if not end.cleared:
+                end = replace(end, held=held)
+            await remove(self._tries.pop(stage.id, ()))
         self.ends[stage.id] = end
         if stage.play.canary is not None and stage.cell:
             self._together_of(stage).ended(stage.id, end.reason or end.result, well=end.well)
@@ -114,27 +117,18 @@ class Engine:
         self._emit_end(stage, end, time.monotonic() - began)
         return end
 
-    def _verdict_before(self, stage: Stage, needed: list[StageEnd]) -> StageEnd | None:
-        """Skipped before it starts, when what it needs did not end well."""
-        if stage.play.always:
-            return None
-        bad = next((end for end in needed if not end.well), None)
-        strict = not stage.implicit or stage.play.canary is not None
-        if bad is not None and (strict or bad.emptied or bad.result in ("rolled_back", "paused")):
-            return StageEnd("skipped", f"a play that it needs ended {bad.result}", emptied=bad.emptied)
-        if stage.play.canary is not None and (failed := self._failed_before(stage)):
-            return StageEnd("skipped", f"`{failed}` did not end well, and a canary needs all plays before it to")
-        return None
+    def _canary_held(self, stage: Stage) -> str:
+        """Why a rollout does not begin: it asks that all plays before it ended well, whatever it needs."""
+        failed = self._failed_before(stage) if stage.play.canary is not None else ""
+        return f"`{failed}` did not end well, and a canary needs all plays before it to" if failed else ""
 
     def _failed_before(self, stage: Stage) -> str:
         plays = self.run.plan.stages[: self.run.plan.stages.index(stage)]
         return next((s.play.name for s in plays if s.id in self.ends and not self.ends[s.id].well), "")
 
-    async def _run_stage(self, stage: Stage, values: dict[str, HostValues], needed: list[StageEnd]) -> StageEnd:
-        ruled = stage.implicit and needed and not stage.play.always
-        gone = frozenset().union(*(end.gone for end in needed)) if ruled else frozenset()
+    async def _run_stage(self, stage: Stage, values: dict[str, HostValues], gone: frozenset[str]) -> StageEnd:
         matched = self._hosts_now(stage)
-        hosts = tuple(host for host in matched if host.name not in gone)
+        hosts = tuple(host for host in matched if stage.play.always or host.name not in gone)
         self._emit_start(stage, hosts)
         try:
             if not hosts:
@@ -160,7 +154,7 @@ class Engine:
             self.error(error, stage)
             code = ExitCode.TASK_FAILED if isinstance(error, Invalid) else error.exit_code
             everyone = gone | {host.name for host in hosts}
-            return StageEnd("failed", error.message, everyone, emptied=True, exit=code)
+            return StageEnd("failed", error.message, everyone, exit=code)
 
     def _hosts_now(self, stage: Stage) -> tuple[Host, ...]:
         """The play's hosts; chosen again when tasks have added some since the plan was made."""
@@ -310,6 +304,25 @@ def _scope(work: StageRun) -> Scope:
     return Scope((Layer(Level.MAGIC, {}), *scope.layers), render, scope.answers, facts_known=True)
 
 
+_ENDINGS = {"failed": "failed", "rolled_back": "was turned back", "paused": "is paused"}  # all that are not well
+
+
+def _held(stage: Stage, needed: list[tuple[Stage, StageEnd]]) -> str:
+    """Why a stage does not begin: how the first play that it waits for, and should have ended otherwise, did end."""
+    for before, end in needed:
+        goes_on = end.partly and stage.implicit and stage.play.canary is None
+        if end.result in _ENDINGS and not goes_on:
+            return f"`{before.play.name}` {_ENDINGS[end.result]}"
+        if end.held and (stage.implicit or end.result == "skipped"):
+            return end.held
+    return ""
+
+
+def _gone(stage: Stage, needed: list[tuple[Stage, StageEnd]]) -> frozenset[str]:
+    """The hosts that failed in plays before: those of the implicit order have them no more."""
+    return frozenset().union(*(end.gone for _, end in needed)) if stage.implicit else frozenset()
+
+
 def _end_of(work: StageRun) -> StageEnd:
     failed = work.failed
     gone = frozenset(lane.host.name for lane in failed)
@@ -317,9 +330,8 @@ def _end_of(work: StageRun) -> StageEnd:
         return StageEnd("ok")
     unreachable = all(lane.state == "unreachable" for lane in failed)
     exit = ExitCode.UNREACHABLE if unreachable and failed else ExitCode.TASK_FAILED
-    emptied = len(gone) == len(work.hosts) or bool(work.aborted)
     reason = work.aborted or f"{len(failed)} of {len(work.hosts)} hosts failed"
-    return StageEnd("failed", reason, gone, emptied, unreachable, exit)
+    return StageEnd("failed", reason, gone, partly=len(gone) < len(work.hosts) and not work.aborted, exit=exit)
 
 
 def _canary_end(result: str, reason: str, work: StageRun) -> StageEnd:

@@ -1,5 +1,7 @@
 """Order: tasks one after the other, hosts side by side, the barrier of the linear strategy, batches, failure limits."""
 
+import pytest
+
 from tests.engine.playing import Bench
 
 
@@ -126,6 +128,55 @@ def test_a_failed_host_leaves_the_play_and_the_others_go_on_also_in_the_next(ben
     assert played.names("web2") == ["fails on the second"]
     assert played.names("web1") == ["fails on the second", "after", "more"]
     assert played.exit == 4
+
+
+ENDS = {
+    "every host failed": "- {name: Test, hosts: all, tasks: [{command: 'false'}]}",
+    "its deadline was over": "- {name: Test, hosts: all, deadline: 1, tasks: [{command: sleep 60}]}",
+    "nobody approved of it": (
+        "- {name: Test, hosts: all, approval: {prompt: 'Go?', timeout: 1}, tasks: [{command: 'true'}]}"
+    ),
+    "it was cut short": (
+        "- {name: Test, hosts: all, any_errors_fatal: true,"
+        " tasks: [{command: 'test {{ inventory_hostname }} != web2'}]}"
+    ),
+}
+
+
+@pytest.mark.parametrize("how", ENDS)
+def test_no_play_comes_after_one_that_ended_for_all_its_hosts_however_many_are_in_between(
+    bench: Bench, how: str
+) -> None:
+    """As ansible-playbook stops there: a deployment two plays after a failed test is a deployment of what failed."""
+    bench.hosts()
+    played = bench.play(
+        f"""
+        {ENDS[how]}
+        - {{name: Build, hosts: all, tasks: [{{command: "true"}}]}}
+        - {{name: Tidy, hosts: all, always: true, tasks: [{{command: "true"}}]}}
+        - {{name: Deploy, hosts: all, tasks: [{{command: "true"}}]}}
+        - {{name: Announce, hosts: all, needs: [Deploy], tasks: [{{command: "true"}}]}}
+        - {{name: Measure, hosts: all, needs: [Tidy], tasks: [{{command: "true"}}]}}
+        """
+    )
+    ended = {"Test": "failed", "Build": "skipped", "Tidy": "ok", "Deploy": "skipped", "Announce": "skipped"}
+    assert played.plays() == {**ended, "Measure": "ok"}
+    assert {e.data["reason"] for e in played.of("play_ended") if e.data["result"] == "skipped"} == {"`Test` failed"}
+    assert played.exit == 4
+
+
+def test_a_host_that_failed_is_in_no_later_play_though_one_that_always_runs_was_between(bench: Bench) -> None:
+    bench.hosts()
+    played = bench.play(
+        """
+        - hosts: all
+          tasks: [{command: "test {{ inventory_hostname }} != web2"}]
+        - {hosts: all, always: true, tasks: [{name: tidy, command: "true"}]}
+        - {hosts: all, tasks: [{name: deploy, command: "true"}]}
+        """
+    )
+    assert played.names("web1")[1:] == ["tidy", "deploy"]
+    assert played.names("web2")[1:] == ["tidy"]
 
 
 def test_any_errors_fatal_ends_the_play_for_all_after_the_task(bench: Bench) -> None:
