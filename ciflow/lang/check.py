@@ -18,7 +18,7 @@ from ciflow.lang.sources import Sources
 from ciflow.lang.template_check import check_template
 from ciflow.lang.undefined import Undefined
 from ciflow.lang.used_files import check_files
-from ciflow.model import Play, Playbook, Task, Template
+from ciflow.model import Host, Play, Playbook, Task, Template
 
 NO_PYTHON = "none"  # as interpreter of a host: it has no Python
 
@@ -36,6 +36,19 @@ def check(playbook: Playbook, inventory: Inventory, extra: Mapping[str, Any], so
     used = check_files(playbook, sources)
     Undefined(playbook, known, sources).check(used, templated)
     check_role_arguments(known, sources)
+
+
+def pattern_of(play: Play) -> str:
+    """The hosts of a play as written; "" where only the run knows them."""
+    if any(templates_in(play.hosts)):
+        return ""
+    return ",".join(map(str, play.hosts)) if isinstance(play.hosts, list) else str(play.hosts or "")
+
+
+def chosen(play: Play, inventory: Inventory) -> tuple[Host, ...]:
+    """The hosts of a play as far as they are known before the run: none for a pattern that has been refused."""
+    pattern = pattern_of(play)
+    return () if inventory.fault(pattern) else inventory.select(pattern)
 
 
 def tasks_of(play: Play) -> list[Task]:
@@ -88,8 +101,9 @@ def _hosts(play: Play, playbook: Playbook, inventory: Inventory, sources: Source
     makers = {"add_host", "group_by", "include_tasks", "include_role"}
     if any(task.module in makers for one in playbook.plays for task in tasks_of(one)):
         return
-    pattern = ",".join(map(str, play.hosts)) if isinstance(play.hosts, list) else play.hosts
-    if not isinstance(pattern, str) or any(templates_in(play.hosts)):
+    pattern = pattern_of(play)
+    if fault := inventory.fault(pattern):
+        sources.findings.error("CF0602", fault, play.spans.get("hosts", play.span))
         return
     nowhere = "the play runs nowhere" if inventory.hosts else "the inventory has no host: `-i` names one"
     for name in inventory.unknown(pattern):
@@ -142,10 +156,8 @@ def _registers(play: Play, sources: Sources) -> None:
 
 def _python(play: Play, inventory: Inventory, sources: Sources) -> None:
     """Tasks that need Python on a host whose inventory says that it has none; a condition may yet spare it."""
-    pattern = ",".join(map(str, play.hosts)) if isinstance(play.hosts, list) else play.hosts
-    if not isinstance(pattern, str) or any(templates_in(play.hosts)):
-        return
-    bare = [host.name for host in inventory.select(pattern) if host.vars.get("ansible_python_interpreter") == NO_PYTHON]
+    hosts = chosen(play, inventory)
+    bare = [host.name for host in hosts if host.vars.get("ansible_python_interpreter") == NO_PYTHON]
     for task in tasks_of(play) if bare else ():
         needs = "async" if task.async_limit else task.module if _needs_python(task) else ""
         if task.delegate_to is not None or not needs:

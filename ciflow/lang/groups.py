@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 from ciflow.dataclass import dataclass, field
 from ciflow.lang.scope import Layer
 
@@ -104,34 +106,35 @@ class Groups:
     def depth(self, name: str) -> int:
         """How far below `all` a group lies, by its longest way."""
         if not self._depths:
-            self._measure("all", 0)
-            for other in self.by_name:
-                if other not in self._depths:
-                    self._measure(other, 1)
+            self._measure()
         return self._depths[name]
 
-    def _measure(self, name: str, depth: int) -> None:
-        if self._depths.get(name, -1) >= depth or depth > len(self.by_name):
-            return
-        self._depths[name] = depth
-        for child in self.by_name[name].children:
-            self._measure(child, depth + 1)
+    def _measure(self) -> None:
+        """The longest ways, in an order in which parents come before their children (Kahn, 1962)."""
+        self._depths |= {name: 0 if name == "all" else 1 for name in self.by_name}
+        parents = Counter(child for group in self.by_name.values() for child in group.children)
+        ready = [name for name in self.by_name if not parents[name]]
+        for name in ready:
+            for child in self.by_name[name].children:
+                self._depths[child] = max(self._depths[child], self._depths[name] + 1)
+                parents[child] -= 1
+                if not parents[child]:
+                    ready.append(child)
 
     def cycle(self) -> list[str] | None:
         """A chain of groups that contain themselves, if there is one."""
         done: set[str] = set()
         for start in self.by_name:
-            if (found := self._cycle_from(start, [], done)) is not None:
-                return found
-        return None
-
-    def _cycle_from(self, name: str, chain: list[str], done: set[str]) -> list[str] | None:
-        if name in chain:
-            return [*chain[chain.index(name) :], name]
-        if name in done:
-            return None
-        for child in self.by_name[name].children:
-            if (found := self._cycle_from(child, [*chain, name], done)) is not None:
-                return found
-        done.add(name)
+            chain = {} if start in done else {start: iter(self.by_name[start].children)}
+            while chain:
+                name = next(reversed(chain))
+                child = next(chain[name], None)
+                if child is None:
+                    done.add(name)
+                    del chain[name]
+                elif child in chain:
+                    names = list(chain)
+                    return [*names[names.index(child) :], child]
+                elif child not in done:
+                    chain[child] = iter(self.by_name[child].children)
         return None

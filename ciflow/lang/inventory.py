@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from ciflow.dataclass import dataclass, field
-from ciflow.diagnostics import Findings, Invalid
+from ciflow.diagnostics import Diagnostic, Findings, Invalid
 from ciflow.lang.files import Files
 from ciflow.lang.groups import Group, Groups
 from ciflow.lang.inventory_read import InventoryReader
@@ -79,14 +79,33 @@ class Inventory:
         return hosts
 
     def _select(self, pattern: str) -> tuple[Host, ...]:
-        names, unknown = select(pattern, [host.name for host in self.hosts], self.groups, self._lines)
+        names, unknown = self._matched(pattern)
         local = [self._implicit(term) for term in unknown if term in _LOCAL]
         return tuple(self._by_name[name] for name in names) + tuple(local)
 
     def unknown(self, pattern: str) -> tuple[str, ...]:
         """Terms of the pattern that name no host and no group."""
-        _, terms = select(pattern, [host.name for host in self.hosts], self.groups, self._lines)
-        return tuple(term for term in terms if term not in _LOCAL)
+        return tuple(term for term in self._matched(pattern)[1] if term not in _LOCAL)
+
+    def fault(self, pattern: str) -> str:
+        """Why a pattern can't be used, or "": only its regular expressions may be none, or take too long."""
+        if "~" not in pattern:
+            return ""
+        known: dict[str, str] = self.__dict__.setdefault("_faults", {})
+        if pattern not in known:
+            try:
+                self._matched(pattern)
+                known[pattern] = ""
+            except Invalid as fault:
+                known[pattern] = fault.message
+        return known[pattern]
+
+    def _matched(self, pattern: str) -> tuple[list[str], list[str]]:
+        """As `select`. Raises Invalid, without a place, for a pattern that is none."""
+        try:
+            return select(pattern, [host.name for host in self.hosts], self.groups, self._lines)
+        except ValueError as error:
+            raise Invalid([Diagnostic("error", "CF0602", str(error), None)]) from error
 
     def _lines(self, path: str) -> list[str]:
         return self.files.read(path).decode("utf-8", "replace").splitlines()

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
 import re
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from ciflow.diagnostics import CiflowError, Invalid
+from ciflow.lang.patterns import MOST_HOSTS
 from ciflow.lang.place import Place
 from ciflow.lang.scope import Layer, Level, Need, NeedFacts, Scope, Vars
 from ciflow.lang.template import render
@@ -140,6 +142,10 @@ def _generator(place: Place, reader: InventoryReader) -> None:
     """A host for each combination of the values in `layers`, named and grouped by the templates in `hosts`."""
     layers = place.value.get("layers") or {}
     hosts = place.fields.get("hosts")
+    if math.prod(len(values) for values in layers.values()) > MOST_HOSTS:
+        text = f"the layers make more than {MOST_HOSTS:,} hosts"
+        reader.findings.error("CF0601", text, place.fields["layers"].span)
+        return
     for combination in itertools.product(*layers.values()) if hosts is not None else ():
         scope = Scope((Layer(Level.PLAY_VARS, dict(zip(layers, combination, strict=True))),), render)
         host = str(render(hosts.value.get("name", ""), scope)) if hosts is not None else ""

@@ -15,7 +15,7 @@ from ciflow.lang.args import words
 from ciflow.lang.files import Files
 from ciflow.lang.groups import Groups
 from ciflow.lang.inventory_plugins import run_plugin
-from ciflow.lang.patterns import expand_range
+from ciflow.lang.patterns import MOST_HOSTS, expand_range
 from ciflow.lang.place import Place, has_template
 from ciflow.lang.schema import check_part
 from ciflow.lang.scope import Layer, Level, Scope, Vars
@@ -153,7 +153,7 @@ class InventoryReader:
         """Every host that a pattern of the inventory names, with its variables."""
         name, port = port_of(pattern)
         try:
-            names = list(expand_range(name))
+            names = self._room_for(expand_range(name))
         except ValueError as error:
             self.findings.error("CF0601", str(error), span or (place.span if place else None))
             return
@@ -167,6 +167,12 @@ class InventoryReader:
             self.groups.add_host(host, group)
             if values:
                 self.groups.hosts[host].insert(0, Layer(Level.INVENTORY_HOST, values))
+
+    def _room_for(self, names: list[str]) -> list[str]:
+        """The names, where the inventory still has room for them; else ValueError."""
+        if len(self.groups.hosts) + len(names) > MOST_HOSTS:
+            raise ValueError(f"an inventory has at most {MOST_HOSTS:,} hosts")
+        return names
 
     # --- INI ---------------------------------------------------------------------------------------------
 

@@ -8,8 +8,8 @@ from itertools import pairwise
 from typing import Any
 
 from ciflow.diagnostics import Findings, Span
+from ciflow.lang.check import chosen, pattern_of
 from ciflow.lang.inventory import Inventory
-from ciflow.lang.names import templates_in
 from ciflow.lang.roles import flat
 from ciflow.lang.schema import module_schema, verbs
 from ciflow.lang.scope import Vars
@@ -60,16 +60,11 @@ def _never(play: Play, inventory: Inventory, findings: Findings) -> None:
     axes = {key: value for key, value in play.matrix.items() if key not in ("include", "exclude", "max_parallel")}
     if any(value == [] for value in axes.values()) and not play.matrix.get("include"):
         findings.warning("CF0510", f"the play `{play.name}` never runs: its matrix has no cell", play.span)
-    pattern = _pattern(play)
-    if pattern and inventory.hosts and not inventory.unknown(pattern) and not inventory.select(pattern):
+    pattern = pattern_of(play)
+    if not pattern or not inventory.hosts or inventory.fault(pattern):
+        return
+    if not inventory.unknown(pattern) and not inventory.select(pattern):
         findings.warning("CF0510", f"the play `{play.name}` never runs: `{pattern}` has no host", play.span)
-
-
-def _pattern(play: Play) -> str:
-    """The hosts as written; "" where only the run knows them."""
-    if any(templates_in(play.hosts)):
-        return ""
-    return ",".join(map(str, play.hosts)) if isinstance(play.hosts, list) else str(play.hosts or "")
 
 
 def _after_the_end(nodes: tuple[Node, ...], findings: Findings) -> None:
@@ -120,7 +115,7 @@ def _can_run(task: Task, play: Play, inventory: Inventory, findings: Findings) -
     able = module_schema(task.module).targets
     if not able or task.delegate_to is not None:
         return
-    lacking = [host for host in inventory.select(_pattern(play)) if host.connection not in able]
+    lacking = [host for host in chosen(play, inventory) if host.connection not in able]
     if lacking:
         what = f"`{task.module}` can't run on {lacking[0].name}, which is reached by {lacking[0].connection}"
         findings.warning("CF0520", what, task.span, label=f"it runs by {' or '.join(able)}")

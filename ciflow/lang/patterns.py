@@ -6,24 +6,34 @@ import fnmatch
 import re
 import string
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import islice
 
+from ciflow.lang.limits import timed
+
+MOST_HOSTS = 250_000  # of an inventory: 25 times what was measured; a range is written in few letters
 _RANGE = re.compile(r"\[([0-9a-zA-Z]+):([0-9a-zA-Z]+)(?::([0-9]+))?\]")
 _SUBSCRIPT = re.compile(r"^(.+)\[(?:(-?\d+)|(-?\d*):(-?\d*))\]$")
 _SPLIT = re.compile(r"(?:,|:(?![^\[]*\]))")
 
 
-def expand_range(name: str) -> Iterator[str]:
+def expand_range(name: str) -> list[str]:
     """Names of a pattern such as `web[01:03]`, `db-[a:c]`, `n[0:10:5]`; zeros are kept. Raises ValueError in words."""
+    names = list(islice(_expanded(name), MOST_HOSTS + 1))
+    if len(names) > MOST_HOSTS:
+        raise ValueError(f"{name} names more than {MOST_HOSTS:,} hosts")
+    return names
+
+
+def _expanded(name: str) -> Iterator[str]:
     found = _RANGE.search(name)
     if found is None:
         yield name
         return
-    first, last, step = found[1], found[2], int(found[3] or 1)
-    for part in _between(first, last, step):
-        yield from expand_range(name[: found.start()] + part + name[found.end() :])
+    for part in _between(found[1], found[2], int(found[3] or 1)):
+        yield from _expanded(name[: found.start()] + part + name[found.end() :])
 
 
-def _between(first: str, last: str, step: int) -> list[str]:
+def _between(first: str, last: str, step: int) -> Iterator[str]:
     if step < 1:
         raise ValueError("the step of a range is at least 1")
     if first.isdigit() and last.isdigit():
@@ -32,13 +42,13 @@ def _between(first: str, last: str, step: int) -> list[str]:
             raise ValueError(f"[{first}:{last}]: both ends of a padded range have the same width")
         if int(first) > int(last):
             raise ValueError(f"[{first}:{last}] counts down")
-        return [str(number).zfill(width) for number in range(int(first), int(last) + 1, step)]
+        return (str(number).zfill(width) for number in range(int(first), int(last) + 1, step))
     letters = string.ascii_letters
     if len(first) == len(last) == 1 and first in letters and last in letters:
         start, end = letters.index(first), letters.index(last)
         if start > end:
             raise ValueError(f"[{first}:{last}] counts down")
-        return list(letters[start : end + 1 : step])
+        return iter(letters[start : end + 1 : step])
     raise ValueError(f"[{first}:{last}] is neither a range of numbers nor of letters")
 
 
@@ -61,6 +71,7 @@ def select(pattern: str, hosts: Sequence[str], groups: Mapping[str, Sequence[str
     """Names of hosts that match, in the inventory's order, and terms that match nothing.
 
     As Ansible does: plain terms add up, then `&` keeps the common ones, then `!` takes out. `lines_of` reads `@file`.
+    Raises ValueError for a regular expression that is none, or that takes too long.
     """
     terms = split_pattern(pattern)
     plain = [term for term in terms if term[0] not in "&!"] or ["all"]
@@ -85,8 +96,11 @@ def _term(
         names = {line.strip() for line in lines_of(term[1:])}
         return [name for name in hosts if name in names]
     if term.startswith("~"):
-        expression = re.compile(term[1:])
-        return _matching(lambda name: bool(expression.match(name)), hosts, groups)
+        try:
+            expression = re.compile(term[1:])
+        except re.error as error:
+            raise ValueError(f"`{term}` is no regular expression: {error}") from error
+        return timed(lambda: _matching(lambda name: bool(expression.match(name)), hosts, groups))
     subscript = _SUBSCRIPT.match(term)
     if subscript and term not in groups:
         found = _term(subscript[1], hosts, groups, lines_of)

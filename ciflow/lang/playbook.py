@@ -13,6 +13,7 @@ from ciflow.lang.canary import ASKED, SETTLED, read_canary
 from ciflow.lang.files import Files
 from ciflow.lang.inherit import Inherited, conditions, extend, keywords, names, tags
 from ciflow.lang.kinds import boolean, duration, percent
+from ciflow.lang.matrix import read_matrix
 from ciflow.lang.modulenames import short
 from ciflow.lang.near import did_you_mean, nearest
 from ciflow.lang.place import Place
@@ -246,7 +247,7 @@ class PlaybookReader:
             role_vars=roles.vars,
             roles=roles.names,
             needs=None if value.get("needs") is None else tuple(str(one) for one in names(fields["needs"])),
-            matrix=value.get("matrix") or {},
+            matrix=read_matrix(fields.get("matrix"), self.findings),
             when=conditions(fields.get("when")),
             outputs=value.get("outputs") or {},
             artifacts=self._artifacts(place),

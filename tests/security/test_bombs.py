@@ -189,6 +189,59 @@ def test_template_bombs_in_tasks_end_their_tasks_and_nothing_else(tool: Tool) ->
     assert not slow
 
 
+WIDE = {
+    "a range": ("h.ini", "web[0:99999999999]\n", "names more than"),
+    "ranges of ranges": ("h.ini", "web[0:999][0:999][0:999]\n", "names more than"),
+    "many ranges": ("h.ini", "".join(f"w{n}-[0:99999]\n" for n in range(50)), "has at most"),
+    "a range in YAML": ("h.yml", 'all: {hosts: {"web[0:99999999]": {}}}\n', "names more than"),
+    "layers": (
+        "h.yml",
+        "plugin: generator\nhosts: {name: '{{ a }}{{ b }}{{ c }}'}\n"
+        f"layers: {{{', '.join(f'{axis}: {list(range(200))}' for axis in 'abc')}}}\n",
+        "the layers make more than",
+    ),
+}
+
+
+@pytest.mark.parametrize("what", WIDE)
+def test_an_inventory_of_few_letters_and_endless_hosts_is_refused_at_its_place(tool: Tool, what: str) -> None:
+    name, text, why = WIDE[what]
+    tool.write(name, text)
+    tool.write("site.yml", "- hosts: all\n  tasks: []\n")
+    said = tool.run("validate", "site.yml", "-i", name)
+    assert said.code == 3 and why in said.text and f"--> {name}:" in said.text, said.text[-2000:]
+
+
+def test_groups_in_groups_in_groups_are_an_inventory_however_deep(tool: Tool) -> None:
+    text = "".join(f"[g{n}:children]\ng{n + 1}\n" for n in range(3000)) + "[g3000]\nh\n"
+    tool.write("deep.ini", text)
+    tool.write("ring.ini", text + "[g3000:children]\ng0\n")
+    tool.write("site.yml", "- hosts: g0\n  tasks: []\n")
+    assert tool.run("validate", "site.yml", "-i", "deep.ini").code == 0
+    ring = tool.run("validate", "site.yml", "-i", "ring.ini")
+    assert ring.code == 3 and "Traceback" not in ring.text, ring.text[-2000:]
+
+
+@pytest.mark.parametrize(
+    ("play", "why"),
+    [
+        (f"matrix: {{{', '.join(f'a{n}: {list(range(100))}' for n in range(6))}}}", "at most 10,000 cells"),
+        ("matrix: {a: 5}", "a list of its values"),
+        ("matrix: {a: xyz}", "a list of its values"),
+        ("matrix: {include: 5}", "a list of cells"),
+        ("matrix: {exclude: [5]}", "a mapping of axes to values"),
+        ("matrix: {a: [1], max_parallel: none}", "a whole number"),
+        ("hosts: '~((('", "no regular expression"),
+        ("hosts: '~(a+)+$'", "takes longer than"),
+    ],
+)
+def test_a_play_that_would_never_be_planned_is_refused_at_its_place(tool: Tool, play: str, why: str) -> None:
+    tool.write("h.ini", "a" * 40 + "b\n")
+    tool.write("site.yml", f"- {play}\n  tasks: []\n" + ("" if play.startswith("hosts") else "  hosts: localhost\n"))
+    said = tool.run("validate", "site.yml", "-i", "h.ini")
+    assert said.code == 3 and why in said.text and "--> site.yml:1:" in said.text, said.text[-2000:]
+
+
 def test_dev_zero_is_no_playbook(tool: Tool) -> None:
     Path(tool.folder, "zero.yml").symlink_to("/dev/zero")
     code, said, _, _ = _validate(tool, "zero.yml")
