@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests.parts import accounts as accounts_part
 from tests.parts import docker as docker_part
@@ -40,6 +41,9 @@ def pytest_configure(config: pytest.Config) -> None:
     for name in list(os.environ):
         if name == "CI" or name.startswith(OF_A_CI):
             del os.environ[name]
+    # How long an example takes says nothing on a machine that has much to do.
+    settings.register_profile("unhurried", settings(), deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    settings.load_profile("unhurried")
     config.addinivalue_line("markers", "fault(*numbers): shows what a user sees of these faults (faults/table.py)")
     config.addinivalue_line("markers", "slow: takes seconds, mostly of a real part; `make check` leaves it out")
 

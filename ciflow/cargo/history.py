@@ -72,10 +72,10 @@ def trials(events: Iterable[Event]) -> list[Trial]:
 
 
 def seconds(past: Sequence[Trial]) -> dict[str, float]:
-    """How long each test takes: the median of its last ten passes without a retry."""
+    """How long each test takes: the median of its last ten passes without a retry. `cargo test` doesn't say it (0)."""
     every: dict[str, list[float]] = {}
     for trial in past:
         for test, result in trial.results.items():
-            if result.attempts == "P":
+            if result.attempts == "P" and result.seconds:
                 every.setdefault(test, []).append(result.seconds)
     return {test: round(median(taken[-10:]), 3) for test, taken in every.items()}

@@ -23,7 +23,8 @@ _ESCAPE = re.compile(r"\x1b\[[0-9;]*m")
 
 @dataclass(frozen=True)
 class TestTotals:
-    """Sums over all harnesses. `unfinished` harnesses began and gave no result: aborted or killed, never passed."""
+    """Sums over all harnesses. `unfinished` harnesses began and gave no result: aborted or killed, never passed.
+    `announced` is how many tests they said they would run, ignored ones too."""
 
     __test__ = False
 
@@ -35,6 +36,7 @@ class TestTotals:
     seconds: float
     harnesses: int
     unfinished: int
+    announced: int
     failed_names: tuple[str, ...]
 
     @property
@@ -48,9 +50,10 @@ def parse(text: str) -> TestTotals:
 
     A text without any harness gives zeros, for which `ok` is false.
     """
-    text = _ESCAPE.sub("", text).replace("\r\n", "\n")
+    text = plain(text)
     results = list(_RESULT.finditer(text))
-    started = len(_STARTED.findall(text))
+    announced = [int(number) for number in _STARTED.findall(text)]
+    started = len(announced)
     columns = [[int(match[i]) for match in results] for i in range(1, 6)]
     passed, failed, ignored, measured, filtered = map(sum, columns)
     return TestTotals(
@@ -62,8 +65,14 @@ def parse(text: str) -> TestTotals:
         seconds=round(sum(float(match[6] or 0) for match in results), 6),
         harnesses=max(started, len(results)),
         unfinished=max(0, started - len(results)),
+        announced=sum(announced),
         failed_names=_failed_names(text, results),
     )
+
+
+def plain(text: str) -> str:
+    """Without colours, and with the ends of lines of Unix."""
+    return _ESCAPE.sub("", text).replace("\r\n", "\n")
 
 
 def _failed_names(text: str, results: list[re.Match[str]]) -> tuple[str, ...]:

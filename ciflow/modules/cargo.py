@@ -51,7 +51,8 @@ def _run(args: Mapping[str, Any], context: Context) -> Steps:
         return (yield from _ran(args["command"], operation))
 
     def build(env: Mapping[str, str]) -> Steps:
-        return _ran(args["command"], replace(operation, env=env))
+        whole = replace(operation, env=env)
+        return _tested(whole) if args["command"] == "test" else _ran(args["command"], whole)
 
     return (yield from cached(args["cache"], operation.env, context, build))
 
@@ -97,6 +98,18 @@ def _ran(command: str, operation: Exec) -> Steps:
     from ciflow.modules import rust  # only a run that gets here pays for the parsers
 
     return rust.outcome(command, reply, text(output), list(operation.argv))
+
+
+def _tested(operation: Exec) -> Steps:
+    from ciflow.modules import cargo_test
+
+    commit = yield from cargo_test.commit(operation)
+    ran = yield from cargo_test.tested(operation, commit)
+    if isinstance(ran, Outcome):
+        return ran
+    from ciflow.modules import rust
+
+    return rust.tested(ran.reply, ran.output, process_data(ran.reply, ran.cmd))
 
 
 def missing(cmd: str | list[str]) -> Outcome:

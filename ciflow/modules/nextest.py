@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ciflow.dataclass import dataclass
 from ciflow.model import Change, Context, Exec, Mkdir, Outcome, Probe, Read, Reply, Step, Steps, Write
+from ciflow.modules import cargo_test
 from ciflow.modules.cargo import around, cached, environment, missing, selection
 from ciflow.modules.execute import whole_stdout
 from ciflow.modules.replies import failure, predicted, process_data, text, well
@@ -82,16 +83,23 @@ def _tests(args: Mapping[str, Any], context: Context) -> Steps:
     look = yield from _look(args, context)
     if isinstance(look, Outcome):
         return look
-    if not look.version and (args["shards"] > 1 or any(args.get(name) for name in _NO_CHOICE)):
-        return Outcome(failed=True, msg="shards and archives need cargo-nextest, which is not installed on this host")
-    outcome = yield from (_nextest(args, context, look) if look.version else _cargo_test(args, context))
+    if not look.version and (args["shards"] > 1 or any(args.get(name) for name in (*_NO_CHOICE, "filter"))):
+        msg = "shards, archives and filters need cargo-nextest, which is not installed on this host"
+        return Outcome(failed=True, msg=msg)
+    held = () if args.get("archive") else (yield from _held(look))
+    if isinstance(held, Outcome):
+        return held
+    outcome = yield from (_nextest if look.version else _cargo_test)(args, context, look, held)
+    late = [one.test for one in held if not one.active(context.now)] if "failures" in outcome.data else []
+    said = f"; no longer in quarantine: {', '.join(late)}" if late else ""
+    outcome = replace(outcome, msg=outcome.msg + said)
     data = {**outcome.data, "runner": look.version.split(" (")[0] or "cargo test"}
     first = args["shard"] == 1 and not args.get("archive")
     doctested = _doctested(args, look.workspace) if look.version and args["doctests"] and first else ()
     if not doctested or outcome.failed or outcome.skipped:
         return replace(outcome, data=data)
     built = {**args, "package": doctested} if args.get("package") else args
-    return (yield from _doctests(built, context, replace(outcome, data=data)))
+    return (yield from _doctests(built, context, look, held, replace(outcome, data=data)))
 
 
 def _doctested(args: Mapping[str, Any], workspace: Workspace) -> list[str]:
@@ -119,24 +127,18 @@ def _look(args: Mapping[str, Any], context: Context) -> Generator[Step, Reply, L
     return Look(version, commit, workspace, part)
 
 
-def _nextest(args: Mapping[str, Any], context: Context, look: Look) -> Steps:
+def _nextest(args: Mapping[str, Any], context: Context, look: Look, held: tuple[Quarantined, ...]) -> Steps:
     written = yield from _configured(args, context, look, ())
     if written is not None:
         return written
     if args.get("archive"):
         return (yield from _archived(args, context, look))
-    held = yield from _held(look)
-    part = held if isinstance(held, Outcome) else (yield from _part(args, context, look, held))
+    part = yield from _part(args, context, look, held)
     if isinstance(part, Outcome):
         return part
     outcome = yield from _gated(args, context, look, part)
-    no_verdict = outcome.skipped or "failures" not in outcome.data
-    if no_verdict or isinstance(held, Outcome):
-        return outcome
-    late = [one.test for one in held if not one.active(context.now)]
-    said = f"; no longer in quarantine: {', '.join(late)}" if late else ""
-    outcome = replace(outcome, msg=outcome.msg + said)
-    return (yield from _aside(args, context, look, part, outcome)) if part.quarantined else outcome
+    aside = part.quarantined and not outcome.skipped and "failures" in outcome.data
+    return (yield from _aside(args, context, look, part, outcome)) if aside else outcome
 
 
 def _configured(
@@ -234,6 +236,7 @@ def _aside(args: Mapping[str, Any], context: Context, look: Look, part: Part, ou
     """The quarantined tests, after those that decide: what becomes of them is told, and decides nothing."""
     from ciflow.cargo.junit import Verdict
     from ciflow.cargo.nextest import QUARANTINE
+    from ciflow.modules import rust
 
     args = {**args, "profile": QUARANTINE, "fail_fast": False}
     tail = [*_profile(args), *_partition(part), "--no-tests=pass"]
@@ -244,9 +247,7 @@ def _aside(args: Mapping[str, Any], context: Context, look: Look, part: Part, ou
     if report is None or isinstance(report, Outcome):
         return replace(outcome, msg=f"{outcome.msg}; nobody can say what became of the quarantined tests")
     bad = [case.id for case in report.having(Verdict.FAILED, Verdict.TIMEOUT)]
-    told = {"tests": len(report.cases), "failed_tests": bad}
-    said = f"{len(report.cases)} in quarantine, " + (f"of which failed: {', '.join(bad)}" if bad else "all passed")
-    return replace(outcome, msg=f"{outcome.msg}; {said}", data={**outcome.data, "quarantined": told})
+    return rust.with_quarantine(outcome, len(report.cases), bad)
 
 
 def _ran(
@@ -305,29 +306,34 @@ def _program(args: Mapping[str, Any], context: Context, words: tuple[str, ...], 
     return Exec(argv=("cargo", *words, *chosen, *tail), cwd=args.get("chdir", ""), env=env, timeout=context.timeout)
 
 
-def _cargo_test(args: Mapping[str, Any], context: Context) -> Steps:
+def _cargo_test(args: Mapping[str, Any], context: Context, look: Look, held: tuple[Quarantined, ...]) -> Steps:
+    """What `cargo test` can't do, tries of flaky tests and limits of time, is left out; a quarantine holds."""
     from ciflow.modules import rust
 
-    operation = _program(args, context, ("test",), _not_failing_fast(args))
-    reply = yield Change(operation)
-    if predicted(reply):
-        return Outcome(skipped=True, msg="tests do not run in check mode")
-    output = yield from whole_stdout(reply)
-    data = process_data(reply, list(operation.argv))
-    if isinstance(output, Reply) or reply.status != "done":
-        return failure(reply if isinstance(output, bytes) else output, data)
-    return rust.of_cargo_test(reply, text(output), data)
+    return rust.instead((yield from _plain(args, context, look, held)))
 
 
 def _not_failing_fast(args: Mapping[str, Any]) -> list[str]:
     return [] if args["fail_fast"] else ["--no-fail-fast"]
 
 
-def _doctests(args: Mapping[str, Any], context: Context, before: Outcome) -> Steps:
+def _doctests(
+    args: Mapping[str, Any], context: Context, look: Look, held: tuple[Quarantined, ...], before: Outcome
+) -> Steps:
     """nextest can't run them; they are tests all the same."""
     from ciflow.modules import rust
 
     built = {**args, "bin": None, "all_targets": False, "archive_from": None}
-    operation = _program(built, context, ("test", "--doc"), _not_failing_fast(args))
-    reply = yield Change(operation)
-    return rust.with_doctests(before, reply, list(operation.argv))
+    ran = yield from _plain(built, context, look, held, "--doc")
+    return rust.with_doctests(before, ran) if "tests" in ran.data else replace(ran, data={**before.data, **ran.data})
+
+
+def _plain(args: Mapping[str, Any], context: Context, look: Look, held: tuple[Quarantined, ...], *words: str) -> Steps:
+    from ciflow.modules import rust
+
+    operation = _program(args, context, ("test", *words), _not_failing_fast(args))
+    ran = yield from cargo_test.tested(operation, look.commit, "doctests" if words else "")
+    if isinstance(ran, Outcome):
+        return ran
+    active = {one.test for one in held if one.active(context.now)}
+    return rust.tested(ran.reply, ran.output, process_data(ran.reply, ran.cmd), active)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from dataclasses import replace
 from typing import Any
 
 from ciflow.cargo import libtest, messages, metadata
 from ciflow.cargo.complaints import complaint
 from ciflow.cargo.errors import ToolOutputError
+from ciflow.cargo.harnesses import Output
 from ciflow.cargo.junit import JUnitReport, Verdict
 from ciflow.cargo.messages import BuildReport, CompilerMessage
 from ciflow.cargo.metadata import Workspace
@@ -47,8 +49,6 @@ def _outcome(command: str, reply: Reply, output: str, data: dict[str, Any]) -> O
             data |= {"workspace_root": found.root, "target_directory": found.target_directory}
             data |= {"members": members, "binaries": dict(found.bins), "stdout": "", "stdout_lines": []}
             return Outcome(data=data)
-        case "test":
-            return _tested(reply, output, data)
         case _ if command in COMPILES:
             return _compiled(command, reply, messages.parse(output), data)
         case _:
@@ -79,25 +79,33 @@ def _compiled(command: str, reply: Reply, report: BuildReport, data: dict[str, A
     return Outcome(changed=changed, failed=not reply.ok, msg=msg, data=data)
 
 
-def _tested(reply: Reply, output: str, data: dict[str, Any]) -> Outcome:
-    totals = libtest.parse(output)
-    data |= _tested_data(totals)
-    if reply.ok:
-        return Outcome(msg=f"{totals.passed} tests passed", data=data)
-    failed = f"{totals.failed} of {totals.passed + totals.failed} tests failed: {', '.join(totals.failed_names)}"
-    return Outcome(failed=True, msg=failed if totals.failed else reason(reply), data=data)
-
-
-def _tested_data(totals: libtest.TestTotals) -> dict[str, Any]:
-    """The keys that `cargo test` and `nextest` have in common."""
-    return {
-        "passed": totals.passed,
-        "failed_tests": list(totals.failed_names),
-        "failures": totals.failed,
+def tested(reply: Reply, output: Output, data: dict[str, Any], held: Collection[str] = ()) -> Outcome:
+    """Of `cargo test`, with the keys that `nextest` has, too. The tests `held` in quarantine decide nothing."""
+    totals = libtest.parse(output.tests)
+    aside = [case for case in output.report.cases if case.id in held and case.verdict is not Verdict.SKIPPED]
+    bad = [case.id for case in aside if not case.verdict.good]
+    failed = [name for id, name in output.failed.items() if id not in bad]
+    data |= {
+        "passed": totals.passed - len(aside) + len(bad),
+        "failed_tests": failed,
+        "failures": totals.failed - len(bad),
         "flaky": [],
         "ignored": totals.ignored,
-        "tests": totals.passed + totals.failed,
+        "tests": totals.passed + totals.failed - len(aside),
+        "untold": list(output.untold),
     }
+    good = reply.ok or output.only_failed(held)
+    told = f"{data['failures']} of {data['tests']} tests failed: {', '.join(failed)}" if failed else reason(reply)
+    outcome = Outcome(failed=not good, msg=f"{data['passed']} tests passed" if good else told, data=data)
+    return with_quarantine(outcome, len(aside), bad) if aside else outcome
+
+
+def with_quarantine(outcome: Outcome, tests: int, bad: list[str]) -> Outcome:
+    """And what became of the tests that don't gate."""
+    said = f"{tests} in quarantine, " + (f"of which failed: {', '.join(bad)}" if bad else "all passed")
+    before = outcome.data.get("quarantined", {"tests": 0, "failed_tests": []})
+    told = {"tests": before["tests"] + tests, "failed_tests": [*before["failed_tests"], *bad]}
+    return replace(outcome, msg=f"{outcome.msg}; {said}", data={**outcome.data, "quarantined": told})
 
 
 def _errors(report: BuildReport) -> str:
@@ -146,26 +154,25 @@ def _summarised(reply: Reply, data: dict[str, Any]) -> Outcome:
     return Outcome(failed=not reply.ok, msg=msg, data=data)
 
 
-def of_cargo_test(reply: Reply, output: str, data: dict[str, Any]) -> Outcome:
-    """Where nextest is missing: the totals of `cargo test`, and which of the two it was."""
-    told = _tested(reply, output, data)
-    return replace(told, msg=f"{told.msg} ({_INSTEAD})")
+def instead(outcome: Outcome) -> Outcome:
+    """Says that `cargo test` ran where nextest is missing."""
+    return replace(outcome, msg=f"{outcome.msg} ({_INSTEAD})")
 
 
-def with_doctests(before: Outcome, reply: Reply, cmd: list[str]) -> Outcome:
+def with_doctests(before: Outcome, ran: Outcome) -> Outcome:
     """The tests that went well, and the examples of the documentation after them."""
-    totals = libtest.parse(text(reply.stdout))
-    data = {**before.data, "doctests": totals.passed + totals.failed}
-    if reply.ok and reply.status == "done":
-        data["passed"] = data.get("passed", 0) + totals.passed
-        data["tests"] = data.get("tests", 0) + totals.passed
-        said = f"{before.msg}, and {totals.passed} doctests" if totals.passed else before.msg
-        return replace(before, msg=said, data=data)
-    data |= process_data(reply, cmd) | {"failed_tests": list(totals.failed_names)}
-    if reply.status != "done":
-        return failure(reply, data)
-    names = ", ".join(totals.failed_names)
-    return Outcome(failed=True, msg=f"doctests failed: {names}" if names else reason(reply), data=data)
+    found = ran.data
+    data = {**before.data, "doctests": found["tests"]}
+    if ran.failed:
+        again = {name: found[name] for name in ("cmd", "rc", "stdout", "stderr", "stdout_lines", "stderr_lines")}
+        names = ", ".join(found["failed_tests"])
+        msg = f"doctests failed: {names}" if names else ran.msg
+        return Outcome(failed=True, msg=msg, data={**data, **again, "failed_tests": found["failed_tests"]})
+    data |= {name: data.get(name, 0) + found["passed"] for name in ("passed", "tests")}
+    said = f"{before.msg}, and {found['passed']} doctests" if found["passed"] else before.msg
+    outcome = replace(before, msg=said, data=data)
+    aside = found.get("quarantined")
+    return with_quarantine(outcome, aside["tests"], aside["failed_tests"]) if aside else outcome
 
 
 def reason(reply: Reply) -> str:

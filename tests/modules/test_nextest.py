@@ -188,3 +188,98 @@ def test_the_commit_is_told_and_a_change_in_the_checkout_is_another(project: Pro
     source.write_text(before)
     shutil.rmtree(project.root / ".git")
     assert changed.startswith(f"{clean}+")
+
+
+MEMBER = """
+/// ```
+/// assert_eq!({name}::one(), 1);
+/// ```
+///
+/// ```
+/// assert_eq!({name}::one(), 2);
+/// ```
+/// ```no_run
+/// {name}::one();
+/// ```
+pub fn one() -> u32 {{ 1 }}
+#[test] fn well() {{ println!("test bad ... ok"); }}
+#[test] fn bad() {{ std::process::Command::new("echo").arg("for nobody to catch").status().unwrap(); panic!("no") }}
+#[test] #[should_panic] fn panics() {{ panic!() }}
+#[test] #[ignore = "slow"] fn later() {{}}
+"""
+SAME_NAMES = {"src/main.rs": "fn main() {} #[test] fn well() {}", "tests/server.rs": "#[test] fn answers() {}",
+              "examples/shown.rs": "fn main() {} #[test] fn well() {}",
+              "tests/own.rs": 'fn main() { println!("running things") }'}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def twins(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two packages whose programs of tests have the same names, one of which goes without libtest."""
+    root = tmp_path_factory.mktemp("twins")
+    (root / "Cargo.toml").write_text('[workspace]\nresolver = "2"\nmembers = ["a", "b"]\n')
+    for name in ("a", "b"):
+        files = {**SAME_NAMES, "src/lib.rs": MEMBER.format(name=f"twin_{name}")}
+        for path, content in files.items():
+            (root / name / path).parent.mkdir(parents=True, exist_ok=True)
+            (root / name / path).write_text(content)
+        (root / name / "Cargo.toml").write_text(
+            f'[package]\nname = "twin-{name}"\nversion = "1.0.0"\nedition = "2021"\n'
+            '[[test]]\nname = "own"\nharness = false\n[[example]]\nname = "shown"\ntest = true\n'
+        )
+    subprocess.run(["cargo", "generate-lockfile", "--offline"], cwd=root, check=True, capture_output=True)
+    return root
+
+
+def test_cargo_test_alone_leaves_the_history_that_nextest_leaves(host: Host, twins: Path) -> None:
+    """But for what goes without libtest; and the examples, which have it with both."""
+    whole = Project(host, twins)
+    whole.test(filter="not binary(own)")  # of programs without libtest nextest can't list the tests
+    from_nextest = whole.results
+    alone = Project(host, twins)
+    alone.env = {"PATH": without_nextest()}
+    outcome = alone.test()
+    assert "cargo test ran" in outcome.msg
+    assert outcome.data["runner"] == "cargo test"
+    examples = {f"twin-{n}::doc {n}/src/lib.rs - one{nth}": letter
+                for n in "ab" for nth, letter in (("", "P"), (" (2)", "F"), (" (3)", "P"))}  # fmt: skip
+    assert from_nextest["twin-a bad"] == "F"
+    assert alone.results == from_nextest | examples
+    named = {f"twin-{n} bad" for n in "ab"} | {f"twin-{n}::doc {n}/src/lib.rs - one (line 6)" for n in "ab"}
+    assert set(outcome.data["failed_tests"]) == named
+    plain = host.task("cargo", {"command": "test", "workspace": True, "offline": True, "chdir": str(twins),
+                                "args": ["--no-fail-fast"]}, environment=alone.env)  # fmt: skip
+    assert plain.failed
+    assert alone.results == from_nextest | examples, "and with the verb cargo"
+
+
+def without_nextest() -> str:
+    """A PATH with all that this one has but cargo-nextest."""
+    found = [part for part in os.environ["PATH"].split(os.pathsep) if not Path(part, "cargo-nextest").exists()]
+    if shutil.which("cargo", path=os.pathsep.join(found)) is None:
+        pytest.skip("cargo and cargo-nextest lie in one folder")
+    return os.pathsep.join(found)
+
+
+def test_a_quarantined_test_does_not_gate_under_cargo_test_either(host: Host, twins: Path) -> None:
+    held = "".join(
+        f'[[quarantined]]\ntest = "{test}"\nowner = "ada"\nreason = "#1"\nsince = 2026-11-20\nexpires = 2026-12-04\n'
+        for n in "ab" for test in (f"twin-{n} bad", f"twin-{n}::doc {n}/src/lib.rs - one (2)")
+    )  # fmt: skip
+    (twins / ".config").mkdir()
+    (twins / ".config" / "quarantine.toml").write_text(held)
+    project = Project(host, twins)
+    project.env = {"PATH": without_nextest()}
+    outcome = project.test()
+    assert not outcome.failed, outcome.msg
+    assert sorted(outcome.data["quarantined"]["failed_tests"]) == sorted(
+        test for n in "ab" for test in (f"twin-{n} bad", f"twin-{n}::doc {n}/src/lib.rs - one (2)")
+    )
+    own = twins / "a" / "tests" / "own.rs"
+    own.write_text("fn main() { std::process::exit(1) }")
+    gated = project.test()
+    own.write_text(SAME_NAMES["tests/own.rs"])
+    late = project.test(now=NOW + 9 * DAY)
+    shutil.rmtree(twins / ".config")
+    assert gated.failed, "a program without libtest failed, too"
+    assert late.failed
+    assert "no longer in quarantine" in late.msg
