@@ -107,6 +107,12 @@ def _show() -> click.Command:
     return command
 
 
+def _report() -> click.Command:
+    from ciflow.cli.report import command
+
+    return command
+
+
 def _logs() -> click.Command:
     from ciflow.cli.logs import command
 
@@ -261,6 +267,7 @@ COMMANDS: dict[str, tuple[Callable[[], click.Command], str]] = {
     "status": (_status, "Show what runs and which versions have the traffic."),
     "history": (_history, "List runs and releases."),
     "show": (_show, "Show what a run came to, on one screen."),
+    "report": (_report, "Write a report of a run: a page, JUnit XML, JSON, or Markdown."),
     "logs": (_logs, "Show what a run, or one task of it, did and said."),
     "schema": (_schema, "JSON Schema of playbooks, their parts and modules, for editors."),
     "inventory": (_inventory, "Show hosts, groups and their variables."),

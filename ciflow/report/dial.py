@@ -166,6 +166,12 @@ class Dial:
         return "all traffic, observed good" if self.state == "good" else ""
 
     @property
+    def why(self) -> str:
+        """Why it didn't end well, unless a gate has said that already; "" of one that did, or hasn't ended."""
+        said = any(self.reason in stand.evidence() for stand in self.stands)
+        return self.reason if self.state in ("rolled_back", "failed", "rolling_back") and not said else ""
+
+    @property
     def title(self) -> str:
         hosts = f", {humane.counted(len(self.hosts), 'host')}" if self.hosts else ""
         return f"{self.service} {self.version} -> slot {self.slot}{hosts}"

@@ -160,10 +160,7 @@ class Summary:
         for stand in dial.stands:
             found.append(stand.line(self.ended or stand.ended or stand.began, columns))
             found += [line(" " * 10, part) for words in stand.evidence() for part in wrapped(words, columns - 10)]
-        said = {words for stand in dial.stands for words in stand.evidence()}
-        if dial.reason not in said and dial.state in ("rolled_back", "failed", "rolling_back"):
-            found += labelled(state, dial.reason, columns)
-        return found
+        return found + labelled(state, dial.why, columns)
 
     def _things(self, columns: int) -> list[Line]:
         signed = {str(s.get("name")) for s in self.signatures}
