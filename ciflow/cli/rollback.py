@@ -16,19 +16,12 @@ from ciflow.engine.reached import LOCAL
 from ciflow.engine.rollback import Asking, Done, rollback
 from ciflow.lang.files import Files
 from ciflow.report.humane import duration, share
-from ciflow.rollout.rollback import RolledBack
+from ciflow.rollout.rollback import HELD, RolledBack
 from ciflow.rollout.routers import Slot
 from ciflow.store.folds import Release, history
 from ciflow.store.place import Place, default_state
 from ciflow.store.store import Store
 from ciflow.targets import Connection
-
-# Decisions that turn nothing though there is something to go back to, and what to do then.
-_NOT_DONE = {
-    "crosses": "`--break-glass --reason ..` goes back all the same: see first that the former version can live with it",
-    "lost": "this machine's journal has no good release of it to deploy again: release it with `ciflow apply`",
-    "cold": "deploy it again with `ciflow apply`, or `--break-glass --reason ..` if its processes still run",
-}
 
 
 @click.command("rollback")
@@ -70,23 +63,18 @@ def command(
     if break_glass and not reason:
         raise click.UsageError("--break-glass needs --reason, which is written down first")
     hosts = _hosts(host or "all", inventory, files) if host or inventory else (LOCAL,)
-    asking = Asking(service, who(), reason, rehearse, break_glass, hosts, inventory, files)
+    asking = Asking(service, who(), reason, rehearse, break_glass, redeploy, hosts, inventory, files)
     done = rollback(asking, lambda: Store.open(state or default_state()))
     for warning in done.warnings:
         click.echo(f"warning: {warning}", err=True)
     decision = done.result.decision
-    again = decision.kind == "cold" or (redeploy and decision.kind == "lost")
-    if again and (release := _release_of(service, decision.target.version, state)):
+    if decision.kind in ("cold", "lost") and (release := _release_of(service, decision.target.version, state)):
         return _deployed_again(release, decision.why, state, rehearse=rehearse, as_json=as_json)
     if as_json:
         click.echo(json.dumps({"run": done.run, "took": done.took, **asdict(done.result)}))
     else:
-        click.echo("\n".join(lines_of(service, done, rehearse=rehearse, redeploy=redeploy)))
-    if done.result.failed:
-        return ExitCode.UNREACHABLE
-    if decision.kind == "lost" and not redeploy:
-        return ExitCode.OK
-    return ExitCode.TASK_FAILED if done.result.silent or done.result.decision.kind in _NOT_DONE else ExitCode.OK
+        click.echo("\n".join(lines_of(service, done, rehearse=rehearse)))
+    return done.result.code
 
 
 def _hosts(pattern: str, inventory: tuple[str, ...], files: Files) -> tuple[Connection, ...]:
@@ -118,17 +106,13 @@ def _deployed_again(release: Release, why: str, state: Place | None, *, rehearse
         return deploy_again(release, store, sinks, who=who(), person=person, vault_ids=vault_ids())
 
 
-def lines_of(service: str, done: Done, *, rehearse: bool, redeploy: bool = False) -> list[str]:
+def lines_of(service: str, done: Done, *, rehearse: bool) -> list[str]:
     """What was done, or not, for people."""
     result, decision = done.result, done.result.decision
     if decision.kind == "nothing":
-        return [f"{service}: nothing to do; {decision.why}"]
-    if decision.kind == "lost" and not redeploy:
-        live = decision.source.version
-        return [f"{service}: nothing to do; {service} {live} has all traffic, and {decision.why}",
-                f"if {live} has to be left as well: `ciflow rollback {service} --redeploy`"]  # fmt: skip
-    if decision.kind in _NOT_DONE:
-        return [f"{service}: {decision.why}; nothing was turned", _NOT_DONE[decision.kind]]
+        return [f"{service}: nothing to do; {decision.why}", *filter(None, [decision.then])]
+    if decision.kind in HELD:
+        return [f"{service}: {decision.why}; nothing was turned", decision.then]
     source = f"{decision.source.version} ({decision.source.name}, {share(decision.share)})"
     lines = [f"{service} {source} -> {decision.target.version} ({_standing(decision.target)})"]
     if rehearse:

@@ -94,6 +94,7 @@ class _Screen:
         self._typed = typed
         self._asked: Callable[[], str] | None = None
         self._foot = FOOT
+        self._done = ""  # what came of the last key
 
     def go(self) -> int:
         from ciflow.report.console import wants_colour
@@ -113,7 +114,7 @@ class _Screen:
         return shutil.get_terminal_size((100, 24)).columns - 1
 
     def _frame(self) -> list[Line]:
-        return self._watching.frame(time.time(), min(self._columns, 120), self._foot)
+        return self._watching.frame(time.time(), min(self._columns, 120), self._foot, self._done)
 
     def _until_over(self) -> bool:
         """Whether somebody has left before its end."""
@@ -129,7 +130,7 @@ class _Screen:
             act, self._asked = self._asked, None
             self._foot = FOOT
             if key == "y":
-                self._watching.said = act()
+                self._done = act()
         elif key in WORDS:
             names = " and ".join(self._watching.services)
             going_on = key == "p" and self._watching.paused
@@ -153,7 +154,7 @@ class _Screen:
                 done = rollback(
                     Asking(service, who(), "asked for while it was watched"), lambda: Store.open(self._path)
                 )
-                said.append(lines_of(service, done, rehearse=False)[-1])
+                said += lines_of(service, done, rehearse=False)
             except CiflowError as error:
-                said.append(f"{service}: {error.message}")
-        return "  ".join(said)
+                said += [f"{service}: {error.message}", *filter(None, [error.help])]
+        return "\n".join(said)

@@ -40,6 +40,7 @@ class Asking:
     reason: str = ""
     rehearse: bool = False
     break_glass: bool = False
+    redeploy: bool = False
     hosts: tuple[Connection, ...] = (LOCAL,)
     inventory: tuple[str, ...] = ()
     files: Files = field(default_factory=Files.live, compare=False)  # that read the inventory
@@ -253,6 +254,7 @@ class _Rollback:
             floor=self.store.locks.greatest_token() if self.store else 0,
             rehearse=self.asking.rehearse,
             break_glass=self.asking.break_glass,
+            redeploy=self.asking.redeploy,
         )
 
     def _open(self, connection: Connection, inbox: Any) -> Session | ApiSession:
@@ -324,7 +326,8 @@ def _store(open_store: Callable[[], Store], warnings: list[str]) -> Store | None
 
 
 def _told(asking: Asking) -> dict[str, Any]:
-    told = {"playbook": f"rollback {asking.service}", "who": asking.who, "reason": asking.reason}
+    what = f"rollback {asking.service}{' --rehearse' if asking.rehearse else ''}"
+    told = {"playbook": what, "who": asking.who, "reason": asking.reason}
     return {**told, "break_glass": asking.break_glass}
 
 
@@ -333,7 +336,7 @@ def _ending(run: str, asking: Asking, result: RolledBack, took: float) -> list[E
     told: dict[str, Any] = {"service": asking.service, "from": decision.source.version, "to": decision.target.version}
     told |= {"who": asking.who, "reason": asking.reason or decision.why, "took": round(took, 3)}
     turned = bool(result.done) and decision.kind in ("back", "abort")
-    data = {"exit": 5 if result.failed else 0, "result": decision.why}
+    data = {"exit": int(result.code), "result": decision.why}
     events = [_event(run, "rollback", told)] if turned else []
     return [*events, _event(run, "run_ended", data)]
 

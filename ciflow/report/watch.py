@@ -13,6 +13,7 @@ from ciflow.dataclass import dataclass, field
 from ciflow.model import Event
 from ciflow.report import humane
 from ciflow.report.dial import STYLES, Counts, Dial
+from ciflow.report.lines import wrapped
 from ciflow.report.text import Line, Piece, fit, left, line, right, safe
 
 KINDS = (
@@ -138,12 +139,12 @@ class Watching:
     def paused(self) -> bool:
         return any(watched.dial.state == "paused" for watched in self.rollouts.values())
 
-    def frame(self, now: float, columns: int, foot: str) -> list[Line]:
-        """The whole screen."""
+    def frame(self, now: float, columns: int, foot: str, done: str = "") -> list[Line]:
+        """The whole screen. `done` is what came of the watcher's last key: it stays, whatever the run says to it."""
         lines: list[Line] = []
         for watched in self.rollouts.values():
             lines += [*watched.frame(now, columns), ()]
-        said = [line(Piece(fit(self.said, columns), "changed"))] if self.said else []
+        said = [line(Piece(part, "changed")) for text in (done, self.said) if text for part in wrapped(text, columns)]
         return [*lines, *said, line(Piece(fit(foot, columns), "bold"))]
 
     def news(self, event: Event) -> str:

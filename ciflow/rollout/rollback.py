@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import Any
 
 from ciflow.dataclass import dataclass
-from ciflow.diagnostics import TargetError
+from ciflow.diagnostics import ExitCode, TargetError
 from ciflow.model import Hold, Note
 from ciflow.rollout.routers.dial import (
     SETTLED,
@@ -33,6 +33,7 @@ TRIES = 5  # against writers that race with us
 LOOK = 0.15  # seconds between two looks at a router's counters
 LOOKS = 3  # until nothing ends elsewhere any more
 MOVES = ("abort", "back", "fence")  # decisions that change something
+HELD = ("crosses", "lost", "cold")  # there is something to go back to, and turning the dial alone can't or may not
 KINDS = ("abort", "back", "fence", "crosses", "lost", "cold", "nothing")  # what any router needs, all do
 
 
@@ -41,7 +42,8 @@ class Order:
     """Who asks for a rollback, why, and when (Unix seconds).
 
     `contested`: a rollout is under way right now; None when nobody can say, and the manifest must.
-    `floor` is the greatest token the store knows, 0 when it is lost. `break_glass` overrides what holds it back.
+    `floor` is the greatest token the store knows, 0 when it is lost. `break_glass` overrides what holds it back;
+    `redeploy`: the live version is to be left also for one whose slot was given away.
     """
 
     service: str
@@ -52,6 +54,7 @@ class Order:
     floor: int = 0
     rehearse: bool = False
     break_glass: bool = False
+    redeploy: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +62,7 @@ class Decision:
     """`kind`: back (to `target`), abort (the dial leaves the candidate), fence (only the token moves), nothing.
 
     Or why nothing is turned: crosses (going back leaves something that can't be undone), lost (another release was put
-    over the version), cold (nobody keeps its processes any more).
+    over the version), cold (nobody keeps its processes any more). `then` is what to do where this is not enough.
     """
 
     kind: str
@@ -67,6 +70,7 @@ class Decision:
     source: Slot = NOWHERE
     target: Slot = NOWHERE
     share: int = 0  # of `source`, in hundredths of a percent
+    then: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +83,13 @@ class RolledBack:
     token: int = 0
     verified: bool | None = None  # None: there was no traffic to see it by
     silent: tuple[str, ...] = ()
+
+    @property
+    def code(self) -> ExitCode:
+        """What the process ends with, and the journal holds."""
+        if self.failed:
+            return ExitCode.UNREACHABLE
+        return ExitCode.TASK_FAILED if self.silent or self.decision.kind in HELD else ExitCode.OK
 
 
 def decide(dial: Dial, order: Order) -> Decision:
@@ -94,19 +105,33 @@ def decide(dial: Dial, order: Order) -> Decision:
     if dial.live and _good_enough(live, other, order):
         if live.irreversible and not order.break_glass:
             names = ", ".join(f"`{name}`" for name in live.irreversible)
-            return Decision("crosses", f"{live.version} did {names}, which can't be undone", live, other, WHOLE)
+            return Decision("crosses", f"{live.version} did {names}, which can't be undone", live, other, WHOLE, _CROSSES)
         if not other.warm_until or order.now <= other.warm_until or order.break_glass:
             return Decision("back", "the former version is warm", live, other, WHOLE)
         why = f"{other.version} is no longer kept warm in slot {other.name}"
-        return Decision("cold", why, live, other, WHOLE)
+        return Decision("cold", why, live, other, WHOLE, _COLD)
     if order.contested or (order.contested is None and other.version and not other.usable):
         return Decision("fence", "the rollout under way has no traffic yet; it is stopped", other, live, 0)
     if other.lost:
-        why = f"{other.lost} was in slot {other.name} until another release was put over it"
-        return Decision("lost", why, live, replace(other, version=other.lost))
+        return _lost(live, replace(other, version=other.lost), order)
     if not dial.live:
         return Decision("nothing", f"{order.service} was never released: there is nothing to go back to")
     return Decision("nothing", f"{order.service} {live.version} has all traffic and no version before it is warm")
+
+
+_CROSSES = "`--break-glass --reason ..` goes back all the same: see first that the former version can live with it"
+_COLD = "deploy it again with `ciflow apply`, or `--break-glass --reason ..` if its processes still run"
+_LOST = "this machine's journal has no good release of it to deploy again: release it with `ciflow apply`"
+
+
+def _lost(live: Slot, target: Slot, order: Order) -> Decision:
+    """Another release was put over the former version and is gone: nothing is wrong with what is live, so that it is
+    left only by whoever says so."""
+    why = f"{target.version} was in slot {target.name} until another release was put over it"
+    if order.redeploy:
+        return Decision("lost", why, live, target, then=_LOST)
+    then = f"if {live.version} has to be left as well: `ciflow rollback {order.service} --redeploy`"
+    return Decision("nothing", f"{order.service} {live.version} has all traffic, and {why}", live, target, then=then)
 
 
 def _good_enough(live: Slot, other: Slot, order: Order) -> bool:
@@ -171,7 +196,7 @@ def _looked_at(decision: Decision, routers: Sequence[Router], order: Order) -> A
             silent.append(router.host)
     if silent and cold and not order.rehearse:
         why = f"nothing answers at {target.authority}, where {target.version} was, from {', '.join(silent)}"
-        return replace(decision, kind="cold", why=why), tuple(silent)
+        return replace(decision, kind="cold", why=why, then=_COLD), tuple(silent)
     return decision, tuple(silent)
 
 

@@ -33,10 +33,11 @@ class RunSummary:
     result: str = ""
     check: bool = False
     holder: Holder | None = None
+    planned: bool = True  # it walks a plan, which can be gone on with; a rollback does not
 
     @property
     def resumable(self) -> bool:
-        return self.state in ("interrupted", "paused", "failed") and not self.check
+        return self.planned and not self.check and self.state in ("interrupted", "paused", "failed")
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +90,7 @@ def _fold_runs(events: Iterable[Event]) -> dict[str, RunSummary]:
         if event.kind == "run_started":
             runs[event.run] = RunSummary(
                 event.run, data.get("playbook", ""), data.get("who", ""), started=event.at,
-                check=bool(data.get("check")), holder=_holder(event),
+                check=bool(data.get("check")), holder=_holder(event), planned="request" in data,
             )  # fmt: skip
         elif event.run not in runs:
             continue

@@ -88,3 +88,10 @@ def test_what_programs_say_sends_nothing_to_the_terminal() -> None:
     watching = watched(told)
     shown = "".join(painted(one, False) for one in watching.frame(START, 100, "")) + watching.news(told.events[-1])
     assert "\x1b" not in shown and "\\x1b[2J" in shown
+
+
+def test_what_came_of_a_key_stays_though_the_run_says_something_else() -> None:
+    told = rollout().tell("warning", {"message": "web1 holds token 8"})
+    lines = watched(told).frame(told.at, 100, "q leave", "Rolled back in 0.2 s.\nLeft: web2.")
+    shown = [painted(one, False) for one in lines]
+    assert shown[-4:] == ["Rolled back in 0.2 s.", "Left: web2.", "web1 holds token 8", "q leave"]

@@ -411,7 +411,8 @@ def test_a_version_that_was_overwritten_is_named_when_somebody_wants_it_back() -
     world.rates["a"] = 0.3
     assert to_the_end(Release(world, spec_of(version="3.0", replace_warm=True))).result == "rolled_back"
     found = take_back(world, contested=False)
-    assert found.decision.kind == "lost" and "1.0 was in slot a" in found.decision.why
+    assert found.decision.kind == "nothing" and "1.0 was in slot a" in found.decision.why
+    assert "--redeploy" in found.decision.then
     assert shares(world) == {WHOLE}
 
 

@@ -40,7 +40,7 @@ def tell(store: Store) -> Teller:
 
 def begin(tell: Teller, run: str, holder: Holder | None = None) -> None:
     data = (holder or Holder.me(run, "ada", "ciflow apply")).to_data()
-    tell(run, "run_started", playbook="release.yml", who="ada", check=False, holder=data)
+    tell(run, "run_started", playbook="release.yml", who="ada", check=False, holder=data, request={})
 
 
 @pytest.mark.parametrize(
@@ -75,6 +75,14 @@ def test_a_run_without_an_end_runs_as_long_as_its_process_does(store: Store, tel
     assert [(s.run, s.state, s.resumable) for s in summaries(store)] == [
         ("R-2", "interrupted", True), ("R-1", "running", False),
     ]  # fmt: skip
+
+
+def test_a_rollback_that_did_not_reach_all_routers_is_no_run_to_resume(store: Store, tell: Teller) -> None:
+    """It walks no plan: the same command again is how it goes on."""
+    tell("R-1", "run_started", playbook="rollback shield", who="ada")
+    tell("R-1", "run_ended", exit=5, result="the former version is warm")
+    found = summary(store, "R-1")
+    assert found and (found.state, found.resumable) == ("failed", False)
 
 
 def test_a_run_on_another_machine_is_running_while_it_holds_its_lock(store: Store, tell: Teller) -> None:
