@@ -90,7 +90,11 @@ class StageRun:
 
     async def go(self) -> None:
         """All tasks on all hosts, batch by batch (`serial`), then the handlers that were notified."""
-        for number, batch in enumerate(await self.settle("serial", self._batches)):
+        every = await self.settle("serial", self._batches)
+        for number, batch in enumerate(every):
+            if len(every) > 1:
+                data = {"number": number + 1, "of": len(every), "hosts": [host.name for host in batch]}
+                self.run.recorder.emit("batch_started", data, play=self.id, key=str(number))
             if self.run.crew is not None and self.run.crew.takes(self.play, batch):
                 await self.run.crew.work(self, batch, number)
             else:

@@ -89,6 +89,7 @@ class PlayLine:
     open: dict[str, TaskLine] = field(default_factory=dict)  # those whose line is not written: few, in a play of many
     out: set[str] = field(default_factory=set)  # hosts that failed and take part no more
     dial: Dial | None = None
+    batch: Mapping[str, Any] = field(default_factory=dict)  # the data of `batch_started`, until it is shown
 
     @property
     def running(self) -> list[TaskLine]:
@@ -170,6 +171,10 @@ def _play_ended(board: Board, event: Event) -> None:
         task.ended = event.at
 
 
+def _batch_started(board: Board, event: Event) -> None:
+    board.play(event).batch = event.data
+
+
 def _task_started(board: Board, event: Event) -> None:
     data = event.data
     tasks = board.play(event).tasks
@@ -219,6 +224,7 @@ def _dial(board: Board, event: Event) -> Stand | None:
 _HANDLERS: Mapping[str, Callable[[Board, Event], Stand | None]] = {
     "play_started": _play_started,
     "play_ended": _play_ended,
+    "batch_started": _batch_started,
     "task_started": _task_started,
     "task_ended": _task_ended,
     "output": _output,

@@ -174,7 +174,7 @@ class Console:
 
     def _task_line(self, play: PlayLine, path: str) -> list[Line]:
         task = play.tasks[path]
-        single = task.hosts_total == 1 and task.shown
+        single = task.counts.total() == 1 and task.shown
         worth = (self._verbosity >= 1 or lines.matters(task)) and not single
         found = [lines.task_row(task, self._width, self._board.now)] if worth else []
         play.written(path)
@@ -208,12 +208,16 @@ class Console:
         return self._under(event.play, lines.turned(event, self._width))
 
     def _under(self, play: str, found: Iterable[Line]) -> list[Line]:
-        """Lines below their play's title, which is written again when another play's came between."""
+        """Lines below their play's title, which is written again when another play's came between, and the first of a
+        batch of hosts below that one's."""
         listed = list(found)
-        if not listed or not play or play == self._open:
+        of = self._board.plays.get(play)
+        if not listed or of is None:
             return listed
-        self._open = play
-        return [lines.play_title(self._board.plays[play]), *listed] if play in self._board.plays else listed
+        above = [] if play == self._open else [lines.play_title(of)]
+        above += [lines.batch_title(of)] if of.batch else []
+        self._open, of.batch = play, {}
+        return [*above, *listed]
 
     def _still(self) -> list[Line]:
         since = self._said_at or self._began

@@ -41,6 +41,12 @@ def play_title(play: PlayLine) -> Line:
     return line(Piece(safe(play.name), "bold"), "  ", safe(play.dial.title))
 
 
+def batch_title(play: PlayLine) -> Line:
+    """`  batch 2 of 3: web3, web4`."""
+    data = play.batch
+    return line("  ", Piece(safe(f"batch {data['number']} of {data['of']}: {names(list(data['hosts']))}"), "dim"))
+
+
 def indented(dial: Dial | None) -> Line:
     """The rollout's title below a play's title that already stands."""
     return line("  ", safe(dial.title if dial else ""))

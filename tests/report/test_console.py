@@ -303,3 +303,29 @@ def test_eight_thousand_events_take_under_a_second() -> None:
         took = time.process_time() - began
         print(f"{len(events)} events, tty {tty}: {took:.2f} s")
         assert took < 10  # what grows with the square of the events takes minutes
+
+
+def test_lines_of_a_batch_stand_below_it_and_a_batch_with_nothing_to_say_has_none() -> None:
+    told = Story().begin().play("0", "Site", hosts=4)
+    for number, (hosts, status) in enumerate([("ab", "changed"), ("cd", "ok"), ("ef", "changed")], 1):
+        told.tell("batch_started", {"number": number, "of": 3, "hosts": [*hosts]}, play="0")
+        told.task("0", "0", "Upgrade", dict.fromkeys(hosts, status))
+    lines = [" ".join(line.split()[:5]) for line in shown(told.end_play("0")).splitlines()]
+    assert lines == ["Site", "batch 1 of 3: a,", "Upgrade changed 2 hosts 0.5", "batch 3 of 3: e,",
+                     "Upgrade changed 2 hosts 0.5", "Site ok 1.5 s"]  # fmt: skip
+
+
+def test_after_a_resume_a_task_that_fails_again_is_shown_once() -> None:
+    before = Story().begin().play("0", "Site", hosts=2)
+    before.task("0", "0", "Upgrade", {"a": "ok", "b": "failed"}, msg="no room").end_play("0", "failed").end(4, "failed")
+    after = Story().tell("run_resumed", {"who": "ada", "from": 9}).play("0", "Site", hosts=2)
+    after.tell("task_ended", {"name": "Upgrade", "status": "failed", "duration": 0.5, "msg": "no room"}, play="0",
+               task="0", host="b").end_play("0", "failed")  # fmt: skip
+    stream = io.StringIO()
+    console = Console(stream, colour=False)
+    for event in before.events:
+        console.past(event)
+    for event in after.events:
+        console.event(event)
+    assert stream.getvalue().count("Upgrade") == 1
+    assert stream.getvalue().count("no room") == 1
