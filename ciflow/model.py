@@ -255,7 +255,7 @@ class Canary:
     verify: tuple[Node, ...] = ()
     retire: tuple[Node, ...] = ()
     span: Span | None = None
-    spans: Mapping[str, Span] = field(default_factory=dict)  # of `router` and `slots`
+    spans: Mapping[str, Span] = field(default_factory=dict)  # of `router`, `slots` and `gates`, if said
 
 
 @dataclass(frozen=True, slots=True)

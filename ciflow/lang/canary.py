@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -33,6 +34,7 @@ _HEARD = ("register", "until", "retries", "notify", "async", "poll", "failed_whe
           "delegate_to", "debugger", "run_once", "irreversible")  # fmt: skip
 _ALONE = "its host does this alone, when nobody hears how it ended"
 Router = tuple[str, Mapping[str, Any]] | None
+_PLACED = ("router", "slots", "gates")  # whose places are kept
 _WORDS = ("on_failure", "on_inconclusive", "by")
 
 
@@ -72,7 +74,7 @@ def read_canary(play: Place, reader: TaskReader, above: Inherited, findings: Fin
     return Canary(
         value["service"], value["version"], router, slots, steps, gates, verify=verify, retire=retire,
         require=value.get("require") or {},
-        span=place.span, spans={name: place.fields[name].span for name in ("router", "slots")}, **plain, **words,  # type: ignore[arg-type]
+        span=place.span, spans={name: place.fields[name].span for name in _PLACED if name in place.fields}, **plain, **words,  # type: ignore[arg-type]
     )  # fmt: skip
 
 
@@ -204,6 +206,14 @@ def _step(place: Place, hold: float, router: Router, findings: Findings) -> Cana
     return None
 
 
+def _without_unit(edges: Place | None, findings: Findings) -> None:
+    """A bare number is seconds everywhere else, but of latencies people think in milliseconds: 50 s lets all pass."""
+    for one in (edges.items or [edges]) if edges is not None else ():
+        if re.fullmatch(r"\d+(\.\d+)?", text := str(one.value).strip()):
+            label = f"write `{text}ms`, or `{text}s` for seconds"
+            findings.error("CF0130", f"`slower_than: {text}` has no unit", one.span, label=label)
+
+
 def _gates(place: Place | None, findings: Findings) -> tuple[Mapping[str, Any], ...]:
     if place is None or not isinstance(place.value, list):
         return ()
@@ -232,6 +242,7 @@ def _gate(item: Place, findings: Findings) -> Mapping[str, Any] | None:
         findings.error("CF0130", f"the options of `{kind}` are a mapping", below.span)
         return None
     check_part(f"gate_{kind}", below, findings)
+    _without_unit(below.fields.get("slower_than"), findings)
     counters = [name for name in ("bad", "total") if name in below.fields]
     for name in counters:
         if isinstance(below.fields[name].value, dict):

@@ -97,6 +97,8 @@ _TABLE: tuple[tuple[str, str, str], ...] = (
      "`removes` where a file does."),
     ("CF0704", "An image whose tag moves", "What is pulled tomorrow is another program under the same name. Name a "
      "version that is never moved, or the digest: `name@sha256:..`."),
+    ("CF0705", "A canary that nothing judges", "Its steps end by the clock alone, so that a release in which every "
+     "request fails is promoted. Give it `gates`, or write `gates: []` where that is meant."),
 )  # fmt: skip
 
 CODES: dict[str, str] = {code: title for code, title, _ in _TABLE}

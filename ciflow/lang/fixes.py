@@ -19,6 +19,16 @@ def _play(wrong: str, right: str) -> tuple[str, str]:
 _RESTART = "  handlers:\n    - name: Restart\n      ping:\n"
 _HEARD = "- name: Write it\n  copy: {content: a, dest: /tmp/a}\n  notify: Restart"
 _SAY = "- name: Say it\n  debug: {msg: hello}"
+_CANARY = """\
+  canary:
+    service: shop
+    version: "1.4.0"
+    router: {envoy: {port: 8080}}
+    slots: {a: {port: 8081}, b: {port: 8082}}
+    steps: [5%]
+  tasks:
+    - name: Start it
+      process: {name: "shop-{{ slot.name }}", argv: [/opt/shop/server]}"""
 # By code: a playbook with the fault, and one without.
 FIXES: dict[str, tuple[str, str]] = {
     "CF0010": _play("  vars: {a: [1, 2}", "  vars: {a: [1, 2]}"),
@@ -103,4 +113,5 @@ FIXES: dict[str, tuple[str, str]] = {
         "- name: Ask for the time\n  command: date", "- name: Ask for the time\n  command: date\n  changed_when: false"
     ),
     "CF0704": _play('  vars: {web_image: "nginx:latest"}', '  vars: {web_image: "nginx:1.27.3"}'),
+    "CF0705": _play(_CANARY, _CANARY.replace("    steps", "    gates: [errors]\n    steps")),
 }

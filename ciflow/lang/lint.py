@@ -40,6 +40,7 @@ def lint(playbook: Playbook, inventory: Inventory, findings: Findings) -> None:
     for play in playbook.plays:
         _never(play, inventory, findings)
         _after_the_end(play.tasks, findings)
+        _unjudged(play, findings)
         _images(play.vars, play.vars.spans if isinstance(play.vars, Vars) else {}, play.span, findings, said=True)
         canary = (play.canary.verify + play.canary.retire) if play.canary else ()
         tasks = flat(play.tasks + canary)
@@ -105,6 +106,13 @@ def _is_false(condition: Any) -> bool:
 
 def _of(conditions: tuple[Any, ...], otherwise: Span) -> Span:
     return next((one.span for one in conditions if isinstance(one, Template)), otherwise)
+
+
+def _unjudged(play: Play, findings: Findings) -> None:
+    """A canary without a word about gates: most likely forgotten, for then only the clock decides."""
+    if play.canary is not None and "gates" not in play.canary.spans:
+        findings.warning("CF0705", "nothing judges this canary: however many requests fail, it is promoted",
+                         play.canary.span, label="`gates: [errors]`; or `gates: []` where the clock is to decide")  # fmt: skip
 
 
 # --- what a target lacks -------------------------------------------------------------------------------

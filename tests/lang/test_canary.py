@@ -61,6 +61,8 @@ def test_a_canary_is_read_in_seconds_and_hundredths_of_a_percent(tmp_path: Path)
         ("errors:", "erors:", "unknown gate `erors`"),
         ("tolerate", "tolerant", "unknown keyword `tolerant` in the gate `errors`"),
         ("50ms", "soon", '`slower_than`: "soon" is not a duration; write `500ms`, `30s`, `2m`, `8h`'),
+        ("50ms", "50", "`slower_than: 50` has no unit"),
+        ("[50ms, 250ms]", "'0.25'", "`slower_than: 0.25` has no unit"),
         ("rollback", "explode", "`on_inconclusive` can't be `explode`; it is one of pause, rollback, promote"),
         ("    service: shield\n", "", "a canary needs `service`"),
     ],

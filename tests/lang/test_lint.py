@@ -126,3 +126,20 @@ def test_a_module_that_needs_what_its_target_lacks_is_told(tmp_path: Path, monke
     (found,) = lints(tmp_path, text, "far\nnear ansible_connection=local\n")
     assert found.message == "`ping` can't run on near, which is reached by local"
     assert (found.code, found.label) == ("CF0520", "it runs by ssh")
+
+
+def test_a_canary_without_a_word_about_gates_is_told_that_the_clock_alone_decides(tmp_path: Path) -> None:
+    canary = """\
+- hosts: localhost
+  canary:
+    service: shop
+    version: "1"
+    router: {envoy: {port: 8080}}
+    slots: {a: {port: 8081}, b: {port: 8082}}
+    steps: [5%]
+"""
+    tasks = "  tasks: [{name: Say hello, ping: }]\n"
+    (found,) = lints(tmp_path, canary + tasks)
+    assert (found.code, found.severity, found.span and found.span.line) == ("CF0705", "warning", 3)
+    assert lints(tmp_path, canary + "    gates: []\n" + tasks) == []
+    assert lints(tmp_path, canary + "    gates: [errors]\n" + tasks) == []
