@@ -46,6 +46,7 @@ def simulate(
     Uses the judge of a real rollout, on traffic that is assumed: nothing is run.
     """
     from ciflow.engine.request import Request, prepare
+    from ciflow.plan.compile import cells_of
 
     chosen = selection_of(limit, tags, skip_tags, start_at_task)
     request = Request(playbook, inventory_of(inventory), extra_vars, chosen, roles_path=roles_path())
@@ -55,7 +56,8 @@ def simulate(
         raise CiflowError(f"{playbook} has no canary with a step below 100 %: there is nothing to simulate")
     ratios = _ratios(faults)
     for stage in canaries:
-        reports = _forecast(stage, rate, _share(errors), _share(slow), ratios, runs, seed)
+        services = len(cells_of(plan, stage))
+        reports = _forecast(stage, services, rate, _share(errors), _share(slow), ratios, runs, seed)
         lines = _data(stage, reports) if as_json else _text(stage, reports)
         click.echo("\n".join(lines))
     return ExitCode.OK
@@ -67,15 +69,19 @@ def _steps_of(stage: Stage) -> bool:
 
 
 def _forecast(
-    stage: Stage, rate: float, errors: float, slow: float, faults: tuple[float, ...], runs: int, seed: int
+    stage: Stage, services: int, rate: float, errors: float, slow: float, faults: tuple[float, ...], runs: int,
+    seed: int,
 ) -> Mapping[float, Report]:
+    from ciflow.lang.canary import ASKED
     from ciflow.rollout.gates import gates_from
     from ciflow.rollout.simulate import Step, Traffic, forecast
 
     canary = stage.play.canary
     assert canary is not None
+    plain = [{kind: {k: v for k, v in options.items() if k not in ASKED} for kind, options in gate.items()}
+             for gate in canary.gates]  # fmt: skip
     try:
-        gates = gates_from(canary.gates, canary.alpha, independent=bool(canary.by))
+        gates = gates_from(plain, canary.alpha, services=services, independent=bool(canary.by))
     except ValueError as error:
         raise Invalid([Diagnostic("error", "CF0311", str(error), canary.span)]) from error
     steps = [
@@ -92,7 +98,7 @@ def _forecast(
         warm_up=canary.warm_up,
         deadline=canary.deadline,
     )
-    return forecast(steps, gates, traffic, faults=faults, runs=runs, seed=seed)
+    return forecast(steps, gates, traffic, faults=faults, runs=runs, seed=seed, early=canary.early)
 
 
 def _share(text: str) -> float:
@@ -130,6 +136,8 @@ def _text(stage: Stage, reports: Mapping[float, Report]) -> Iterator[str]:
     good = reports[1.0]
     steps = " -> ".join(f"{step.weight / 100:g} %" for step in canary.steps)
     yield f"{stage.play.name} [{stage.id}]  {steps}"
+    if any("query" in gate for gate in canary.gates):
+        yield "  without `query`: what it would answer can't be assumed"
     promoted = duration(good.promote_median) if good.promote_median is not None else "never"
     yield (
         f"  a good release     promoted {good.promoted:.0%} after {promoted}, falsely turned back "

@@ -72,7 +72,7 @@ def _controller(work: StageRun) -> Controller:
     assert canary is not None
     scope = work.scope_of(work.hosts[0])
     rendered = _Rendered(canary, lambda value: render(value, scope))
-    gates = _gates(canary, rendered, scope)
+    gates = _gates(work, canary, rendered, scope)
     for secret in (text for gate in gates for text in credentials(gate.source)):
         work.run.mask.add(secret)
     hosts = _router_hosts(work, rendered.settings)
@@ -109,10 +109,11 @@ def _refuse_secrets(work: StageRun, canary: Canary, rendered: _Rendered) -> None
             raise Invalid([Diagnostic("error", "CF0311", message, canary.span)])
 
 
-def _gates(canary: Canary, rendered: _Rendered, scope: Scope) -> tuple[Gate, ...]:
+def _gates(work: StageRun, canary: Canary, rendered: _Rendered, scope: Scope) -> tuple[Gate, ...]:
+    services = len(cells_of(work.run.plan, work.stage))
     config = [_with_sources(kind, options, rendered, scope) for gate in canary.gates for kind, options in gate.items()]
     try:
-        return gates_from(config, canary.alpha, independent=bool(canary.by))
+        return gates_from(config, canary.alpha, services=services, independent=bool(canary.by))
     except ValueError as error:
         raise Invalid([Diagnostic("error", "CF0311", str(error), canary.span)]) from error
 

@@ -104,12 +104,13 @@ def forecast(
     faults: Sequence[float] = (2, 3, 5, 10),
     runs: int = 200,
     seed: int = 1,
+    early: bool = False,
 ) -> dict[float, Report]:
     """A report for a good release (key 1.0: `rolled_back` is the chance of a false rollback) and for faults that
     multiply the odds of errors and of slowness by each of `faults`."""
     return {
         float(odds): simulate(
-            steps, gates, replace(traffic, odds_ratio=odds, slow_odds_ratio=odds), runs=runs, seed=seed
+            steps, gates, replace(traffic, odds_ratio=odds, slow_odds_ratio=odds), runs=runs, seed=seed, early=early
         )
         for odds in (1.0, *faults)
     }
