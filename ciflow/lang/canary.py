@@ -71,10 +71,11 @@ def read_canary(play: Place, reader: TaskReader, above: Inherited, findings: Fin
         plain["alpha"] = float(value["alpha"])
     if value.get("early") is not None:
         plain["early"] = bool(value["early"])
+    spans = {name: place.fields[name].span for name in _PLACED if name in place.fields}
     return Canary(
         value["service"], value["version"], router, slots, steps, gates, verify=verify, retire=retire,
         require=value.get("require") or {},
-        span=place.span, spans={name: place.fields[name].span for name in _PLACED if name in place.fields}, **plain, **words,  # type: ignore[arg-type]
+        span=place.span, spans=spans, **plain, **words,  # type: ignore[arg-type]
     )  # fmt: skip
 
 

@@ -111,8 +111,9 @@ def _of(conditions: tuple[Any, ...], otherwise: Span) -> Span:
 def _unjudged(play: Play, findings: Findings) -> None:
     """A canary without a word about gates: most likely forgotten, for then only the clock decides."""
     if play.canary is not None and "gates" not in play.canary.spans:
-        findings.warning("CF0705", "nothing judges this canary: however many requests fail, it is promoted",
-                         play.canary.span, label="`gates: [errors]`; or `gates: []` where the clock is to decide")  # fmt: skip
+        message = "nothing judges this canary: however many requests fail, it is promoted"
+        label = "`gates: [errors]`; or `gates: []` where the clock is to decide"
+        findings.warning("CF0705", message, play.canary.span, label=label)
 
 
 # --- what a target lacks -------------------------------------------------------------------------------

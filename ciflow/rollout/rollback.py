@@ -105,7 +105,8 @@ def decide(dial: Dial, order: Order) -> Decision:
     if dial.live and _good_enough(live, other, order):
         if live.irreversible and not order.break_glass:
             names = ", ".join(f"`{name}`" for name in live.irreversible)
-            return Decision("crosses", f"{live.version} did {names}, which can't be undone", live, other, WHOLE, _CROSSES)
+            why = f"{live.version} did {names}, which can't be undone"
+            return Decision("crosses", why, live, other, WHOLE, _CROSSES)
         if not other.warm_until or order.now <= other.warm_until or order.break_glass:
             return Decision("back", "the former version is warm", live, other, WHOLE)
         why = f"{other.version} is no longer kept warm in slot {other.name}"
