@@ -7,7 +7,7 @@ import time
 import click
 
 from ciflow.cli.options import state_option
-from ciflow.diagnostics import ExitCode, NoSuch
+from ciflow.diagnostics import ExitCode, NoSuch, Refused
 from ciflow.model import Event
 from ciflow.store.folds import history
 from ciflow.store.place import Place, default_state
@@ -89,20 +89,35 @@ def promote(service: str, full: bool, state: Place | None) -> int:
 @state_option
 def approve(run: str, refuse: bool, reason: str, state: Place | None) -> int:
     """Answer the play of RUN that waits for somebody's yes; without RUN the newest that waits."""
+    from ciflow.engine.approve import may_answer
     from ciflow.engine.who import who
 
     with Store.open(state or default_state()) as store:
-        wanted = _waiting(store, run)
+        wanted, *others = _waiting(store, run)
+        approvers = wanted.data.get("approvers", ())
+        if not may_answer(who(), approvers):
+            raise Refused(f"{who()} is no approver of {wanted.play}", help=f"{', '.join(approvers)} may answer")
         data = {"by": who(), "yes": not refuse, "reason": reason}
         store.append([Event(kind="approval_given", run=wanted.run, play=wanted.play, at=time.time(), data=data)])
         click.echo(f"{'refused' if refuse else 'approved'}: {wanted.data['prompt']}", err=True)
+        for other in others:
+            click.echo(f"still waits: {other.data['prompt']}  `ciflow approve {other.run}`", err=True)
     return ExitCode.OK
 
 
-def _waiting(store: Store, run: str) -> Event:
-    given = {(event.run, event.play) for event in store.events(kinds=("approval_given",))}
-    wanted = [e for e in store.events(kinds=("approval_wanted",)) if (e.run, e.play) not in given]
+def _waiting(store: Store, run: str) -> list[Event]:
+    """What nobody has answered who may, the newest first. Raises NoSuch where there is nothing."""
+    from ciflow.engine.approve import may_answer
+
+    asked = list(store.events(kinds=("approval_wanted",)))
+    approvers = {(e.run, e.play): e.data.get("approvers", ()) for e in asked}
+    given = {
+        (e.run, e.play)
+        for e in store.events(kinds=("approval_given",))
+        if may_answer(str(e.data.get("by", "")), approvers.get((e.run, e.play), ()))
+    }
+    wanted = [e for e in reversed(asked) if (e.run, e.play) not in given]
     matching = [event for event in wanted if not run or event.run == run or event.run.startswith(f"{run}-")]
     if not matching:
         raise NoSuch("nothing waits for an approval", help="`ciflow status` shows what runs")
-    return matching[-1]
+    return matching

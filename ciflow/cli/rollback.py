@@ -113,6 +113,8 @@ def lines_of(service: str, done: Done, *, rehearse: bool) -> list[str]:
         return [f"{service}: nothing to do; {decision.why}", *filter(None, [decision.then])]
     if decision.kind in HELD:
         return [f"{service}: {decision.why}; nothing was turned", decision.then]
+    if decision.kind == "fence":
+        return [f"{service}: {decision.why}", *(_rehearsed(result) if rehearse else _stopped(done))]
     source = f"{decision.source.version} ({decision.source.name}, {share(decision.share)})"
     lines = [f"{service} {source} -> {decision.target.version} ({_standing(decision.target)})"]
     if rehearse:
@@ -122,12 +124,23 @@ def lines_of(service: str, done: Done, *, rehearse: bool) -> list[str]:
         lines.append(f"  {host:<14} traffic on {decision.target.name}   {verified[result.verified]}".rstrip())
     for host, left in result.failed:
         lines.append(f"  {host:<14} not turned: {left}")
-    what = "Stopped the rollout" if decision.kind == "fence" else "Rolled back"
-    if result.failed:
-        what += f" on {len(result.done)} of {len(result.done) + len(result.failed)} routers"
-    lines.append(f"{what} in {duration(done.took)}.{_recorded(done)}")
-    if result.failed:
-        left = ", ".join(host for host, _ in result.failed)
+    return [*lines, *_ended("Rolled back", done)]
+
+
+def _stopped(done: Done) -> list[str]:
+    """A rollout that has no traffic: its routers take no turn of it any more."""
+    lines = [f"  {host:<14} takes no turn of it any more" for host in done.result.done]
+    lines += [f"  {host:<14} not reached: {left}" for host, left in done.result.failed]
+    return [*lines, *_ended("Stopped the rollout", done)]
+
+
+def _ended(what: str, done: Done) -> list[str]:
+    failed = done.result.failed
+    if failed:
+        what += f" on {len(done.result.done)} of {len(done.result.done) + len(failed)} routers"
+    lines = [f"{what} in {duration(done.took)}.{_recorded(done)}"]
+    if failed:
+        left = ", ".join(host for host, _ in failed)
         finish = "The same command turns it as soon as it answers; on that host itself it needs no network"
         lines.append(f"Left: {left}. {finish}.")
     return lines
@@ -138,7 +151,11 @@ def _rehearsed(result: RolledBack) -> list[str]:
     lines = [f"  {host:<14} would not be turned: {why}" for host, why in result.failed]
     where = result.decision.target
     lines += [f"  {host:<14} slot {where.name} does not answer at {where.authority}" for host in result.silent]
-    well = "every router answers, and so does the version to go back to"
+    well = "every router answers"
+    if result.decision.kind == "fence":
+        well += ", and the rollout would be stopped"
+    else:
+        well += ", and so does the version to go back to"
     return [*lines, f"Rehearsed: {'it would not work everywhere' if lines else well}; nothing was turned."]
 
 

@@ -72,16 +72,14 @@ def _forecast(
     stage: Stage, services: int, rate: float, errors: float, slow: float, faults: tuple[float, ...], runs: int,
     seed: int,
 ) -> Mapping[float, Report]:
-    from ciflow.lang.canary import ASKED
+    from ciflow.lang.canary import judged
     from ciflow.rollout.gates import gates_from
     from ciflow.rollout.simulate import Step, Traffic, forecast
 
     canary = stage.play.canary
     assert canary is not None
-    plain = [{kind: {k: v for k, v in options.items() if k not in ASKED} for kind, options in gate.items()}
-             for gate in canary.gates]  # fmt: skip
     try:
-        gates = gates_from(plain, canary.alpha, services=services, independent=bool(canary.by))
+        gates = gates_from(judged(canary.gates), canary.alpha, services=services, independent=bool(canary.by))
     except ValueError as error:
         raise Invalid([Diagnostic("error", "CF0311", str(error), canary.span)]) from error
     steps = [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Collection
 
 from ciflow.engine.context import RunContext
 from ciflow.engine.people import POLL, People
@@ -20,15 +21,15 @@ async def await_approval(run: RunContext, people: People, play: str, approval: A
     run.recorder.emit("approval_wanted", data, play=play)
     run.wire.schedule()
     while True:
-        answer = people.approval(play)
-        if answer is not None and _may(answer.data.get("by", ""), approval):
-            return bool(answer.data.get("yes"))
+        for answer in people.approvals(play):
+            if may_answer(str(answer.data.get("by", "")), approval.approvers):
+                return bool(answer.data.get("yes"))
         if until and time.time() > until:
             run.wire.warn(f"nobody answered within {approval.timeout:g} s: {prompt}")
             return False
         await asyncio.sleep(POLL)
 
 
-def _may(who: str, approval: Approval) -> bool:
+def may_answer(who: str, approvers: Collection[str]) -> bool:
     """Approvers are named by account, on whichever machine they are, or by account and machine."""
-    return not approval.approvers or bool({who, who.partition("@")[0]} & set(approval.approvers))
+    return not approvers or bool({who, who.partition("@")[0]} & set(approvers))

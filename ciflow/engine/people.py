@@ -34,9 +34,9 @@ class People:
         """What is said to the rollout of one service."""
         return Commands(self._inbox, self._run, service, self._began, resumed=self._was_resumed)
 
-    def approval(self, play: str) -> Event | None:
-        """The answer to a play's question, whenever it was given."""
-        return next((e for e in self._inbox.events(self._run, ("approval_given",)) if e.play == play), None)
+    def approvals(self, play: str) -> Iterator[Event]:
+        """The answers to a play's question, whenever they were given, the first of them first."""
+        return (e for e in self._inbox.events(self._run, ("approval_given",)) if e.play == play)
 
 
 class Commands:

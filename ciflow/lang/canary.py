@@ -29,6 +29,7 @@ ASKED = frozenset({*PROVIDERS, "bad", "total"})  # rendered when the slots are k
 SETTLED = ("steps", "hold", "alpha", "interval", "on_failure", "on_inconclusive", "deadline", "dead_man",
            "warm_up", "bake", "keep_warm", "drain", "by", "sick_for", "early")  # fmt: skip
 _DURATIONS = ("deadline", "dead_man", "warm_up", "bake", "keep_warm", "drain", "interval", "sick_for")
+_LEAST = {"interval": 0.05, "dead_man": 1.0}  # seconds; 0 of the others
 # Keywords of a task that somebody must hear its end for, or that send it to another host.
 _HEARD = ("register", "until", "retries", "notify", "async", "poll", "failed_when", "changed_when", "ignore_errors",
           "delegate_to", "debugger", "run_once", "irreversible")  # fmt: skip
@@ -62,21 +63,43 @@ def read_canary(play: Place, reader: TaskReader, above: Inherited, findings: Fin
     slots = _slots(place, findings)
     steps = _steps(place, router, findings)
     gates = _gates(place.fields.get("gates"), findings)
+    plain: dict[str, Any] = {**_durations(place, findings)}
     if findings.failed_since(before) or router is None:
         return None
     value = place.value
-    plain = {name: duration(value[name]) for name in _DURATIONS if value.get(name) is not None}
     words = {name: str(value[name]) for name in _WORDS if value.get(name) is not None}
     if value.get("alpha") is not None:
         plain["alpha"] = float(value["alpha"])
     if value.get("early") is not None:
         plain["early"] = bool(value["early"])
     spans = {name: place.fields[name].span for name in _PLACED if name in place.fields}
-    return Canary(
+    canary = Canary(
         value["service"], value["version"], router, slots, steps, gates, verify=verify, retire=retire,
         require=value.get("require") or {},
         span=place.span, spans=spans, **plain, **words,  # type: ignore[arg-type]
     )  # fmt: skip
+    _renewed_in_time(canary, place, findings)
+    return canary
+
+
+def _durations(place: Place, findings: Findings) -> dict[str, float]:
+    """Those that are said, in seconds; the schema has named what is no duration at all."""
+    found: dict[str, float] = {}
+    for name in _DURATIONS:
+        try:
+            found[name] = duration(place.value[name])
+        except (KeyError, ValueError):
+            continue
+        if found[name] < (least := _LEAST.get(name, 0.0)):
+            findings.error("CF0130", f"`{name}` is at least {least:g} s", place.fields[name].span)
+    return found
+
+
+def _renewed_in_time(canary: Canary, place: Place, findings: Findings) -> None:
+    if canary.dead_man <= canary.interval:
+        said = "dead_man" if "dead_man" in place.fields else "interval"
+        label = f"each `interval` ({canary.interval:g} s) renews it, and it lasts {canary.dead_man:g} s"
+        findings.error("CF0130", "`dead_man` fires before it is renewed", place.fields[said].span, label=label)
 
 
 def _alone(node: Node, findings: Findings) -> None:
@@ -98,7 +121,9 @@ def _router(place: Place, findings: Findings) -> tuple[str, Mapping[str, Any]] |
     below = place.fields.get("router")
     if below is None:
         return None
-    if not isinstance(below.value, dict) or len(below.value) != 1:
+    if not isinstance(below.value, dict):
+        return None  # which the schema tells
+    if len(below.value) != 1:
         findings.error("CF0130", "`router` names one router and its settings", below.span,
                        help="router: {haproxy: {socket: .., backend: ..}}")  # fmt: skip
         return None
@@ -194,6 +219,9 @@ def _step(place: Place, hold: float, router: Router, findings: Findings) -> Cana
         findings.error("CF0130", str(error), place.span)
         return None
     kind, settings = router or ("", {})
+    if hold < 0:
+        findings.error("CF0130", "`hold` is at least 0 s", place.span)
+        return None
     if mirror and (kind not in MIRRORS or not settings.get("mirror")):
         label = "router: {envoy: {mirror: true}} can" if kind in MIRRORS else f"only {', '.join(MIRRORS)} can"
         findings.error("CF0130", f"the router `{kind}` does not mirror requests", place.span, label=label)
@@ -205,6 +233,11 @@ def _step(place: Place, hold: float, router: Router, findings: Findings) -> Cana
     else:
         return CanaryStep(round(share * 100), hold, requests, mirror)
     return None
+
+
+def judged(gates: tuple[Mapping[str, Any], ...]) -> list[dict[str, dict[str, Any]]]:
+    """The gates without what they ask of providers."""
+    return [{kind: {k: v for k, v in one.items() if k not in ASKED} for kind, one in gate.items()} for gate in gates]
 
 
 def _without_unit(edges: Place | None, findings: Findings) -> None:

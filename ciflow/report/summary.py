@@ -224,6 +224,8 @@ def _next(summary: Summary, run: str) -> str:
     if summary.exit in GOOD_EXITS:
         back = [dial.service for dial in summary.dials.values() if dial.state == "good" and dial.before]
         return f"ciflow rollback {back[-1]}" if back else ""
+    if any(dial.state == "fenced" for dial in summary.dials.values()):
+        return "ciflow status"  # somebody has taken over: resumed, it would be refused again
     if summary.exit == 3:  # what is wrong with the files stays so in a run that was begun with them
         return "ciflow apply, once it is mended"
     return f"ciflow resume {run}" if summary.exit != 7 else ""
@@ -245,6 +247,8 @@ def outcome(summary: Summary) -> str:
         return f"{release} was turned back; {dial.before or 'the version before it'} has all traffic."
     if summary.exit == 8:
         return f"Paused: {release} waits for somebody." if dial else "Paused: it waits for somebody."
+    if dial is not None and dial.state == "fenced":
+        return f"{release} was stopped: somebody else has taken over its dial."
     if failed:
         return f"Failed: {failed[0]}."
     words = {130: "Interrupted.", 143: "Terminated.", 6: "Locked by somebody else."}

@@ -106,6 +106,7 @@ class Controller(Waiting):
             spec = self.spec
             alone = (yield from self._stable_alone()) if spec.gates else ()
             self._judge(Panel.begin(spec.gates, before=alone, early=spec.early, sick_for=spec.sick_for))
+            self.elapsed = 0.0
             weight = yield from self._steps()
         yield from self._meet(PREPARED + len(self.spec.climb), weight)
 

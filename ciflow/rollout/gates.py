@@ -70,6 +70,8 @@ def gates_from(
     `alpha` is the whole release's; it is split evenly over the statistical gates of all its `services` (Bonferroni).
     `independent`: the canary has `by:`, so that a user counts once. ValueError names what can't be understood;
     the schema has said so with its place before."""
+    if not 0 < alpha < 1:
+        raise ValueError(f"alpha must lie between 0 and 1, not {alpha:g}")
     entries = [_entry(item) for item in config]
     judged = sum(kind != "query" for kind, _ in entries) * max(1, services)
     part = alpha / judged if judged else alpha

@@ -112,7 +112,7 @@ def decide(dial: Dial, order: Order) -> Decision:
         why = f"{other.version} is no longer kept warm in slot {other.name}"
         return Decision("cold", why, live, other, WHOLE, _COLD)
     if order.contested or (order.contested is None and other.version and not other.usable):
-        return Decision("fence", "the rollout under way has no traffic yet; it is stopped", other, live, 0)
+        return Decision("fence", _without_traffic(live, other), other, live, 0)
     if other.lost:
         return _lost(live, replace(other, version=other.lost), order)
     if not dial.live:
@@ -123,6 +123,14 @@ def decide(dial: Dial, order: Order) -> Decision:
 _CROSSES = "`--break-glass --reason ..` goes back all the same: see first that the former version can live with it"
 _COLD = "deploy it again with `ciflow apply`, or `--break-glass --reason ..` if its processes still run"
 _LOST = "this machine's journal has no good release of it to deploy again: release it with `ciflow apply`"
+
+
+def _without_traffic(live: Slot, other: Slot) -> str:
+    """Why stopping the rollout under way is all there is to do."""
+    if live.version and not other.version and not live.observed_good:
+        return f"nothing was live before {live.version}, which keeps all traffic"
+    what = f"the rollout of {other.version}" if other.version else "the rollout under way"
+    return f"{what} has no traffic yet" + (f"; {live.version} has all of it" if live.version else "")
 
 
 def _lost(live: Slot, target: Slot, order: Order) -> Decision:

@@ -51,6 +51,38 @@ def test_promote_full_skips_the_steps_that_are_left(production: Service) -> None
     assert weights == [2500, 10000]
 
 
+ASKING = """
+  - name: {name}
+    hosts: localhost
+    needs: []
+    approval: {{prompt: "{name} it?"}}
+    tasks:
+      - name: Say so
+        shell: echo {name} {{{{ version }}}} >> {home}/ran
+"""
+
+
+def test_questions_are_answered_while_a_rollout_goes_on(production: Service) -> None:
+    """Two other plays of the run wait for a yes: one gets it, one does not, and neither holds up the dial."""
+    version, before = production.next(), production.live()
+    path = production.write("asking.yml")
+    path.write_text(path.read_text() + "".join(ASKING.format(name=one, home=production.home) for one in "AB"))
+    release = production.apply(version, playbook="asking.yml", bake="0s")
+    production.until(version, "holding", 2500)
+    code, said = production.ciflow("approve", "--no", "--reason", "not today")
+    assert code == 0 and "refused: B it?" in said and "still waits: A it?" in said, said
+    code, said = production.ciflow("approve")
+    assert code == 0 and "approved: A it?" in said, said
+    code, said = production.ciflow("approve")
+    assert code == 3 and "nothing waits" in said, said
+    code, said = finish(release)
+    assert code == 4, said
+    assert "A" in production.ran(version) and "B" not in production.ran(version)
+    assert production.events("canary_state")[-1].data["state"] == "good" and production.live() != before
+    given = [(e.data["yes"], e.data["reason"]) for e in production.events("approval_given")]
+    assert given == [(False, "not today"), (True, "")]
+
+
 def test_nothing_to_speak_to_is_said(production: Service) -> None:
     code, said = production.ciflow("pause", "shield")
     assert code == 3 and "no rollout of shield is under way" in said, said
@@ -99,6 +131,15 @@ def test_a_rollout_is_watched_and_steered_from_another_terminal(production: Serv
         typist.sees(r"25 %.*step 1 of 2")
         typist.sees(r"candidate +\d+ requests")
         typist.sees(r"errors +\[.*of 100")
+        typist.presses(b"p")
+        typist.sees("Pause shield")
+        typist.presses(b"y")
+        typist.sees("paused")
+        production.until(version, "paused", 2500)
+        typist.presses(b"p")
+        typist.sees("Let shield go on")
+        typist.presses(b"y")
+        typist.sees("holding")
         typist.presses(b"P")
         typist.sees("Take the next step of shield")
         typist.presses(b"n")
@@ -111,6 +152,7 @@ def test_a_rollout_is_watched_and_steered_from_another_terminal(production: Serv
         typist.presses(b"r")
         typist.sees("Roll shield back, now")
         typist.presses(b"y")
+        typist.sees("Rolled back in")
         typist.sees("fenced")
         assert typist.ends() == 6
     code, said = finish(release)

@@ -38,6 +38,21 @@ def test_it_wins_in_every_state_and_the_release_ends_fenced(production: Service,
     assert code == 0 and "nothing to do" in said, said
 
 
+def test_it_wins_while_the_release_is_promoted(production: Service) -> None:
+    """Stopped at that very moment, perhaps between two of its writes, and let go when the rollback has ended."""
+    version, before = production.next(), production.live()
+    with production.no_request_fails():
+        release = production.apply(version, bake="60s")
+        production.until(version, "promoting")
+        release.send_signal(signal.SIGSTOP)
+        code, said = production.ciflow("rollback", "shield")
+        release.send_signal(signal.SIGCONT)
+        ended, told = finish(release)
+    assert code == 0 and "Rolled back" in said, said
+    assert ended == 6 and "holds token" in told and "somebody else has taken over" in told, told
+    assert production.live() == before
+
+
 def test_it_works_without_the_journal(production: Service) -> None:
     """The manifest beside the router knows all that is needed. A rehearsal says so beforehand, and turns nothing."""
     version, before = production.next(), production.live()
@@ -156,8 +171,11 @@ def test_it_ends_a_pause_whether_its_controller_lives_or_has_left(production: Se
         code, said = production.ciflow("rollback", "shield")
     assert code == 0, said
     assert finish(release)[0] == 6 and production.live() == before
-    version = production.next()
-    code, said = finish(production.apply(version, hold="5.5s", deadline="5s"))
+    version = production.next(0.3)
+    release = production.apply(version, hold="60s", deadline="10m", on_failure="pause")
+    production.until(version, "paused", 2500)
+    production.break_version(version, 0.0)  # before the guard of the pause gives the traffic back
+    code, said = finish(release)
     assert code == 8, said
     with production.no_request_fails():
         code, said = production.ciflow("rollback", "shield")

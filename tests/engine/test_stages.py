@@ -174,8 +174,12 @@ WAITING = """
         """
 
 
-def answer(bench: Bench, *arguments: str, who: str = "bob") -> threading.Thread:
-    """Somebody answers in another terminal as soon as the run asks."""
+def answer(
+    bench: Bench, *arguments: str, who: str = "bob", after: threading.Thread | None = None,
+    refused: list[str] | None = None,
+) -> threading.Thread:  # fmt: skip
+    """Somebody answers in another terminal as soon as the run asks, or else when the one before has. With `refused`,
+    what is said to those who may not."""
 
     def type_it() -> None:
         for _ in range(200):
@@ -185,7 +189,12 @@ def answer(bench: Bench, *arguments: str, who: str = "bob") -> threading.Thread:
             time.sleep(0.05)
         argv = [sys.executable, "-m", "ciflow", "approve", *arguments, "--state", str(bench.store)]
         environment = {"USER": who, "LOGNAME": who, "PATH": "/usr/bin:/bin"}
-        subprocess.run(argv, check=True, capture_output=True, env=environment)
+        if after is not None:
+            after.join()
+        done = subprocess.run(argv, check=refused is None, capture_output=True, text=True, env=environment)
+        if refused is not None:
+            assert done.returncode == 3
+            refused.append(done.stderr)
 
     thread = threading.Thread(target=type_it)
     thread.start()
@@ -214,11 +223,14 @@ def test_an_approval_nobody_gives_in_time_is_a_no(bench: Bench) -> None:
     assert (played.names(), played.exit) == ([], 4)
 
 
-def test_the_word_of_somebody_who_is_no_approver_does_not_count(bench: Bench) -> None:
-    thread = answer(bench)
-    played = bench.play(WAITING.replace("{more}", "timeout: 3s, approvers: [carol]"))
+def test_the_word_of_somebody_who_is_no_approver_does_not_count_and_keeps_nobody_from_answering(bench: Bench) -> None:
+    told: list[str] = []
+    thread = answer(bench, who="bob", refused=told)
+    thread = answer(bench, who="carol", after=thread)
+    played = bench.play(WAITING.replace("{more}", "timeout: 60s, approvers: [carol]"))
     thread.join()
-    assert (played.names(), played.exit) == ([], 4)
+    assert (played.names(), played.exit) == (["t"], 0)
+    assert "is no approver of publish" in told[0] and "carol may answer" in told[0], told
 
 
 def test_an_approver_is_known_by_the_account(bench: Bench) -> None:

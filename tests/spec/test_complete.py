@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterator
 
 import pytest
@@ -59,6 +60,27 @@ def test_every_word_of_the_language_has_both() -> None:
         assert f"- meta: {action}\n" in good.files["playbook.yml"], action
     uses = re.findall(r"(?m)^ *- \w+: (?!Words)", bad.files["playbook.yml"])
     assert len(AT.findall(bad.expected["faults"])) == len(uses), "each is refused"
+
+
+def words_of_a_canary() -> Iterator[tuple[str, str]]:
+    """(part, keyword) of all that may stand below `canary`; of a provider and of `require`, what is in them."""
+    for part in ("canary", "canary_step", "gate_errors", "gate_latency", "gate_slo", "gate_query", "provider"):
+        for name, rule in part_schema(part).fields.items():
+            below = rule.get("schema", {}) if rule["type"] == "dict" else {}
+            if not (part == "gate_query" and name in part_schema("provider").fields):
+                yield from ((f"{part}.{name}", word) for word in below) if below else [(part, name)]
+
+
+def test_every_word_of_a_canary_has_an_example_that_is_taken_and_one_that_is_refused() -> None:
+    (good,) = (one for one in ALL if one.title == "Every word of a canary")
+    (bad,) = (one for one in ALL if one.title == "Words of a canary that make no sense")
+    every = Counter(name for _, name in words_of_a_canary())
+    taken = Counter(re.findall(r"(\w+):(?= |\n)", good.files["playbook.yml"]))
+    assert {name for name, count in every.items() if taken[name] < count} == {"of"}, "which is not built"
+    lines = bad.files["playbook.yml"].splitlines()
+    faulty = {int(number) for number, _ in AT.findall(bad.expected["faults"])}
+    refused = Counter(re.search(r"\w+", lines[number - 1])[0] for number in faulty)  # type: ignore[index]
+    assert set(every - refused) == {"steps", "gates"}, "whose parts are, each"
 
 
 def test_the_reference_of_the_language_is_what_the_schemas_say() -> None:
