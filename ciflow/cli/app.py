@@ -245,6 +245,12 @@ def _doc() -> click.Command:
     return command
 
 
+def _init() -> click.Command:
+    from ciflow.cli.init import command
+
+    return command
+
+
 def _completions() -> click.Command:
     from ciflow.cli.completions import command
 
@@ -291,6 +297,7 @@ COMMANDS: dict[str, tuple[Callable[[], click.Command], str]] = {
     "explain": (_explain, "Explain a diagnostic, with its usual fix."),
     "doc": (_doc, "Explain a module or a diagnostic."),
     "doctor": (_doctor, "Print the Roles that a playbook needs, or which settings of the compiler pay."),
+    "init": (_init, "Write a first playbook and inventory."),
     "completions": (_completions, "Make a shell complete commands, options and values."),
 }
 
