@@ -9,7 +9,6 @@ below FARM_DEAD are out of reach.
 import json
 import os
 import selectors
-import shlex
 import socket
 import threading
 from functools import lru_cache
@@ -128,7 +127,7 @@ def open_farm(connection: Connection, command: str) -> FarmPipe:
     digits = "".join(filter(str.isdigit, connection.name)) or "0"
     if int(digits) % 100 < int(os.environ.get("FARM_DEAD", "0")):
         raise Unreachable(f"{connection.name}: no route to host (simulated)")
-    first, second = shlex.split(command)[-2:]
+    _, first, second = command.rsplit(maxsplit=2)
     return farm().open(f"{first}-{second}", connection.name)
 
 

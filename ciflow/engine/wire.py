@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable
 from dataclasses import replace
+from itertools import islice
 from typing import Any, Protocol
 
 from ciflow.dataclass import dataclass
@@ -351,8 +352,9 @@ class Wire:
             self._links.pop(connection).close(ended=False)
 
     def _make_room(self) -> None:
-        idle = [connection for connection, link in self._links.items() if link.idle]
-        for connection in idle[: max(0, len(self._links) + 1 - self._cap)]:
+        """Only as many links are looked at as have to go: with more hosts than connections, each opening comes here."""
+        idle = (connection for connection, link in self._links.items() if link.idle)
+        for connection in list(islice(idle, max(0, len(self._links) + 1 - self._cap))):
             self._links.pop(connection).close(ended=False)
 
     def _turn(self) -> None:

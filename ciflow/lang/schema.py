@@ -89,6 +89,7 @@ class Schema:
 
     what: str
     fields: Mapping[str, Any]
+    validator: Callable[[bool], _Validator]  # by `literal`, made when it is first asked for: few fields need Cerberus
     doc: str = ""
     collection: str = ""  # of Ansible, that has a module of this name; "": ansible.builtin, or none
     free_form: str = ""
@@ -98,7 +99,6 @@ class Schema:
     aliases: Mapping[str, str] = field(default_factory=dict)
     returns: Mapping[str, str] = field(default_factory=dict)
     example: str = ""
-    validators: Mapping[bool, Any] = field(default_factory=dict)  # by `literal`
     required: tuple[str, ...] = ()
     unbuilt_names: frozenset[str] = frozenset()  # fields that are not built, or something in them isn't
     unbuilt: tuple[tuple[str, ...], ...] = ()  # known, and refused instead of silently not done; () is all of it
@@ -147,9 +147,10 @@ class Schema:
         faults = [*self._nothing(args), *self._twice(args)] if len(made) < len(args) else []
         if not self.flat:
             doubtful = made
-        validator = self.validators[literal]
-        if (doubtful or not self.flat) and not validator.validate(doubtful, normalize=False, update=self.flat):
-            faults += _flatten(validator._errors, self)
+        if doubtful or not self.flat:
+            validator = self.validator(literal)
+            if not validator.validate(doubtful, normalize=False, update=self.flat):
+                faults += _flatten(validator._errors, self)
         faults += self._over_all(made)
         return made, without_echoes(faults) if len(faults) > 1 else faults
 
@@ -255,14 +256,16 @@ def _compiled(what: str, whole: Mapping[str, Any]) -> Schema:
     fields: Mapping[str, Any] = whole.get("arguments") or {}
     aliases = {alias: name for name, rules in fields.items() for alias in (rules.get("meta") or {}).get("aliases", ())}
     unknown = bool(whole.get("allow_unknown", False))
-    rules = {name: for_cerberus(below) for name, below in fields.items()}
-    validators = {
-        literal: _Validator(rules, allow_unknown=unknown, literal=literal)
-        for literal in (True, False)
-    }
+
+    @functools.cache
+    def validator(literal: bool) -> _Validator:
+        rules = {name: for_cerberus(below) for name, below in fields.items()}
+        return _Validator(rules, allow_unknown=unknown, literal=literal)
+
     return Schema(
         what,
         fields,
+        validator,
         doc=str(whole.get("doc", "")),
         collection=str(whole.get("collection", "")),
         free_form=str(whole.get("free_form", "")),
@@ -272,7 +275,6 @@ def _compiled(what: str, whole: Mapping[str, Any]) -> Schema:
         aliases=aliases,
         returns=whole.get("returns") or {},
         example=str(whole.get("example", "")),
-        validators=validators,
         required=tuple(name for name, below in fields.items() if below.get("required") is True),
         unbuilt_names=frozenset(path[0] for path in unbuilt_in(fields)),
         unbuilt=(*(((),) if whole.get("unbuilt") else ()), *unbuilt_in(fields)),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import html
 import json
 import re
 import shlex
@@ -146,6 +145,8 @@ def forms_of(value: bytes) -> Iterator[bytes]:
 
 
 def _escaped(text: str, value: bytes) -> Iterator[bytes]:
+    import html  # and the names of all entities
+
     for url in (quote(value, safe=""), quote(value), quote_plus(value)):
         yield url.encode()
         yield re.sub("%[0-9A-F]{2}", lambda m: m[0].lower(), url).encode()

@@ -98,7 +98,8 @@ class Launch:
 
 def plan_launch(connection: Connection) -> Launch:
     """The command that starts the agent as the connection's identity. Refused: what can't be done there."""
-    a, b, p, q = (secrets.token_hex(6) for _ in range(4))
+    marks = secrets.token_hex(24)
+    a, b, p, q = (marks[at : at + 12] for at in range(0, 48, 12))
     become = connection.become
     waits = bool(become and become.password) or connection.python == NO_PYTHON
     arguments = [_bootstrap(), a, b, str(len(packed_agent())), _packed_hash(), "wait" if waits else "go"]
