@@ -94,17 +94,19 @@ def keep_least(costs: Costs, key: tuple[str, str], cost: Cost) -> None:
         costs[key] = cost
 
 
-def run_work(work: Work, rounds: int, whos: Iterable[str], order: random.Random) -> Costs:
-    """Every contender once a round. One that fails is reported and takes no further part."""
+def run_work(work: Work, rounds: int, whos: Iterable[str], once: Iterable[str], order: random.Random) -> Costs:
+    """Every contender once a round, those of `once` in the first only. One that fails takes no further part."""
     costs: Costs = {}
     standing = [who for who in work.tries if who in whos]
-    for _ in range(rounds):
+    for number in range(rounds):
+        if number == 1:
+            standing = [who for who in standing if who not in once]
         order.shuffle(standing)
         for who in list(standing):
             with short_folder("bench") as folder:
                 try:
-                    for number, step in enumerate(work.tries[who](folder)):
-                        place = folder / str(number)
+                    for at, step in enumerate(work.tries[who](folder)):
+                        place = folder / str(at)
                         place.mkdir()
                         cost = measure(step.command.argv, step.command.env, place, work.whole_tree)
                         keep_least(costs, (step.work, who), cost)
@@ -235,6 +237,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("works", nargs="*", metavar="WORK", help=f"which works to run: {' '.join(ALL)} (all)")
     parser.add_argument("--rounds", type=int, default=3, help="tries of each contender; the least counts")
     parser.add_argument("--who", nargs="+", help=f"only these contenders: {' '.join(EVERYBODY)}")
+    parser.add_argument("--once", nargs="+", default=[], help="contenders that try once: those who need minutes")
     parser.add_argument("--seed", type=int, help="of the order in which contenders take turns")
     parser.add_argument("--output", type=Path, default=RESULTS)
     given = parser.parse_args()
@@ -262,7 +265,7 @@ def main() -> int:
             continue
         with short_folder(name.lower()) as folder, contextlib.ExitStack() as stack:
             work = stack.enter_context(WORKS[name](Setting(folder, installed())))
-            results = to_results(run_work(work, given.rounds, whos, order))
+            results = to_results(run_work(work, given.rounds, whos, given.once, order))
         show(f"{name}  {work.title}", results)
         save(results, given.output)
         every += results
