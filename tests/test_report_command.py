@@ -67,13 +67,23 @@ def test_one_failed_run_is_told_in_every_format(shell: Shell) -> None:
     assert (suite.get("name"), suite.get("tests"), suite.get("failures")) == ("Try", "1", "1")
     assert "no such luck" in (shell.folder / "run.html").read_text()
     assert (shell.folder / "run.md").read_text() == shell("report").stdout
-    assert json.loads((shell.folder / "run.json").read_text()) == json.loads(shell("show", "--json").stdout)
+    found = json.loads((shell.folder / "run.json").read_text())
+    assert {**found, "state": "failed"} == json.loads(shell("show", "--json").stdout)
 
 
 def test_the_report_of_a_past_run_is_the_one_that_apply_wrote(shell: Shell) -> None:
-    shell("apply", "fail.yml", "--junit", "then.xml")
-    shell("report", "-o", "now.xml")
-    assert (shell.folder / "now.xml").read_bytes() == (shell.folder / "then.xml").read_bytes()
+    kinds = ("html", "xml", "json", "md")
+    shell("apply", "fail.yml", "--junit", "junit.xml", *(word for kind in kinds for word in ("--report", f"a.{kind}")))
+    for kind in kinds:
+        shell("report", "-o", f"b.{kind}")
+        assert (shell.folder / f"a.{kind}").read_bytes() == (shell.folder / f"b.{kind}").read_bytes()
+    assert (shell.folder / "junit.xml").read_bytes() == (shell.folder / "a.xml").read_bytes()
+
+
+def test_a_report_without_a_known_ending_is_refused_before_anything_runs(shell: Shell) -> None:
+    done = shell("apply", "say.yml", "--report", "run.pdf")
+    assert done.returncode == 3 and ".html, .xml, .json, .md" in done.stderr
+    assert shell("history").stdout == ""
 
 
 def test_what_cannot_be_written_is_said_and_changes_nothing(shell: Shell) -> None:
@@ -83,7 +93,7 @@ def test_what_cannot_be_written_is_said_and_changes_nothing(shell: Shell) -> Non
     assert (wrong.returncode, wrong.stderr.partition(":")[0]) == (1, "error")
     assert "can't be written" in wrong.stderr and (shell.folder / "file").read_text() == "kept"
     unnamed = shell("report", "-o", "run.txt")
-    assert unnamed.returncode == 3 and "--format" in unnamed.stderr
+    assert unnamed.returncode == 3 and "ends with .html" in unnamed.stderr
     assert shell("report", "R-9").returncode == 3
 
 

@@ -19,7 +19,7 @@ from ciflow.cli.options import (
 )
 from ciflow.cli.passwords import vault_ids, vault_options
 from ciflow.cli.reaching import reach_of, reach_options
-from ciflow.cli.screen import hushing, told
+from ciflow.cli.screen import Reports, hushing, told
 from ciflow.cli.terminal import terminal
 from ciflow.diagnostics import ExitCode
 from ciflow.engine.connect import NOTHING_SAID
@@ -51,6 +51,8 @@ from ciflow.store.place import Place, default_state
 @click.option("--replace-warm", is_flag=True, help="Give up the warm version that a rollback would go back to.")
 @click.option("--break-glass", default="", metavar="REASON", help="Take locks that somebody holds; recorded.")
 @click.option("--junit", type=click.Path(path_type=Path), help="Write a JUnit report.")
+@click.option("--report", "reports", multiple=True, type=click.Path(path_type=Path),
+              help="Write a report, as its name says: .html, .xml (JUnit), .json, .md.")
 @json_option
 @state_option
 def command(
@@ -58,7 +60,7 @@ def command(
     skip_tags: tuple[str, ...], start_at_task: str, check: bool, diff: bool, forks: int,
     workers: str, force_handlers: bool, no_skip: bool, step: bool, list_hosts: bool, list_tasks: bool, list_tags: bool,
     syntax_check: bool, no_input: bool, verbose: int, quiet: bool, replace_warm: bool, break_glass: str,
-    junit: Path | None, as_json: bool, state: Place | None,
+    junit: Path | None, reports: tuple[Path, ...], as_json: bool, state: Place | None,
 ) -> int:  # fmt: skip
     """Run a playbook, from its first play to the end of its rollout; or exactly what a plan file says."""
     from ciflow.engine.request import Request, password_of, planned
@@ -84,7 +86,7 @@ def command(
         raise click.UsageError("a plan says itself which hosts and tasks are meant; plan again with these options")
     if listing and not kept:
         return _listed(listing, planned(request, terminal(no_input=no_input)).plan, as_json=as_json)
-    screen = told(as_json=as_json, quiet=quiet, verbose=verbose, junit=junit)
+    screen = told(as_json=as_json, quiet=quiet, verbose=verbose, reports=_reports(junit, reports))
     with Store.open(state or default_state()) as store, screen as sinks:
         person = terminal(no_input=no_input, hushed=hushing(sinks))
         if step and person is None:
@@ -98,6 +100,15 @@ def command(
         if listing:
             return _listed(listing, prepared.plan, as_json=as_json)
         return apply(saved.asked(options, reach), store, sinks, prepared, person)
+
+
+def _reports(junit: Path | None, others: tuple[Path, ...]) -> Reports:
+    first = ((junit, "junit"),) if junit else ()
+    if not others:
+        return first
+    from ciflow.report.files import format_of
+
+    return (*first, *((path, format_of(path)) for path in others))
 
 
 def _listed(listing: Listing, plan: Plan, *, as_json: bool) -> int:

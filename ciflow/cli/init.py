@@ -108,14 +108,17 @@ _PROGRAMS = """\
 def command(folder: Path) -> int:
     """Write a first playbook and inventory for FOLDER, a Rust workspace or any other. Nothing is overwritten."""
     rust = _workspace(folder) if (folder / "Cargo.toml").exists() else None
+    told = {}
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for name, text in ((PLAYBOOK, _rust(rust) if rust else _PLAIN), (INVENTORY, _INVENTORY)):
-            click.echo(f"{folder / name}  {_written(folder / name, text)}", err=True)
+            told[folder / name] = _written(folder / name, text)
         if line := _ignored(rust):
-            click.echo(f"{folder / IGNORED}  {_noted(folder / IGNORED, line)}", err=True)
+            told[folder / IGNORED] = _noted(folder / IGNORED, line)
     except OSError as error:
         raise CiflowError(f"{error.filename} can't be written: {error.strerror}") from error
+    for path, done in told.items():
+        click.echo(f"{path}  {done}", err=True)
     there = "" if folder == Path() else f"cd {shlex.quote(str(folder))} && "
     click.echo(f"next: {there}ciflow plan {PLAYBOOK} -i {INVENTORY}", err=True)
     return ExitCode.OK

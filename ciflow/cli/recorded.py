@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from ciflow.cli.resume import find_run
 from ciflow.dataclass import dataclass
 from ciflow.diagnostics import NoSuch
@@ -19,9 +17,6 @@ class Recorded:
 
     run: RunSummary
     record: Record
-
-    def data(self) -> dict[str, Any]:
-        return {**self.record.data(), "state": self.run.state}
 
 
 def recorded(place: Place, run: str) -> Recorded:

@@ -1,4 +1,4 @@
-"""Which reports a run is told to (the console, JSON lines, JUnit), and what is said when one of them failed."""
+"""Which reports a run is told to (the console, JSON lines, files), and what is said when one of them failed."""
 
 from __future__ import annotations
 
@@ -8,15 +8,16 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
-from typing import TextIO
+from typing import TextIO, TypeAlias
 
 from ciflow.report.sink import Sink
 from ciflow.report.stream import Out
 
 WIDTH = 100  # of a pipe
+Reports: TypeAlias = Sequence[tuple[Path, str]]  # files, each with its format
 
 
-def _sinks(*, as_json: bool, quiet: bool, verbose: int, junit: Path | None = None) -> list[Sink]:
+def _sinks(*, as_json: bool, quiet: bool, verbose: int, reports: Reports = ()) -> list[Sink]:
     """Data goes to stdout, all else to stderr; a terminal gets a live region, a pipe plain lines."""
     found: list[Sink] = []
     if as_json:
@@ -32,10 +33,10 @@ def _sinks(*, as_json: bool, quiet: bool, verbose: int, junit: Path | None = Non
                 verbosity=-1 if quiet else verbose, tty=_is_screen(sys.stderr),
             )
         )  # fmt: skip
-    if junit is not None:
-        from ciflow.report.junit import JUnit
+    if reports:
+        from ciflow.report.files import Report
 
-        found.append(JUnit(junit))
+        found += (Report(path, form) for path, form in reports)
     return found
 
 
@@ -65,9 +66,9 @@ def hushing(sinks: Sequence[Sink]) -> Callable[[], AbstractContextManager[None]]
 
 
 @contextmanager
-def told(*, as_json: bool, quiet: bool, verbose: int, junit: Path | None = None) -> Iterator[list[Sink]]:
+def told(*, as_json: bool, quiet: bool, verbose: int, reports: Reports = ()) -> Iterator[list[Sink]]:
     """The reports of one run. What could not be written is said at the end; a reader that went away is no loss."""
-    found = _sinks(as_json=as_json, quiet=quiet, verbose=verbose, junit=junit)
+    found = _sinks(as_json=as_json, quiet=quiet, verbose=verbose, reports=reports)
     yield found
     for sink in found:
         lost = str(getattr(sink, "lost", ""))

@@ -6,42 +6,13 @@ https://github.com/jenkinsci/xunit-plugin/blob/master/src/main/resources/org/jen
 
 from __future__ import annotations
 
-import os
 from datetime import UTC, datetime
-from pathlib import Path
-from tempfile import NamedTemporaryFile
 from xml.etree import ElementTree as ET
 
-from ciflow.model import Event
 from ciflow.report.record import Ended, PlayRecord, Record
 from ciflow.report.text import safe
 
 _ELEMENT = {"failed": "failure", "unreachable": "error", "unknown": "error", "skipped": "skipped"}
-
-
-class JUnit:
-    """A Sink that writes its file at the end, whole or not at all."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._record = Record()
-        self.lost = ""
-
-    def event(self, event: Event) -> None:
-        self._record.event(event)
-
-    def past(self, event: Event) -> None:
-        """A report is of the whole run."""
-        self.event(event)
-
-    def tick(self, now: float) -> None:
-        """Time alone is no event."""
-
-    def close(self) -> None:
-        try:
-            write_whole(self._path, junit(self._record))
-        except OSError as e:
-            self.lost = f"{self._path}: {e.strerror or e}"
 
 
 def junit(record: Record) -> bytes:
@@ -79,23 +50,3 @@ def _case(where: str, task: str, ended: Ended) -> ET.Element:
 def _text(text: str) -> str:
     """XML 1.0 has no place for control characters and surrogates, not even escaped."""
     return "".join(c if c not in "\ufffe\uffff" else f"\\u{ord(c):04x}" for c in safe(text))
-
-
-def write_whole(path: Path, content: bytes) -> None:
-    """The file and the folders above it. Nobody sees half of it, and one that was there stays when this fails."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}-", delete=False) as file:
-        try:
-            file.write(content)
-            file.close()
-            Path(file.name).chmod(0o666 & ~_umask())
-            Path(file.name).replace(path)
-        except OSError:
-            Path(file.name).unlink(missing_ok=True)
-            raise
-
-
-def _umask() -> int:
-    mask = os.umask(0o077)
-    os.umask(mask)
-    return mask

@@ -10,8 +10,8 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
+from ciflow.report.files import Report
 from ciflow.report.jsonl import JsonLines
-from ciflow.report.junit import JUnit
 from tests.report import story
 from tests.report.story import Story
 
@@ -42,7 +42,7 @@ def test_every_line_of_a_release_parses_without_special_numbers() -> None:
 
 
 def written(told: Story, path: Path) -> ET.Element:
-    sink = JUnit(path)
+    sink = Report(path, "junit")
     for event in told.events:
         sink.event(event)
     sink.close()
@@ -78,7 +78,7 @@ def test_text_that_xml_cannot_hold_is_written_safely_and_the_file_is_whole(tmp_p
 
 def test_a_report_that_cannot_be_written_says_so_and_raises_nothing(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    sink = JUnit(tmp_path / "file" / "junit.xml")
+    sink = Report(tmp_path / "file" / "junit.xml", "junit")
     for event in story.failure().events:
         sink.event(event)
     sink.close()
