@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.peers import PINNED, Peers
+from tests.parts import process
 from tests.parts.process import MissingPart
 
 
@@ -37,8 +38,7 @@ class Ansible:
 @contextmanager
 def ansible(folder: Path) -> Iterator[Ansible]:
     """The pinned versions; MissingPart where they are not installed."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    peers = Peers(cache / "ciflow" / "peers")
+    peers = Peers(process.CACHE / "ciflow" / "peers")
     stamp = peers.venv / "pinned"
     if not stamp.exists() or stamp.read_text() != "\n".join(PINNED):
         raise MissingPart("ansible is not installed beside the benches: `python -m benchmarks.peers` does it")

@@ -5,7 +5,6 @@ For Istio there is no data plane here.
 """
 
 import json
-import os
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -26,10 +25,10 @@ PROVIDERS: dict[str, dict[str, Any]] = {
 
 def define(kube: Kube, part: str) -> None:
     """The definitions of `part`, established. Raises MissingPart where they were never fetched."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ciflow" / "parts" / part / "crds"
-    if not cache.is_dir():
+    definitions = process.BUILT / part / "crds"
+    if not definitions.is_dir():
         raise process.MissingPart(f"{part} is not installed: make parts")
-    texts = [file.read_text() for file in sorted(cache.glob("*.yaml"))]
+    texts = [file.read_text() for file in sorted(definitions.glob("*.yaml"))]
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     things = [thing for text in texts for thing in yaml.load_all(text, loader)]
     defined = [thing for thing in things if thing and thing["kind"] == "CustomResourceDefinition"]

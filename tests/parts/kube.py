@@ -143,8 +143,7 @@ class Kube:
 @functools.cache
 def programs() -> Path:
     """Folder of the built Kubernetes programs."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    folder = cache / "ciflow" / "parts" / f"kube-{VERSION}"
+    folder = process.BUILT / f"kube-{VERSION}"
     if not (folder / "kube-apiserver").exists():
         raise process.MissingPart("kube is not installed: make parts")
     return folder

@@ -13,6 +13,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")  # before a test takes another home
+BUILT = CACHE / "ciflow" / "parts"  # where `make parts` puts what it builds
+
 
 class MissingPart(Exception):
     """A program that this machine lacks; the text says which, and what brings it."""

@@ -1,20 +1,18 @@
 """A real S3 server on loopback, in memory (gofakes3), with one bucket. Any key opens it."""
 
 import contextlib
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
 from tests.parts import process
 
 BUCKET = "crates"
-BUILT = Path(os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser()) / "ciflow" / "parts"
 KEYS = {"AWS_ACCESS_KEY_ID": "anybody", "AWS_SECRET_ACCESS_KEY": "anything"}
 
 
 def program() -> str:
     """The newest that was built, or the one on the PATH."""
-    built = sorted(BUILT.glob("s3-*/gofakes3"))
+    built = sorted(process.BUILT.glob("s3-*/gofakes3"))
     return str(built[-1]) if built else process.find("gofakes3", "s3")
 
 

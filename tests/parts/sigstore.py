@@ -12,7 +12,6 @@ from tests.parts import process
 from tests.parts.process import MissingPart
 
 SCRIPT = Path(__file__).parent / "sigstore" / "check.js"
-BUILT = Path(os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser()) / "ciflow" / "parts"
 
 
 class Sigstore:
@@ -20,7 +19,7 @@ class Sigstore:
 
     def __init__(self) -> None:
         self.node = process.find("node", "sigstore")
-        found = sorted(BUILT.glob("sigstore-*/node_modules"))
+        found = sorted(process.BUILT.glob("sigstore-*/node_modules"))
         if not found:
             raise MissingPart("@sigstore/verify is missing: tests/parts/install sigstore")
         self.modules = found[-1]

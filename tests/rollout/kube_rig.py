@@ -15,7 +15,7 @@ from ciflow.rollout.routers.embedded import process_key
 from tests.parts import gateway, images, process
 from tests.parts.kube import NODE_IP, Kube
 from tests.rollout.host import AgentHost
-from tests.rollout.rig import SERVICE, Rig, get, version
+from tests.rollout.rig import SERVICE, UPSTREAM, Rig, get, version
 
 
 def kube_settings(kube: Kube, namespace: str) -> dict[str, Any]:
@@ -47,3 +47,15 @@ def kube_rig(kind: str, kube: Kube, folder: Path, namespace: str) -> Iterator[Ri
             start_data_plane(host, kube, folder, kind, port)
             gateway.wait_for(lambda: process.answers("127.0.0.1", port) and get(port)[0] == 200)
         yield Rig(kind, port, folder, host, slots, kube_settings(kube, namespace), b, lag=1.5)
+
+
+@contextlib.contextmanager
+def crowd_rig(kube: Kube, folder: Path, namespace: str) -> Iterator[Rig]:
+    """Router replicas: four pods in all behind one Service, with slot a serving."""
+    gateway.put_all(kube, namespace, gateway.crowd(SERVICE, UPSTREAM, {"a": 4, "b": 0}))
+    slots = {slot: {"address": f"{SERVICE}-{slot}", "port": 80} for slot in "ab"}
+    settings = {**kube_settings(kube, namespace), "replicas": 4}
+    with ExitStack() as stack:
+        stack.enter_context(pytest.MonkeyPatch.context()).setenv("HOME", str(folder))
+        host = stack.enter_context(AgentHost())
+        yield Rig("replicas", 80, folder, host, slots, settings, None, 1.0)  # type: ignore[arg-type]

@@ -9,6 +9,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
+from http.client import HTTPException
 from typing import Any
 
 import pytest
@@ -18,9 +19,8 @@ from ciflow.rollout.routers import Dial, Fenced, Router, RouterError, build
 from tests.parts import gateway, process
 from tests.parts.kube import Kube
 from tests.rollout import test_routers as contract
-from tests.rollout.host import AgentHost
-from tests.rollout.kube_rig import kube_rig, kube_settings
-from tests.rollout.rig import SERVICE, UPSTREAM, Rig, Users, get
+from tests.rollout.kube_rig import crowd_rig, kube_rig
+from tests.rollout.rig import SERVICE, Rig, Users, get
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("kube")]
 SPACE = "routers"
@@ -340,15 +340,10 @@ PODS = "pods"
 @pytest.fixture(scope="module")
 def crowd(kube: Kube) -> Iterator[Rig]:
     """Four pods in all behind one Service, with slot a serving."""
-    with process.short_folder("crowd") as folder, ExitStack() as stack:
-        stack.enter_context(pytest.MonkeyPatch.context()).setenv("HOME", str(folder))
-        host = stack.enter_context(AgentHost())
-        gateway.put_all(kube, PODS, gateway.crowd(SERVICE, UPSTREAM, {"a": 4, "b": 0}))
-        slots = {slot: {"address": f"{SERVICE}-{slot}", "port": 80} for slot in "ab"}
-        settings = {**kube_settings(kube, PODS), "replicas": 4}
-        rig = Rig("replicas", 80, folder, host, slots, settings, None, 1.0)  # type: ignore[arg-type]
+    with process.short_folder("crowd") as folder, crowd_rig(kube, folder, PODS) as rig:
         prepared(rig)
         gateway.wait_for(lambda: scale(kube) == {"a": 4, "b": 0})
+        gateway.wait_for(lambda: process.answers(service_address(kube), 80))  # kube-proxy hears of pods a moment later
         yield rig
 
 
@@ -359,18 +354,26 @@ def scale(kube: Kube) -> dict[str, int]:
     return {slot: int(status.get("readyReplicas", 0)) for slot, status in found.items()}
 
 
+def service_address(kube: Kube) -> str:
+    return str(kube.ask("GET", f"/api/v1/namespaces/{PODS}/services/{SERVICE}")["spec"]["clusterIP"])
+
+
 class Callers(threading.Thread):
     """People who come to the Service's address, each on a connection of its own."""
 
     def __init__(self, kube: Kube) -> None:
         super().__init__(daemon=True)
-        self.address = kube.ask("GET", f"/api/v1/namespaces/{PODS}/services/{SERVICE}")["spec"]["clusterIP"]
+        self.address = service_address(kube)
         self.seen: Counter[tuple[int, str]] = Counter()
+        self.lost: list[OSError | HTTPException] = []
         self.over = threading.Event()
 
     def run(self) -> None:
         while not self.over.wait(0.005):
-            self.seen[get(80, address=self.address)] += 1
+            try:
+                self.seen[get(80, address=self.address)] += 1
+            except (OSError, HTTPException) as error:
+                self.lost.append(error)
 
 
 @pytest.mark.parametrize(("share", "a", "b"), [(1, 3, 1), (5_000, 2, 2), (9_900, 1, 3), (10_000, 0, 4), (0, 4, 0)])
@@ -385,6 +388,7 @@ def test_replicas_come_as_near_to_the_share_as_whole_pods_do(
     callers.over.set()
     callers.join()
     assert crowd.do(crowd.router().read()).share == share
+    assert callers.lost == []
     assert {status for status, _ in callers.seen} == {200}
 
 
@@ -448,7 +452,8 @@ SLOTS = {"a": {"address": "shield-a", "port": 80}, "b": {"address": "shield-b", 
     [
         ({"nam": "x"}, SLOTS, "router gateway-api has no setting nam"),
         ({}, {"a": {"port": 80}, "b": {"port": 81}}, "`address` of slot a must be the name of its Service"),
-        ({}, {"a": SLOTS["a"], "b": SLOTS["a"]}, "must have a Service each"),
+        ({}, {"a": SLOTS["a"], "b": SLOTS["a"]}, "slots a and b are both at shield-a:80"),
+        ({}, {"a": SLOTS["a"], "b": {**SLOTS["a"], "port": 81}}, "must have a Service each"),
     ],
 )
 def test_settings_that_cannot_work_are_refused(settings: Any, slots: Any, why: str) -> None:
