@@ -89,7 +89,7 @@ def _plain(value: Any) -> Any:
     if type(value) in _NAMES:
         return encode_operation(value)
     if isinstance(value, Watch):
-        return {"read": encode_operation(value.read), "pattern": value.pattern, "limit": value.limit}
+        return _encode_fields(value)
     return value
 
 
@@ -112,17 +112,12 @@ def _bytes(text: str) -> bytes:
     return text.encode("utf-8", "surrogateescape")
 
 
-def _watch(encoded: Mapping[str, Any]) -> Watch:
-    read: Any = decode_operation(encoded["read"])
-    return Watch(read=read, pattern=encoded["pattern"], limit=encoded["limit"])
-
-
 def _operations(encoded: list[Mapping[str, Any]]) -> tuple[Operation, ...]:
     return tuple(decode_operation(item) for item in encoded)
 
 
 def _watches(encoded: list[Mapping[str, Any]]) -> tuple[Watch, ...]:
-    return tuple(_watch(item) for item in encoded)
+    return tuple(_decode_fields(Watch, item) for item in encoded)
 
 
 # By the annotation of a field in ciflow/model.py.
@@ -134,7 +129,7 @@ _BY_ANNOTATION: dict[str, Callable[[Any], Any]] = {
     "Talk | Http | Exec": decode_operation,
 }
 
-_KINDS: tuple[type[Any], ...] = (*OPERATIONS.values(), Reply)
+_KINDS: tuple[type[Any], ...] = (*OPERATIONS.values(), Reply, Watch)
 _DEFAULTS = {kind: tuple((f.name, _default(f)) for f in dataclasses.fields(kind)) for kind in _KINDS}
 _FIELD_DECODERS = {
     kind: {f.name: _BY_ANNOTATION.get(str(f.type), _same) for f in dataclasses.fields(kind)} for kind in _KINDS

@@ -559,11 +559,19 @@ class Http:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Watch:
-    """A limit that must hold while a Detached lives: run `read`, find the number by `pattern`, compare."""
+    """Limits that must hold while a Detached lives: run `read`, find the number by `pattern`, compare.
+
+    `limit` is the most that it may be, `least` the least; None: no such limit. It breaks when it was outside more than
+    `misses` times in a row. `every` are the seconds between two looks, 0: those of the Detached. What can't be read, or
+    is no number, breaks nothing.
+    """
 
     read: Talk | Http | Exec
     pattern: str
-    limit: float
+    limit: float | None = None
+    least: float | None = None
+    misses: int = 0
+    every: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

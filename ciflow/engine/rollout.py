@@ -7,6 +7,7 @@ import itertools
 import json
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -75,6 +76,7 @@ def _controller(work: StageRun) -> Controller:
     gates = _gates(work, canary, rendered, scope)
     for secret in (text for gate in gates for text in credentials(gate.source)):
         work.run.mask.add(secret)
+    gates = tuple(replace(gate, private=_secret(work, gate.source)) for gate in gates)
     hosts = _router_hosts(work, rendered.settings)
     edges = sorted({edge for gate in gates for edge in gate.edges})
     routers = build(
@@ -100,13 +102,18 @@ def _refuse_secrets(work: StageRun, canary: Canary, rendered: _Rendered) -> None
     """A router's settings are kept for a rollback, in the journal and beside the router: a secret among them would
     come back as stars from the one, and lie open in the other."""
     for name, value in rendered.settings.items():
-        text = json.dumps(value, default=str)
-        if work.run.mask.text(text) != text:
+        if _secret(work, value):
             message = (
                 f"`{name}` of router {rendered.kind} holds a secret, which a rollback would have to know: "
                 "keep it in a file on the router's host, and let the setting name that file"
             )
             raise Invalid([Diagnostic("error", "CF0311", message, canary.span)])
+
+
+def _secret(work: StageRun, value: Any) -> bool:
+    """Whether there is one in a value."""
+    text = json.dumps(value, default=str)
+    return bool(work.run.mask.text(text) != text)
 
 
 def _gates(work: StageRun, canary: Canary, rendered: _Rendered, scope: Scope) -> tuple[Gate, ...]:

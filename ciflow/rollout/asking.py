@@ -6,14 +6,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from ciflow.model import Watch
 from ciflow.rollout.counting import Counts
 from ciflow.rollout.gates import Gate
 from ciflow.rollout.judge import Interval, Panel
-from ciflow.rollout.metrics import sample
+from ciflow.rollout.metrics import sample, watch
 from ciflow.rollout.routers.dial import Asked
-from ciflow.rollout.thresholds import Sample
+from ciflow.rollout.thresholds import Sample, Threshold
 
 LONGEST = 10.0  # seconds that one question may take
+LEFT = 2.0  # the same, of one that is left to whoever watches a pause
+EVERY = 5.0  # seconds between two looks at a counter in a pause
 Sources = Mapping[str, Any]
 
 
@@ -38,6 +41,22 @@ class Asking:
             counted = yield from self._counted(gate, gate.source[slot], now)
             events[name] = (counted,) if counted else ()
         return replace(interval, samples=samples, events=events)
+
+    def watches(self, slot: str, now: float, more: int) -> Asked[dict[str, Watch | None]]:
+        """What the gates ask, by the gate's name, for a pause that no controller watches: an slo holds while its
+        counter has at most `more` bad events beyond those of now, a query while it stays within its limits, with the
+        misses in a row that its `failure_limit` allows. None where it can't be asked then (`metrics.watch`)."""
+        found: dict[str, Watch | None] = {}
+        for name, gate in self._queries.items():
+            if gate.threshold is not None and not gate.threshold.dry_run:
+                found[name] = None if gate.private else watch(gate.source[slot], LEFT, gate.threshold)
+        for name, gate in self._counters.items():
+            source = gate.source[slot]["bad"]
+            now_bad = yield from sample(source, now, self._timeout)
+            known = not now_bad.why and len(now_bad.values) <= 1
+            limit = Threshold(max=(_one(now_bad) or 0.0) + more, interval=EVERY)  # no series: nothing bad yet
+            found[name] = watch(source, LEFT, limit) if known and not gate.private else None
+        return found
 
     def _counted(self, gate: Gate, sources: Sources, now: float) -> Asked[Counts | None]:
         """What the two counters grew by since they were last read; None where one can't be read or began anew."""

@@ -14,7 +14,6 @@ from typing import Any
 
 from ciflow.diagnostics import CiflowError, TargetError
 from ciflow.model import CanaryStep, Hold, Note, Reply, Run
-from ciflow.rollout.asking import Asking
 from ciflow.rollout.judge import Interval, Panel, Verdict
 from ciflow.rollout.retire import Retirement
 from ciflow.rollout.routers.dial import WHOLE, Asked, Fenced, Router, RouterError
@@ -38,7 +37,6 @@ class Controller(Waiting):
         super().__init__(spec, routers)
         self.retirement = Retirement(spec, routers)
         self.panel = Panel.begin(spec.gates)
-        self.asking = Asking(spec.gates, spec.dead_man)
         self._unjudged = self.panel  # as it was before the evidence of the climb, or of the bake
         self._strays = 0
         self._promoted = False

@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import Any
 
 from ciflow.diagnostics import CiflowError, Locked, TargetError
-from ciflow.model import Note
+from ciflow.model import Note, Watch
 from ciflow.rollout.routers.dial import (
     SETTLED,
     WHOLE,
@@ -32,6 +32,15 @@ from ciflow.rollout.tally import Deltas
 
 LOSSES = 3  # times that a router may be found on the safe share before that counts against the release
 WATCHED_ERRORS = 50  # that the candidate may add while a paused rollout is guarded by the routers' hosts alone
+
+
+def unwatched(gates: Sequence[str], host: str) -> dict[str, str]:
+    """What is said of gates that watch no pause."""
+    return {
+        "message": f"nobody asks what the gates {', '.join(gates)} ask while this is paused",
+        "help": f"a Prometheus that answers the guard of {host} without credentials is asked; "
+        "else look yourself, or `ciflow rollback`",
+    }
 
 
 class Dials:
@@ -201,11 +210,17 @@ class Dials:
         for number in range(len(self.routers)):
             yield from self._ours(number)
 
-    def leave(self, seconds: float) -> Asked[None]:
-        """Let the dials stand without a controller, as long as the candidate adds few errors."""
+    def leave(self, seconds: float, asked: Mapping[str, Watch | None]) -> Asked[None]:
+        """Let the dials stand without a controller, as long as the candidate adds few errors, and what its gates ask is
+        answered as it should be: by gate, None where it can't be left to others."""
+        left = {gate: watch for gate, watch in asked.items() if watch is not None}
         for number, (router, sample) in enumerate(zip(self.routers, self.samples, strict=True)):
             yield from self._turn(number, lambda dial: dial, seconds)
-            yield from router.guard(self.token, seconds, router.errors(self.candidate, WATCHED_ERRORS, sample))
+            watch = (*router.errors(self.candidate, WATCHED_ERRORS, sample), *left.values())
+            guard = yield from router.guard(self.token, seconds, watch)
+            unheard = [gate for gate, watch in asked.items() if watch is None or watch in guard.blind]
+            if unheard:
+                yield Note("warning", unwatched(unheard, router.host))
 
     def come_back(self, weight: int, now: float) -> Asked[None]:
         """After a pause that nobody watched. Raises TurnBack when a router has given the traffic back meanwhile."""

@@ -32,7 +32,8 @@ class Gate:
     candidate is good whatever stable does. `edges` are latencies in seconds. `objective` is an slo's share of
     good events. `of` names counters of its own instead of the router's errors. `source` is what the gate asks of
     providers, by candidate slot: {slot: {provider: options}}, for an slo {slot: {bad and total: {provider: ..}}}.
-    `independent` says that events are (one per user and release); otherwise E^(1/phi)."""
+    `independent` says that events are (one per user and release); otherwise E^(1/phi). `private`: what it asks holds a
+    secret, which stays on the controller."""
 
     name: str
     kind: Kind
@@ -46,6 +47,7 @@ class Gate:
     independent: bool = False
     threshold: Threshold | None = None
     source: Mapping[str, Any] = field(default_factory=dict)
+    private: bool = False
 
     def __post_init__(self) -> None:
         if self.kind == "query":

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ciflow.model import Hold, Reply
-from ciflow.rollout.dials import Dials
+from ciflow.rollout.asking import Asking
+from ciflow.rollout.dials import WATCHED_ERRORS, Dials
 from ciflow.rollout.notes import Notes
 from ciflow.rollout.routers.dial import WHOLE, Asked, Router
 from ciflow.rollout.spec import Spec, TurnBack
@@ -20,6 +21,7 @@ class Waiting:
         self.dials = Dials(spec, routers)
         self.notes = Notes(spec, self.dials)
         self.tally = Tally()
+        self.asking = Asking(spec.gates, spec.dead_man)
         self.state = "deploying"
         self.why = ""  # it is in that state
         self.step = 0
@@ -79,7 +81,8 @@ class Waiting:
         yield from self._enter("paused", why, weight)
         moved = 0 < weight < WHOLE or bool(self.dials.mirror)
         if moved:
-            yield from self.dials.leave(pause_for)
+            asked = yield from self.asking.watches(self.dials.candidate, self.now, WATCHED_ERRORS)
+            yield from self.dials.leave(pause_for, asked)
         reply = yield Hold(pause_for, why="paused", prompt=self._until(pause_for, weight))
         self._tick(reply)
         self._said(reply)
@@ -91,7 +94,7 @@ class Waiting:
     def _until(self, pause_for: float, weight: int) -> str:
         if weight in (0, WHOLE):
             return f"the {'candidate' if weight else 'former version'} keeps all traffic"
-        return f"it stays at {weight / 100:g} % for up to {pause_for:.0f} s, watched by the routers' hosts"
+        return f"it stays at {weight / 100:g} % for up to {pause_for:.0f} s, watched where its router is"
 
     def _keep(self, weight: int) -> Asked[None]:
         """The dial stays where it is for another interval."""

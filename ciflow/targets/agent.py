@@ -2422,16 +2422,26 @@ class Supervisor:
         return True
 
     def watch(self) -> None:
+        due, missed = [0.0] * len(self.watches), [0] * len(self.watches)
         while self.known["state"] == "armed":
             for number, one in enumerate(self.watches):
-                reply = execute(one["read"], Work("watch", one["read"], ""))
-                found = re.search(one["pattern"], reply.get("stdout", ""))
-                value = as_number(found.group(1) if found and found.groups() else found and found.group())
-                if value is not None and value > one["limit"]:
-                    self.known["broken"] = {"watch": number, "value": value, "limit": one["limit"]}
+                if time.monotonic() < due[number]:
+                    continue
+                value = self.look(one)
+                due[number] = time.monotonic() + one.get("every", 0.0)
+                missed[number] = missed[number] + 1 if outside(value, one) else 0
+                if missed[number] > one.get("misses", 0):
+                    self.known["broken"] = {"watch": number, "value": value}
                     os.write(self.control, b"B")
                     return
             time.sleep(self.op.get("every", 1.0))
+
+    @staticmethod
+    def look(one: dict[str, Any]) -> float | None:
+        """The number that a watch is about; None where there is none."""
+        reply = execute(one["read"], Work("watch", one["read"], ""))
+        found = re.search(one["pattern"], reply.get("stdout", ""))
+        return as_number(found.group(1) if found and found.groups() else found and found.group())
 
     def work(self) -> None:
         """The operations in order, up to the first that fails."""
@@ -2517,6 +2527,12 @@ class Supervisor:
         _, status, _ = os.wait4(pid, 0)
         self.note(rc=-os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status))
         return not cancelled
+
+
+def outside(value: float | None, watch: dict[str, Any]) -> bool:
+    """Whether a number is beyond the limits of a watch; none, and NaN, is not."""
+    least, most = watch.get("least"), watch.get("limit")
+    return value is not None and ((most is not None and value > most) or (least is not None and value < least))
 
 
 def as_number(words: Any) -> float | None:

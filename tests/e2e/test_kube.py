@@ -78,3 +78,26 @@ def test_controllers_killed_at_any_moment_leave_the_dial_on_the_live_slot(produc
             release.send_signal(signal.SIGKILL)
             release.wait()
             wait_for(production.only_slot, "all traffic on one slot", 10.0)
+
+
+def test_a_pause_is_guarded_by_what_the_cluster_knows_of_the_candidate(kube: Kube, production: Service) -> None:
+    """The pause itself would last ten minutes. What its gate asks nobody answers, which is said."""
+    version, before = production.next(), production.live()
+    gate = 'query: {name: late, max: 1, prometheus: {url: "http://127.0.0.1:9", query: late}}'
+    production.gates, gates = f"[{gate}]", production.gates
+    playbook = production.write("asked.yml").name
+    production.gates = gates
+    code, said = finish(production.apply(version, playbook=playbook, deadline="5s"))
+    assert code == 8 and "watched where its router is" in said, said
+    assert "nobody asks what the gates late ask while this is paused" in said, said
+    candidate = "b" if before == "a" else "a"
+    path = f"/apis/discovery.k8s.io/v1/namespaces/e2e/endpointslices/shield-{candidate}-1"
+    found = kube.ask("GET", path)
+    kube.ask("DELETE", path)
+    try:
+        wait_for(lambda: production.only_slot() == before, "the traffic is given back", 60.0)
+    finally:
+        kept = {"name": found["metadata"]["name"], "labels": found["metadata"]["labels"]}
+        kube.ask("POST", path.rpartition("/")[0], {**found, "metadata": kept})
+    code, said = production.ciflow("resume")
+    assert code == 7 and "gave the traffic back" in said, said

@@ -112,7 +112,7 @@ def test_a_guarded_pause_gives_back_when_the_candidate_errs(production: Service)
     version, before = production.next(), production.live()
     production.break_version(version, 0.9)
     code, said = finish(production.apply(version, on_failure="pause", deadline="10m"))
-    assert code == 8 and "watched by the routers' hosts" in said, said
+    assert code == 8 and "watched where its router is" in said, said
     wait_for(lambda: production.only_slot() == before, "the traffic is given back", 10.0)
     code, said = production.ciflow("resume")
     assert code == 7 and "gave the traffic back" in said, said

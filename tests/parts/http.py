@@ -8,6 +8,7 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import parse_qs, urlsplit
 
 from tests.parts.process import free_port
 
@@ -123,3 +124,52 @@ def get(url: str, timeout_s: float = 5.0) -> Answer:
         return Answer(refused.code, time.monotonic() - began, refused.read().decode(errors="replace"))
     except OSError:
         return Answer(0, time.monotonic() - began)
+
+
+@dataclass
+class Recorded:
+    """A server that says the same to every request, and keeps what it was asked."""
+
+    url: str = ""
+    status: int = 200
+    body: bytes = b""
+    headers: dict[str, str] = field(default_factory=dict)
+    delay: float = 0.0
+    asked: list[tuple[str, str, dict[str, str], bytes]] = field(default_factory=list)
+
+    def query(self) -> dict[str, str]:
+        """Of the last request."""
+        return {name: values[0] for name, values in parse_qs(urlsplit(self.asked[-1][1]).query).items()}
+
+
+@contextlib.contextmanager
+def recorded(address: str = "127.0.0.1") -> Iterator[Recorded]:
+    told = Recorded()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            length = int(self.headers.get("Content-Length") or 0)
+            headers = {name.lower(): value for name, value in self.headers.items()}
+            told.asked.append((self.command, self.path, headers, self.rfile.read(length)))
+            time.sleep(told.delay)
+            self.send_response(told.status)
+            for name, value in told.headers.items():
+                self.send_header(name, value)
+            self.send_header("Content-Length", str(len(told.body)))
+            self.end_headers()
+            self.wfile.write(told.body)
+
+        do_POST = do_GET  # noqa: N815
+
+        def log_message(self, *_: object) -> None:
+            return
+
+    server = ThreadingHTTPServer((address, 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    told.url = f"http://{address}:{server.server_address[1]}"
+    try:
+        yield told
+    finally:
+        server.shutdown()
+        server.server_close()

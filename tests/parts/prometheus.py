@@ -18,7 +18,9 @@ class Prometheus:
 
 
 @contextlib.contextmanager
-def prometheus(folder: Path, jobs: Mapping[str, Sequence[str]]) -> Iterator[Prometheus]:
+def prometheus(
+    folder: Path, jobs: Mapping[str, Sequence[str]], address: str = "127.0.0.1"
+) -> Iterator[Prometheus]:
     """Scrape `jobs` (name to `host:port` list, path /metrics) into a data folder of its own.
 
     Ready does not mean scraping: Prometheus 2.42 looks at its targets for the first time after 5 s.
@@ -30,7 +32,7 @@ def prometheus(folder: Path, jobs: Mapping[str, Sequence[str]]) -> Iterator[Prom
         lines.append(f"  - {{job_name: {name}, static_configs: [{{targets: [{listed}]}}]}}")
     config = folder / "prometheus.yml"
     config.write_text("\n".join(lines) + "\n")
-    url = f"http://127.0.0.1:{process.free_port()}"
+    url = f"http://{address}:{process.free_port(address)}"
     argv = [process.find("prometheus", "prometheus"), f"--config.file={config}"]
     argv += [f"--storage.tsdb.path={folder / 'data'}", f"--web.listen-address={url.removeprefix('http://')}"]
     with process.run("prometheus", argv, folder, lambda: get(f"{url}/-/ready").status == 200) as running:

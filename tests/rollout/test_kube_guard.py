@@ -14,7 +14,8 @@ import pytest
 from ciflow.lang import canary
 from ciflow.rollout import routers
 from ciflow.rollout.routers import kube_guard, kube_objects
-from ciflow.rollout.routers.kube_guard import DONE, LATER, LEASE, SEEN, Guard
+from ciflow.rollout.routers.kube_guard import BLIND, DONE, LATER, LEASE, SEEN, Guard
+from tests.parts.http import recorded
 
 ROUTE = "/apis/g/v1/namespaces/shop/httproutes/shop"
 NOTE = "dial.ciflow/shop"
@@ -29,6 +30,7 @@ class Server:
         self.down = False
         self.version = 1
         self.removed: list[str] = []
+        self.slices: list[dict[str, Any]] = []
 
     def read(self, name: str) -> str:
         return {"namespace": "shop", "token": "t"}[name]
@@ -41,6 +43,8 @@ class Server:
         if method == "DELETE":
             self.removed.append(path)
             return 200, {}
+        if path == ENDS:
+            return 200, {"items": self.slices}
         notes = self.lease if "/leases/" in path else {NOTE: self.route}
         if method == "PATCH" and kind == "merge-patch+json":
             self.lease.update(body["metadata"]["annotations"])
@@ -150,6 +154,92 @@ def test_a_disarmed_lease_is_idle(server: Server) -> None:
     assert server.lease[SEEN] == "3.4 idle" and not guard.armed()
 
 
+ENDS = "/apis/discovery.k8s.io/v1/namespaces/shop/endpointslices?labelSelector=kubernetes.io%2Fservice-name%3Dshop-b"
+HEALTH = {"service": "shop-b", "least": 1, "misses": 1, "every": 2.0}
+
+
+def watched(server: Server, *watch: dict[str, Any], after: float = 600.0) -> tuple[Guard, Clock]:
+    """A guard that was told to hold the dial for a pause."""
+    clock = Clock()
+    guard = Guard(server, "ciflow-shop", clock)  # type: ignore[arg-type]
+    server.say(1, 0, after)
+    server.lease[LEASE] = json.dumps({**json.loads(server.lease[LEASE]), "watch": list(watch)})
+    guard.look()
+    return guard, clock
+
+
+def looks(guard: Guard, clock: Clock, seconds: float) -> bool:
+    """Whether it gives the traffic back at its next look, so many seconds later."""
+    clock.now += seconds
+    guard.look_on()
+    return fires(guard)
+
+
+NOT_READY = {"conditions": {"ready": False}}
+
+
+@pytest.mark.parametrize("ends", [[], [{"endpoints": None}], [{"endpoints": [NOT_READY, NOT_READY]}]])
+def test_a_candidate_without_a_ready_pod_gives_the_traffic_back_at_the_second_look(
+    server: Server, ends: list[dict[str, Any]]
+) -> None:
+    server.slices = [{"endpoints": [{"conditions": {"ready": True}}]}]
+    guard, clock = watched(server, HEALTH)
+    assert guard.next_look() <= 0 and not looks(guard, clock, 0.0)
+    assert guard.next_look() == 2.0
+    server.slices = ends
+    assert not looks(guard, clock, 2.0), "a pod that is made anew is away for a moment"
+    assert looks(guard, clock, 2.0)
+    assert server.route == "all on a"
+    guard.look()
+    assert server.lease[SEEN] == "1.0 fired"
+
+
+def test_a_pod_that_comes_back_and_one_of_unknown_state_hold_the_dial(server: Server) -> None:
+    """`ready` may be missing: then it is to be taken for true (Kubernetes, EndpointConditions)."""
+    guard, clock = watched(server, HEALTH)
+    assert not looks(guard, clock, 2.0)
+    server.slices = [{"endpoints": [{"addresses": ["10.0.0.1"]}]}]
+    for _ in range(5):
+        assert not looks(guard, clock, 2.0)
+    server.down = True
+    for _ in range(5):
+        assert not looks(guard, clock, 2.0), "nobody knows: only its time may end it"
+    server.down = False
+    assert server.lease[SEEN] == "1.0 armed"
+
+
+def test_an_answer_out_of_its_limits_more_often_than_allowed_gives_the_traffic_back(server: Server) -> None:
+    with recorded() as metrics:
+        metrics.body = b"value 0.2"
+        limits = {"limit": 0.5, "misses": 2, "every": 60.0}
+        guard, clock = watched(server, {"url": metrics.url, "headers": {}, "pattern": "value ([0-9.]+)", **limits})
+        assert server.lease[BLIND] == "[]"
+        metrics.body = b"value 0.7"
+        assert not looks(guard, clock, 0.0) and not looks(guard, clock, 60.0)
+        metrics.body = b"no number"
+        assert not looks(guard, clock, 60.0)
+        metrics.body = b"value 0.7"
+        assert not looks(guard, clock, 60.0) and not looks(guard, clock, 60.0)
+        assert looks(guard, clock, 60.0) and server.route == "all on a"
+
+
+def test_a_question_that_nobody_answers_is_told_and_gives_nothing_back(server: Server) -> None:
+    nowhere = {"url": "http://127.0.0.1:1/", "headers": {}, "pattern": "(1)", "limit": 0, "misses": 0, "every": 5.0}
+    guard, clock = watched(server, nowhere, HEALTH)
+    assert server.lease[SEEN] == "1.0 armed" and server.lease[BLIND] == "[0]"
+    for _ in range(3):
+        assert not looks(guard, clock, 5.0)
+
+
+def test_what_did_not_hold_is_forgotten_when_the_dial_is_turned_again(server: Server) -> None:
+    guard, clock = watched(server, HEALTH)
+    looks(guard, clock, 2.0)
+    assert looks(guard, clock, 2.0)
+    server.route = "at 5 %"
+    server.say(2, 0, 60.0)
+    assert not fires(guard) and server.lease[SEEN] == "2.0 armed" and guard.left() == 60.0
+
+
 def errand(server: Server, token: int, after: float, *errands: dict[str, Any]) -> None:
     word = {"token": token, "after": after, "path": ROUTE, "note": NOTE, "errands": list(errands)}
     server.lease[f"{LATER}retire"] = json.dumps(word)
@@ -214,7 +304,7 @@ def test_the_pod_s_program_needs_nothing_but_an_old_python() -> None:
     }
     modules |= {str(node.module).split(".")[0] for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
     assert "ciflow" not in modules
-    assert (kube_objects.LEASE, kube_objects.SEEN) == (LEASE, SEEN)
+    assert (kube_objects.LEASE, kube_objects.SEEN, kube_objects.BLIND) == (LEASE, SEEN, BLIND)
     assert (kube_objects.LATER, kube_objects.DONE) == (LATER, DONE)
     (pod,) = [one for one in kube_objects.guard_objects("shop", "shop", "i", ()) if one["kind"] == "Deployment"]
     assert pod["spec"]["template"]["spec"]["containers"][0]["command"][2] == text

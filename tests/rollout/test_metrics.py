@@ -3,28 +3,27 @@ that can't be had on a machine of one's own, a local server gives the answers th
 
 import json
 import math
-import threading
+import re
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from dataclasses import replace
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
 from ciflow.lang.canary import PROVIDERS as WORDS
-from ciflow.model import Reply
+from ciflow.model import Http, Reply
 from ciflow.rollout.asking import Asking
 from ciflow.rollout.counting import Counts
 from ciflow.rollout.gates import gates_from
 from ciflow.rollout.judge import Interval, Panel
 from ciflow.rollout.metrics import PROVIDERS, sample
+from ciflow.rollout.metrics import watch as left_to_others
 from ciflow.rollout.metrics.cloudwatch import Account, signed
 from ciflow.rollout.routers.dial import WHOLE
 from ciflow.rollout.thresholds import Sample, Threshold
-from tests.parts.http import get
+from tests.parts.http import Recorded, get, recorded
 from tests.parts.prometheus import prometheus
 from tests.rollout.host import AgentHost
 from tests.rollout.test_controller import shares, to_the_end
@@ -32,55 +31,6 @@ from tests.rollout.world import Release, World, spec_of, world_of
 
 NOW = 1_700_000_000.0
 ORACLE = {"access": "AKIDEXAMPLE", "secret": "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY"}
-
-
-@dataclass
-class Recorded:
-    """A server that says the same to every request, and keeps what it was asked."""
-
-    url: str = ""
-    status: int = 200
-    body: bytes = b""
-    headers: dict[str, str] = field(default_factory=dict)
-    delay: float = 0.0
-    asked: list[tuple[str, str, dict[str, str], bytes]] = field(default_factory=list)
-
-    def query(self) -> dict[str, str]:
-        """Of the last request."""
-        return {name: values[0] for name, values in parse_qs(urlsplit(self.asked[-1][1]).query).items()}
-
-
-@contextmanager
-def recorded() -> Iterator[Recorded]:
-    told = Recorded()
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            length = int(self.headers.get("Content-Length") or 0)
-            headers = {name.lower(): value for name, value in self.headers.items()}
-            told.asked.append((self.command, self.path, headers, self.rfile.read(length)))
-            time.sleep(told.delay)
-            self.send_response(told.status)
-            for name, value in told.headers.items():
-                self.send_header(name, value)
-            self.send_header("Content-Length", str(len(told.body)))
-            self.end_headers()
-            self.wfile.write(told.body)
-
-        do_POST = do_GET  # noqa: N815
-
-        def log_message(self, *_: object) -> None:
-            return
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    told.url = f"http://127.0.0.1:{server.server_address[1]}"
-    try:
-        yield told
-    finally:
-        server.shutdown()
-        server.server_close()
 
 
 @pytest.fixture(scope="module")
@@ -142,6 +92,39 @@ def test_a_real_prometheus(host: AgentHost, real: str, query: str, expected: str
     while why not in (answered := outcome(ask(host, "prometheus", url=real, query=query)))[1]:
         assert time.monotonic() < until, answered
     assert answered[0] == expected
+
+
+@pytest.mark.parametrize(
+    ("query", "number"),
+    [('jobs{slot="b"}', "0.25"), ("scalar(jobs{slot='a'})", "1"), ("1 - 2", "-1"), ("nothing_of_the_kind", None),
+     ("jobs", None), ("not_a_number", "NaN"), ("jobs[1m]", None), ("rate(jobs", None),
+     ('label_replace(jobs{slot="b"}, "odd", "]}{[,", "slot", ".*")', None)],
+)  # fmt: skip
+def test_a_pause_that_nobody_watches_finds_the_number_that_a_controller_would(
+    real: str, query: str, number: str | None
+) -> None:
+    """Where there is not exactly one, it finds none, and gives nothing back. NaN is in no limit and out of none."""
+    rule = Threshold(max=3.0, failure_limit=2, interval=30.0)
+    watch = left_to_others({"prometheus": {"url": real, "query": query}}, 2.0, rule)
+    assert watch is not None and isinstance(watch.read, Http)
+    assert (watch.limit, watch.least, watch.misses, watch.every) == (3.0, None, 2, 30.0)
+    until = time.monotonic() + 60
+    while True:  # a busy machine misses scrapes of a quarter of a second
+        found = re.search(watch.pattern, get(watch.read.url).body)
+        if (found[1] if found else None) == number:
+            return
+        assert time.monotonic() < until, get(watch.read.url).body
+        time.sleep(0.2)
+
+
+@pytest.mark.parametrize(
+    ("kind", "options"),
+    [("prometheus", {"token": "t"}), ("prometheus", {"headers": {"X-Scope": "a"}}), ("prometheus", {"ca": "/ca.pem"}),
+     ("prometheus", {"user": "u", "password": "p"}), ("http", {}), ("command", {"argv": ["true"]})],
+)  # fmt: skip
+def test_what_only_the_controller_can_ask_is_left_to_nobody_else(kind: str, options: dict[str, Any]) -> None:
+    source = {kind: {"url": "http://prometheus:9090", "query": "up", **options}}
+    assert left_to_others(source, 2.0, Threshold(max=1.0)) is None
 
 
 # --- faults that all have in common ----------------------------------------------------------------------
@@ -509,3 +492,61 @@ def test_all_questions_of_an_interval_end_before_the_dead_man_fires() -> None:
         step = steps.send(Reply(ok=False, error="late"))
     timeouts.append(step.step.operation.timeout)  # type: ignore[union-attr]
     assert sum(timeouts) <= 6.0 / 2
+
+
+# --- in a pause that no controller watches -------------------------------------------------------------------
+
+
+def left(gates: Any, answer: Any) -> dict[str, Any]:
+    """What the gates leave to whoever watches, after a last look at the counters."""
+    world = world_of("web1")
+    world.metric = answer
+    steps, reply = Asking(gates, 60.0).watches("b", NOW, 50), None
+    try:
+        while True:
+            reply = world.answer(steps.send(reply), "test")
+    except StopIteration as end:
+        found: dict[str, Any] = end.value
+        return found
+
+
+def prometheus_slo() -> Any:
+    source = {
+        slot: {name: {"prometheus": {"url": f"http://m/{slot}", "query": name}} for name in ("bad", "total")}
+        for slot in "ab"
+    }
+    return [{"slo": {"objective": "99%", "source": source}}]
+
+
+@pytest.mark.parametrize(("series", "most"), [('[{"metric":{},"value":[1,"12"]}]', 62.0), ("[]", 50.0)])
+def test_an_objective_s_counter_may_grow_by_so_many_bad_events_in_a_pause(series: str, most: float) -> None:
+    """A counter that has no series yet has counted nothing bad."""
+    told = f'{{"status":"success","data":{{"resultType":"vector","result":{series}}}}}'
+    watch = left(gates_from(prometheus_slo()), says(told))["slo"]
+    assert (watch.limit, watch.least, watch.misses) == (most, None, 0)
+    assert watch.read.url.startswith("http://m/b/api/v1/query?query=bad")
+
+
+def test_a_counter_that_nobody_can_read_is_no_watch() -> None:
+    assert left(gates_from(prometheus_slo()), lambda _url, _now: Reply(ok=False, error="down")) == {"slo": None}
+
+
+def test_a_query_with_a_secret_is_left_to_nobody_and_a_dry_run_watches_nothing() -> None:
+    source = {slot: {"prometheus": {"url": "http://m", "query": slot}} for slot in "ab"}
+    (gate,) = gates_from([{"query": {"name": "q", "min": 2.0, "source": source}}])
+    found = left((gate,), says(""))["q"]
+    assert (found.limit, found.least) == (None, 2.0)
+    assert left((replace(gate, private=True),), says("")) == {"q": None}
+    dry = gates_from([{"query": {"name": "q", "max": 2.0, "dry_run": True, "source": source}}])
+    assert left(dry, says("")) == {}
+
+
+def test_whoever_pauses_is_told_what_nobody_will_ask() -> None:
+    """An http question can't be left to anybody: the pause begins all the same."""
+    world = world_of("web1")
+    release = Release(world, spec_of(gates=query_gates()))
+    while release.go(10_000):
+        release.hold()
+    warnings = [note.data["message"] for note in release.told if note.kind == "warning"]
+    assert release.left and "nobody asks what the gates query ask while this is paused" in warnings
+    assert shares(world) == {500}

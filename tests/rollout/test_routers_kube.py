@@ -15,9 +15,14 @@ from typing import Any
 import pytest
 
 from ciflow.diagnostics import Refused
+from ciflow.rollout.metrics import watch as left_to_others
 from ciflow.rollout.routers import Dial, Fenced, Router, RouterError, build
+from ciflow.rollout.routers.dial import Guard
+from ciflow.rollout.thresholds import Threshold
 from tests.parts import gateway, process
-from tests.parts.kube import Kube
+from tests.parts.http import recorded
+from tests.parts.kube import NODE_IP, Kube
+from tests.parts.prometheus import prometheus
 from tests.rollout import test_routers as contract
 from tests.rollout.kube_rig import crowd_rig, kube_rig
 from tests.rollout.rig import SERVICE, Rig, Users, get
@@ -281,6 +286,47 @@ def test_two_that_hold_one_lease_do_not_both_keep_it(edge: Rig) -> None:
     edge.turn(router, 0)
 
 
+# --- a pause that no controller watches -----------------------------------------------------------------------
+
+
+@pytest.fixture
+def paused(edge: Rig) -> Iterator[tuple[Router, int]]:
+    """Half of the traffic on the candidate for ten minutes; the token."""
+    router = prepared(edge)
+    edge.turn(router, 0, live="a")
+    yield router, edge.turn(router, 5_000, lease=600.0).token
+    edge.turn(router, 0, live="a")
+
+
+def test_a_paused_candidate_without_a_ready_pod_gives_the_traffic_back(
+    kube: Kube, edge: Rig, paused: tuple[Router, int]
+) -> None:
+    router, token = paused
+    assert edge.do(router.guard(token, 600.0)) == Guard(armed=True)
+    with without(kube, f"{SERVICE}-b-1"):
+        falls_back(edge, router, within=60.0)
+
+
+def test_a_real_prometheus_watches_a_pause_from_within_the_cluster(edge: Rig, paused: tuple[Router, int]) -> None:
+    router, token = paused
+    with process.short_folder("prometheus") as folder, recorded() as candidate, ExitStack() as stack:
+        candidate.body, candidate.headers = b"late 1\n", {"Content-Type": "text/plain"}
+        jobs = {"candidate": [candidate.url.removeprefix("http://")]}
+        try:
+            metrics = stack.enter_context(prometheus(folder, jobs, NODE_IP))
+        except process.MissingPart as missing:
+            pytest.skip(str(missing))
+        asked = {"prometheus": {"url": metrics.url, "query": "late"}}
+        watch = left_to_others(asked, 2.0, Threshold(max=5.0, failure_limit=1, interval=1.0))
+        nobody = left_to_others({"prometheus": {**asked["prometheus"], "url": "http://127.0.0.1:9"}}, 2.0, Threshold())
+        assert watch is not None and nobody is not None
+        gateway.wait_for(lambda: edge.do(router.guard(token, 600.0, (nobody, watch))).blind == (nobody,), 60.0)
+        time.sleep(5.0)
+        assert edge.do(router.read()).share == 5_000
+        candidate.body = b"late 9\n"
+        falls_back(edge, router, within=60.0)
+
+
 # --- istio, whose definitions are here without its proxies ---------------------------------------------------
 
 MESH = "mesh"
@@ -342,8 +388,8 @@ def crowd(kube: Kube) -> Iterator[Rig]:
     """Four pods in all behind one Service, with slot a serving."""
     with process.short_folder("crowd") as folder, crowd_rig(kube, folder, PODS) as rig:
         prepared(rig)
-        gateway.wait_for(lambda: scale(kube) == {"a": 4, "b": 0})
-        gateway.wait_for(lambda: process.answers(service_address(kube), 80))  # kube-proxy hears of pods a moment later
+        gateway.wait_for(lambda: scale(kube) == {"a": 4, "b": 0}, 60.0)
+        gateway.wait_for(lambda: process.answers(service_address(kube), 80), 60.0)  # kube-proxy hears later
         yield rig
 
 
@@ -384,7 +430,7 @@ def test_replicas_come_as_near_to_the_share_as_whole_pods_do(
     callers = Callers(kube)
     callers.start()
     crowd.turn(crowd.router(), share, live="b" if share == 10_000 else "a")
-    gateway.wait_for(lambda: scale(kube) == {"a": a, "b": b})
+    gateway.wait_for(lambda: scale(kube) == {"a": a, "b": b}, 60.0)
     callers.over.set()
     callers.join()
     assert crowd.do(crowd.router().read()).share == share
@@ -409,12 +455,14 @@ def test_replicas_are_fenced_as_any_router_is(crowd: Rig, holds: Callable[[Rig],
 
 def test_the_guard_gives_back_all_pods(kube: Kube, crowd: Rig) -> None:
     router = prepared(crowd)
-    crowd.turn(router, 5_000, lease=6.0)
-    falls_back(crowd, router, within=30.0)
-    gateway.wait_for(lambda: scale(kube) == {"a": 4, "b": 0})
+    token = crowd.turn(router, 5_000, lease=600.0).token  # pods may take long to come
+    assert crowd.do(router.guard(token, 2.0, renew=True)).armed
+    falls_back(crowd, router, within=60.0)
+    gateway.wait_for(lambda: scale(kube) == {"a": 4, "b": 0}, 60.0)
 
 
 def test_pods_that_do_not_become_ready_turn_nothing_away_from_stable(kube: Kube, crowd: Rig) -> None:
+    gateway.wait_for(lambda: scale(kube) == {"a": 4, "b": 0}, 60.0)
     path = f"/apis/apps/v1/namespaces/{PODS}/deployments/{SERVICE}-b"
     good = kube.ask("GET", path)["spec"]["template"]["spec"]["containers"]
     kube.ask(

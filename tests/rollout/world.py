@@ -258,7 +258,7 @@ class FakeRouter(OnHost):
         now = yield from self.read()
         if now.token != expect:
             raise Fenced(self.service, self.host, expect, now)
-        return (yield from self._arm(after, watch[0].limit if watch else 0.0, renew=renew))
+        return (yield from self._arm(after, (watch[0].limit or 0.0) if watch else 0.0, renew=renew))
 
     def _arm(self, after: float, limit: float, *, renew: bool) -> Asked[Guard]:
         reply = yield from self._ask("arm", after=after, limit=limit, renew=renew)

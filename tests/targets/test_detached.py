@@ -182,6 +182,19 @@ def test_a_watch_that_breaks_fires_at_once(host: Parley, key: str, tmp_path: Pat
     assert ask(host, key)["fired"] == "watch"
 
 
+def test_a_watch_breaks_below_its_least_number_when_it_stays_there_for_longer_than_allowed(
+    host: Parley, key: str, tmp_path: Path
+) -> None:
+    """Two looks may miss in a row: the script counts them, and says a good number in between."""
+    told = tmp_path / "told"
+    script = f"echo x >> {told}; n=$(wc -l < {told}); if [ $n = 3 ]; then echo up=1; else echo up=0; fi"
+    watch = Watch(read=Exec(shell=script), pattern="up=([0-9]+)", least=1, misses=2)
+    host(dead_man(key, tmp_path / "back", 600.0, watch))
+    until((tmp_path / "back").exists, "the turn back")
+    assert told.read_text() == "x\n" * 6, "2 misses, a good one, and the third of those after it"
+    assert ask(host, key)["fired"] == "watch"
+
+
 def test_a_watch_that_says_nothing_is_no_reason_to_fire(host: Parley, key: str, tmp_path: Path) -> None:
     read = Talk(address=str(tmp_path / "no.sock"), payload=b"show stat\n")
     host(dead_man(key, tmp_path / "back", 60.0, Watch(read=read, pattern="([0-9]+)", limit=0)))

@@ -90,7 +90,10 @@ def test_operations_within_operations_survive_the_encoding() -> None:
         key="guard",
         operations=(Talk(address="/run/haproxy.sock", payload=b"set map x\n"), Write(path="/etc/a", content=b"\xff")),
         after=60.0,
-        watch=(Watch(read=Http(url="http://127.0.0.1/stat"), pattern="errors=([0-9]+)", limit=5.0),),
+        watch=(
+            Watch(read=Http(url="http://127.0.0.1/stat"), pattern="errors=([0-9]+)", limit=5.0),
+            Watch(read=Exec(argv=("up",)), pattern="up", least=1.0, misses=2, every=10.0),
+        ),
     )
     assert decode_operation(json.loads(dumps(encode_operation(operation)))) == operation
 

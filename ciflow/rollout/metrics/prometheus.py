@@ -13,6 +13,9 @@ from ciflow.model import Http, Reply
 from ciflow.rollout.metrics.answers import SHOWN, Ask, NoNumber, http, json_of, number
 from ciflow.rollout.thresholds import Sample
 
+ONE = r'"result":\s*\[(?:\{"metric":\s*\{[^{}]*\},\s*"value":\s*\[)?[\d.e+]+,\s*"([^"]+)"\](?=\}[\]}])'
+"""The number of an answer that is one: of the only series of a vector, or a scalar's."""
+
 
 def request(ask: Ask) -> Http:
     """The server judges at its own time: its clock, not ours, is that of its samples."""

@@ -234,10 +234,12 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class Guard:
-    """The dead-man at the router's host. `fired`: it has given the traffic back, and is armed no more."""
+    """The dead-man at the router's host. `fired`: it has given the traffic back, and is armed no more. `blind` are the
+    questions of those that it was to watch that nobody answers where it is."""
 
     armed: bool
     fired: bool = False
+    blind: tuple[Watch, ...] = ()
 
 
 def interval(before: Sample, after: Sample) -> Mapping[str, Counts] | None:

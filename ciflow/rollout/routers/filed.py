@@ -202,7 +202,8 @@ class FiledRouter(OnHost):
         now = yield from self.read()
         if now.token != expect:
             raise Fenced(self.service, self.host, expect, now)
-        return (yield from self._dead_man(after, watch, renew=renew))
+        guard = yield from self._dead_man(after, watch, renew=renew)
+        return replace(guard, blind=(yield from self.blind(watch)))
 
     def _dead_man(self, after: float, watch: tuple[Watch, ...], *, renew: bool) -> Asked[Guard]:
         give_back = (Copy(path=self.safe_path, dest=self.dial_path, mode=self.mode), *self.apply())

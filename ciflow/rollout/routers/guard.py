@@ -6,11 +6,12 @@ that is just restarting.
 
 from __future__ import annotations
 
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from ciflow.model import Api, At, Change, Detached, Operation, Probe, Reply, Talk, Wait, Watch
+from ciflow.model import Api, At, Change, Detached, Http, Operation, Probe, Reply, Talk, Wait, Watch
 from ciflow.rollout.routers.dial import Asked, Dial, Guard, RouterError, Slot, done
 
 TRIES = 10  # times that a socket is asked while its router restarts
@@ -54,6 +55,16 @@ class OnHost(ABC):
     @property
     def _retire(self) -> str:
         return f"retire-{self.service}"
+
+    def blind(self, watch: Sequence[Watch]) -> Asked[tuple[Watch, ...]]:
+        """Those of the questions over the network that this host has no answer to."""
+        unheard = []
+        for one in watch:
+            if isinstance(one.read, Http):
+                reply = yield At(self.host, Probe(one.read))
+                if not (reply.ok and re.search(one.pattern, reply.stdout.decode("utf-8", "replace"))):
+                    unheard.append(one)
+        return tuple(unheard)
 
     def strengthen(self, weight: int, expect: int, lease: float) -> Asked[None]:  # noqa: ARG002
         yield from ()

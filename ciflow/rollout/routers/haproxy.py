@@ -261,6 +261,7 @@ class HaproxyRouter(OnHost):
         if raw.token != expect:
             raise Fenced(self.service, self.host, expect, raw)
         guard = yield from agent_guard(self.host, self._guard, (self._give_back(),), after, watch, renew)
+        guard = replace(guard, blind=(yield from self.blind(watch)))
         if not guard.armed or raw.at_rest:
             return guard
         prolonged = replace(raw, revision=raw.revision + 1, expires=at + after)

@@ -33,7 +33,7 @@ from ciflow.rollout.routers.dial import (
 )
 from ciflow.rollout.routers.kube_asks import TRIES, Asks, Overtaken
 from ciflow.rollout.routers.kube_errands import errands_of, refuse_strange
-from ciflow.rollout.routers.kube_lease import PAUSE, Errand, GiveBack, Lease
+from ciflow.rollout.routers.kube_lease import PAUSE, Errand, GiveBack, Held, Lease, answered, ready
 from ciflow.rollout.routers.kube_objects import Patch, Ref, Thing, annotated, noted, noting
 from ciflow.rollout.routers.kube_owners import refuse_owned
 from ciflow.rollout.routers.kube_settings import KubeSettings
@@ -41,6 +41,7 @@ from ciflow.rollout.routers.kube_sizes import SLICE, Sizes
 
 T = TypeVar("T")
 REACH = 3.0  # seconds that a new slot's Service may take to have an endpoint
+LOST = "Does somebody else apply it? Or was nobody back before `dead_man` was over, so that the guard gave it back?"
 TAKE = 10.0  # seconds that who routes may take to say that it has a new split
 
 
@@ -213,13 +214,14 @@ class KubeRouter(ABC):
             raise Fenced(self.service, self.host, expect, found)
         if found != to:
             text = f"did not keep share {to.share / 100:g} %: it has {found.share / 100:g} %"
-            raise RouterError(f"{self.refs[0]} in {self.where} {text}", help="Does somebody else apply it?")
+            raise RouterError(f"{self.refs[0]} in {self.where} {text}", help=LOST)
         return found
 
     # --- dead-man ---------------------------------------------------------------------------------------
 
-    def guard(self, expect: int, after: float, watch: tuple[Watch, ...] = (), *, renew: bool = False) -> Asked[Guard]:  # noqa: ARG002
-        """The guard's lease. There is nothing to `watch`: such a router counts nothing."""
+    def guard(self, expect: int, after: float, watch: tuple[Watch, ...] = (), *, renew: bool = False) -> Asked[Guard]:
+        """The guard's lease. Armed here, not by a turn, it stands alone: then the candidate's Service must have a pod
+        that is ready, too."""
         held = yield from self._lease.held()
         things = yield from self._things()
         now = self._dial(things)
@@ -229,9 +231,14 @@ class KubeRouter(ABC):
         if after > 0 and renew:
             return (yield from self._fenced(self._lease.renew(held, give_back, after), expect))
         if after > 0:
-            yield from self._fenced(self._lease.arm(held, give_back, after), expect)
-            return Guard(armed=True)
+            held_to = [*(answered(one) for one in watch), *([] if now.at_rest else self._ready(now.candidate))]
+            yield from self._fenced(self._lease.arm(held, give_back, after, held_to), expect)
+            blind = (yield from self._lease.blind()) if watch else []
+            return Guard(armed=True, blind=tuple(one for number, one in enumerate(watch) if number in blind))
         return (yield from self._fenced(self._lease.disarm(held), expect))
+
+    def _ready(self, slot: str) -> list[Held]:
+        return [ready(self.slots[slot].address)]
 
     def _give_back(self, things: Sequence[Thing], *dials: Dial) -> GiveBack:
         """For each object the patches that undo these dials, and nothing but them. A turn names the dial before it as

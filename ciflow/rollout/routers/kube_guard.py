@@ -6,6 +6,11 @@ no two clocks need agree; whoever is started anew counts from its start. What it
 `guard.ciflow`: `EPOCH.RENEWAL armed`, `fired` or `idle`. A lease of an epoch that has fired is never armed again: its
 owner must first know that the traffic went back.
 
+While a rollout is paused with no controller the lease says what must hold as well (`watch`): that a Service has a pod
+that is ready, or that the number in an answer over HTTP stays within its limits. What is out of them more than `misses`
+times in a row gives the traffic back before the time is over. What nobody answers gives nothing back; the annotation
+`blind.ciflow` numbers those that were not answered when the guard first heard of them.
+
 The annotations `later.ciflow-KEY` are errands: requests to be made once, so many seconds from when they were first
 seen, if the token that they name still stands at the dial. `done.ciflow-KEY` says what became of each.
 """
@@ -15,6 +20,7 @@ from __future__ import annotations
 import http.client
 import json
 import os
+import re
 import signal
 import ssl
 import sys
@@ -26,11 +32,15 @@ from pathlib import Path
 from typing import Any
 
 ACCOUNT = "/var/run/secrets/kubernetes.io/serviceaccount"
-LEASE, SEEN = "lease.ciflow", "guard.ciflow"
+LEASE, SEEN, BLIND = "lease.ciflow", "guard.ciflow", "blind.ciflow"
 LATER, DONE = "later.ciflow-", "done.ciflow-"
 PAUSE = 0.2  # seconds between two tries
 REST = 2.0  # seconds between two tries of an errand
 LONGEST = 30.0  # seconds of one watch
+MOST = 1 << 20  # bytes of an answer over HTTP
+ANSWER = 2.0  # seconds that an answer may take, of what must hold
+FIRST = 6.0  # seconds of all of them when the guard first hears of them: its own answer is waited for
+SLICES = "/apis/discovery.k8s.io/v1/namespaces/{}/endpointslices?labelSelector=kubernetes.io%2Fservice-name%3D{}"
 
 
 class Api:
@@ -79,6 +89,9 @@ class Guard:
         self.order: tuple[int, int] | None = None
         self.since = 0.0
         self.fired = -1  # the epoch that has
+        self.looks: dict[int, tuple[float, int]] = {}  # of what must hold: when it is looked at next, misses in a row
+        self.blind: list[int] = []
+        self.broken = -1  # the epoch in which something did not hold
         self.errands: dict[str, tuple[str, float]] = {}  # key -> the text, and when it is due (monotonic seconds)
 
     def look(self) -> str:
@@ -94,9 +107,12 @@ class Guard:
         if self.order is None and seen.endswith(" fired"):
             self.fired = int(seen.split(".")[0])
         if order != self.order:
+            anew = self.order is None or order[0] != self.order[0]
             self.order, self.since = order, self.clock()
+            if anew:
+                self.look_first()
         if seen != self.answer():
-            note = {"metadata": {"annotations": {SEEN: self.answer()}}}
+            note = {"metadata": {"annotations": {SEEN: self.answer(), BLIND: json.dumps(self.blind)}}}
             self.api.ask("PATCH", self.leases + "/" + self.name, note, "merge-patch+json")
         return str(thing["metadata"]["resourceVersion"])
 
@@ -110,7 +126,11 @@ class Guard:
 
     def left(self) -> float:
         """Seconds until the traffic is given back."""
-        return float(self.word["after"]) - (self.clock() - self.since) if self.armed() else LONGEST
+        if not self.armed():
+            return LONGEST
+        if self.order is not None and self.broken == self.order[0]:
+            return 0.0
+        return float(self.word["after"]) - (self.clock() - self.since)
 
     def fire(self) -> bool:
         """Give the traffic back; whether all of it is done, or somebody else's by now."""
@@ -136,6 +156,60 @@ class Guard:
                 self.say(f"{path}: {status} {'given back' if status == 200 else thing.get('message')}")
                 return status == 200
         return True
+
+    # --- what must hold while it is armed -----------------------------------------------------------------
+
+    def look_first(self) -> None:
+        """What has no answer is told: whoever leaves the traffic to this guard must know. No limit is looked at yet."""
+        until = self.clock() + FIRST
+        self.looks, self.blind = {}, []
+        for number, one in enumerate(self.word.get("watch", ())):
+            if self.clock() > until or self.found(one) is None:
+                self.blind.append(number)
+
+    def next_look(self) -> float:
+        """Seconds until something is to be looked at."""
+        if not self.armed() or not self.word.get("watch"):
+            return LONGEST
+        return min(self.looks.get(n, (0.0, 0))[0] for n, _ in enumerate(self.word["watch"])) - self.clock()
+
+    def look_on(self) -> None:
+        """Look at one thing whose time has come."""
+        for number, one in enumerate(self.word.get("watch", ())):
+            at, missed = self.looks.get(number, (0.0, 0))
+            if at > self.clock():
+                continue
+            why = self.wrong(one, self.found(one))
+            missed = missed + 1 if why else 0
+            self.looks[number] = (self.clock() + max(1.0, one["every"]), missed)
+            if missed > one["misses"] and self.order is not None:
+                self.say(why + ": the traffic is given back")
+                self.broken = self.order[0]
+            return
+
+    def found(self, one: dict[str, Any]) -> float | None:
+        """The number that it is about; None where nobody says one."""
+        if "service" in one:
+            status, thing = self.api.ask("GET", SLICES.format(self.namespace, one["service"]))
+            ends = [end for slice_ in thing.get("items") or () for end in slice_.get("endpoints") or ()]
+            ready = sum((end.get("conditions") or {}).get("ready") is not False for end in ends)
+            return float(ready) if status == 200 else None
+        try:
+            request = urllib.request.Request(one["url"], headers=one["headers"])
+            with urllib.request.urlopen(request, timeout=ANSWER) as answer:
+                said = re.search(one["pattern"], answer.read(MOST).decode("utf-8", "replace"))
+            return float(said.group(1)) if said else None
+        except (OSError, ValueError, http.client.HTTPException):
+            return None
+
+    def wrong(self, one: dict[str, Any], found: float | None) -> str:
+        """What is out of its limits; "" where all is well, or nobody knows."""
+        least, most = one.get("least"), one.get("limit")
+        if found is None or not ((least is not None and found < least) or (most is not None and found > most)):
+            return ""
+        if "service" in one:
+            return f"Service {one['service']} has no pod that is ready"
+        return f"{one['url']} answers {found:g}, and may answer {least} to {most}"
 
     # --- errands ----------------------------------------------------------------------------------------
 
@@ -191,7 +265,7 @@ class Guard:
 
     def wait(self, version: str) -> None:
         """Until something happens to the lease, or the time is over."""
-        most = max(0.05, min(self.left(), self.due(), LONGEST))
+        most = max(0.05, min(self.left(), self.due(), self.next_look(), LONGEST))
         query = "?watch=1&fieldSelector=metadata.name%3D" + self.name + "&resourceVersion=" + version
         began = self.clock()
         try:
@@ -210,6 +284,8 @@ class Guard:
                 time.sleep(PAUSE)
         elif self.due() <= 0:
             self.run_errands()
+        elif self.next_look() <= 0:
+            self.look_on()
         elif version:
             self.wait(version)
         else:

@@ -12,10 +12,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
 from ciflow.dataclass import dataclass
-from ciflow.model import Operation
+from ciflow.model import Http, Operation, Watch
 from ciflow.rollout.routers.dial import Asked, Guard, Manifest, RouterError, done
 from ciflow.rollout.routers.kube_asks import Asks
 from ciflow.rollout.routers.kube_objects import (
+    BLIND,
     LATER,
     LEASE,
     MANIFEST,
@@ -33,6 +34,19 @@ PAUSE = 0.02  # seconds at least between two looks
 ANSWER = 10.0  # seconds that the guard may take to answer
 START = 180.0  # seconds that the guard's image may take to come and start
 GiveBack: TypeAlias = list[dict[str, Any]]
+Held: TypeAlias = Mapping[str, Any]  # one thing that must hold, as the guard reads it
+
+
+def ready(service: str) -> Held:
+    """A Service has a pod that is ready, but for a moment."""
+    return {"service": service, "least": 1, "misses": 1, "every": 2.0}
+
+
+def answered(watch: Watch) -> Held:
+    """An answer over HTTP. Where somebody is asked otherwise nobody but a host could do it."""
+    assert isinstance(watch.read, Http), f"the guard of a cluster asks over HTTP, not {watch.read}"
+    said = {"limit": watch.limit, "least": watch.least, "misses": watch.misses, "every": watch.every}
+    return {"url": watch.read.url, "headers": dict(watch.read.headers), "pattern": watch.pattern, **said}
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,8 +94,10 @@ class Lease:
 
     # --- the dead-man -----------------------------------------------------------------------------------
 
-    def arm(self, held: Thing, give_back: GiveBack, after: float) -> Asked[Thing]:
-        word = {"epoch": _word(held).get("epoch", 0) + 1, "renewal": 0, "after": after, "give_back": give_back}
+    def arm(self, held: Thing, give_back: GiveBack, after: float, watch: Sequence[Held] = ()) -> Asked[Thing]:
+        """`watch` is what must hold, too, until the next word."""
+        word: dict[str, Any] = {"epoch": _word(held).get("epoch", 0) + 1, "renewal": 0, "after": after}
+        word |= {"give_back": give_back, **({"watch": list(watch)} if watch else {})}
         held = yield from self._say(held, word)
         state = yield from self._heard(word)
         if state != "armed":
@@ -90,6 +106,10 @@ class Lease:
                 help=f"The dial was not turned. `kubectl logs deployment/{guard_ref(self.service).name}`",
             )
         return held
+
+    def blind(self) -> Asked[list[int]]:
+        """Which of what it watches had no answer when the guard first looked, by number."""
+        return [int(number) for number in json.loads(noted((yield from self.held()), BLIND) or "[]")]
 
     def renew(self, held: Thing, give_back: GiveBack, after: float) -> Asked[Guard]:
         """One that has fired, or was never armed, stays so: the controller must first know."""

@@ -16,7 +16,7 @@ Thing = Mapping[str, Any]
 Patch = list[dict[str, Any]]
 MADE = "ciflow.service"  # label of all that ciflow makes for a service
 GUARD = Path(__file__).with_name("kube_guard.py")  # never imported here: it takes the modules of a network program
-LEASE, SEEN = "lease.ciflow", "guard.ciflow"  # annotations of the lease, as the guard knows them
+LEASE, SEEN, BLIND = "lease.ciflow", "guard.ciflow", "blind.ciflow"  # annotations of the lease, as the guard knows them
 MANIFEST = "manifest.ciflow"  # annotation of the lease
 LATER = "later.ciflow-"  # annotations of the lease: work that the guard does alone, later
 DONE = "done.ciflow-"  # and what became of it
@@ -122,12 +122,14 @@ def guard_ref(service: str) -> Ref:
 
 
 def guard_objects(service: str, namespace: str, image: str, guarded: tuple[Ref, ...]) -> list[dict[str, Any]]:
-    """The lease, an account that may do nothing but give the traffic back, and the guard. In the order to make them."""
+    """The lease, an account that may do nothing but give the traffic back and see what is ready, and the guard. In the
+    order to make them."""
     name = guard_ref(service).name
     labels = _labels(service)
     metadata = {"name": name, "labels": labels}
     lease = lease_ref(service)
     rules = [right(ref, "get", "patch", *(["watch"] if ref == lease else [])) for ref in (lease, *guarded)]
+    rules += [{"apiGroups": ["discovery.k8s.io"], "resources": ["endpointslices"], "verbs": ["list"]}]
     return [
         lease_object(service),
         {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": metadata},

@@ -13,7 +13,7 @@ from ciflow.dataclass import dataclass
 from ciflow.diagnostics import Refused
 from ciflow.rollout.routers.dial import WHOLE, Asked, Dial, RouterError, Slot, done
 from ciflow.rollout.routers.kube import KubeRouter
-from ciflow.rollout.routers.kube_lease import PAUSE
+from ciflow.rollout.routers.kube_lease import PAUSE, Held
 from ciflow.rollout.routers.kube_objects import Patch, Ref, Thing, put
 from ciflow.rollout.routers.kube_settings import SETTINGS, kube_settings, not_sticky
 from ciflow.rollout.routers.settings import only
@@ -96,6 +96,10 @@ spec: {{selector: {{app: {name}}}, ports: [{{port: {self.slots["a"].port}}}]}}
             if ref == grows[0]:
                 ready = {**ref.words, "timeout": self.timeout, "pause": PAUSE}
                 done((yield self._probe("wait", ready)), f"waiting for the pods of {ref}", self.where)
+
+    def _ready(self, slot: str) -> list[Held]:  # noqa: ARG002
+        """A pod that is not ready gets no traffic from the one Service."""
+        return []
 
     def answers(self, slot: Slot) -> Asked[bool]:
         """It is there to be scaled up."""
