@@ -106,14 +106,19 @@ def test_no_request_fails_while_the_dial_turns_and_turns(routed: Rig) -> None:
     assert users.answers > 1_000, f"only {users.answers} requests were made: no load"
 
 
+ODD = "Ann O';x <ann&bob@example.org> \\ \u00fc"
+
+
 def test_what_was_turned_is_read_back_with_token_and_manifest(routed: Rig) -> None:
+    """Whatever people write there, and it can be turned again."""
     router = routed.router()
     before = routed.do(router.read())
-    to = replace(routed.dial(2_500, before.token + 1), manifest=replace(before.manifest, release="r2", who="ann o';x"))
+    to = replace(routed.dial(2_500, before.token + 1), manifest=replace(before.manifest, release="r2", who=ODD))
     turned = routed.do(router.turn(to, before.token, lease=60))
     read = routed.do(routed.router().read())
     assert (read.share, read.token, read.live, read.manifest) == (2_500, before.token + 1, "a", to.manifest)
     assert read == turned
+    assert routed.turn(router, 0).at_rest
 
 
 def test_a_promotion_changes_share_and_live_slot_at_once(routed: Rig) -> None:

@@ -34,7 +34,7 @@ from ciflow.rollout.routers.dial import (
 from ciflow.rollout.routers.kube_asks import TRIES, Asks, Overtaken
 from ciflow.rollout.routers.kube_errands import errands_of, refuse_strange
 from ciflow.rollout.routers.kube_lease import PAUSE, Errand, GiveBack, Held, Lease, answered, ready
-from ciflow.rollout.routers.kube_objects import Patch, Ref, Thing, annotated, noted, noting
+from ciflow.rollout.routers.kube_objects import Patch, Ref, Thing, annotated, comparable, noted, noting
 from ciflow.rollout.routers.kube_owners import refuse_owned
 from ciflow.rollout.routers.kube_settings import KubeSettings
 from ciflow.rollout.routers.kube_sizes import SLICE, Sizes
@@ -197,7 +197,7 @@ class KubeRouter(ABC):
         """Object by object, the one with the dial first: it decides between two writers."""
         moves = self.moves(things, to)
         for ref, thing, move in zip(self.refs, things, moves, strict=True):
-            yield from self._fenced(self.asks.set(ref, thing, self.note, to.to_json(), move), expect)
+            yield from self._fenced(self.asks.set(ref, thing, self.note, as_text(to), move), expect)
 
     def _fenced(self, steps: Asked[T], expect: int) -> Asked[T]:
         """Of two writers one is overtaken: it is told by whom."""
@@ -248,9 +248,9 @@ class KubeRouter(ABC):
             ways = []
             for dial in dials:
                 settled = dial.settled()
-                thing = annotated(things[number], self.note, dial.to_json())
-                patch = noting(thing, self.note, settled.to_json(), self.moves(things, settled)[number])
-                ways.append({"text": dial.to_json(), "patch": patch})
+                thing = annotated(things[number], self.note, as_text(dial))
+                patch = noting(thing, self.note, as_text(settled), self.moves(things, settled)[number])
+                ways.append({"text": as_text(dial), "patch": patch})
             back.append({"path": ref.path, "note": self.note, "ways": ways})
         return back
 
@@ -366,6 +366,11 @@ class KubeRouter(ABC):
 
     def _probe(self, verb: str, words: Mapping[str, Any]) -> At:
         return self.asks.probe(verb, words)
+
+
+def as_text(dial: Dial) -> str:
+    """As the annotation holds it."""
+    return comparable(dial.to_json())
 
 
 def _space(things: Sequence[Thing]) -> str:

@@ -23,6 +23,7 @@ from ciflow.rollout.routers.kube_objects import (
     SEEN,
     Ref,
     Thing,
+    comparable,
     guard_objects,
     guard_ref,
     later_objects,
@@ -128,7 +129,7 @@ class Lease:
         return Guard(armed=False)
 
     def _say(self, held: Thing, word: Mapping[str, Any]) -> Asked[Thing]:
-        text = json.dumps(word, separators=(",", ":"))
+        text = comparable(json.dumps(word, separators=(",", ":")))
         return (yield from self.asks.set(lease_ref(self.service), held, LEASE, text, []))
 
     def _heard(self, word: Mapping[str, Any]) -> Asked[str]:
@@ -157,8 +158,9 @@ class Lease:
         rights = [errand.right for errand in errands]
         yield from self.asks.apply(later_objects(self.service, namespace, key, rights), "for what the guard does later")
         path, note = dial
-        word = {"token": token, "after": after, "path": path, "note": note}
-        text = json.dumps({**word, "errands": [errand.to_data() for errand in errands]}, separators=(",", ":"))
+        word: dict[str, Any] = {"token": token, "after": after, "path": path, "note": note}
+        word["errands"] = [errand.to_data() for errand in errands]
+        text = comparable(json.dumps(word, separators=(",", ":")))
         yield from self.asks.set(lease_ref(self.service), held, name, text, [])
 
     # --- what a rollback finds --------------------------------------------------------------------------

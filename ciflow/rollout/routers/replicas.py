@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 from ciflow.dataclass import dataclass
 from ciflow.diagnostics import Refused
 from ciflow.rollout.routers.dial import WHOLE, Asked, Dial, RouterError, Slot, done
-from ciflow.rollout.routers.kube import KubeRouter
+from ciflow.rollout.routers.kube import KubeRouter, as_text
 from ciflow.rollout.routers.kube_lease import PAUSE, Held
 from ciflow.rollout.routers.kube_objects import Patch, Ref, Thing, put
 from ciflow.rollout.routers.kube_settings import SETTINGS, kube_settings, not_sticky
@@ -92,7 +92,7 @@ spec: {{selector: {{app: {name}}}, ports: [{{port: {self.slots["a"].port}}}]}}
         wanted = dict(zip((a, b), self.pods(to.share), strict=True))
         grows = sorted((a, b), key=lambda ref: now[ref]["spec"].get("replicas", 1) - wanted[ref])
         for ref in (lead, *grows):
-            yield from self._fenced(self.asks.set(ref, now[ref], self.note, to.to_json(), moves[ref]), expect)
+            yield from self._fenced(self.asks.set(ref, now[ref], self.note, as_text(to), moves[ref]), expect)
             if ref == grows[0]:
                 ready = {**ref.words, "timeout": self.timeout, "pause": PAUSE}
                 done((yield self._probe("wait", ready)), f"waiting for the pods of {ref}", self.where)
