@@ -38,8 +38,8 @@ def unwatched(gates: Sequence[str], host: str) -> dict[str, str]:
     """What is said of gates that watch no pause."""
     return {
         "message": f"nobody asks what the gates {', '.join(gates)} ask while this is paused",
-        "help": f"a Prometheus that answers the guard of {host} without credentials is asked; "
-        "else look yourself, or `ciflow rollback`",
+        "help": f"only a Prometheus that answers without credentials, also the guard of the router ({host}), is asked "
+        "then: look at it yourself",
     }
 
 

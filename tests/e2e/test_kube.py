@@ -6,11 +6,13 @@ import random
 import signal
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 
 from tests.conftest import starting
 from tests.e2e.service import Service, finish, kube_service, wait_for
+from tests.parts.http import recorded
 from tests.parts.kube import Kube
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("kube")]
@@ -80,14 +82,17 @@ def test_controllers_killed_at_any_moment_leave_the_dial_on_the_live_slot(produc
             wait_for(production.only_slot, "all traffic on one slot", 10.0)
 
 
+LATE = b'{"status":"success","data":{"resultType":"vector","result":[{"metric":{},"value":[1,"9"]}]}}'
+
+
 def test_a_pause_is_guarded_by_what_the_cluster_knows_of_the_candidate(kube: Kube, production: Service) -> None:
-    """The pause itself would last ten minutes. What its gate asks nobody answers, which is said."""
+    """The pause itself would last ten minutes. What its gate asks is answered on this machine alone, which is said."""
     version, before = production.next(), production.live()
-    gate = 'query: {name: late, max: 1, prometheus: {url: "http://127.0.0.1:9", query: late}}'
-    production.gates, gates = f"[{gate}]", production.gates
-    playbook = production.write("asked.yml").name
-    production.gates = gates
-    code, said = finish(production.apply(version, playbook=playbook, deadline="5s"))
+    with recorded() as metrics:
+        metrics.body = LATE
+        gate = f"query: {{name: late, max: 1, interval: 1s, prometheus: {{url: '{metrics.url}', query: late}}}}"
+        playbook = replace(production, gates=f"[{gate}]").write("asked.yml").name
+        code, said = finish(production.apply(version, playbook=playbook, on_failure="pause", deadline="10m"))
     assert code == 8 and "watched where its router is" in said, said
     assert "nobody asks what the gates late ask while this is paused" in said, said
     candidate = "b" if before == "a" else "a"

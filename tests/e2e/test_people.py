@@ -93,7 +93,7 @@ def test_a_rollout_that_can_not_tell_waits_guarded_and_goes_on_when_resumed(prod
     """No deadline is long enough for a hold whose requests never come: exit 8, and the routers' hosts watch."""
     version, before = production.next(), production.live()
     with production.no_request_fails():
-        code, said = finish(production.apply(version, hold="5.5s", deadline="5s"))
+        code, said = finish(production.apply(version, hold="20.5s", deadline="20s"), 180.0)  # the pause lasts as long
         assert code == 8, said
         time.sleep(0.5)
         assert len({slot for _, slot in production.users.seen}) == 2
