@@ -217,6 +217,7 @@ def test_a_supervised_process_outlives_everybody_and_is_started_again(host: Parl
     log = tmp_path / "server.log"
     host(Detached(key=key, operations=(server,), restart=True, log=str(log)))
     first = until(lambda: ask(host, key).get("pid"), "the process")
+    until(lambda: log.exists() and log.read_text() == "serving\n", "its first word")
     os.kill(host.hello["pid"], signal.SIGKILL)
     host.next(Ended)
     assert Path(f"/proc/{first}").exists()
@@ -227,8 +228,8 @@ def test_a_supervised_process_outlives_everybody_and_is_started_again(host: Parl
     second = until(lambda: (pid := ask(host, key)["pid"]) not in (0, first) and pid, "its successor")
     found = ask(host, key)
     assert (found["state"], found["restarts"], found["log"]) == ("running", 1, str(log))
+    until(lambda: log.read_text() == "serving\n" * 2, "its successor's first word")
     assert [int(word) for word in (tmp_path / "pids").read_text().split()] == [first, second]
-    assert log.read_text() == "serving\n" * 2
     host(Detached(key=key, verb="cancel", grace=2.0))
     assert not Path(f"/proc/{second}").exists()
 
