@@ -334,7 +334,8 @@ def _told(asking: Asking) -> dict[str, Any]:
 def _ending(run: str, asking: Asking, result: RolledBack, took: float) -> list[Event]:
     decision = result.decision
     told: dict[str, Any] = {"service": asking.service, "from": decision.source.version, "to": decision.target.version}
-    told |= {"who": asking.who, "reason": asking.reason or decision.why, "took": round(took, 3)}
+    told |= {"slot": decision.target.name, "who": asking.who, "reason": asking.reason or decision.why}
+    told |= {"took": round(took, 3)}
     turned = bool(result.done) and decision.kind in ("back", "abort")
     data = {"exit": int(result.code), "result": decision.why}
     events = [_event(run, "rollback", told)] if turned else []

@@ -217,11 +217,12 @@ class _Book:
         return next(same, older[0] if older else None)
 
     def roll_back(self, event: Event) -> None:
-        given_up, back = str(event.data["from"]), str(event.data["to"])
+        """One version may be in both slots: then its slot says which release of it is meant."""
+        given_up, back, slot = str(event.data["from"]), str(event.data["to"]), str(event.data.get("slot", ""))
         for at, release in enumerate(self.newest_first):
-            if release.version == given_up and release.share:
+            if release.version == given_up and release.share and (given_up != back or release.slot != slot):
                 self.newest_first[at] = replace(release, share=0, state="rolled_back", since=event.at)
-        known = [(i, r) for i, r in enumerate(self.newest_first) if r.version == back]
+        known = [(i, r) for i, r in enumerate(self.newest_first) if r.version == back and r.slot == (slot or r.slot)]
         for at, release in known[:1] + [(i, r) for i, r in known[1:] if r.run == known[0][1].run]:
             since = release.since if release.share == FULL else event.at
             self.newest_first[at] = replace(release, share=FULL, state="live", since=since)

@@ -146,6 +146,16 @@ def test_a_rollback_gives_all_back_to_the_version_before(store: Store, tell: Tel
     assert history(store, "nothing") == []
 
 
+def test_a_rollback_to_an_earlier_release_of_the_same_version_goes_to_its_slot(store: Store, tell: Teller) -> None:
+    release(tell, "R-1", "1.4.0", "a", (10_000,))
+    release(tell, "R-2", "1.4.0", "b", (100, 10_000))
+    told = {"from": "1.4.0", "to": "1.4.0", "slot": "a", "who": "bob", "reason": "slow", "took": 0.4}
+    tell("R-3", "rollback", service="shield", **told)
+    assert brief(history(store, "shield")) == [
+        ("1.4.0", "b", 0, "rolled_back", True), ("1.4.0", "a", 10_000, "live", True),
+    ]  # fmt: skip
+
+
 def test_a_service_in_two_clusters_has_a_history_in_each(store: Store, tell: Teller) -> None:
     """Both are cells of one play; what one dial gives away the other's old version does not get."""
     for run, version, slot in (("R-1", "1.0", "a"), ("R-2", "2.0", "b")):
