@@ -130,6 +130,10 @@ class Lost(TargetError):
     """The connection ended while operations were under way."""
 
 
+class Broken(Unreachable):
+    """What answers there is no agent of ours, or one that has gone mad: asking again would bring the same."""
+
+
 class Denied(TargetError):
     """The host answers, and does not let us be whom a task asks for: that task fails there."""
 

@@ -36,7 +36,13 @@ def encode_reply(reply: Reply) -> dict[str, Any]:
 
 
 def decode_reply(encoded: Mapping[str, Any]) -> Reply:
-    """The inverse of `encode_reply`."""
+    """The inverse of `encode_reply`. A host wrote it: a name that is none raises KeyError, a value that is not of its
+    field's type TypeError."""
+    for name, value in encoded.items():
+        if not isinstance(value, _REPLY_TYPES[name]):
+            raise TypeError(f"`{name}` of a reply is {type(value).__name__}")
+        if name in _TIMES and not 0 <= float(encoded[name]) < _END_OF_TIME:
+            raise ValueError(f"`{name}` of a reply is {value}")
     reply: Reply = _decode_fields(Reply, encoded)
     return reply
 
@@ -129,6 +135,17 @@ _BY_ANNOTATION: dict[str, Callable[[Any], Any]] = {
     "Talk | Http | Exec": decode_operation,
 }
 
+_END_OF_TIME = 253_402_300_800  # the year 10000, in Unix seconds, which no calendar of Python's has
+_TIMES = ("started", "duration", "cpu")  # in seconds
+# How the fields of a reply stand in JSON.
+_REPLY_TYPES: dict[str, tuple[type, ...]] = {
+    **dict.fromkeys(("status", "stdout", "stderr", "error", "errno"), (str,)),
+    **dict.fromkeys(("ok", "changed", "truncated"), (bool,)),
+    **dict.fromkeys(("spilled", "data"), (dict,)),
+    **dict.fromkeys(_TIMES, (int, float)),
+    **dict.fromkeys(("signal", "peak_kb"), (int,)),
+    "rc": (int, type(None)),
+}
 _KINDS: tuple[type[Any], ...] = (*OPERATIONS.values(), Reply, Watch)
 _DEFAULTS = {kind: tuple((f.name, _default(f)) for f in dataclasses.fields(kind)) for kind in _KINDS}
 _FIELD_DECODERS = {

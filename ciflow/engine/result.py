@@ -9,7 +9,7 @@ from typing import Any
 from ciflow.dataclass import dataclass, field
 from ciflow.diagnostics import CiflowError, Denied, Invalid, TargetError
 from ciflow.engine.keys import Key
-from ciflow.model import EMPTY, Outcome, Task
+from ciflow.model import EMPTY, Outcome, Steps, Task
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +74,22 @@ def values_of(outcome: Outcome, *, started: float, ended: float, attempts: int) 
         "duration": round(ended - started, 3),
     }
     return with_exception({**common, **outcome.data, "changed": outcome.changed, "failed": outcome.failed})
+
+
+def sensible(steps: Steps, verb: str) -> Steps:
+    """The steps of a module, where what it can't make sense of fails its task on this host alone.
+
+    Replies are a host's words: one that has gone mad, or lies, must not end the run on all the others. A module that
+    is wrong itself fails in the same way, as in Ansible, with its traceback under `exception`.
+    """
+    try:
+        return (yield from steps)
+    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
+        import traceback
+
+        what = f"{type(error).__name__}: {error}"
+        msg = f"`{verb}` makes no sense of what the host answered, a fault of that host or of ciflow itself: {what}"
+        return Outcome(failed=True, msg=msg, data={"exception": "".join(traceback.format_exception(error))})
 
 
 def with_exception(values: Mapping[str, Any], places: list[str] | None = None) -> dict[str, Any]:

@@ -26,6 +26,7 @@ from ciflow.engine.result import (
     Result,
     broken,
     looped,
+    sensible,
     skipped,
     status_of,
     values_of,
@@ -251,7 +252,8 @@ class TaskRun:
     def _steps(self, args: Mapping[str, Any], context: Context) -> Steps:
         """What the task does: its module, or for `async_status` the job that it asks for, where this run left it."""
         job = self._job(args)
-        return job.asked(args) if job is not None else MODULES[self.task.module].run(args, context)
+        steps = job.asked(args) if job is not None else MODULES[self.task.module].run(args, context)
+        return sensible(steps, self.task.module)
 
     def _job(self, args: Mapping[str, Any]) -> Job | None:
         return self.lane.run.jobs.get(str(args.get("jid"))) if self.task.module == "async_status" else None

@@ -12,7 +12,7 @@ from itertools import islice
 from typing import Any, Protocol
 
 from ciflow.dataclass import dataclass
-from ciflow.diagnostics import CiflowError, Gone, Lost, Superseded, TargetError, Unreachable
+from ciflow.diagnostics import Broken, CiflowError, Gone, Lost, Superseded, TargetError, Unreachable
 from ciflow.engine.keys import Key
 from ciflow.engine.record import Recorder
 from ciflow.model import Api, Attrs, Copy, Edit, Exec, Link, Mkdir, Operation, Remove, Reply, Write
@@ -22,6 +22,8 @@ Connection = Any  # targets.Connection: opaque here, hashable
 _CONVERGING = (Write, Edit, Attrs, Copy, Remove, Mkdir, Link)
 LATER = 0.03  # seconds that events may wait to be written together
 RECONNECTS = (0.2, 1.0, 3.0, 8.0)  # seconds before each try
+STEADY = 30.0  # seconds that a connection holds to count as one
+LOSSES = 6  # connections in a row that neither hold nor bring an answer, until the host counts as gone
 
 
 class Session(Protocol):
@@ -65,7 +67,9 @@ class HostLink:
         self._session: Session | None = None
         self._ready = False
         self._was_ready = False
-        self._tries = 0
+        self._tries = 0  # to connect, since the last connection
+        self._losses = 0
+        self._since = 0.0  # when the connection stood
         self._answered: list[str] = []
         self._last: dict[str, str] = {}  # by lane: the key of the operation that left last, which a guard asks about
         self._journal = ""
@@ -111,6 +115,7 @@ class HostLink:
             words = "no Python of 3.7 or newer was found there; its shell does what it can"
             self._wire.warn(f"{self.connection.name}: {words} (docs/hosts-without-python.md)")
         self._ready, self._was_ready, self._tries = True, True, 0
+        self._since = asyncio.get_running_loop().time()
         if not self._journal or not any(call.ask for call in self.calls.values()):
             # What is to be asked about was sent to the journal before: in another one, absent says nothing of it.
             self._journal = self._wire.first_journal(self.connection, str(hello["journal"]))
@@ -127,6 +132,7 @@ class HostLink:
         if _overtaken(call, reply):
             call.answer.set_exception(Superseded(f"{self.connection.name}: {reply.error}", 0))
             return
+        self._losses = 0
         self._answered.append(key)
         self._wire.recorder.replied(key, reply, secret=call.secret)
         if not call.answer.done():
@@ -148,6 +154,7 @@ class HostLink:
 
     def ended(self, error: CiflowError | None) -> None:
         """Reconnect while something is under way and the host was there before; else say that it is not."""
+        loop, stood = asyncio.get_running_loop(), self._ready
         self._session, self._ready = None, False
         self._last.clear()
         if not self.calls or error is None:
@@ -156,15 +163,23 @@ class HostLink:
             return self._connect()
         if isinstance(error, Gone):
             return self._gone(error)
-        if self._was_ready and isinstance(error, TargetError) and self._tries < len(RECONNECTS):
+        if stood:
+            self._losses = 0 if loop.time() - self._since >= STEADY else self._losses + 1
+        if self._was_ready and self._worth_a_try(error):
             for call in self.calls.values():
                 call.ask = True
-            delay = RECONNECTS[self._tries]
+            delay = RECONNECTS[min(max(self._tries, self._losses - 1), len(RECONNECTS) - 1)]
             self._tries += 1
             self._wire.warn(f"{self.connection.name}: {error.message}; connecting again")
-            asyncio.get_running_loop().call_later(delay, self._connect)
+            loop.call_later(delay, self._connect)
             return None
         return self.fail(Unreachable(error.message, help=error.help) if isinstance(error, Lost) else error)
+
+    def _worth_a_try(self, error: CiflowError) -> bool:
+        """Whether to connect again: a line may break at any time, but not at once, again and again."""
+        if not isinstance(error, TargetError) or isinstance(error, Broken):
+            return False
+        return self._tries < len(RECONNECTS) and self._losses < LOSSES
 
     def _gone(self, error: Gone) -> None:
         """What the host had in hand is unknown for good; what never reached it, it can't be given any more."""

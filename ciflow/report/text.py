@@ -2,7 +2,9 @@
 
 Output of programs may hold escape sequences that change the title, the clipboard or what was printed before. Every
 control character is shown, none is sent. Widths follow Unicode Standard Annex #11; bidirectional overrides are shown
-(CVE-2021-42574), and right-to-left names are isolated (UAX #9) so that they don't move their neighbours.
+(CVE-2021-42574), and right-to-left names are isolated (UAX #9) so that they don't move their neighbours. A line that
+GitHub's runner would take for an order to itself (`::set-output ..`, "Workflow commands" of its documentation; `##[..]`
+of old) is no such line any more: what a host prints sets no output and masks nothing.
 """
 
 from __future__ import annotations
@@ -19,14 +21,26 @@ _UNSAFE = re.compile(
     "[\x00-\x1f\x7f-\x9f\xad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\ud800-\udfff"
     "\U000e0000-\U000e0fff]"
 )
+_ORDERS = (
+    "add-mask|add-matcher|add-path|debug|echo|endgroup|error|group|internal-set-repo-path|notice|remove-matcher"
+    "|save-state|set-env|set-output|stop-commands|warning"
+)
+_ORDER = re.compile(rf"(^\s*):(?=:(?:{_ORDERS})\b)|(#)(?=#\[(?:{_ORDERS})\b)", re.IGNORECASE)
 _ANSI = {"ok": "32", "changed": "33", "failed": "31", "name": "36", "bold": "1", "dim": "2"}
 
 
 def safe(text: str) -> str:
     """One line without control characters: each is shown as `\\x1b`, `\\n`, `\\u202e`; tabs become blanks."""
-    if text.isascii() and text.isprintable():
-        return text
-    return _UNSAFE.sub(lambda m: _shown(m[0]), text)
+    if not (text.isascii() and text.isprintable()):
+        text = _UNSAFE.sub(lambda m: _shown(m[0]), text)
+    return _no_order(text)
+
+
+def _no_order(line: str) -> str:
+    """The line, its first colon (or `#`) shown by its number where a runner would obey it."""
+    if "::" not in line and "##[" not in line:
+        return line
+    return _ORDER.sub(lambda m: "\\x23" if m[2] else f"{m[1]}\\x3a", line)
 
 
 def _shown(char: str) -> str:
@@ -102,7 +116,7 @@ def line(*pieces: Piece | str) -> Line:
 def painted(pieces: Iterable[Piece], colour: bool) -> str:
     """The line as it is written, without blanks at its end. The same words with colour and without."""
     shown = "".join(_painted(p, colour) for p in pieces)
-    return shown.rstrip()
+    return _no_order(shown).rstrip()
 
 
 def _painted(piece: Piece, colour: bool) -> str:

@@ -1689,6 +1689,23 @@ def do_http(op: Op, job: Work) -> Reply:
     return dict(reply, changed=written["changed"])
 
 
+HARMLESS = ("accept", "accept-encoding", "accept-language", "content-type", "range", "user-agent")  # of a request
+
+
+def origin(url: str) -> tuple[str, str, int]:
+    """Whom a URL speaks to (RFC 6454)."""
+    import urllib.parse
+
+    parts = urllib.parse.urlsplit(url)
+    return parts.scheme, parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
+
+
+def encrypted(url: str) -> tuple[str, str, int]:
+    """The origin that an HTTP server sends people to who should have come by HTTPS."""
+    scheme, host, port = origin(url)
+    return ("https", host, 443) if (scheme, port) == ("http", 80) else (scheme, host, port)
+
+
 def open_url(op: Op) -> Any:
     import base64
     import ssl
@@ -1709,9 +1726,9 @@ def open_url(op: Op) -> Any:
             if follow == "none" or (follow == "safe" and req.get_method() not in ("GET", "HEAD")):
                 return None
             new = super().redirect_request(req, fp, code, msg, headers, newurl)
-            if new is not None and urllib.parse.urlsplit(newurl).netloc != urllib.parse.urlsplit(req.full_url).netloc:
-                new.remove_header("Authorization")  # a secret goes to the host that it was given for, and no other
-                new.remove_header("Cookie")
+            if new is not None and origin(newurl) not in (origin(req.full_url), encrypted(req.full_url)):
+                for name in [one for one in new.headers if one.lower() not in HARMLESS]:
+                    new.remove_header(name)  # a secret goes to the host that it was given for, and not in clear
             return new
 
     class AnyStatus(urllib.request.HTTPErrorProcessor):

@@ -13,7 +13,7 @@ from dataclasses import replace
 from typing import Any, TypeAlias
 
 from ciflow.dataclass import dataclass, field
-from ciflow.diagnostics import CiflowError, Lost, Refused, Superseded, Unreachable
+from ciflow.diagnostics import Broken, CiflowError, Lost, Refused, Superseded, Unreachable
 from ciflow.encoding import decode_reply
 from ciflow.model import Operation, Reply
 from ciflow.targets import TARGETS, wire
@@ -309,8 +309,12 @@ class Session:
                 self._stream(frame.stream, flight)
         elif frame.kind == wire.Kind.MESSAGE:
             message = self._messages.add(frame)
-            if message is not None:
-                self._on_message(message)
+            try:
+                if message is not None:
+                    self._on_message(message)
+            except (LookupError, TypeError, ValueError, AttributeError) as e:
+                what = f"{type(e).__name__}: {e}"
+                raise Broken(f"{self.connection.name}: the agent's answer makes no sense ({what})") from e
 
     def _on_output(self, frame: wire.Frame) -> None:
         with self._lock:
@@ -319,6 +323,8 @@ class Session:
             return
         which = 1 if frame.flags & wire.STDERR else 0
         flight.streams[which].extend(frame.payload)
+        if len(flight.streams[which]) > wire.MAX_MESSAGE:
+            raise Broken(f"{self.connection.name}: the agent sends output without end")
         flight.ungranted += len(frame.payload)
         if flight.ungranted >= wire.CREDIT // 2:
             self._send(wire.encode_credit(frame.stream, flight.ungranted))
@@ -340,9 +346,12 @@ class Session:
             self._hello.update(journal=message["journal"], token=message["token"], warning=message["warning"])
             self._inbox(Ready(self, self._hello))
         elif kind == "superseded":
+            token = int(message["token"])
+            if not 0 <= token < wire.MOST_TOKENS:
+                raise Broken(f"{self.connection.name}: the agent tells of a token that no run can have")
             raise Superseded(
-                f"{self.connection.name}: run {message['run']} has taken this project there (token {message['token']})",
-                int(message["token"]),
+                f"{self.connection.name}: run {message['run']} has taken this project there (token {token})",
+                token,
                 str(message["run"]),
                 help="wait for it, or take the project with a greater token",
             )

@@ -23,6 +23,7 @@ HEAD = struct.Struct(">IBBI")
 MAX_FRAME = 64 * 1024
 MAX_PAYLOAD = MAX_FRAME - HEAD.size
 MAX_MESSAGE = 512 * 1024 * 1024  # bytes of one JSON message; more is a broken or hostile peer
+MOST_TOKENS = 2**53  # what no counter of runs comes to; the store, which goes on above a host's, holds 2^63
 CREDIT = 256 * 1024  # bytes that a stream may send before the first grant
 HEARTBEAT = 10.0  # seconds
 MISSED = 3
@@ -108,16 +109,19 @@ class Messages:
     """Puts JSON messages together from their frames."""
 
     _parts: dict[int, bytearray] = field(default_factory=dict)
+    _held: int = 0  # bytes of all parts; each of them costs some even if it is empty
 
     def add(self, frame: Frame) -> Any | None:
         """The message that this frame completes, or None."""
         part = self._parts.setdefault(frame.stream, bytearray())
         part += frame.payload
-        if len(part) > MAX_MESSAGE:
+        self._held += HEAD.size + len(frame.payload)
+        if self._held > MAX_MESSAGE:
             raise Lost("the agent sends a message without end")
         if frame.flags & MORE:
             return None
         del self._parts[frame.stream]
+        self._held = sum(map(len, self._parts.values()))
         try:
             return loads(part)
         except ValueError as e:

@@ -17,6 +17,7 @@ from tests.parts.process import descendants, kill
 from tests.parts.sshd import Sshd, host_key
 from tests.parts.sshd import sshd as start_sshd
 from tests.parts.wire import wire
+from tests.security.hostile import BEGUN, HELLO, install
 from tests.security.tool import Tool
 
 
@@ -64,6 +65,16 @@ def _whole(bench: Bench, played: Played) -> None:
 def few_tries(monkeypatch: pytest.MonkeyPatch) -> None:
     """A host that is away is given up sooner than the twelve seconds that it has."""
     monkeypatch.setattr("ciflow.engine.wire.RECONNECTS", (0.1, 0.3))
+
+
+def test_an_agent_that_dies_at_each_connection_is_given_up(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It answers the greeting each time, so that each connection by itself was a good one."""
+    monkeypatch.setattr("ciflow.engine.wire.RECONNECTS", (0.01,) * 4)
+    dying = install(bench.folder / "dying", [HELLO, BEGUN, {"t": "fault", "error": "its disk is broken"}], None)
+    bench.hosts(f"h ansible_connection=local ansible_python_interpreter={dying}\n")
+    played = bench.play(PLAY)
+    assert played.exit == 5
+    assert "its disk is broken" in played.outcome("Before")["msg"]
 
 
 def _end_servers(host: Sshd) -> None:

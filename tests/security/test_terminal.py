@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import os
 import pty
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -54,6 +55,27 @@ def test_output_and_names_reach_the_console_the_logs_and_the_reports_escaped(too
         wrong[" ".join(command)] = unsafe(tool.run(*command).text)
     print(f"{len(EVIL)} sequences in {len(wrong)} places")
     assert not any(wrong.values()), wrong
+
+
+# What GitHub's runner obeys in a step's output: `::name ..::`, also after blanks, and `##[name ..]` anywhere in a line.
+ORDERS = re.compile(r"^\s*::(set-output|error|stop-commands|add-mask)\b|##\[(set-output|error)", re.MULTILINE | re.IGNORECASE)
+
+
+def test_what_a_host_prints_is_no_order_to_the_runner_of_a_workflow(tool: Tool) -> None:
+    orders = "::set-output name=a::b\\n \\t::stop-commands::x\\nwords ##[set-output name=a]b\\n::ERROR::c"
+    tasks = [
+        {"name": "::add-mask::Printed", "command": f"printf '{orders}'", "register": "r"},
+        {"name": "Told", "debug": {"msg": "{{ r.stdout }}"}},
+        {"name": "Listed", "debug": {"msg": "{{ r.stdout_lines }}"}},
+        {"name": "##[error]Failing", "fail": {"msg": "{{ r.stdout }}"}},
+    ]
+    tool.write("play.yml", json.dumps([{"name": "::error::x", "hosts": "localhost", "tasks": tasks}]))
+    said = tool.run("apply", "play.yml", "-vv")
+    told = [said, tool.run("logs"), tool.run("logs", "", "Printed"), tool.run("history"), tool.run("show")]
+    assert said.code == 4 and "set-output name=a::b" in told[2].text, said.text
+    assert not [found[0] for one in told for found in ORDERS.finditer(one.text)]
+    tool.write("names.yml", "- hosts: localhost\n  tasks:\n    - debug: {msg: 'std::error::Error at ::1'}\n")
+    assert "std::error::Error at ::1" in tool.run("apply", "names.yml").text
 
 
 def test_a_terminal_gets_only_the_colours_that_are_ours(tool: Tool) -> None:

@@ -32,6 +32,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
             self.end_headers()
             return
         self.send_response(404 if self.path == "/missing" else 200)
+        if self.path == "/headers":
+            self.send_header("X-Told", ",".join(sorted(name.lower() for name in self.headers)))
         self.send_header("X-Two", "a")
         self.send_header("X-Two", "b")
         self.end_headers()
@@ -68,6 +70,11 @@ def test_redirects_are_followed_as_asked_and_take_no_secret_elsewhere(host: Parl
     assert host(Http(url=f"{url}/to/{url}/b", method="POST", body=b"x")).data["status"] == 302
     away = host(Http(url=f"{url}/to/{other}/b", headers={"Authorization": "secret"}))
     assert away.stdout == b"GET /b - "
+    secrets = {"Authorization": "a", "Cookie": "b", "X-Api-Key": "c", "Accept": "text/plain"}
+    there = host(Http(url=f"{url}/to/{url}/headers", headers=secrets)).data["headers"]["x-told"]
+    assert {"authorization", "cookie", "x-api-key", "accept"} <= set(there.split(","))
+    elsewhere = host(Http(url=f"{url}/to/{other}/headers", headers=secrets)).data["headers"]["x-told"]
+    assert set(elsewhere.split(",")) - {"host", "connection", "accept-encoding", "user-agent"} == {"accept"}
     assert not host(Http(url=f"{url}/to/file:///etc/passwd")).stdout.startswith(b"root")
     assert host(Http(url="file:///etc/passwd")).errno == "EINVAL"
 

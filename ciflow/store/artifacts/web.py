@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 TRIES = 5  # without any progress between them
 PATIENCE = 60.0  # seconds without a byte
 CHUNK = 256 * 1024
+MOST = 64 * 1024 * 1024  # bytes of an answer that is held whole: manifests, lists, tokens
 _LONGEST_WAIT = 30.0  # seconds that a server may ask for
 _BUSY = (408, 429, 500, 502, 503, 504)
 _FOLLOW = ("range", "accept")  # what may go where a redirect leads; credentials may not
@@ -38,7 +39,7 @@ class Answer:
 
 def pause(tried: int, asked: str = "") -> None:
     """Before the next try: as long as the server asks for, else longer each time."""
-    wait = float(asked) if asked.isdigit() else 0.1 * 3**tried
+    wait = float(asked) if asked.isdecimal() else 0.1 * 3**tried
     time.sleep(min(wait, _LONGEST_WAIT))
 
 
@@ -68,8 +69,12 @@ class Web:
     def once(self, method: str, url: str, headers: Mapping[str, str] = EMPTY, body: bytes | None = None) -> Answer:
         """A request that is made once. Raises Cut when no whole answer comes."""
         with self._open(_request(method, url, headers, body)) as response:
-            content = b"".join(_pieces(response))
-            return Answer(response.status, _headers(response), content)
+            content = bytearray()
+            for piece in _pieces(response):
+                content += piece
+                if len(content) > MOST:
+                    raise self.lost(f"its answer has more than {MOST >> 20} MiB")
+            return Answer(response.status, _headers(response), bytes(content))
 
     @contextmanager
     def stream(self, url: str, headers: Mapping[str, str]) -> Iterator[tuple[Answer, Iterator[bytes]]]:
