@@ -14,11 +14,12 @@ if TYPE_CHECKING:
     from ciflow.engine.connect import Reach
     from ciflow.engine.hosts import Hosts
     from ciflow.engine.jobs import Job
+    from ciflow.engine.link import Connection
     from ciflow.engine.questions import Person
     from ciflow.engine.record import Recorder
     from ciflow.engine.stage import StageRun
     from ciflow.engine.stepping import Stepper
-    from ciflow.engine.wire import Connection, Wire
+    from ciflow.engine.wire import Wire
     from ciflow.lang.inventory import Inventory
     from ciflow.model import Host, Play
     from ciflow.plan import Plan

@@ -12,8 +12,9 @@ from ciflow.dataclass import dataclass, field
 from ciflow.diagnostics import CiflowError, Refused, TargetError, Unreachable
 from ciflow.engine.jobs import Behind, Lasting, LeftBehind, lasting
 from ciflow.engine.keys import Key
+from ciflow.engine.link import Call, Connection, predicted, went_well
 from ciflow.engine.reached import api_of
-from ciflow.engine.wire import Call, Connection, Wire, predicted, went_well
+from ciflow.engine.wire import Wire
 from ciflow.lang.scope import MISSING
 from ciflow.model import Api, At, Change, Compile, Hold, Note, Operation, Probe, Render, Reply, Run, Step
 

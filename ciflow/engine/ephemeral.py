@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 from ciflow.diagnostics import Diagnostic, Invalid, Refused
 from ciflow.engine.drive import Chain
+from ciflow.engine.link import Connection
 from ciflow.engine.result import HostFailed, Result
 from ciflow.engine.task import TaskRun
-from ciflow.engine.wire import Connection
 from ciflow.lang.kinds import size
 from ciflow.model import Become, Task
 

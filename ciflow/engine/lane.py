@@ -16,9 +16,10 @@ from ciflow.engine.context import HostValues, RunContext
 from ciflow.engine.drive import sleep_only
 from ciflow.engine.ephemeral import made_for
 from ciflow.engine.keys import Key
+from ciflow.engine.link import Connection
 from ciflow.engine.names import delegate
 from ciflow.engine.result import HostFailed, Result
-from ciflow.engine.wire import Connection, Wire
+from ciflow.engine.wire import Wire
 from ciflow.lang.at_once import at_once, made_at_once
 from ciflow.lang.lookups import expand
 from ciflow.lang.schema import module_schema

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from ciflow.engine.wire import Call
+from ciflow.engine.link import Call
 from ciflow.model import Event
 from ciflow.store.mask import Mask, StreamMask
 

@@ -16,6 +16,7 @@ from ciflow.engine.context import RunContext
 from ciflow.engine.git import read_git
 from ciflow.engine.hire import Job, hired, workers
 from ciflow.engine.hosts import Hosts
+from ciflow.engine.link import Connection
 from ciflow.engine.live import Live
 from ciflow.engine.people import People
 from ciflow.engine.questions import Person
@@ -27,7 +28,7 @@ from ciflow.engine.run import Engine
 from ciflow.engine.snapshot import keep_snapshot
 from ciflow.engine.stepping import Stepper
 from ciflow.engine.testing import before
-from ciflow.engine.wire import Connection, Wire
+from ciflow.engine.wire import Wire
 from ciflow.lang.files import Files
 from ciflow.lang.load import Loaded
 from ciflow.model import Event

@@ -19,8 +19,8 @@ from ciflow.plan.compile import tasks_of
 
 if TYPE_CHECKING:
     from ciflow.engine.lane import Lane
+    from ciflow.engine.link import Connection
     from ciflow.engine.stage import StageRun
-    from ciflow.engine.wire import Connection
 
 
 class Places:

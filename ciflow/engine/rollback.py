@@ -12,9 +12,10 @@ from ciflow.dataclass import dataclass, field
 from ciflow.diagnostics import CiflowError, NoSuch, StoreError, Unreachable
 from ciflow.engine.drive import Driver, nothing_before, refuse_render, sleep_only
 from ciflow.engine.keys import Key, new_run
+from ciflow.engine.link import Connection
 from ciflow.engine.reached import API, LOCAL, connection_data, connection_from
 from ciflow.engine.record import Recorder
-from ciflow.engine.wire import Connection, Wire
+from ciflow.engine.wire import Wire
 from ciflow.lang.files import Files
 from ciflow.model import Api, Event, Operation, Read, Reply
 from ciflow.rollout.rollback import Order, RolledBack, roll_back

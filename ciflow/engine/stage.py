@@ -22,6 +22,7 @@ from ciflow.engine.hosts import HostVars
 from ciflow.engine.keys import Key
 from ciflow.engine.lane import Lane, name_of
 from ciflow.engine.learning import gather_facts, learn_facts
+from ciflow.engine.link import Connection
 from ciflow.engine.names import asked_by
 from ciflow.engine.once import Once
 from ciflow.engine.pace import Pace, Position, SharedPace
@@ -33,7 +34,6 @@ from ciflow.engine.task import TaskRun
 from ciflow.engine.tell import ended, things
 from ciflow.engine.vars_files import VarsFiles
 from ciflow.engine.walk import Started, Walk
-from ciflow.engine.wire import Connection
 from ciflow.lang.roles import Role
 from ciflow.lang.scope import Scope, View
 from ciflow.model import EMPTY, Host, Node, Play, Task

@@ -18,6 +18,7 @@ from ciflow.diagnostics import Diagnostic, Invalid, TargetError
 from ciflow.engine.drive import Chain, Driver
 from ciflow.engine.jobs import Behind, Job, LeftBehind, job_id, left
 from ciflow.engine.keys import Key
+from ciflow.engine.link import Call
 from ciflow.engine.names import delegate, retried
 from ciflow.engine.rendering import AsksForItself, Rendering, loop_variables
 from ciflow.engine.result import (
@@ -33,7 +34,6 @@ from ciflow.engine.result import (
     with_exception,
     without_facts,
 )
-from ciflow.engine.wire import Call
 from ciflow.lang.schema import coerce, secrets_in
 from ciflow.lang.scope import MISSING, Scope, opened
 from ciflow.lang.template import evaluate, render

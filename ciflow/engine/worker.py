@@ -17,6 +17,7 @@ from ciflow.dataclass import dataclass, field
 from ciflow.diagnostics import CiflowError, ExitCode, Locked, Refused, StoreError
 from ciflow.engine.context import HostValues, RunContext
 from ciflow.engine.hosts import Hosts
+from ciflow.engine.link import Connection
 from ciflow.engine.reached import LOCAL
 from ciflow.engine.record import Recorder
 from ciflow.engine.request import Request, go_back, prepare
@@ -26,7 +27,7 @@ from ciflow.engine.shard import Shard, ShardEnd
 from ciflow.engine.snapshot import keep_snapshot, snapshot_of
 from ciflow.engine.stage import StageRun
 from ciflow.engine.testing import before
-from ciflow.engine.wire import Connection, Wire
+from ciflow.engine.wire import Wire
 from ciflow.lang.files import Files
 from ciflow.lang.load import Loaded
 from ciflow.lang.vault import Password, Vault

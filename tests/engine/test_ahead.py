@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from ciflow.engine.host import HostStage
-from ciflow.engine.wire import HostLink
+from ciflow.engine.link import HostLink
 from tests.engine.playing import Bench, Played
 from tests.parts.sshd import Sshd
 from tests.parts.wire import wire

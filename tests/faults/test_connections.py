@@ -64,12 +64,12 @@ def _whole(bench: Bench, played: Played) -> None:
 @pytest.fixture
 def few_tries(monkeypatch: pytest.MonkeyPatch) -> None:
     """A host that is away is given up sooner than the twelve seconds that it has."""
-    monkeypatch.setattr("ciflow.engine.wire.RECONNECTS", (0.1, 0.3))
+    monkeypatch.setattr("ciflow.engine.link.RECONNECTS", (0.1, 0.3))
 
 
 def test_an_agent_that_dies_at_each_connection_is_given_up(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     """It answers the greeting each time, so that each connection by itself was a good one."""
-    monkeypatch.setattr("ciflow.engine.wire.RECONNECTS", (0.01,) * 4)
+    monkeypatch.setattr("ciflow.engine.link.RECONNECTS", (0.01,) * 4)
     dying = install(bench.folder / "dying", [HELLO, BEGUN, {"t": "fault", "error": "its disk is broken"}], None)
     bench.hosts(f"h ansible_connection=local ansible_python_interpreter={dying}\n")
     played = bench.play(PLAY)
