@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from ciflow.diagnostics import Diagnostic, Invalid
 from ciflow.encoding import encode_operation
+from ciflow.engine.arguments import arguments
 from ciflow.engine.keys import Key
 from ciflow.engine.rendering import Rendering, loop_variables
-from ciflow.engine.task import arguments
 from ciflow.lang.template import render
 from ciflow.model import EMPTY, Api, Change, Compile, Context, Operation, Probe, Reply, Task
 from ciflow.modules import MODULES

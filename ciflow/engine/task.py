@@ -9,12 +9,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ciflow.diagnostics import Diagnostic, Invalid, TargetError
+from ciflow.engine.arguments import arguments
 from ciflow.engine.drive import Chain, Driver
 from ciflow.engine.jobs import Behind, Job, LeftBehind, job_id, left
 from ciflow.engine.keys import Key
@@ -34,10 +35,9 @@ from ciflow.engine.result import (
     with_exception,
     without_facts,
 )
-from ciflow.lang.schema import coerce, secrets_in
-from ciflow.lang.scope import MISSING, Scope, opened
-from ciflow.lang.template import evaluate, render
-from ciflow.model import EMPTY, Context, Loop, Outcome, Render, Reply, Steps, Task, Template
+from ciflow.lang.schema import secrets_in
+from ciflow.lang.scope import MISSING, opened
+from ciflow.model import EMPTY, Context, Loop, Outcome, Render, Reply, Steps, Task
 from ciflow.modules import MODULES
 
 if TYPE_CHECKING:
@@ -372,48 +372,3 @@ class TaskRun:
     def _with(self, extra: Mapping[str, Any], result: Result) -> Mapping[str, Any]:
         """Variables of a round with the task's own result among them."""
         return {**extra, **result.facts, **({self.task.register: result.values} if self.task.register else {})}
-
-
-def arguments(task: Task, scope: Scope) -> dict[str, Any]:
-    """A task's arguments, rendered. Raises Invalid, placed."""
-    if task.module == "assert":
-        args = dict(task.args)
-        if isinstance(whole := render(args.get(""), scope), Mapping):
-            args = {**args, **whole}
-            del args[""]
-        that = args.pop("that", ())
-        conditions = that if isinstance(that, list | tuple) else (that,)
-        if not conditions:
-            raise Invalid([Diagnostic("error", "CF0103", "`assert` needs `that`", task.span)])
-        decided = list(_decided(conditions, scope))
-        return {**coerce("assert", render(args, scope), task.spans), "that": decided}
-    if task.module == "debug" and "var" in task.args:
-        name = str(getattr(task.args["var"], "source", task.args["var"]))
-        rest = render({k: v for k, v in task.args.items() if k != "var"}, scope)
-        return {**coerce("debug", rest, task.spans), "var": name, "value": _shown(task.args["var"], scope)}
-    rendered = render(task.args, scope)
-    return dict(coerce(task.module, rendered, task.spans, checked=rendered is task.args))
-
-
-def _decided(conditions: Iterable[Any], scope: Scope) -> Iterator[tuple[str, bool]]:
-    """Each condition's text and whether it holds, up to the first that doesn't: those after it may depend on it.
-
-    A condition that gives a list stands for all in it, which must be booleans like any.
-    """
-    for condition in conditions:
-        whole = isinstance(condition, Template) and not condition.expression
-        given = render(condition, scope) if whole else None
-        held = evaluate(tuple(given) if isinstance(given, list) else (condition,), scope)
-        yield str(getattr(condition, "source", condition)), held
-        if not held:
-            return
-
-
-def _shown(var: Any, scope: Scope) -> Any:
-    """What `debug: var=` shows: an undefined variable is said to be so, not a failure, as in Ansible."""
-    try:
-        return render(var, scope)
-    except Invalid as error:
-        if any(fault.code != "CF0210" for fault in error.diagnostics):
-            raise
-        return "VARIABLE IS NOT DEFINED!"

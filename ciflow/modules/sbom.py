@@ -14,7 +14,8 @@ from ciflow.model import Change, Context, Exec, Mkdir, Outcome, Probe, Read, Rep
 from ciflow.modules import sbom_path
 from ciflow.modules.cargo import missing
 from ciflow.modules.execute import whole_stdout
-from ciflow.modules.replies import failure, process_data, text, well
+from ciflow.modules.replies import failure, text, well
+from ciflow.modules.rust import refused
 from ciflow.modules.sbom_path import Listing
 
 if TYPE_CHECKING:
@@ -172,8 +173,7 @@ def _cargo(
         said, failed, why = said.partition(b"\nfailed\n")
         seen = replace(seen, ok=False, rc=1, stderr=why) if failed else seen
     if isinstance(said, Reply) or not well(seen):
-        quiet = process_data(replace(seen, stdout=b""), ["cargo", "metadata"])
-        return failure(seen, quiet, "cargo tells nothing of this workspace")
+        return refused(replace(seen, stdout=b""), ["cargo", "metadata"], "cargo tells nothing of this workspace")
     return text(said)
 
 
