@@ -251,6 +251,12 @@ def _init() -> click.Command:
     return command
 
 
+def _export() -> click.Command:
+    from ciflow.cli.export import command
+
+    return command
+
+
 def _completions() -> click.Command:
     from ciflow.cli.completions import command
 
@@ -298,6 +304,7 @@ COMMANDS: dict[str, tuple[Callable[[], click.Command], str]] = {
     "doc": (_doc, "Explain a module or a diagnostic."),
     "doctor": (_doctor, "Print the Roles that a playbook needs, or which settings of the compiler pay."),
     "init": (_init, "Write a first playbook and inventory."),
+    "export": (_export, "Write the file of a CI server that runs a playbook."),
     "completions": (_completions, "Make a shell complete commands, options and values."),
 }
 

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import click
 
 from ciflow.cli.options import state_option
+from ciflow.cli.output import put
 from ciflow.cli.recorded import recorded
-from ciflow.diagnostics import CiflowError, ExitCode
-from ciflow.report.files import FORMATS, format_of, write_whole, written
+from ciflow.diagnostics import ExitCode
+from ciflow.report.files import FORMATS, format_of, written
 from ciflow.store.place import Place, default_state
 
 
@@ -23,13 +23,5 @@ from ciflow.store.place import Place, default_state
 def command(run: str, form: str | None, output: Path | None, state: Place | None) -> int:
     """Write a report of RUN: a page, JUnit XML, JSON, or Markdown; without RUN of the newest."""
     wanted = form or (format_of(output) if output else "md")
-    content = written(recorded(state or default_state(), run).record, wanted)
-    if output is None:
-        sys.stdout.buffer.write(content)
-        sys.stdout.buffer.flush()
-        return ExitCode.OK
-    try:
-        write_whole(output, content)
-    except OSError as error:
-        raise CiflowError(f"the report can't be written to {output}: {error.strerror}") from error
+    put(written(recorded(state or default_state(), run).record, wanted), output)
     return ExitCode.OK

@@ -102,6 +102,13 @@ def tasks_of(nodes: tuple[Node, ...]) -> Iterator[Task]:
             yield node
 
 
+def every_task(play: Play) -> Iterator[Task]:
+    """All of a play, handlers and those of its canary among them."""
+    canary = (play.canary.verify, play.canary.retire) if play.canary is not None else ()
+    for nodes in (play.tasks, *canary, play.handlers):
+        yield from tasks_of(nodes)
+
+
 def cells_of(plan: Plan, stage: Stage) -> tuple[Stage, ...]:
     """All cells of the stage's play, itself among them: of a canary they are one release."""
     return tuple(other for other in plan.stages if other.play.id == stage.play.id)

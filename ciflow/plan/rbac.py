@@ -13,7 +13,7 @@ from typing import Any
 
 from ciflow.dataclass import dataclass
 from ciflow.model import Host, Play, Task, Template
-from ciflow.plan.compile import Plan, Stage, tasks_of
+from ciflow.plan.compile import Plan, Stage, every_task
 
 APPLY = ("create", "get", "patch")
 DELETE = ("delete", "get")
@@ -57,7 +57,7 @@ def needs_of(
     unknown: list[str] = []
     for stage in plan.stages:
         found += [need for host in stage.hosts for need in _of_host(stage.play, host)]
-        for task in _tasks(stage.play):
+        for task in every_task(stage.play):
             reader = _TASKS.get(task.module)
             if reader is None:
                 continue
@@ -66,13 +66,6 @@ def needs_of(
             except Untold as why:
                 unknown.append(f"{task.span}: {why}")
     return Needs(tuple(merged(found)), tuple(dict.fromkeys(unknown)))
-
-
-def _tasks(play: Play) -> Iterator[Task]:
-    """All of a play, those of its canary among them."""
-    canary = (play.canary.verify, play.canary.retire) if play.canary is not None else ()
-    for nodes in (play.tasks, *canary, play.handlers):
-        yield from tasks_of(nodes)
 
 
 def roles(needs: Iterable[Need], name: str, namespace: str = "") -> list[dict[str, Any]]:
