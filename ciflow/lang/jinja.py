@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, ItemsView, Iterable, Iterator, KeysView, Mapping, MutableMapping, ValuesView
+from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
 from types import CodeType
 from typing import Any
 
@@ -14,15 +14,15 @@ from jinja2.exceptions import SecurityError
 from jinja2.filters import do_indent, do_unique
 from jinja2.lexer import TOKEN_STRING, TOKEN_VARIABLE_BEGIN, TOKEN_VARIABLE_END, Lexer
 from jinja2.nativetypes import NativeCodeGenerator
-from jinja2.runtime import Context, StrictUndefined, TemplateReference, Undefined
+from jinja2.runtime import Context, Undefined
 from jinja2.sandbox import ImmutableSandboxedEnvironment, SandboxedEnvironment
 from jinja2.utils import missing
-from markupsafe import soft_str
 
 from ciflow.diagnostics import Invalid
 from ciflow.lang.filters import COLLECTIONS, FILTERS, SCOPED_FILTERS
 from ciflow.lang.filters_data import distinct
-from ciflow.lang.limits import check_length, check_number
+from ciflow.lang.jinja_values import Missing, OwnDict, OwnList, Unmade, finalize, joined, own, string, text
+from ciflow.lang.limits import MOST_DIGITS, check_length
 from ciflow.lang.lookups import GLOBALS, lookup, query
 from ciflow.lang.scope import MISSING, OMIT, Scope
 from ciflow.lang.tests import SCOPED_TESTS, TESTS
@@ -33,56 +33,14 @@ _SCOPE = "scope()"
 _HIDDEN = "hidden scope()"  # of a file imported without context: its lookups work, the variables are not seen
 
 
-class Absent(jinja2.UndefinedError):
-    """Use of a name that is not defined; knows which."""
-
-    def __init__(self, message: str, name: str, owner: Any) -> None:
-        super().__init__(message)
-        self.name = name
-        self.owner = owner
-
-
-class Missing(StrictUndefined):
-    """An undefined value: any use fails, but `a.b.c | default(1)` works through any depth, as in Ansible."""
-
-    __slots__ = ()
-
-    def __init__(
-        self, hint: Any = None, obj: Any = missing, name: Any = None, exc: Any = jinja2.UndefinedError
-    ) -> None:
-        super().__init__(hint, obj, name, exc)
-        if exc is not SecurityError:
-            self._undefined_exception = lambda message: Absent(message, str(name), obj)  # type: ignore[assignment]
-
-    def __getattr__(self, name: str) -> Any:
-        if name[:2] == "__":
-            raise AttributeError(name)
-        return self
-
-    def __getitem__(self, _key: Any) -> Any:
-        return self
-
-
-class Unmade(Missing):
-    """A variable whose template reads an undefined one: undefined itself, as in Ansible. Its use fails as making it."""
-
-    __slots__ = ()
-
-    def __init__(self, name: str, fault: Invalid) -> None:
-        super().__init__(name=name)
-        self._undefined_exception = lambda _message: fault  # type: ignore[assignment]
-
-
-def _found(scope: Scope, name: str) -> Any:
-    """The value of a variable. Of a list or mapping with something undefined in it nothing is told: the rest of it is
-    as defined as ever, and `default` must not hide it."""
-    try:
-        return scope.find(name)
-    except Invalid as fault:
-        if fault.undefined and isinstance(scope.written(name), Template):
-            return Unmade(name, fault)
-        fault.undefined = False
-        raise
+def _undefined(fault: Invalid, scope: Scope, name: str) -> Unmade:
+    """A variable that can't be made, where it is because it reads an undefined one; else raises the fault. Of a list or
+    mapping with something undefined in it nothing is told: the rest of it is as defined as ever, and `default` must
+    not hide it."""
+    if fault.undefined and isinstance(scope.written(name), Template):
+        return Unmade(name, fault)
+    fault.undefined = False
+    raise fault
 
 
 class ScopeContext(Context):
@@ -113,37 +71,15 @@ class ScopeContext(Context):
         if key in self.vars:
             return self.vars[key]
         if (scope := self._seen) is not None:
-            value = _found(scope, key)
+            try:
+                value = scope.find(key)
+            except Invalid as fault:
+                value = _undefined(fault, scope, key)
             if value is not MISSING and key not in self.parent:
                 return value
         if key in self.parent:  # what the file that includes or imports this one set
             return self.parent[key]
         return OMIT if key == "omit" else self.environment.globals.get(key, missing)
-
-
-class OwnList(list[Any]):
-    """A list that the template made itself, which it may change: `{% set _ = found.append(1) %}`."""
-
-    __slots__ = ()
-
-    def __add__(self, other: Any) -> OwnList:
-        return OwnList(list.__add__(self, other))
-
-    def __radd__(self, other: Any) -> OwnList:
-        return OwnList(list.__add__(other, self))
-
-
-class OwnDict(dict[Any, Any]):
-    """A mapping that the template made itself, which it may change."""
-
-    __slots__ = ()
-
-
-def _own(value: Any) -> Any:
-    """A constant as a value of the template's own, through all that is in it."""
-    if isinstance(value, list):
-        return OwnList(map(_own, value))
-    return OwnDict({key: _own(below) for key, below in value.items()}) if isinstance(value, dict) else value
 
 
 def _only_data(node: nodes.Expr) -> None:
@@ -177,13 +113,14 @@ class _Code(CodeGenerator):
         return super()._output_child_to_const(node, frame, finalize)
 
     def _output_child_pre(self, node: nodes.Expr, frame: Frame, finalize: Any) -> None:
-        """What is text already goes out without a call, where Jinja makes two."""
+        """Text and whole numbers of no unusual length go out without a call of ours, where Jinja makes two."""
         del node, frame, finalize
-        self.write("(given if (given := ")
+        self.write("(given if (kind := (given := ")
 
     def _output_child_post(self, node: nodes.Expr, frame: Frame, finalize: Any) -> None:
         del node, frame, finalize
-        self.write(").__class__ is str else environment.text(given))")
+        usual = f"kind is int and given.bit_length() < {MOST_DIGITS}"
+        self.write(f").__class__) is str else str(given) if {usual} else environment.text(given))")
 
 
 class _ValueCode(NativeCodeGenerator, _Code):
@@ -194,14 +131,10 @@ class _ValueCode(NativeCodeGenerator, _Code):
         return super()._output_child_to_const(node, frame, finalize)
 
 
-def _text(value: Any) -> str:
-    return str(value if value.__class__ is int else _finalize(value))
-
-
 class _Environment(ImmutableSandboxedEnvironment):
     code_generator_class = _Code
-    own = staticmethod(_own)
-    text = staticmethod(_text)
+    own = staticmethod(own)
+    text = staticmethod(text)
     own_list = OwnList
     own_dict = OwnDict
     intercepted_binops = frozenset(["*", "**", "%"])
@@ -220,6 +153,12 @@ class _Environment(ImmutableSandboxedEnvironment):
                 if isinstance(text, str | list | tuple) and isinstance(times, int):
                     check_length(len(text) * times)
         return super().call_binop(context, operator, left, right)
+
+    def getattr(self, obj: Any, attribute: str) -> Any:
+        """As Jinja's: a mapping's item where it has no such attribute, here without an exception on the way."""
+        if obj.__class__ is dict and attribute in obj and not hasattr(obj, attribute):
+            return obj[attribute]
+        return super().getattr(obj, attribute)
 
     def is_safe_attribute(self, obj: Any, attr: str, value: Any) -> bool:
         """What a template may use: nothing that changes a variable."""
@@ -262,18 +201,9 @@ class _EscapingLexer(Lexer):
         self, source: str, name: str | None, filename: str | None = None, state: str | None = None
     ) -> Iterator[tuple[int, str, str]]:
         inside = False
-        for line, kind, text in super().tokeniter(source, name, filename, state):
+        for line, kind, token in super().tokeniter(source, name, filename, state):
             inside = kind == TOKEN_VARIABLE_BEGIN or (inside and kind != TOKEN_VARIABLE_END)
-            yield line, kind, text.replace("\\", "\\\\") if inside and kind == TOKEN_STRING else text
-
-
-def joined(parts: Iterable[Any]) -> Any:
-    """What a template gives: the value of the one expression that gives something, or the text of all."""
-    whole = list(parts)
-    found = [part for part in whole if part is not None]
-    if len(found) <= 1 and whole:
-        return found[0] if found else None
-    return "".join([str(_finalize(part)) for part in found])
+            yield line, kind, token.replace("\\", "\\\\") if inside and kind == TOKEN_STRING else token
 
 
 class _YamlEnvironment(_Environment):
@@ -385,53 +315,6 @@ def _query(context: Any, kind: str, *terms: Any, **options: Any) -> Any:
     return _defined(query(context.scope, kind, *terms, **options), terms)
 
 
-def _finalize(value: Any) -> Any:
-    """A value as it goes into text."""
-    if type(value) is str:
-        return value
-    if value is None or value is OMIT or type(value) is Undefined:  # the last is of an `if` without `else`
-        return ""
-    return plain(value)
-
-
-def plain(value: Any) -> Any:
-    """A value as data: iterators and tuples as lists. Raises where something in it is undefined, or no data."""
-    if type(value) in _SCALARS:
-        return value
-    if type(value) is int:
-        return check_number(value)
-    if isinstance(value, list):
-        made = [item if type(item) in _SCALARS else plain(item) for item in value]
-        return made if type(value) is OwnList or any(a is not b for a, b in zip(made, value, strict=True)) else value
-    if isinstance(value, _LISTED):
-        return [plain(item) for item in value]
-    if isinstance(value, dict):
-        of = {key: item if type(item) in _SCALARS else plain(item) for key, item in value.items()}
-        return of if type(value) is OwnDict or any(of[key] is not value[key] for key in value) else value
-    _check(value)
-    return value
-
-
-def _check(value: Any) -> None:
-    """Raises for a single thing that is undefined, a function, or something of Jinja's own."""
-    if isinstance(value, Undefined):
-        str(value)
-        if not isinstance(value, StrictUndefined):  # Jinja's own, of an `if` without `else`
-            raise ValueError("an `if` without `else` gives nothing here; say what else")
-    elif callable(value) or isinstance(value, TemplateReference):
-        raise ValueError("this is a function; call it, with (), for its value")
-
-
-# Lists for whoever reads the value: those that are only made while somebody walks them, and views of mappings.
-_LISTED = (tuple, Iterator, range, KeysView, ValuesView, ItemsView)
-_SCALARS = frozenset({str, float, bool, type(None)})
-
-
-def _string(value: Any) -> str:
-    _check(value)
-    return soft_str(value)
-
-
 # --- environments --------------------------------------------------------------------------------------
 
 
@@ -439,12 +322,12 @@ def _string(value: Any) -> str:
 def environment() -> _Environment:
     """The environment of files and conditions: Ansible's whitespace (`trim_blocks`), undefined names are errors."""
     made = _Environment(
-        trim_blocks=True, undefined=Missing, finalize=_finalize, cache_size=0, optimized=False,
+        trim_blocks=True, undefined=Missing, finalize=finalize, cache_size=0, optimized=False,
         extensions=["jinja2.ext.do", "jinja2.ext.loopcontrols"],
     )  # fmt: skip
     made.filters |= FILTERS | {name: _scoped(function) for name, function in SCOPED_FILTERS.items()}
     made.filters |= {"mandatory": _mandatory, "type_debug": _type_debug, "extract": _extract, "unique": _unique,
-                     "format": _format, "center": _center, "string": _string,
+                     "format": _format, "center": _center, "string": string,
                      "indent": _indent}  # fmt: skip
     made.tests |= TESTS | {name: _scoped(function) for name, function in SCOPED_TESTS.items()}
     for table in (made.filters, made.tests):

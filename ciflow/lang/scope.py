@@ -193,7 +193,9 @@ class Scope:
             return self._cache[name]
         for layer in self.layers:
             if name in layer.values:
-                value = self._value(name, layer)
+                value = layer.values[name]
+                if layer.lazy or not (layer.data or value.__class__ in _PLAIN):
+                    value = self._made(name, layer)
                 if value is OMIT and layer.level is Level.KEYWORDS:
                     continue  # `remote_user: "{{ omit }}"`: what surrounds it says
                 self._cache[name] = value
@@ -202,12 +204,11 @@ class Scope:
             raise NeedFacts(name)
         return MISSING
 
-    def _value(self, name: str, layer: Layer) -> Any:
+    def _made(self, name: str, layer: Layer) -> Any:
+        """The value of a variable that has to be computed or rendered."""
         value = layer.values[name]
         if layer.lazy:
             return value()
-        if layer.data or value.__class__ in _PLAIN:
-            return value
         if any(name == active for active, _ in self._active):
             raise self._cycle(name, layer)
         self._active.append((name, layer.span_of(name)))

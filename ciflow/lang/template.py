@@ -30,10 +30,10 @@ if TYPE_CHECKING:
     import jinja2
     from jinja2 import meta, nodes
 
-    from ciflow.lang import jinja
+    from ciflow.lang import jinja, jinja_values
 else:  # a playbook may have no template, or none but the names of variables
     jinja2, meta, nodes = Late("jinja2"), Late("jinja2.meta"), Late("jinja2.nodes")
-    jinja = Late("ciflow.lang.jinja")
+    jinja, jinja_values = Late("ciflow.lang.jinja"), Late("ciflow.lang.jinja_values")
 
 _FILE = "<template>"  # what Python calls a template's code in a traceback; those it includes have their path behind it
 DEEPEST = 100  # levels of a template's syntax tree
@@ -67,8 +67,16 @@ def _expression(source: str) -> nodes.Template:
 
 @functools.lru_cache(maxsize=16_384)
 def _compile(source: str, expression: bool) -> jinja2.Template:
-    env = jinja.yaml_environment()
-    return jinja2.Template.from_code(env, env.compile(parsed(source, expression)[0], _FILE, _FILE), {})
+    tree, _ = parsed(source, expression)
+    env = jinja.environment() if _is_text(tree) else jinja.yaml_environment()
+    return jinja2.Template.from_code(env, env.compile(tree, _FILE, _FILE), {})
+
+
+def _is_text(tree: nodes.Template) -> bool:
+    """Whether it can only give text, as a file does: there is some between its expressions, and no statement."""
+    outputs = [node for node in tree.body if isinstance(node, nodes.Output)]
+    inside = [child for node in outputs for child in node.nodes]
+    return len(outputs) == len(tree.body) and any(isinstance(one, nodes.TemplateData) and one.data for one in inside)
 
 
 def _value(compiled: jinja2.Template, source: str, scope: Scope) -> Any:
@@ -76,14 +84,14 @@ def _value(compiled: jinja2.Template, source: str, scope: Scope) -> Any:
     Only what has statements can loop, and is timed."""
     value = unhurried(lambda: _joined(compiled, scope)) if "{%" in source else _joined(compiled, scope)
     if type(value) is not str:
-        return jinja.plain(value)
+        return jinja_values.plain(value)
     if source[-1:] == "\n":
         value += "\n" * (_newlines(source) - _newlines(value))
     return value
 
 
 def _joined(compiled: jinja2.Template, scope: Scope) -> Any:
-    return jinja.joined(compiled.root_render_func(jinja.ScopeContext.over(scope, compiled)))
+    return compiled.environment.concat(compiled.root_render_func(jinja.ScopeContext.over(scope, compiled)))
 
 
 def _newlines(text: str) -> int:
@@ -241,7 +249,7 @@ def _placed(error: Exception, where: Place, scope: Scope) -> BaseException:
     if isinstance(error, Invalid | Need | NeedFacts):
         return error
     place = where.within()
-    if isinstance(error, jinja.Absent):
+    if isinstance(error, jinja_values.Absent):
         whole = error.owner is jinja2.utils.missing or error.owner is None
         return Invalid([faults.undefined(place, error.name, whole, error.message or "", scope)], undefined=True)
     if isinstance(error, jinja2.TemplateSyntaxError):

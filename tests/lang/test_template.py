@@ -187,6 +187,23 @@ def test_a_default_works_through_any_depth() -> None:
     assert value("{{ nope | default(nothing | default(3)) }}") == 3
 
 
+@pytest.mark.parametrize("text", ["{{ n * n }}", "digits {{ n * n }}", "{{ [n * n] }}"])
+def test_a_number_with_more_digits_than_python_writes_down_is_refused_in_any_text(text: str) -> None:
+    names = {"n": 10**2200}
+    with pytest.raises(Invalid) as of_yaml:
+        value(text, **names)
+    with pytest.raises(Invalid) as of_file:
+        render_text(text, "a.j2", scope_of(names))
+    assert {of_yaml.value.diagnostics[0].code, of_file.value.diagnostics[0].code} == {"CF0207"}
+
+
+def test_a_mapping_has_its_methods_before_its_items_of_that_name_as_in_jinja() -> None:
+    names = {"d": {"items": 1, "name": 2, "mro": 3, "__class__": 4}}
+    text = "{{ d.items() | list | length }} {{ d['items'] }} {{ d.name }} {{ d.mro }}"
+    assert value(text, **names) == "4 1 2 3"
+    assert fault("x {{ d.__class__ }}", **names)[0] == "CF0205"
+
+
 def test_faults_of_a_file_are_placed_in_the_file() -> None:
     with pytest.raises(Invalid) as raised:
         render_text("one\n{% if x %}\n  {{ x.y }}\n{% endif %}\n", "t/a.j2", scope_of({"x": {"z": 1}}))
