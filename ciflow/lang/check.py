@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from ciflow.lang.ahead import look_ahead
+from ciflow.lang.artifacts import check_artifacts
 from ciflow.lang.inventory import Inventory
 from ciflow.lang.known import Known, known_names
 from ciflow.lang.names import templates_in, values_of
@@ -36,6 +37,7 @@ def check(playbook: Playbook, inventory: Inventory, extra: Mapping[str, Any], so
     used = check_files(playbook, sources)
     Undefined(playbook, known, sources).check(used, templated)
     check_role_arguments(known, sources)
+    check_artifacts(playbook, sources)
 
 
 def pattern_of(play: Play) -> str:

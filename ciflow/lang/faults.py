@@ -42,6 +42,16 @@ class Within:
             before = text
         return self.line(1)
 
+    def member(self, path: tuple[str, ...]) -> Span:
+        """The last name of the first `a.b['c']` that reads `path`."""
+        tokens = [(offset, text) for offset, _, kind, text in self.tokens if kind != "whitespace"]
+        for at, (_, text) in enumerate(tokens):
+            if text == path[0] and (not at or tokens[at - 1][1] != "."):
+                found = _along(tokens, at, path[1:])
+                if found is not None:
+                    return self.at(*found)
+        return self.line(1)
+
     def line(self, number: int) -> Span:
         """The first expression that begins in this line of the source, or is open there."""
         opened = None
@@ -84,6 +94,18 @@ class Within:
         last = self.tokens[-1] if self.tokens else (0, 1, "", "")
         found = self.source.find(text, last[0] + len(last[3]))
         return self.at(found, len(text)) if found >= 0 else None
+
+
+def _along(tokens: list[tuple[int, str]], at: int, names: tuple[str, ...]) -> tuple[int, int] | None:
+    """Offset and length of the last of `names`, which follow the token at `at` as members, each of the one before."""
+    found = None
+    for name in names:
+        joint, (offset, text) = tokens[at + 1 : at + 2], (tokens[at + 2 : at + 3] or [(0, "")])[0]
+        if not joint or joint[0][1] not in (".", "[") or (text if joint[0][1] == "." else text[1:-1]) != name:
+            return None
+        at += 2 if joint[0][1] == "." else 3
+        found = offset, len(text)
+    return found
 
 
 def undefined(place: Within, name: str, whole: bool, message: str, scope: Scope) -> Diagnostic:

@@ -17,7 +17,7 @@ from ciflow.model import Play, Playbook, Task, Template
 MAGIC = frozenset({
     "inventory_hostname", "inventory_hostname_short", "groups", "group_names", "hostvars", "play_hosts", "role_name",
     "role_path", "role_names", "playbook_dir", "inventory_dir", "inventory_file", "omit", "item", "vars", "environment",
-    "git", "run", "matrix", "slot", "release", "plays", "services", "test_history",
+    "git", "run", "matrix", "plays", "services", "test_history",
     "template_path", "template_fullpath", "template_host", "template_uid", "template_run_date", "template_destpath",
     "template_mtime",
 })  # fmt: skip

@@ -28,6 +28,7 @@ from ciflow.model import EMPTY, Affected, Approval, Artifact, Node, Play, Playbo
 _FACTS = ("gather_subset", "gather_timeout", "fact_path")  # keywords of a play that are arguments of `setup`
 _SETTLED = ("gather_facts", "always", "any_errors_fatal", "force_handlers", "deadline", "max_fail_percentage", "order",
             "retry", "concurrency", "strategy", "needs", "matrix")  # fmt: skip
+_PLACED = ("hosts", "vars_files", "canary")  # values that are found wrong, or missed, later than they are read
 _NOT_BESIDE_CANARY = {
     "image": "what is made for a play does not outlive it",
     "affected": "whether a release stands is no matter of its sources",
@@ -230,7 +231,7 @@ class PlaybookReader:
         asked = [one for one in asked if isinstance(one.value, dict) and isinstance(one.value.get("name"), str)]
         basic = Play(id, name, value.get("hosts"), place.span, nodes, (*roles.handlers, *handlers),
                      prompts=tuple(Prompt(one.value["name"], one.span) for one in asked),
-                     spans={key: fields[key].span for key in ("hosts", "vars_files") if key in fields})  # fmt: skip
+                     spans={key: fields[key].span for key in _PLACED if key in fields})
         for word, why in _NOT_BESIDE_CANARY.items():
             if canary is not None and value.get(word) not in (None, False):
                 self.findings.error("CF0111", f"`canary` and `{word}` exclude each other", place.key_span(word),

@@ -15,10 +15,13 @@ _FIRST = {"If": "test", "CondExpr": "test", "And": "left", "Or": "left", "For": 
 
 @dataclass(frozen=True, slots=True)
 class Survey:
-    """`uses` are the nodes of filters, tests and calls. `names.free` has also those that the template itself sets."""
+    """`uses` are the nodes of filters, tests and calls; `members` those that read something of a value, each with whether
+    it is read in any case, and whether it may be missing. `names.free` has also those that the template itself sets.
+    """
 
     names: Names
     uses: tuple[Any, ...]
+    members: tuple[tuple[Any, bool, bool], ...]
 
 
 def survey(tree: Any, deepest: int) -> Survey | None:
@@ -30,6 +33,7 @@ def survey(tree: Any, deepest: int) -> Survey | None:
     sure: set[str] = set()
     guarded: set[str] = set()
     uses: list[Any] = []
+    members: list[tuple[Any, bool, bool]] = []
     waiting = [(tree, 0, True, False)]
     while waiting:
         node, depth, surely, forgiven = waiting.pop()
@@ -44,10 +48,13 @@ def survey(tree: Any, deepest: int) -> Survey | None:
             uses.append(node)
             if kind != "Call" and node.name.rsplit(".", 1)[-1] in _FORGIVING:
                 surely, forgiven = False, True
+        elif kind in ("Getattr", "Getitem"):
+            members.append((node, surely, forgiven))
         first = "node" if kind == "Filter" and node.name == "ternary" else _FIRST.get(kind)
         for field, below in _below(node):
             waiting.append((below, depth + 1, surely and first in (None, field), forgiven))
-    return Survey(Names(frozenset(free), frozenset(sure), frozenset(guarded)), tuple(reversed(uses)))
+    names = Names(frozenset(free), frozenset(sure), frozenset(guarded))
+    return Survey(names, tuple(reversed(uses)), tuple(reversed(members)))
 
 
 def _below(node: Any) -> Iterator[tuple[str, Any]]:

@@ -355,3 +355,8 @@ def names_of(template: Template) -> Names:
 def name_span(template: Template, name: str) -> Span:
     """Where the template reads the variable `name`."""
     return Place.of(template).within().name(name, True)
+
+
+def member_span(template: Template, path: tuple[str, ...]) -> Span:
+    """Where the template reads `a.b.c`: the place of `c`."""
+    return Place.of(template).within().member(path)

@@ -68,6 +68,35 @@ def included(template: Template) -> list[Included]:
     return found
 
 
+def members(template: Template) -> Iterator[tuple[tuple[str, ...], bool]]:
+    """What it reads of variables, `a.b['c']` as (a, b, c), and whether in any case. What it sets itself is no variable,
+    and what it asks for being defined, or has a default, may be missing. One that can't be parsed reads nothing."""
+    try:
+        tree, inside = parsed(template.source, template.expression)
+    except jinja2.TemplateSyntaxError:
+        return
+    own = {node.name for node in tree.find_all(nodes.Name) if node.ctx != "load"}
+    forgiven = {_path(node) for node, _, missing in inside.members if missing}
+    for node, sure, _ in inside.members:
+        path = _path(node)
+        if path and path[0] not in own and path not in forgiven:
+            yield path, sure
+
+
+def _path(node: nodes.Node) -> tuple[str, ...]:
+    """Empty where something else than names stands in it."""
+    if isinstance(node, nodes.Name):
+        return (node.name,)
+    if isinstance(node, nodes.Getattr):
+        name = node.attr
+    elif isinstance(node, nodes.Getitem) and isinstance(node.arg, nodes.Const) and isinstance(node.arg.value, str):
+        name = node.arg.value
+    else:
+        return ()
+    above = _path(node.node)
+    return (*above, name) if above else ()
+
+
 def _of(node: nodes.Node, place: Place) -> Iterator[Diagnostic]:
     if isinstance(node, nodes.Call):
         if isinstance(node.node, nodes.Name) and node.node.name in _LOOKUPS:
