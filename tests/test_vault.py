@@ -176,10 +176,22 @@ def test_a_signal_while_editing_leaves_no_plain_text(tool: Tool) -> None:
 
 
 def test_a_password_is_never_asked_for_without_a_terminal(tool: Tool) -> None:
+    tool.run("vault", "encrypt", "--vault-id", "a@pw", "vars.yml")
     said = subprocess.run([sys.executable, "-m", "ciflow", "vault", "view", "vars.yml"], cwd=tool.folder,
                           env=tool.env, stdin=subprocess.DEVNULL, capture_output=True, check=False)  # fmt: skip
     assert said.returncode == 3
     assert b"there is no terminal to ask on" in said.stderr
+
+
+@pytest.mark.parametrize("words", [("view",), ("decrypt",), ("edit",), ("rekey", "--new-vault-password-file", "new")])
+def test_that_a_file_is_not_encrypted_is_said_before_a_password_is_asked_for(
+    words: tuple[str, ...], tool: Tool
+) -> None:
+    """Nothing names a password here, and there is no terminal to ask for one on."""
+    said = tool.run("vault", *words, "vars.yml")
+    assert said.code == 3
+    assert "encrypted" in said.text
+    assert "no terminal" not in said.text
 
 
 @pytest.mark.slow

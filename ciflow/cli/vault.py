@@ -38,11 +38,11 @@ def group() -> None:
 @vault_options
 def encrypt_command(files: tuple[str, ...], label: str, output: str) -> int:
     """Encrypt FILES in place; without FILES the standard input to the standard output."""
-    password = _writing(label)
     contents = _read(files, output)
     for name, content in contents.items():
         if is_vaulted(content):
             raise _fault(name, "this file is encrypted already", "`ciflow vault rekey` changes its password")
+    password = _writing(label)
     for name, content in contents.items():
         _write(_target(name, output), encrypt(content, password))
     return ExitCode.OK
@@ -54,9 +54,9 @@ def encrypt_command(files: tuple[str, ...], label: str, output: str) -> int:
 @vault_options
 def decrypt_command(files: tuple[str, ...], output: str) -> int:
     """Decrypt FILES in place; without FILES the standard input to the standard output. They are private (0600) then."""
-    contents = _read(files, output)
+    contents = _encrypted(files, output)
     vault = _reading()
-    plain = {name: _opened(vault, name, content)[0] for name, content in contents.items()}
+    plain = {name: vault.unlock(content, Span(name, 1, 1))[0] for name, content in contents.items()}
     for name, content in plain.items():
         _write(_target(name, output), content, private=True)
     return ExitCode.OK
@@ -67,10 +67,10 @@ def decrypt_command(files: tuple[str, ...], output: str) -> int:
 @vault_options
 def view_command(files: tuple[str, ...]) -> int:
     """Show what is in encrypted FILES; nothing is written."""
-    contents = _read(files, "")
+    contents = _encrypted(files)
     vault = _reading()
     for name, content in contents.items():
-        _write("-", _opened(vault, name, content)[0])
+        _write("-", vault.unlock(content, Span(name, 1, 1))[0])
     return ExitCode.OK
 
 
@@ -84,7 +84,8 @@ def edit_command(file: str) -> int:
     """
     from ciflow.cli.editor import edited
 
-    plain, password = _opened(_reading(), file, _content(file))
+    content = _encrypted((file,))[file]
+    plain, password = _reading().unlock(content, Span(file, 1, 1))
     changed = edited(plain, Path(file).name)
     if changed == plain:
         click.echo("nothing was changed", err=True)
@@ -102,6 +103,9 @@ def rekey_command(files: tuple[str, ...], new_vault_id: str, new_vault_password_
     """Encrypt FILES with another password, or the `!vault` values in them. All are opened before the first is
     written."""
     contents = _read(files, "")
+    for name, content in contents.items():
+        if not is_vaulted(content):
+            _check_lines(name, content)
     vault = _reading()
 
     def same(text: bytes, span: Span) -> bytes:
@@ -133,17 +137,14 @@ def _each(name: str, content: bytes, change: Callable[[bytes, Span], bytes]) -> 
         return change(text, span)
 
     made = inline(content, noted, name)
-    lines = _lines(name, content)
-    if not lines:
-        raise _fault(name, "nothing in this file is encrypted", "`ciflow vault encrypt` does that")
-    if len(lines) != len(seen):
+    if len(_check_lines(name, content)) != len(seen):
         raise _fault(name, "not every `!vault` value of this file is a block of lines, as `!vault |` begins it",
                      "write it so; `ciflow vault encrypt-string` does")  # fmt: skip
     return made
 
 
-def _lines(name: str, content: bytes) -> set[int]:
-    """The lines of a YAML file on which its `!vault` values begin. Raises Invalid on what is no YAML."""
+def _check_lines(name: str, content: bytes) -> set[int]:
+    """The lines of a YAML file on which its `!vault` values begin. Raises Invalid on what is no YAML, or has none."""
     from ciflow.lang.names import templates_in
     from ciflow.lang.yamltext import parse
 
@@ -151,7 +152,10 @@ def _lines(name: str, content: bytes) -> set[int]:
     place = parse(content, name, findings, vault=Vault())
     if findings.errors:
         raise Invalid(findings.items)
-    return {one.span.line for one in templates_in(place.value if place else None) if isinstance(one, Encrypted)}
+    lines = {one.span.line for one in templates_in(place.value if place else None) if isinstance(one, Encrypted)}
+    if not lines:
+        raise _fault(name, "nothing in this file is encrypted", "`ciflow vault encrypt` does that")
+    return lines
 
 
 @group.command("encrypt-string")
@@ -217,6 +221,15 @@ def _read(files: tuple[str, ...], output: str) -> dict[str, bytes]:
     return {name: _content(name) for name in files or ("-",)}
 
 
+def _encrypted(files: tuple[str, ...], output: str = "") -> dict[str, bytes]:
+    """The same of files that must be encrypted, which is said before anybody is asked for a password."""
+    contents = _read(files, output)
+    for name, content in contents.items():
+        if not is_vaulted(content):
+            raise _fault(name, "this file is not encrypted", "`ciflow vault encrypt` does that")
+    return contents
+
+
 def _content(name: str) -> bytes:
     try:
         return sys.stdin.buffer.read() if name == "-" else Path(name).read_bytes()
@@ -224,12 +237,6 @@ def _content(name: str) -> bytes:
         raise Invalid(
             [Diagnostic("error", "CF0001", f"can't read {name}: {(error.strerror or '').lower()}")]
         ) from error
-
-
-def _opened(vault: Vault, name: str, content: bytes) -> tuple[bytes, Password]:
-    if not is_vaulted(content):
-        raise _fault(name, "this file is not encrypted", "`ciflow vault encrypt` does that")
-    return vault.unlock(content, Span(name, 1, 1))
 
 
 def _fault(name: str, message: str, help: str) -> Invalid:

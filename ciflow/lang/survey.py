@@ -15,9 +15,9 @@ _FIRST = {"If": "test", "CondExpr": "test", "And": "left", "Or": "left", "For": 
 
 @dataclass(frozen=True, slots=True)
 class Survey:
-    """`uses` are the nodes of filters, tests and calls; `members` those that read something of a value, each with whether
-    it is read in any case, and whether it may be missing. `names.free` has also those that the template itself sets.
-    """
+    """`uses` are the nodes of filters, tests and calls; `members` those that read something of a value, each with
+    whether that is in any case, and whether it may be missing. `names.free` has also those that the template itself
+    sets."""
 
     names: Names
     uses: tuple[Any, ...]
