@@ -91,9 +91,9 @@ class Engine:
 
     def _exit_code(self) -> ExitCode:
         order = (ExitCode.INTERNAL, ExitCode.ROLLED_BACK, ExitCode.PAUSED, ExitCode.LOCKED, ExitCode.INVALID)
-        found = {end.exit for end in self.ends.values()}
         every = (*order, ExitCode.TASK_FAILED, ExitCode.UNREACHABLE)
-        return next((code for code in every if code in found), ExitCode.OK)
+        found = {end.exit for end in self.ends.values()} - {ExitCode.OK}
+        return next((code for code in every if code in found), max(found, default=ExitCode.OK))
 
     # --- one stage ---------------------------------------------------------------------------------------
 
@@ -151,6 +151,8 @@ class Engine:
         except StoreError:
             raise
         except CiflowError as error:
+            if error.exit_code is ExitCode.INTERRUPTED:  # nobody answers any more: no fault of the play's
+                raise
             self.error(error, stage)
             code = ExitCode.TASK_FAILED if isinstance(error, Invalid) else error.exit_code
             everyone = gone | {host.name for host in hosts}

@@ -208,6 +208,7 @@ def test_a_password_can_be_asked_for_only_at_a_terminal(tmp_path: Path, flag: st
 
 # --- step -----------------------------------------------------------------------------------------------
 
+CTRL_D = b"\x04"
 STEP = """
 - name: Steps
   hosts: web1,web2
@@ -248,6 +249,48 @@ def test_continue_asks_about_nothing_more(tmp_path: Path) -> None:
         typist.types("c")
         assert typist.ends() == 0
     assert len((tmp_path / "said").read_text().splitlines()) == 8
+
+
+def test_a_terminal_with_nobody_at_it_any_more_interrupts_and_a_resume_asks_again(tmp_path: Path) -> None:
+    (tmp_path / "play.yml").write_text(STEP)
+    (tmp_path / "hosts").write_text(HOSTS)
+    (tmp_path / "go").touch()
+    with at_a_terminal(tmp_path, "apply", "play.yml", "-i", "hosts", "--step") as typist:
+        typist.sees("TASK: One .*: $")
+        typist.types("YES")
+        typist.sees("TASK: Two .*: $")
+        typist.presses(CTRL_D)
+        assert typist.ends() == ExitCode.INTERRUPTED
+        assert "nobody answers at the terminal" in typist.shown
+    with at_a_terminal(tmp_path, "resume") as typist:
+        for name, answer in (("Two", "nonsense"), ("Three", "c")):
+            typist.sees(f"TASK: {name} .*: $")
+            typist.types(answer)
+        assert typist.ends() == 0
+    words = [line.split()[0] for line in (tmp_path / "said").read_text().splitlines()]
+    assert words == ["one", "one", "three", "three", "four", "four"]
+
+
+def test_a_step_is_asked_about_where_it_comes_to_pass(tmp_path: Path) -> None:
+    """Handlers, and the tasks of an include, when they are reached; of a task that isn't to run nothing is shown."""
+    (tmp_path / "inner.yml").write_text("- {name: Inner, command: 'true', notify: Tell}\n")
+    (tmp_path / "play.yml").write_text("""
+- name: Reach
+  hosts: localhost
+  tasks:
+    - {name: Bring, include_tasks: inner.yml}
+    - {name: Never, command: 'false'}
+  handlers:
+    - {name: Tell, command: 'true'}
+""")
+    with at_a_terminal(tmp_path, "apply", "play.yml", "--step") as typist:
+        for name, answer in (("Bring", "y"), ("Inner", "y"), ("Never", "n"), ("Tell", "y")):
+            typist.sees(f"TASK: {name} .*: $")
+            typist.types(answer)
+        assert typist.ends() == 0
+        after = typist.shown.rpartition("(c)ontinue: ")[2]
+    assert "Tell" in after
+    assert "Never" not in after
 
 
 def test_step_without_a_terminal_is_refused(tmp_path: Path) -> None:
