@@ -29,7 +29,8 @@ ENGINE_WORDS = frozenset({"include_tasks", "include_role", "include_vars", "meta
 JUDGED_BY_HOST = frozenset(
     {"command", "shell", "raw", "script", "copy", "template", "file", "lineinfile", "blockinfile", "replace"}
     | {"stat", "slurp", "tempfile", "ping"}
-    | {"debug", "set_fact", "assert"}  # ask nothing of the host: the guard of the task before is passed on
+    # These ask nothing of the host: the guard of the task before is passed on.
+    | {"debug", "set_fact", "assert", "validate_argument_spec"}
 )
 
 # Modules that read a source on the controller, unless it lies on the host or stands in the playbook.

@@ -6,8 +6,6 @@ import re
 import time
 from collections.abc import Mapping
 from dataclasses import replace
-from functools import partial
-from itertools import product
 from typing import TYPE_CHECKING, Any
 
 from ciflow.diagnostics import Diagnostic, Invalid, TargetError
@@ -17,10 +15,7 @@ from ciflow.engine.result import HostFailed, Result, broken, skipped
 from ciflow.engine.sharing import check_shared
 from ciflow.lang.filters_data import combine
 from ciflow.lang.include import load_role, load_task_file, load_variables, role_of
-from ciflow.lang.role_arguments import complaints, options_of
-from ciflow.lang.roles import flat
 from ciflow.lang.schema import coerce
-from ciflow.lang.sources import RoleCall
 from ciflow.lang.template import render
 from ciflow.model import EMPTY, Node, Task
 from ciflow.plan.tags import prune
@@ -110,23 +105,6 @@ async def _variables(rendering: Rendering, args: Mapping[str, Any], extra: Mappi
     lane.values.included.update(values)
 
 
-async def _given(rendering: Rendering, at: Key, nodes: tuple[Node, ...], calls: tuple[RoleCall, ...]) -> None:
-    """Whether a role is given what it says it takes, as it would see it. Raises HostFailed, with Ansible's keys."""
-    for first, call in product(flat(nodes)[:1], calls):
-        inside = Rendering(rendering.lane, first, at.below("arguments"))
-        if wrong := await inside.settle(partial(_complaints, call, inside)):
-            values = {"changed": False, "failed": True, "skipped": False, "unreachable": False,
-                      "msg": "\n".join(["Validation of arguments failed:", *wrong]), "argument_errors": wrong,
-                      "argument_spec_data": options_of(call),
-                      "validate_args_context": {"type": "role", "name": call.role, "argument_spec_name": call.entry,
-                                                "path": first.role_path}}  # fmt: skip
-            raise HostFailed(rendering.task, Result("failed", values), at)
-
-
-def _complaints(call: RoleCall, inside: Rendering) -> list[str]:
-    return complaints(call, inside.scope())
-
-
 async def _include(rendering: Rendering, at: Key, extra: Mapping[str, Any], files: list[str]) -> tuple[Node, ...]:
     """One round: variables are taken in at once (`files` tells from where), tasks are given back, chosen by tags as all
     others are."""
@@ -143,8 +121,7 @@ async def _include(rendering: Rendering, at: Key, extra: Mapping[str, Any], file
         args = coerce(task.module, args, task.spans)
         role, handlers = role_of(run.files, task, args)
         lane.stage.adopt_handlers(handlers)
-        nodes, calls = load_role(run.files, task, args, extra)
-        await _given(rendering, at, nodes, calls)
+        nodes = load_role(run.files, task, args, extra)
         if role is not None and args.get("public"):
             lane.stage.adopt_variables(role)
     return prune(nodes, run.plan.selection.tags, run.plan.selection.skip_tags)

@@ -51,6 +51,8 @@ def _said(task: Task, values: Mapping[str, Any]) -> str:
     said = values.get("msg", "")
     if task.module == "assert" and values.get("assertion"):
         return f"{said}: {values['assertion']}"
+    if task.module == "validate_argument_spec" and "argument_errors" not in values:
+        return ""  # every use of a role begins with it: there is nothing to hear
     if said == "non-zero return code" and values.get("rc"):
         return f"{said} {values['rc']}"
     if task.module != "debug" or said or values.get("skipped") or "var" not in task.args:

@@ -82,7 +82,7 @@ class _Ahead:
         try:
             if task.module == "include_tasks":
                 return load_task_file(self._files, task, task.args)
-            return load_role(self._files, task, task.args)[0]
+            return load_role(self._files, task, task.args)
         except Invalid as fault:
             self._found(list(fault.diagnostics), task, perhaps)
             return None

@@ -53,7 +53,6 @@ INSTEAD = {
     "sysvinit": "`service`",
     "timezone": "`command: timedatectl set-timezone NAME`",
     "ufw": "`command: ufw allow PORT`",
-    "validate_argument_spec": "`meta/argument_specs.yml` of a role, or `assert`",
     "xattr": "`command: setfattr -n NAME -v VALUE PATH`",
     "xml": "`template` for the whole file, or `command: xmlstarlet ed --inplace ..`",
     "yum": "`command: dnf install -y NAME`",

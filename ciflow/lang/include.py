@@ -11,13 +11,13 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from ciflow.diagnostics import Diagnostic, Invalid, Span
+from ciflow.diagnostics import Diagnostic, Invalid
 from ciflow.lang.files import Files
 from ciflow.lang.inherit import Inherited, extend
-from ciflow.lang.place import Place
+from ciflow.lang.place import placed
 from ciflow.lang.roles import Role, Roles
 from ciflow.lang.scope import Level, Scope, Vars
-from ciflow.lang.sources import RoleCall, Sources, join, places_of_vars
+from ciflow.lang.sources import Sources, join, places_of_vars
 from ciflow.lang.tasks import TaskReader
 from ciflow.model import EMPTY, Node, Task, Template
 
@@ -35,12 +35,12 @@ def load_task_file(
 
 def load_role(
     files: Files, task: Task, args: Mapping[str, Any], extra: Mapping[str, Any] = EMPTY
-) -> tuple[tuple[Node, ...], tuple[RoleCall, ...]]:
-    """The tasks of `include_role`, its defaults and vars in them, and what its roles say they take."""
+) -> tuple[Node, ...]:
+    """The tasks of `include_role`, its defaults and vars in them."""
     reader, own = _reader(files, task, extra)
     span = task.spans.get("name") or task.span
     nodes = reader.roles.tasks(str(args.get("name", "")), own, (), span, args)
-    return _sound(reader.sources, nodes), tuple(reader.sources.role_calls)
+    return _sound(reader.sources, nodes)
 
 
 def role_of(files: Files, task: Task, args: Mapping[str, Any]) -> tuple[Role | None, tuple[Task, ...]]:
@@ -99,23 +99,13 @@ def _reader(files: Files, task: Task, extra: Mapping[str, Any]) -> tuple[TaskRea
     reader.roles = Roles(sources, reader)
     applied = task.args.get("apply")
     if isinstance(applied, Mapping):
-        own = extend(own, _placed(applied, task.span), sources)
+        own = extend(own, placed(applied, task.span), sources)
     return reader, own
 
 
 def inherited(task: Task) -> Inherited:
     """What surrounds an include, and so its tasks."""
     return task.inherit if isinstance(task.inherit, Inherited) else Inherited(base=task.base)
-
-
-def _placed(value: Any, span: Span) -> Place:
-    """A value without a tree of places as one, all of it at `span`."""
-    place = Place(span.file, (span.line - 1, span.column - 1, span.line - 1, span.column), value)
-    if isinstance(value, Mapping):
-        place.fields = {key: _placed(below, span) for key, below in value.items()}
-    elif isinstance(value, list):
-        place.items = [_placed(below, span) for below in value]
-    return place
 
 
 def _sound(sources: Sources, nodes: tuple[Node, ...]) -> tuple[Node, ...]:

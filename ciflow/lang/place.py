@@ -6,6 +6,7 @@ A checker walks values and speaks in paths; `Place.at(*path).span` gives the pos
 from __future__ import annotations
 
 from bisect import bisect_right
+from collections.abc import Mapping
 from typing import Any
 
 from ciflow.diagnostics import Span
@@ -139,3 +140,13 @@ def position(marks: Marks, offset: int) -> tuple[int, int]:
     index = max(bisect_right(marks, (offset, 1 << 60, 0)) - 1, 0)
     at, line, column = marks[index]
     return line, column + max(offset - at, 0)
+
+
+def placed(value: Any, span: Span) -> Place:
+    """A value without a tree of places as one, all of it at `span`."""
+    place = Place(span.file, (span.line - 1, span.column - 1, span.line - 1, span.column), value)
+    if isinstance(value, Mapping):
+        place.fields = {key: placed(below, span) for key, below in value.items()}
+    elif isinstance(value, list):
+        place.items = [placed(below, span) for below in value]
+    return place

@@ -1,17 +1,19 @@
-"""What a role says it takes (`argument_specs`), against what it is given: before the run, and when it is included."""
+"""What a role says it takes (`argument_specs`), against what it is given: before the run, and when it begins."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ciflow.dataclass import dataclass
+from ciflow.diagnostics import Span
 from ciflow.lang.kinds import fit
-from ciflow.lang.known import Known
 from ciflow.lang.names import templates_in
-from ciflow.lang.scope import MISSING, Scope
 from ciflow.lang.sources import RoleCall, Sources
 from ciflow.model import Template
+
+if TYPE_CHECKING:
+    from ciflow.lang.known import Known
 
 _KINDS = {"str": "text", "int": "integer", "bool": "boolean", "list": "list", "dict": "dict", "path": "path",
           "float": "float"}  # fmt: skip
@@ -33,11 +35,6 @@ class Complaint:
         return ".".join((*self.within, self.name))
 
 
-def options_of(call: RoleCall) -> Options:
-    """The arguments of the entry point that is used, each with its rules."""
-    return _options(call.specs.get(call.entry) or {})
-
-
 def _options(rules: Mapping[str, Any]) -> Options:
     return {name: below or {} for name, below in (rules.get("options") or {}).items()}
 
@@ -45,7 +42,7 @@ def _options(rules: Mapping[str, Any]) -> Options:
 def check_role_arguments(known: Known, sources: Sources) -> None:
     """Faults of what can be seen before the run go to `sources.findings`."""
     for call in sources.role_calls:
-        for name, rules in options_of(call).items():
+        for name, rules in _options(call.specs.get(call.entry) or {}).items():
             given = next((values for values in call.given if name in values), None)
             if given is not None:
                 span = getattr(given, "spans", {}).get(name)
@@ -56,12 +53,39 @@ def check_role_arguments(known: Known, sources: Sources) -> None:
                                        label=str(rules.get("description", ""))[:80])  # fmt: skip
 
 
-def complaints(call: RoleCall, scope: Scope) -> list[str]:
-    """What is wrong with the values that a role meets when it begins, in Ansible's words. Raises Need for lookups."""
-    options = options_of(call)
-    given = {name: scope.find(name) for name in options}
-    known = {name: value for name, value in given.items() if value is not MISSING}
-    return [one.said for one in _of_mapping(options, known, ())]
+def complaints(options: Mapping[str, Any], given: Mapping[str, Any]) -> list[str]:
+    """What is wrong with the values that a role meets when it begins, in Ansible's words."""
+    rules = {name: below or {} for name, below in options.items()}
+    return [one.said for one in _of_mapping(rules, {name: given[name] for name in rules if name in given}, ())]
+
+
+def checking(call: RoleCall) -> Mapping[str, Any] | None:
+    """The task that Ansible puts before those of a role, as its file would have it: it checks what the role is given,
+    with the values of then. None where the role says nothing of this entry point."""
+    said = call.specs.get(call.entry) or {}
+    options = _options(said)
+    if not options:
+        return None
+    short = f" - {said['short_description']}" if said.get("short_description") else ""
+    span = call.span or Span("")
+    context = {"type": "role", "name": call.role, "argument_spec_name": call.entry, "path": call.path,
+               "used_at": str(span)}  # fmt: skip
+    args = {
+        "argument_spec": _as_text(options),
+        "provided_arguments": {name: Template(f"{{{{ {name} | default(omit) }}}}", span) for name in options},
+        "validate_args_context": context,
+    }
+    name = f"Validating arguments against arg spec '{call.entry}'{short}"
+    return {"name": name, "tags": ["always"], "validate_argument_spec": args}
+
+
+def _as_text(value: Any) -> Any:
+    """A template in a description is read by nobody."""
+    if isinstance(value, Template):
+        return value.source
+    if isinstance(value, Mapping):
+        return {str(key): _as_text(below) for key, below in value.items()}
+    return [_as_text(below) for below in value] if isinstance(value, list) else value
 
 
 def _of_mapping(options: Options, given: Mapping[str, Any], within: tuple[str, ...]) -> Iterator[Complaint]:

@@ -11,7 +11,8 @@ from ciflow.dataclass import dataclass, field
 from ciflow.diagnostics import Span
 from ciflow.lang.inherit import Inherited, extend
 from ciflow.lang.near import did_you_mean
-from ciflow.lang.place import Place
+from ciflow.lang.place import Place, placed
+from ciflow.lang.role_arguments import checking
 from ciflow.lang.schema import check_part
 from ciflow.lang.scope import Level, Vars
 from ciflow.lang.shipped import shipped
@@ -168,7 +169,7 @@ class Roles:
             depended = replace(own, role=role.name, role_path=role.path, role_run=inside.role_run)
             before = self.listed(role.dependencies, depended, path, "dependencies")
             self._add_handlers(role, inside, path)
-            self._call(role, entry, inside, span)
+            before += self._checked(role, entry, inside, span, path)
             file = self._main(role.path, "tasks", entry)
             if file is None and entry != "main":
                 self.sources.findings.error("CF0402", f"the role {role.name} has no tasks/{entry}.yml", span)
@@ -177,11 +178,20 @@ class Roles:
             document = self.sources.document(file)
             return before + (self.reader.nodes(document, inside, path, "tasks") if document is not None else ())
 
-    def _call(self, role: Role, entry: str, inside: Inherited, span: Span | None) -> None:
-        if role.specs:
-            given = (*inside.params[::-1], *inside.vars[::-1], *inside.defaults[::-1])
-            name = entry.removesuffix(".yml").removesuffix(".yaml")
-            self.sources.role_calls.append(RoleCall(role.name, name, role.specs, given, span))
+    def _checked(
+        self, role: Role, entry: str, inside: Inherited, span: Span | None, path: tuple[str, ...]
+    ) -> tuple[Node, ...]:
+        """The task that checks what the role is given; what shows before the run is found then."""
+        if not role.specs:
+            return ()
+        given = (*inside.params[::-1], *inside.vars[::-1], *inside.defaults[::-1])
+        name = entry.removesuffix(".yml").removesuffix(".yaml")
+        call = RoleCall(role.name, role.path, name, role.specs, given, span)
+        self.sources.role_calls.append(call)
+        task = checking(call)
+        if task is None or span is None:
+            return ()
+        return self.reader.node(placed(task, span), inside, (*path, "arguments"))
 
     def _inside(self, role: Role, own: Inherited) -> Inherited:
         depended = [self.used[name] for name in self._depended(role) if name in self.used]

@@ -24,6 +24,7 @@ class RoleCall:
     """One use of a role: which entry point, with what (nearest first), where."""
 
     role: str
+    path: str  # its folder
     entry: str
     specs: Mapping[str, Any]
     given: tuple[Mapping[str, Any], ...]

@@ -106,6 +106,7 @@ MODULES: dict[str, Module] = {
     "unarchive": Module("unarchive"),
     "uri": Module("uri"),
     "user": Module("user"),
+    "validate_argument_spec": Module("validate_argument_spec", own_files=True),
     "verify": Module("verify"),
     "wait_for": Module("wait_for"),
     "wait_for_connection": Module("wait_for_connection"),

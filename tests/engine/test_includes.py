@@ -259,8 +259,39 @@ def test_what_an_included_role_is_given_is_checked_with_the_values_that_it_meets
     assert missing == "missing required arguments: needed"
     assert port.startswith("argument 'port' is of type str and we were unable to convert to int: ")
     assert tone == "value of tone must be one of: a, b, got: zzz"
-    assert played.ends()[:2] == [("wrong", "failed"), ("wrong", "rescued")]
-    assert played.names()[2:] == ["why", "unchecked", "served", "right", "served"]
+    checked = "Validating arguments against arg spec 'main'"
+    assert played.ends()[:3] == [("wrong", "ok"), (checked, "failed"), (checked, "rescued")]
+    assert played.names()[3:] == ["why", "unchecked", "served", "right", checked, "served"]
+
+
+def test_what_an_imported_role_is_given_is_checked_with_the_values_that_it_meets(bench: Bench) -> None:
+    """By a task before its own, as in ansible-core 2.19: under its conditions, rescued and ignored as they are."""
+    for name, text in WEB.items():
+        bench.file(name, text)
+    bench.hosts("one ansible_connection=local needed=1 number=many\ntwo ansible_connection=local needed=1 number=80\n")
+    text = """
+        - hosts: all
+          vars: {port: "{{ number }}"}
+          tasks:
+            - block:
+                - import_role: {name: web}
+              rescue:
+                - {name: why, debug: {msg: "{{ ansible_failed_result.argument_errors }}"}}
+            - {import_role: {name: web}, when: false}
+            - {import_role: {name: web}, ignore_errors: true}
+            - {import_role: {name: web, rolespec_validate: false}}
+          roles: [{role: web, vars: {port: 1}}]
+        """
+    played = bench.play(text)
+    assert played.exit == 0
+    (error,) = played.msg("why", "one")
+    assert error.startswith("argument 'port' is of type str and we were unable to convert to int: ")
+    checked = "Validating arguments against arg spec 'main'"
+    assert [status for name, status in played.ends("one") if name == checked] == [
+        "ok", "failed", "rescued", "skipped", "ignored"
+    ]  # fmt: skip
+    assert [status for name, status in played.ends("two") if name == checked] == ["ok", "ok", "skipped", "ok"]
+    assert any("is used at " in str(event.data["msg"]) for event in played.of("task_ended"))
 
 
 def test_a_role_shows_its_variables_to_the_other_tasks_when_it_is_public(bench: Bench) -> None:

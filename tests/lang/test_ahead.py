@@ -68,4 +68,4 @@ def test_an_included_role_is_looked_for_where_all_roles_are(tmp_path: Path) -> N
     (tmp_path / "playbook.yml").write_text(play("- include_role: {name: web}"))
     loaded = load(str(tmp_path / "playbook.yml"), roles_path=(str(tmp_path / "elsewhere"),))
     (include,) = [task for task in flat(loaded.playbook.plays[0].tasks) if task.module == "include_role"]
-    assert [task.name for task in flat(load_role(loaded.files, include, include.args)[0])] == ["served"]
+    assert [task.name for task in flat(load_role(loaded.files, include, include.args))] == ["served"]

@@ -315,7 +315,7 @@ def test_included_tasks_inherit_what_surrounds_the_include(tmp_path: Path) -> No
     assert sources(inside.when) == ["above", "own"]
     assert (inside.tags, inside.become.enabled) == ({"block"}, True)
     assert [dict(values) for values in (*inside.vars, *inside.params)] == [{"y": 2}, {"item": 1}]
-    (inside,) = flat(load_role(Files.live(), found[1], {"name": "r"})[0])
+    (inside,) = flat(load_role(Files.live(), found[1], {"name": "r"}))
     assert (inside.role, [dict(values) for values in inside.defaults]) == ("r", [{"d": 1}])
 
 
