@@ -74,13 +74,15 @@ class RoleRun:
     """One use of a role. `key` is equal for uses that do the same; `place` is this one's part of its tasks' paths.
 
     `once`: not run on a host where another use with this key ran before (a role that doesn't allow duplicates).
-    `parents`: names and folders of the roles that import or include it, the nearest first.
+    `parents`: names and folders of the roles that import or include it, the nearest first. `chain`: folders of all
+    roles that brought it, as a dependency too: where its files are looked for behind its own.
     """
 
     key: str
     place: tuple[str, ...]
     once: bool
     parents: tuple[tuple[str, str], ...] = ()
+    chain: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,6 +24,7 @@ from ciflow.lang.at_once import at_once, made_at_once
 from ciflow.lang.lookups import expand
 from ciflow.lang.schema import module_schema
 from ciflow.lang.scope import Layer, Level, Need, NeedFacts, Scope, SomeFacts, View
+from ciflow.lang.sources import task_folders
 from ciflow.lang.template import keyword, render, render_text
 from ciflow.lang.template_vars import file_variables
 from ciflow.lang.variables import Learnt, layers_for
@@ -188,7 +189,7 @@ class Lane:
         content = self.run.files.read(path).decode("utf-8", "surrogateescape")
         name, dest = str(step.vars.get("template_path", path)), step.vars.get("template_destpath")
         own = scope.child(file_variables(scope, name, path, dest), Level.MAGIC, lazy=True)
-        find = self._included_by(path, _folders(task, self.run.folder))
+        find = self._included_by(path, task_folders(task, self.run.folder))
         return render_text(content, path, own, dict(step.options), find)
 
     def _included_by(self, path: str, folders: tuple[str, ...]) -> Callable[[str], tuple[str, str] | None]:
@@ -262,7 +263,7 @@ class Lane:
             host=self.host.name,
             check=self.checks(task, scope),
             diff=self.run.options.diff if diff is None else bool(diff),
-            search=_folders(task, self.run.folder),
+            search=task_folders(task, self.run.folder),
             environment=environment,
             artifacts=dict(self.run.artifacts if self.stage.vouched is None else self.stage.vouched),
             provenance=dict(self.run.provenance),
@@ -347,15 +348,9 @@ def _written(value: Any) -> Any:
     return str(getattr(value, "source", value)) if not isinstance(value, bool | int | float | None) else value
 
 
-def _folders(task: Task, playbook: str) -> tuple[str, ...]:
-    """Where a task's files lie, nearest first."""
-    return tuple(dict.fromkeys(folder for folder in (task.base, task.role_path, playbook) if folder))
-
-
 def _searched(task: Task, playbook: str) -> list[str]:
-    """Where lookups search for a task's files, as Ansible tells it: its role, beside its file, beside the playbook."""
-    beside = str(Path(task.span.file).parent.absolute())
-    return list(dict.fromkeys(filter(None, (task.role_path, beside, playbook))))
+    """Where lookups search for a task's files."""
+    return list(dict.fromkeys(str(Path(folder).absolute()) for folder in task_folders(task, playbook)))
 
 
 def name_of(task: Task, scope: Scope | None = None) -> str:

@@ -165,7 +165,10 @@ class Roles:
             path = (*path, role.name)
             above = own.role_run.parents if own.role_run is not None else ()
             parents = ((own.role, own.role_path), *above) if own.role and not dependent else above
-            inside = replace(self._inside(role, own), role_run=replace(use, place=path, parents=parents))
+            chain = own.role_run.chain if own.role_run is not None else ()
+            chain = (own.role_path, *chain) if own.role_path else chain
+            run = replace(use, place=path, parents=parents, chain=chain)
+            inside = replace(self._inside(role, own), role_run=run)
             depended = replace(own, role=role.name, role_path=role.path, role_run=inside.role_run)
             before = self.listed(role.dependencies, depended, path, "dependencies")
             self._add_handlers(role, inside, path)

@@ -14,7 +14,7 @@ from ciflow.lang.files import Files
 from ciflow.lang.place import Place
 from ciflow.lang.scope import Level, Need, NeedFacts, Scope, Vars
 from ciflow.lang.yamltext import BOOLEANS_1_1, parse
-from ciflow.model import Template
+from ciflow.model import Task, Template
 
 IGNORED = ("~", ".orig", ".bak", ".rpm", ".md", ".retry", ".pyc", ".pyo", ".swp", ".cfg", ".j2", ".sh")
 
@@ -170,6 +170,14 @@ def _said(value: Any) -> str:
 
 def _with(item: Diagnostic, why: str, span: Span | None) -> Diagnostic:
     return replace(item, related=(*item.related, (why, span)))
+
+
+def task_folders(task: Task, playbook: str) -> tuple[str, ...]:
+    """Where a task's files lie, nearest first, as Ansible documents it: in its role, in the roles that brought that,
+    beside the file that the task stands in, beside the playbook. In each, in `files` or `templates` first."""
+    beside = task.span.file.rpartition("/")[0] or "."
+    chain = task.role_run.chain if task.role_run is not None else ()
+    return tuple(dict.fromkeys(folder for folder in (task.role_path, *chain, beside, playbook or ".") if folder))
 
 
 def join(folder: str, name: str) -> str:

@@ -11,7 +11,7 @@ from ciflow.diagnostics import Invalid, Span
 from ciflow.lang.files import Files
 from ciflow.lang.near import did_you_mean
 from ciflow.lang.roles import flat
-from ciflow.lang.sources import Sources, join
+from ciflow.lang.sources import Sources, join, task_folders
 from ciflow.lang.template import line_marks
 from ciflow.lang.template_check import check_template, included
 from ciflow.model import Play, Playbook, Task, Template
@@ -40,7 +40,7 @@ def check_files(playbook: Playbook, sources: Sources) -> dict[int, Template]:
                     _missing(name, task, candidates, sources)
             elif task.module == "template" and not any(key in task.args for key in _OWN_SYNTAX):
                 found[id(task)] = _template(path, sources)
-                bases = (*_bases(task, sources.folder), path.rpartition("/")[0] or ".")
+                bases = (*task_folders(task, sources.folder), path.rpartition("/")[0] or ".")
                 _check_included(found[id(task)], bases, sources, {path}, made=made)
         made = made or on_controller or task.module == "fetch"
     return found
@@ -112,12 +112,7 @@ def _program(command: str) -> str | None:
 def _candidates(name: str, task: Task, folder_of_playbook: str) -> list[str]:
     if name.startswith(("/", "~")):
         return [name]
-    return _below(_bases(task, folder_of_playbook), _FOLDERS[task.module], name)
-
-
-def _bases(task: Task, folder_of_playbook: str) -> list[str]:
-    beside = task.span.file.rpartition("/")[0] or "."
-    return [base for base in (task.role_path, task.base, beside, folder_of_playbook or ".") if base]
+    return _below(task_folders(task, folder_of_playbook), _FOLDERS[task.module], name)
 
 
 def _below(bases: Iterable[str], folder: str, name: str) -> list[str]:
