@@ -41,8 +41,8 @@ def check(playbook: Playbook, inventory: Inventory, extra: Mapping[str, Any], so
 
 
 def pattern_of(play: Play) -> str:
-    """The hosts of a play as written; "" where only the run knows them."""
-    if any(templates_in(play.hosts)):
+    """The hosts of a play as written; "" where only the run knows them, or the schema refuses their kind."""
+    if any(templates_in(play.hosts)) or not isinstance(play.hosts, str | list):
         return ""
     return ",".join(map(str, play.hosts)) if isinstance(play.hosts, list) else str(play.hosts or "")
 
