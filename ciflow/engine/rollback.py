@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from ciflow.dataclass import dataclass, field
@@ -164,8 +164,13 @@ class _Rollback:
                     found.setdefault(router.host, router)
         found = found or await self._in_clusters(wire, asked)
         if not found:
-            raise _unknown(self.asking.service, where, list(replies), [name for name in asked if name not in replies])
+            silent = [name for name in asked if name not in replies]
+            raise _unknown(self.asking.service, where, list(replies), silent, self._services())
         return tuple(found.values())
+
+    def _services(self) -> set[str]:
+        """All that the store knows."""
+        return {str(e.data["service"]) for e in self.store.events(kinds=("routers",))} if self.store else set()
 
     async def _in_clusters(self, wire: Wire, hosts: Mapping[str, Connection]) -> dict[str, Router]:
         """The service's routers in the clusters that the hosts mean, by the manifests beside the dials there."""
@@ -262,8 +267,14 @@ class _Rollback:
         return open_session(connection, project=f"rollback {self.run}", run=self.run, token=1, inbox=inbox)
 
 
-def _unknown(service: str, where: str, answered: Sequence[str], silent: Sequence[str]) -> CiflowError:
-    """Nobody knows the service; a host that did not answer may."""
+def _unknown(
+    service: str, where: str, answered: Sequence[str], silent: Sequence[str], known: Iterable[str]
+) -> CiflowError:
+    """Nobody knows the service; a host that did not answer may, or it is one of the `known` misspelt."""
+    from ciflow.lang.near import nearest
+
+    if not silent and (near := nearest(service, known)):
+        return NoSuch(f"nothing is known of a service {service}", help=f"did you mean `ciflow rollback {near}`?")
     asked = f", nor in {where} on {_named(answered)}" if answered else ""
     message = f"nothing is known of a service {service}: neither here{asked}, nor in a cluster"
     help = (

@@ -167,7 +167,8 @@ def roll_back(routers: Sequence[Router], order: Order, late: frozenset[str] = fr
     if not known:
         raise RouterError(
             f"no router of {order.service} answers: {'; '.join(failed.values())}",
-            help="the dead-man on its host gives the traffic back to the live slot if a rollout was under way",
+            help="nothing was turned: see to the router there (its process, its log), then the same command again. "
+            "If a rollout was under way, its dead-man gives the traffic back to the live slot by itself",
         )
     decision = choose([decide(dial, order) for _, dial in known])
     decision, silent = yield from _looked_at(decision, [router for router, _ in known], order)

@@ -74,6 +74,8 @@ def test_it_works_without_the_journal(production: Service) -> None:
 def test_a_service_that_nobody_knows_is_said_plainly(production: Service) -> None:
     code, said = production.ciflow("rollback", "unheard-of")
     assert code == 3 and "nothing is known of a service unheard-of" in said and "--host" in said, said
+    code, said = production.ciflow("rollback", "sheild")
+    assert code == 3 and "did you mean `ciflow rollback shield`?" in said, said
 
 
 def test_a_router_that_never_answers_holds_up_no_other_and_is_named_with_what_to_do(production: Service) -> None:

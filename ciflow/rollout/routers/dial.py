@@ -48,9 +48,9 @@ class Fenced(Locked):
 
     def __init__(self, service: str, host: str, expect: int, found: Dial) -> None:
         holder = found.manifest.who or "another writer"
-        release = f", release {found.manifest.release}" if found.manifest.release else ""
+        why = f" ({found.manifest.why})" if found.manifest.why else ""
         super().__init__(
-            f"the router of {service} on {host} holds token {found.token} of {holder}{release}; "
+            f"the router of {service} on {host} holds token {found.token} of {holder}{why}; "
             f"this writer expected {expect}",
             help="Another rollout or rollback has taken over. `ciflow status` shows it; this one must stop.",
         )
