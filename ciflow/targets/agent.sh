@@ -31,7 +31,11 @@ locked() { # FILE command: under its lock, which goes with its holder
     { shift; "$flock" 9 && "$@"; } 9>>"$1"
   else
     holding=$1.lock tries=0
-    until mkdir "$holding" 2>/dev/null; do break_lock; sleep "$nap"; done
+    until mkdir "$holding" 2>/dev/null; do
+      [ -d "${1%/*}" ] || return 3 # what it guards is gone, with whoever would have listened
+      break_lock
+      sleep "$nap"
+    done
     read -r holder words </proc/self/stat
     birth "$holder"
     echo "$holder $born" >"$holding/who"
@@ -401,7 +405,7 @@ validated() {
 write() {
   if [ -n "$follow" ] && [ -L "$path" ]; then path=$(readlink -f "$path") || die; fi
   if [ -n "$expect" ] && [ -z "$check" ] && [ -d "${path%/*}/" ]; then
-    if [ -n "$flock" ]; then locked "${path%/*}/" write_whole; else locked "$session/../expect" write_whole; fi
+    if [ -n "$flock" ]; then locked "${path%/*}/" write_whole; else locked "${session%/*}/expect" write_whole; fi
   else write_whole; fi
   say changed "$changed"
   printf %s "$path" >"$d/out"

@@ -3,6 +3,7 @@
 import os
 import random
 import shutil
+import signal
 import socket
 import subprocess
 import threading
@@ -103,6 +104,24 @@ def test_what_a_small_host_lacks_is_made_up_for(
     assert second.answer("k").stdout == b"out\n"
     late = Parley(first.connection, run="older", token=first.token - 1)
     assert late.next(Ended).error.exit_code == 6  # a run with a greater token has the project
+
+
+@pytest.mark.parametrize("missing", ["flock", "setsid"])
+def test_an_operation_ends_whose_agent_was_killed_and_swept_away(
+    bare: Callable[[Path], Connection], talk: Talker, own_home: Path, tmp_path: Path, missing: str
+) -> None:
+    first = talk(bare(tools(tmp_path / "bin", (missing,))))
+    first.session.submit("web1", "k", slow(tmp_path))
+    first.session.flush()
+    wait_for(tmp_path / "work.began")
+    [begun] = own_home.glob(".local/state/ciflow/*/runs/*/*/begin")
+    performer = int(begun.read_text().split()[0])
+    os.kill(first.hello["pid"], signal.SIGKILL)
+    second = talk(first.connection, run=first.run, token=first.token)  # takes away what the killed one has left
+    assert second.ask("k", journal=first.hello["journal"])[0].state == "running"
+    (tmp_path / "work.gate").touch()
+    assert second.answer("k").stdout == b"out\n"
+    assert_ends(performer)
 
 
 REFUSED: list[Operation] = [
