@@ -73,7 +73,7 @@ WORLDS = (
     World("good, rate drifts between 0.4 and 2.7 %", drift=1.0),
     World("good, errors in clusters of 5", cluster=5),
     World("good, sticky users, by request", users="requests"),
-    World("the same users, counted once (`by:`)", users="once"),
+    World("the same users, if each were counted once", users="once"),
     World("odds 1.25, as tolerated", 1.25),
     World("odds 2", 2),
     World("odds 3", 3),

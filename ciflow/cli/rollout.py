@@ -79,7 +79,7 @@ def _forecast(
     canary = stage.play.canary
     assert canary is not None
     try:
-        gates = gates_from(judged(canary.gates), canary.alpha, services=services, independent=bool(canary.by))
+        gates = gates_from(judged(canary.gates), canary.alpha, services=services)
     except ValueError as error:
         raise Invalid([Diagnostic("error", "CF0311", str(error), canary.span)]) from error
     steps = [

@@ -120,7 +120,7 @@ def _gates(work: StageRun, canary: Canary, rendered: _Rendered, scope: Scope) ->
     services = len(cells_of(work.run.plan, work.stage))
     config = [_with_sources(kind, options, rendered, scope) for gate in canary.gates for kind, options in gate.items()]
     try:
-        return gates_from(config, canary.alpha, services=services, independent=bool(canary.by))
+        return gates_from(config, canary.alpha, services=services)
     except ValueError as error:
         raise Invalid([Diagnostic("error", "CF0311", str(error), canary.span)]) from error
 

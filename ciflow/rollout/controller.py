@@ -182,7 +182,10 @@ class Controller(Waiting):
         yield Note("interval", interval_data(deltas, candidate, self.dials.live, self.step, step.weight))
         if held <= self.spec.warm_up:
             return
-        self._strays = self._strays + 1 if split_is_off(deltas, candidate, step.weight) else 0
+        testers = bool(self.spec.settings.get("header"))
+        # Of sticky users one may ask a thousand times as often as another: their requests are no draw of the dial's.
+        off = not self.spec.by and split_is_off(deltas, candidate, step.weight, testers=testers)
+        self._strays = self._strays + 1 if off else 0
         if self._strays >= STRAYS:
             raise TurnBack(f"the router says {step.weight / 100:g} %, but its own counters show another split")
         yield from self._take_in(self._interval(deltas, self.step, step.weight, seconds))

@@ -32,8 +32,8 @@ class Gate:
     candidate is good whatever stable does. `edges` are latencies in seconds. `objective` is an slo's share of
     good events. `of` names counters of its own instead of the router's errors. `source` is what the gate asks of
     providers, by candidate slot: {slot: {provider: options}}, for an slo {slot: {bad and total: {provider: ..}}}.
-    `independent` says that events are (one per user and release); otherwise E^(1/phi). `private`: what it asks holds a
-    secret, which stays on the controller."""
+    `independent` says that events are, as where a user counts once, which no router does yet; otherwise E^(1/phi).
+    `private`: what it asks holds a secret, which stays on the controller."""
 
     name: str
     kind: Kind
@@ -70,7 +70,7 @@ def gates_from(
     """The gates of a canary's `gates:` list, in order.
 
     `alpha` is the whole release's; it is split evenly over the statistical gates of all its `services` (Bonferroni).
-    `independent`: the canary has `by:`, so that a user counts once. ValueError names what can't be understood;
+    ValueError names what can't be understood;
     the schema has said so with its place before."""
     if not 0 < alpha < 1:
         raise ValueError(f"alpha must lie between 0 and 1, not {alpha:g}")

@@ -165,7 +165,7 @@ class Panel:
         unanswered = next((j for j in binding if j.outcome == "inconclusive"), None)
         if unanswered:
             return Verdict("inconclusive", unanswered.why, every)
-        waiting = self._waiting_for(binding, step_ended, min_requests)
+        waiting = self._waiting_for(binding, step_ended, min_requests, expired)
         if waiting is None:
             return Verdict("good", _together(binding) or "no gate judges this release", every)
         return Verdict("inconclusive" if expired else "hold", waiting, every)
@@ -234,7 +234,9 @@ class Panel:
         )
         return replace(self, states=states, step=step, elapsed=0.0, requests=0)
 
-    def _waiting_for(self, binding: Sequence[Judgement], step_ended: bool, min_requests: int) -> str | None:
+    def _waiting_for(
+        self, binding: Sequence[Judgement], step_ended: bool, min_requests: int, expired: bool
+    ) -> str | None:
         """What the hold still waits for; None when it may end as good."""
         if self.requests < min_requests:
             return f"{self.requests:,} of the {min_requests:,} requests that the candidate must have served"
@@ -243,6 +245,8 @@ class Panel:
             return unsettled.why
         agreed = self.early and bool(binding) and all(j.shown for j in binding)
         if not step_ended and not agreed:
+            if expired:
+                return "the deadline came before this hold had ended; nothing speaks against the candidate"
             return _together(binding) or "the hold isn't over"
         return None
 

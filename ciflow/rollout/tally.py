@@ -70,10 +70,11 @@ def interval_data(deltas: Sequence[Deltas], candidate: str, stable: str, step: i
     }
 
 
-def split_is_off(deltas: Sequence[Deltas], candidate: str, weight: int) -> bool:
+def split_is_off(deltas: Sequence[Deltas], candidate: str, weight: int, *, testers: bool = False) -> bool:
     """Whether the split that users met is not the dial's, beyond 6 standard deviations of a binomial share.
 
-    At six, chance alone says so once in 10^9 intervals (normal tail); the half request is for continuity.
+    At six, chance alone says so once in 10^9 intervals (normal tail); the half request is for continuity. `testers`
+    meet the candidate at any share, so that it may have more than its own, and never less.
     """
     if not weight:
         return False  # testers, or copies of requests: no share was asked for
@@ -81,7 +82,8 @@ def split_is_off(deltas: Sequence[Deltas], candidate: str, weight: int) -> bool:
     ours = sum(delta[candidate].requests for delta in deltas if candidate in delta)
     share = weight / 10_000
     bound = 6 * math.sqrt(total * share * (1 - share)) + 5.5
-    return abs(ours - total * share) > bound
+    missing = total * share - ours
+    return missing > bound or (-missing > bound and not testers)
 
 
 def _sums(deltas: Sequence[Deltas], slot: str) -> dict[str, int]:

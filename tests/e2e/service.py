@@ -255,11 +255,11 @@ def wait_for(found: Callable[[], Any], what: str, timeout: float, told: Callable
 
 
 @contextlib.contextmanager
-def service(kind: str) -> Iterator[Service]:
+def service(kind: str, **more: Any) -> Iterator[Service]:
     """Version 1.0 in production, with users. Raises MissingPart where the router's program is missing."""
     with process.short_folder("e2e") as home, ExitStack() as stack:
         port, slots = process.free_port(), {"a": process.free_port(), "b": process.free_port()}
-        settings = {k: v for k, v in settings_of(kind, port, home).items() if k != "overdue"}
+        settings = {k: v for k, v in {**settings_of(kind, port, home), **more}.items() if k != "overdue"}
         found = Service(kind, home, port, slots, PatientUsers(port, rate=160, clients=6), settings)
         yield stack.enter_context(in_production(found))
 

@@ -416,6 +416,35 @@ def test_a_version_that_was_overwritten_is_named_when_somebody_wants_it_back() -
     assert shares(world) == {WHOLE}
 
 
+HALF = (CanaryStep(5000, 3.0),)
+
+
+@pytest.mark.parametrize("sends", [0.0, 0.7])
+def test_a_split_that_does_not_come_is_an_error_and_not_a_success(sends: float) -> None:
+    world = world_of("web1")
+    world.sends = sends
+    ended = to_the_end(Release(world, spec_of(steps=HALF)))
+    assert ended.result == "rolled_back" and "its own counters show another split" in ended.reason
+
+
+def test_testers_beside_a_share_are_no_other_split() -> None:
+    """A third of all requests are testers', who meet the candidate at any share: it has two thirds at 50 %."""
+    world = world_of("web1")
+    known = spec_of(steps=HALF, settings={"header": {"name": "X-Canary"}})
+    world.testers = 200.0
+    assert to_the_end(Release(world, known)).result == "promoted"
+    world = world_of("web1")
+    world.sends = 0.0
+    ended = to_the_end(Release(world, known))
+    assert ended.result == "rolled_back", "less than its share is one"
+
+
+def test_sticky_users_who_ask_more_than_others_are_no_other_split() -> None:
+    world = world_of("web1")
+    world.sends = 0.7
+    assert to_the_end(Release(world, spec_of(steps=HALF, by="cookie"))).result == "promoted"
+
+
 # --- steps without a share ----------------------------------------------------------------------------------
 
 TESTERS, COPIES = CanaryStep(0, 3.0), CanaryStep(0, 3.0, mirror=2000)

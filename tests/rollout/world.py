@@ -96,6 +96,7 @@ class World:
     tried: list[str] = field(default_factory=list)  # those of them that it tried, in order
     traffic: float = 400.0
     testers: float = 0.0  # requests a second at each router that a header sends to the candidate
+    sends: float | None = None  # of the users to slot b while the dial is turned, whatever it says
     rates: dict[str, float] = field(default_factory=lambda: {"a": 0.0, "b": 0.0})
     metric: Callable[[str, float], Reply] = lambda url, now: Reply(ok=False, error="no provider")  # noqa: ARG005
 
@@ -111,6 +112,8 @@ class World:
 
     def _serve(self, machine: Machine, seconds: float) -> None:
         share_b = machine.dial.share / WHOLE
+        if self.sends is not None and not machine.dial.at_rest:
+            share_b = self.sends
         self._copy(machine, seconds)
         for slot, share in (("a", 1 - share_b), ("b", share_b)):
             machine.requests[slot] += self.traffic * seconds * share
