@@ -10,7 +10,8 @@ from ciflow.model import Event
 from ciflow.report import humane
 from ciflow.report.text import Line, Piece, fit, left, line, right
 
-STYLES = {"good": "ok", "holding": "changed", "baking": "changed", "turned back": "failed"}
+WHOLE = 10_000  # hundredths of a percent
+STYLES = {"good": "ok", "holding": "changed", "baking": "changed", "turned back": "failed", "failed": "failed"}
 
 
 @dataclass(slots=True)
@@ -154,7 +155,7 @@ class Dial:
         if stand and self.state == "baking":
             stand.verdict = "baking"
         if stand and self.state in ("good", "rolling_back", "rolled_back", "failed"):
-            stand.close("good" if self.state == "good" else "turned back", event.at)
+            stand.close({"good": "good", "failed": "failed"}.get(self.state, "turned back"), event.at)
             return stand
         return None
 
@@ -164,6 +165,11 @@ class Dial:
         if self.state == "rolled_back":
             return f"{self.before} has all traffic" if self.before else "turned back"
         return "all traffic, observed good" if self.state == "good" else ""
+
+    @property
+    def kept(self) -> bool:
+        """It failed after it was promoted, and nothing took the traffic back: somebody has to decide."""
+        return self.state == "failed" and bool(self.stands) and self.stands[-1].weight == WHOLE
 
     @property
     def why(self) -> str:

@@ -152,7 +152,8 @@ class Summary:
 
     def _play(self, id: str, end: PlayEnd, columns: int) -> Line:
         words = (self.dials[id].came_to if id in self.dials else "") or end.words
-        return row(end.name, end.result.replace("_", " "), words, humane.duration(end.duration), columns, indent=2)
+        result = "paused" if end.result == "interrupted" and self.exit == 8 else end.result.replace("_", " ")
+        return row(end.name, result, words, humane.duration(end.duration), columns, indent=2)
 
     def _history(self, dial: Dial, columns: int) -> list[Line]:
         state = dial.state.replace("_", " ")
@@ -224,6 +225,9 @@ def _next(summary: Summary, run: str) -> str:
     if summary.exit in GOOD_EXITS:
         back = [dial.service for dial in summary.dials.values() if dial.state == "good" and dial.before]
         return f"ciflow rollback {back[-1]}" if back else ""
+    kept = [dial for dial in summary.dials.values() if dial.kept]
+    if kept:
+        return f"ciflow rollback {kept[-1].service}" if kept[-1].before else "ciflow apply, once it is mended"
     if any(dial.state == "fenced" for dial in summary.dials.values()):
         return "ciflow status"  # somebody has taken over: resumed, it would be refused again
     if summary.exit == 3:  # what is wrong with the files stays so in a run that was begun with them
@@ -247,6 +251,8 @@ def outcome(summary: Summary) -> str:
         return f"{release} was turned back; {dial.before or 'the version before it'} has all traffic."
     if summary.exit == 8:
         return f"Paused: {release} waits for somebody." if dial else "Paused: it waits for somebody."
+    if dial is not None and dial.kept:
+        return f"{release} did not do well, and has all traffic."
     if dial is not None and dial.state == "fenced":
         return f"{release} was stopped: somebody else has taken over its dial."
     if failed:

@@ -12,7 +12,7 @@ from typing import Any
 from ciflow.dataclass import dataclass, field
 from ciflow.model import Event
 from ciflow.report import humane
-from ciflow.report.dial import STYLES, Counts, Dial
+from ciflow.report.dial import STYLES, WHOLE, Counts, Dial
 from ciflow.report.lines import wrapped
 from ciflow.report.text import Line, Piece, fit, left, line, right, safe
 
@@ -28,7 +28,6 @@ KINDS = (
     "error",
     "run_ended",
 )
-FULL = 10_000  # hundredths of a percent
 BAR = 24  # columns
 OVER = ("good", "rolled_back", "failed", "fenced")
 VERDICTS = {"good": "ok", "hold": "changed", "inconclusive": "changed", "bad": "failed"}
@@ -72,9 +71,9 @@ class Watched:
         stand = self.dial.now
         if stand is None:
             return sum(hold for _, hold in self.way) + self.bake
-        of_stand = self.bake if stand.weight == FULL else dict(self.way).get(stand.weight, 0.0)
+        of_stand = self.bake if stand.weight == WHOLE else dict(self.way).get(stand.weight, 0.0)
         later = sum(hold for weight, hold in self.way if weight > stand.weight)
-        return max(0.0, of_stand - (now - stand.began)) + later + (self.bake if stand.weight < FULL else 0.0)
+        return max(0.0, of_stand - (now - stand.began)) + later + (self.bake if stand.weight < WHOLE else 0.0)
 
     # --- drawn -------------------------------------------------------------------------------------------
 
@@ -85,8 +84,8 @@ class Watched:
         title = f"{dial.service}  {from_}{dial.version} in slot {dial.slot}"
         yield line(Piece(left(title, columns - 26), "bold"), Piece(left(self.state, 14), style),
                    right(humane.duration(now - self.began), 10))  # fmt: skip
-        weight = stand.weight if stand else FULL if dial.state == "good" else 0
-        yield line(right(humane.share(weight), 8), "  ", _bar(weight / FULL), "  ", self._whereabouts(now))
+        weight = stand.weight if stand else WHOLE if dial.state == "good" else 0
+        yield line(right(humane.share(weight), 8), "  ", _bar(weight / WHOLE), "  ", self._whereabouts(now))
         if stand:
             yield _counted("candidate", stand.candidate)
             yield _counted("stable", stand.stable)

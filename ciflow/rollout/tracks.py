@@ -119,10 +119,8 @@ class Track:
 
     def accusation(self, gate: Gate) -> str:
         if self.worse.paired:
-            return (
-                f"{self._rates()}: more than {gate.tolerate:g} times stable's odds is shown, so the traffic goes back"
-            )
-        return f"{self._rates()}: more than the {self._allowed():.3g} % allowed is shown, so the traffic goes back"
+            return f"{self._rates()}: more than {gate.tolerate:g} times stable's odds is shown"
+        return f"{self._rates()}: more than the {self._allowed():.3g} % allowed is shown"
 
     def acquittal(self, gate: Gate, limit: float) -> str:
         """Why a hold may end on this track."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 
 from ciflow.model import Hold, Reply
@@ -94,7 +95,8 @@ class Waiting:
     def _until(self, pause_for: float, weight: int) -> str:
         if weight in (0, WHOLE):
             return f"the {'candidate' if weight else 'former version'} keeps all traffic"
-        return f"it stays at {weight / 100:g} % for up to {pause_for:.0f} s, watched where its router is"
+        at = time.strftime("%H:%M:%S", time.localtime(self.now + pause_for))
+        return f"it stays at {weight / 100:g} % until {at} at the longest, watched where its router is"
 
     def _keep(self, weight: int) -> Asked[None]:
         """The dial stays where it is for another interval."""

@@ -329,3 +329,28 @@ def test_after_a_resume_a_task_that_fails_again_is_shown_once() -> None:
         console.event(event)
     assert stream.getvalue().count("Upgrade") == 1
     assert stream.getvalue().count("no room") == 1
+
+
+@pytest.mark.parametrize(
+    ("state", "weight", "before", "code", "sentence", "following"),
+    [
+        ("fenced", 500, "1.3.2", 6, "was stopped: somebody else has taken over its dial.", "ciflow status"),
+        ("failed", 10_000, "1.3.2", 4, "did not do well, and has all traffic.", "ciflow rollback shield"),
+        ("failed", 10_000, "", 4, "did not do well, and has all traffic.", "ciflow apply, once it is mended"),
+        ("paused", 500, "1.3.2", 8, "waits for somebody.", "ciflow resume R-12"),
+    ],
+)
+def test_who_can_not_go_on_by_a_resume_is_told_what_else(
+    state: str, weight: int, before: str, code: int, sentence: str, following: str
+) -> None:
+    told = Story().begin().play("roll", "Roll out")
+    data = {"service": "shield", "version": "1.4.0", "slot": "b", "from": before, "token": 7}
+    told.tell("canary_started", data, play="roll").tell("dial", {"weight": weight, "reason": "step 1"}, play="roll")
+    told.tell("canary_state", {"state": state, "reason": "it did"}, play="roll")
+    if state != "paused":
+        told.end_play("roll", "failed")
+    end = shown(told.tell("run_ended", {"exit": code})).split("\n\n")[-1]
+    assert sentence in end
+    assert re.search(r"next: +(.*)", end)[1] == following  # type: ignore[index]
+    assert bool(re.search(r"Roll out +paused", end)) == (state == "paused")
+    assert "turned back" not in end
