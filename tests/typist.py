@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-PATIENCE = 30.0  # seconds for one thing to be shown
+PATIENCE = 90.0  # seconds for one thing to be shown
 
 
 class Typist:

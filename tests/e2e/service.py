@@ -66,7 +66,7 @@ vars:
   kind: works
   bake: 0.4s
   hold: 0.4s
-  deadline: 30s
+  deadline: 10m
   on_failure: rollback
 plays:
   - name: Roll out
@@ -163,7 +163,7 @@ class Service:
         self.running.append(started)
         return started
 
-    def ciflow(self, *words: str, state: Path | None = None, timeout: float = 60.0) -> tuple[int, str]:
+    def ciflow(self, *words: str, state: Path | None = None, timeout: float = 120.0) -> tuple[int, str]:
         """One command to its end: exit code, and what it said."""
         return finish(self.start(*words, state=state), timeout)
 
@@ -193,7 +193,7 @@ class Service:
         except StoreError:
             return []
 
-    def until(self, version: str, state: str, weight: int | None = None, timeout: float = 30.0) -> Event:
+    def until(self, version: str, state: str, weight: int | None = None, timeout: float = 90.0) -> Event:
         """Wait for a state of that version's rollout."""
 
         def found() -> Event | None:
@@ -213,7 +213,7 @@ class Service:
 
     def live(self) -> str:
         """Which slot answers, once the answers agree."""
-        slot: str = wait_for(self.only_slot, "all traffic on one slot", 5.0)
+        slot: str = wait_for(self.only_slot, "all traffic on one slot", 60.0)
         return slot
 
     def only_slot(self) -> str:
@@ -234,7 +234,7 @@ class Service:
         assert self.users.answers > 0
 
 
-def finish(started: subprocess.Popen[str], timeout: float = 60.0) -> tuple[int, str]:
+def finish(started: subprocess.Popen[str], timeout: float = 120.0) -> tuple[int, str]:
     """Its exit code, and its words without the breaks and columns that the screen gives them."""
     try:
         said, _ = started.communicate(timeout=timeout)

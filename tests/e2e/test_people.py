@@ -13,7 +13,7 @@ from tests.typist import at_a_terminal
 def test_pause_resume_promote_and_abort(production: Service) -> None:
     version, before = production.next(), production.live()
     with production.no_request_fails():
-        release = production.apply(version, hold="30s", deadline="60s")
+        release = production.apply(version, hold="5m", deadline="30m")
         production.until(version, "holding", 2500)
         assert production.ciflow("pause", "shield")[0] == 0
         production.until(version, "paused", 2500)
@@ -41,7 +41,7 @@ def test_abort_while_it_deploys_starts_no_further_task(production: Service) -> N
 
 def test_promote_full_skips_the_steps_that_are_left(production: Service) -> None:
     version, before = production.next(), production.live()
-    release = production.apply(version, hold="30s", bake="0s")
+    release = production.apply(version, hold="5m", bake="0s")
     production.until(version, "holding", 2500)
     assert production.ciflow("promote", "shield", "--full")[0] == 0
     code, said = finish(release)
@@ -121,7 +121,7 @@ def test_a_guarded_pause_gives_back_when_the_candidate_errs(production: Service)
 
 def test_a_rollout_is_watched_and_steered_from_another_terminal(production: Service) -> None:
     version, before = production.next(), production.live()
-    release = production.apply(version, hold="30s", deadline="60s")
+    release = production.apply(version, hold="5m", deadline="30m")
     production.until(version, "holding", 2500)
     promoted = [e for e in production.events("command") if e.data["verb"] == "promote"]
     plain = production.start("status", "--watch", "shield")

@@ -165,7 +165,7 @@ def test_a_version_whose_slot_was_given_away_is_deployed_again_as_it_was(product
 
 def test_it_ends_a_pause_whether_its_controller_lives_or_has_left(production: Service) -> None:
     version, before = production.next(), production.live()
-    release = production.apply(version, hold="20s")
+    release = production.apply(version, hold="5m")
     production.until(version, "holding", 2500)
     assert production.ciflow("pause", "shield")[0] == 0
     production.until(version, "paused", 2500)
@@ -174,7 +174,7 @@ def test_it_ends_a_pause_whether_its_controller_lives_or_has_left(production: Se
     assert code == 0, said
     assert finish(release)[0] == 6 and production.live() == before
     version = production.next(0.3)
-    release = production.apply(version, hold="60s", deadline="10m", on_failure="pause")
+    release = production.apply(version, hold="5m", deadline="30m", on_failure="pause")
     production.until(version, "paused", 2500)
     production.break_version(version, 0.0)  # before the guard of the pause gives the traffic back
     code, said = finish(release)
@@ -191,7 +191,7 @@ def test_it_ends_a_pause_whether_its_controller_lives_or_has_left(production: Se
 def test_a_controller_that_was_stopped_and_goes_on_later_does_no_harm(production: Service) -> None:
     """Stopped (SIGSTOP) in the middle of a hold, past its lease; a rollback comes; it goes on, and is fenced off."""
     version, before = production.next(), production.live()
-    release = production.apply(version, hold="20s")
+    release = production.apply(version, hold="5m")
     production.until(version, "holding", 2500)
     release.send_signal(signal.SIGSTOP)
     with production.no_request_fails():
