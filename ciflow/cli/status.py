@@ -29,13 +29,17 @@ def command(service: str, watched: bool, as_json: bool, state: Place | None) -> 
         from ciflow.cli.watch import watch
 
         return watch(state or default_state(), service, as_json=as_json)
-    runs, releases = _found(state or default_state())
+    runs, known = _found(state or default_state())
+    releases = [release for release in known if release.share]
+    taken_back = {one.run for one in known if one.state == "rolled_back"} - {one.run for one in releases}
     if as_json:
         click.echo(json.dumps({"runs": [asdict(r) for r in runs], "releases": [asdict(r) for r in releases]}))
         return ExitCode.OK
     now = time.time()
     for run in runs:
         then = f"  `ciflow resume {run.run}`" if run.resumable else ""
+        if run.resumable and run.run in taken_back:
+            then = "  its release was rolled back: nothing of it is left to resume"
         click.echo(f"{run.run}  {run.state} since {ago(now - run.started)}  {run.playbook}{then}")
     for release in (one for one in releases if service in ("", one.service)):
         good = ", observed good" if release.observed_good else ""
@@ -50,9 +54,9 @@ def command(service: str, watched: bool, as_json: bool, state: Place | None) -> 
 
 
 def _found(path: Place) -> tuple[list[RunSummary], list[Release]]:
-    """Runs that are not over, and the versions that have traffic."""
+    """Runs that are not over, and the releases of all services."""
     if not path.exists():
         return [], []
     with Store.open(path, read_only=True) as store:
         runs = [run for run in summaries(store) if run.state in ("running", "paused", "interrupted")]
-        return runs[:MOST], [release for release in history(store) if release.share]
+        return runs[:MOST], history(store)

@@ -183,6 +183,7 @@ def test_it_ends_a_pause_whether_its_controller_lives_or_has_left(production: Se
         code, said = production.ciflow("rollback", "shield")
     assert code == 0 and "Rolled back" in said, said
     assert production.live() == before
+    assert "its release was rolled back: nothing of it is left to resume" in production.ciflow("status")[1]
     code, said = production.ciflow("resume")
     assert code == 6 and "holds token" in said, said
     assert production.live() == before
