@@ -154,6 +154,7 @@ def test_all_faults_are_said_at_once_and_nothing_is_run(ciflow: Shell) -> None:
         (("apply", "."), "is a directory"),
         (("logs", "R-9"), "nothing was run yet"),
         (("resume", "R-9"), "R-9"),
+        (("rollback",), "which service? none was released from here"),
         (("doc", "frobnicate"), "frobnicate"),
     ],
 )

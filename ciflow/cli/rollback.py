@@ -25,7 +25,7 @@ from ciflow.targets import Connection
 
 
 @click.command("rollback")
-@click.argument("service")
+@click.argument("service", default="", metavar="SERVICE")
 @click.option("--reason", default="", help="Why; recorded.")
 @click.option("--rehearse", is_flag=True, help="Do all but the turn, and say whether it would work now.")
 @click.option(
@@ -59,6 +59,8 @@ def command(
     """
     from ciflow.engine.who import who
 
+    if not service:
+        raise click.UsageError(_which(state))
     files = live_files() if host or inventory else Files.live()
     if break_glass and not reason:
         raise click.UsageError("--break-glass needs --reason, which is written down first")
@@ -75,6 +77,16 @@ def command(
     else:
         click.echo("\n".join(lines_of(service, done, rehearse=rehearse)))
     return done.result.code
+
+
+def _which(state: Place | None) -> str:
+    """Who calls this in a hurry without a name is told those that there are."""
+    known: set[str] = set()
+    with contextlib.suppress(StoreError), Store.open(state or default_state(), read_only=True) as store:
+        known = {release.service for release in history(store)}
+    if not known:
+        return "which service? none was released from here"
+    return "which service? " + " or ".join(f"`ciflow rollback {name}`" for name in sorted(known))
 
 
 def _hosts(pattern: str, inventory: tuple[str, ...], files: Files) -> tuple[Connection, ...]:
