@@ -7,7 +7,7 @@ import re
 import click
 import pytest
 
-from ciflow.cli.app import COMMANDS
+from ciflow.cli.commands import COMMANDS
 from tests.docs.pages import ROOT
 
 PAGE = (ROOT / "docs" / "commands.md").read_text()
