@@ -2339,8 +2339,9 @@ def wait_for_lock(folder: str) -> bool:
     return False
 
 
-def take_alone(fd: int, patience: float = 2.0) -> None:
-    """Lock a supervisor's file. Whoever asks whether one lives holds it for an instant: that is no other supervisor."""
+def take_alone(fd: int, patience: float = 60.0) -> None:
+    """Lock a supervisor's file. Whoever asks whether one lives holds it for an instant: that is no other supervisor.
+    On a host that has much to do an instant may be seconds."""
     until = time.monotonic() + patience
     while True:
         try:
