@@ -32,6 +32,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.xdist_group(part))
 
 
+# Whoever runs the tests gets the same examples, and none fails for being slow on a busy machine.
+STEADY = settings(deadline=None, derandomize=True, database=None, suppress_health_check=[HealthCheck.too_slow])
+
 # What a CI says of itself by its environment, by the names that ciflow reads.
 OF_A_CI = ("CI_", "GITHUB_", "GITLAB_", "ACTIONS_")
 
@@ -41,9 +44,9 @@ def pytest_configure(config: pytest.Config) -> None:
     for name in list(os.environ):
         if name == "CI" or name.startswith(OF_A_CI):
             del os.environ[name]
-    # How long an example takes says nothing on a machine that has much to do.
-    settings.register_profile("unhurried", settings(), deadline=None, suppress_health_check=[HealthCheck.too_slow])
-    settings.load_profile("unhurried")
+    if config.getoption("--hypothesis-profile", None) is None:  # say `--hypothesis-profile=default` to look further
+        settings.register_profile("steady", STEADY)
+        settings.load_profile("steady")
     config.addinivalue_line("markers", "fault(*numbers): shows what a user sees of these faults (faults/table.py)")
     config.addinivalue_line("markers", "slow: takes seconds, mostly of a real part; `make check` leaves it out")
 

@@ -1,6 +1,8 @@
 """Real programs under test: each in a session of its own, waited for until ready, ended by its own process ids."""
 
 import contextlib
+import errno
+import fcntl
 import os
 import shutil
 import signal
@@ -50,12 +52,38 @@ def find(program: str, part: str) -> str:
     return found
 
 
+# Below what Linux gives to whoever asks for any port (32768 on) and Kubernetes to its services (30000 on).
+PORTS = range(11_000, 30_000)
+
+
 def free_port(address: str = "127.0.0.1") -> int:
-    """A TCP port nobody listens on at this moment."""
+    """A TCP port nobody listens on, which neither another test process gets nor the kernel gives to a client.
+
+    One that the kernel picks may be gone again before whoever asked listens there. So all test processes of this
+    user take turns, from a number that they share.
+    """
+    with Path(f"/tmp/cf-ports-{os.geteuid()}").open("a+") as turn:
+        fcntl.flock(turn, fcntl.LOCK_EX)
+        turn.seek(0)
+        last = int(turn.read() or 0)
+        for number in range(last + 1, last + 1 + len(PORTS)):
+            port = PORTS[number % len(PORTS)]
+            if _is_free(address, port):
+                turn.truncate(0)
+                turn.write(str(number))
+                return port
+    raise OSError(errno.EADDRINUSE, f"every port from {PORTS[0]} to {PORTS[-1]} of {address} is in use")
+
+
+def _is_free(address: str, port: int) -> bool:
     with socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET) as probe:
-        probe.bind((address, 0))
-        port: int = probe.getsockname()[1]
-        return port
+        try:
+            probe.bind((address, port))
+        except OSError as taken:
+            if taken.errno != errno.EADDRINUSE:
+                raise
+            return False
+        return True
 
 
 def answers(address: str, port: int) -> bool:

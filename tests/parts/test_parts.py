@@ -3,6 +3,7 @@
 import errno
 import socket
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -18,6 +19,16 @@ from tests.parts.accounts import Accounts
 from tests.parts.docker import Docker
 from tests.parts.http import Upstream, always, every, get
 from tests.parts.kube import Kube
+
+
+def test_a_free_port_is_given_to_one_test_process_only_and_never_by_the_kernel() -> None:
+    code = "from tests.parts.process import free_port\nprint(*(free_port() for _ in range(50)))"
+    argv = [sys.executable, "-c", code]
+    asking = [subprocess.Popen(argv, stdout=subprocess.PIPE, text=True) for _ in range(4)]
+    ports = [int(word) for one in asking for word in one.communicate()[0].split()]
+    assert len(set(ports)) == len(ports) == 200
+    lowest, _ = Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()
+    assert max(ports) < int(lowest)
 
 
 def test_openssh_lets_root_in_by_key_and_knows_its_host_key(ssh_hosts: list[sshd.Sshd]) -> None:
