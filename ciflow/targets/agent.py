@@ -2762,6 +2762,9 @@ class Lane:
                     return
                 job = self.queue.popleft()
                 self.agent.hold(job)
+            if self.agent.lost:  # known before what waits is dropped
+                self.agent.release(job)
+                continue
             reply = self._perform(job)
             self.well = bool(reply.get("ok", True)) and reply.get("status", "done") in ("done", "skipped")
             job.answer(reply)

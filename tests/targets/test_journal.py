@@ -1,16 +1,19 @@
 """Neither lost nor repeated: what becomes of operations when a connection, an agent or a controller dies."""
 
 import os
+import queue
 import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from ciflow.diagnostics import Locked, Lost, Unreachable
 from ciflow.model import Detached, Exec, Reply, Write
-from ciflow.targets import Connection
+from ciflow.targets import Connection, agent
 from ciflow.targets.session import Answer, Asked, Ended, Ready
 from tests.parts.sshd import Sshd
 from tests.parts.wire import Break, wire
@@ -22,11 +25,12 @@ from tests.targets.parley import Parley, new_token
 def connection(request: pytest.FixtureRequest) -> Connection:
     return reach(request.param, request)
 
+
 Talk = Callable[..., Parley]
 
 
 def wait_for(path: Path) -> None:
-    until = time.monotonic() + 30
+    until = time.monotonic() + 90
     while not path.exists():
         assert time.monotonic() < until, f"{path} never came"
         time.sleep(0.01)
@@ -66,15 +70,24 @@ def test_what_was_sent_ahead_is_dropped_when_the_controller_is_gone(
     first.session.flush()
     wait_for(tmp_path / "work.began")
     first.close()
+    second = talk(connection, run=first.run, token=first.token)  # by then the first agent knows that it is alone
     (tmp_path / "work.gate").touch()
     wait_for(tmp_path / "work")
-    second = talk(connection, run=first.run, token=first.token)
     keys = [f"k{number}" for number in range(7)]
     states = [a.state for a in second.ask(*keys, journal=first.hello["journal"])]
     assert states[0] in ("done", "running")  # its last words may still be on their way to the record
     assert states[1:] == ["absent"] * 6
     time.sleep(0.2)
     assert list(tmp_path.glob("ahead*")) == []
+
+
+def test_what_waits_does_not_begin_once_it_is_known_that_the_controller_is_gone() -> None:
+    """Between that moment and the one when all that waits is dropped, a lane may have come to its next operation."""
+    released: queue.Queue[Any] = queue.Queue()
+    gone: Any = SimpleNamespace(lost=True, hold=lambda _: None, release=released.put)
+    job: Any = SimpleNamespace(key="k")  # that says no more: it can't be performed
+    agent.Lane(gone).put(job)
+    assert released.get(timeout=60) is job
 
 
 def test_an_operation_sent_twice_runs_once(host: Parley, tmp_path: Path) -> None:
