@@ -119,7 +119,7 @@ mod tests {
             since.elapsed() >= Fault::DELAY
         };
         let slow = (0..30).map(took).filter(|&slow| slow).count();
-        assert!((1..=15).contains(&slow), "{slow} of 30");
+        assert!((1..30).contains(&slow), "{slow} of 30");
     }
 
     #[test]
