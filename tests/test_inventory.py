@@ -121,4 +121,4 @@ def test_ten_thousand_hosts_in_two_hundred_groups_load(tmp_path: Path) -> None:
     found = load_inventory((str(tmp_path / "hosts"),), Files.live())
     took = time.process_time() - began
     assert (len(found.hosts), len(found.groups)) == (10_000, 202)
-    assert took < 20  # half a second; what looks at each pair of hosts takes minutes
+    assert took < 60  # half a second; what looks at each pair of hosts takes minutes

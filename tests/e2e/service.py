@@ -29,6 +29,7 @@ from tests.rollout.kube_rig import kube_settings
 from tests.rollout.rig import Users, settings_of
 
 NAME = "shield"
+PATIENCE = 120.0  # seconds for anything that is waited for
 
 PROGRAM = """
 import asyncio, pathlib, random, sys
@@ -80,7 +81,7 @@ plays:
       gates: {gates}
       interval: 0.2s
       warm_up: 0.2s
-      dead_man: 3s
+      dead_man: 6s
       deadline: "{{{{ deadline }}}}"
       bake: "{{{{ bake }}}}"
       keep_warm: 10m
@@ -93,7 +94,7 @@ plays:
           name: "shield-{{{{ slot.name }}}}"
           cmd: "{python} {home}/program.py {{{{ slot.name }}}} {{{{ slot.listen }}}} {{{{ fault }}}} {{{{ kind }}}}"
           state: restarted
-          health: {{port: "{{{{ slot.listen }}}}", timeout: 10}}
+          health: {{port: "{{{{ slot.listen }}}}", timeout: 60}}
       - name: Take a while
         shell: sleep {{{{ slow }}}}; echo after {{{{ version }}}} >> {home}/ran
     verify:
@@ -163,7 +164,7 @@ class Service:
         self.running.append(started)
         return started
 
-    def ciflow(self, *words: str, state: Path | None = None, timeout: float = 120.0) -> tuple[int, str]:
+    def ciflow(self, *words: str, state: Path | None = None, timeout: float = PATIENCE) -> tuple[int, str]:
         """One command to its end: exit code, and what it said."""
         return finish(self.start(*words, state=state), timeout)
 
@@ -193,14 +194,14 @@ class Service:
         except StoreError:
             return []
 
-    def until(self, version: str, state: str, weight: int | None = None, timeout: float = 90.0) -> Event:
+    def until(self, version: str, state: str, weight: int | None = None) -> Event:
         """Wait for a state of that version's rollout."""
 
         def found() -> Event | None:
             told = (e for e in self.events("canary_state") if e.data["version"] == version)
             return next((e for e in told if e.data["state"] == state and weight in (None, e.data["weight"])), None)
 
-        event: Event = wait_for(found, f"{version} {state} {weight}", timeout, self.told)
+        event: Event = wait_for(found, f"{version} {state} {weight}", told=self.told)
         return event
 
     def told(self) -> str:
@@ -213,12 +214,13 @@ class Service:
 
     def live(self) -> str:
         """Which slot answers, once the answers agree."""
-        slot: str = wait_for(self.only_slot, "all traffic on one slot", 60.0)
+        slot: str = wait_for(self.only_slot, "all traffic on one slot")
         return slot
 
     def only_slot(self) -> str:
+        """By 50 answers: a slot with a quarter of the traffic is not among so many once in two million times."""
         self.users.seen.clear()
-        time.sleep(0.3)
+        wait_for(lambda: self.users.answers >= 50, "50 answers")
         slots = {slot for _, slot in self.users.seen}
         return slots.pop() if len(slots) == 1 else ""
 
@@ -234,7 +236,7 @@ class Service:
         assert self.users.answers > 0
 
 
-def finish(started: subprocess.Popen[str], timeout: float = 120.0) -> tuple[int, str]:
+def finish(started: subprocess.Popen[str], timeout: float = PATIENCE) -> tuple[int, str]:
     """Its exit code, and its words without the breaks and columns that the screen gives them."""
     try:
         said, _ = started.communicate(timeout=timeout)
@@ -245,7 +247,7 @@ def finish(started: subprocess.Popen[str], timeout: float = 120.0) -> tuple[int,
     return started.returncode, " ".join(said.split())
 
 
-def wait_for(found: Callable[[], Any], what: str, timeout: float, told: Callable[[], str] = str) -> Any:
+def wait_for(found: Callable[[], Any], what: str, timeout: float = PATIENCE, told: Callable[[], str] = str) -> Any:
     end = time.monotonic() + timeout
     while time.monotonic() < end:
         if value := found():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import time
+from pathlib import Path
 
 from tests.e2e.service import Service, finish, wait_for
 
@@ -22,6 +23,10 @@ def answers(port: int) -> bool:
         return made.connect_ex(("127.0.0.1", port)) == 0
 
 
+def retired(production: Service, slot: str) -> list[Path]:
+    return list(production.home.glob(f"retired-{slot}-*"))
+
+
 def retiring(production: Service, keep_warm: str, **changes: str) -> str:
     path = production.write("retiring.yml")
     text = path.read_text().replace("keep_warm: 10m", f"keep_warm: {keep_warm}")
@@ -37,8 +42,9 @@ def test_the_old_slot_retires_by_itself_and_a_rollback_deploys_it_again(producti
     with production.no_request_fails():
         code, said = finish(production.apply(version, playbook=playbook))
         assert code == 0, said
-        assert answers(production.slots[before]), "it is kept warm"
-        wait_for(lambda: list(production.home.glob(f"retired-{before}-*")), "the slot is retired", 8.0)
+        warm = answers(production.slots[before])
+        assert warm or retired(production, before), "it is kept warm"
+        wait_for(lambda: retired(production, before), "the slot is retired")
         assert not answers(production.slots[before])
     lost = production.home / "another-journal"  # which knows nothing of how it was deployed
     code, said = production.ciflow("rollback", "shield", state=lost)
@@ -56,7 +62,7 @@ def test_the_old_slot_retires_by_itself_and_a_rollback_deploys_it_again(producti
 
 def test_a_slot_that_somebody_went_back_to_is_not_retired(production: Service) -> None:
     version, before = production.next(), production.live()
-    playbook = retiring(production, "3s")
+    playbook = retiring(production, "8s")
     for gone in production.home.glob("retired-*"):
         gone.unlink()
     with production.no_request_fails():
@@ -64,7 +70,7 @@ def test_a_slot_that_somebody_went_back_to_is_not_retired(production: Service) -
         assert code == 0, said
         code, said = production.ciflow("rollback", "shield")
         assert code == 0, said
-        time.sleep(4.5)
+        time.sleep(9)
         assert not list(production.home.glob("retired-*"))
     assert production.live() == before
 

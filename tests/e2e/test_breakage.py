@@ -59,8 +59,8 @@ def test_a_router_killed_in_a_hold_is_started_again_and_turned_again(
 ) -> None:
     """Its supervisor starts it on the safe share; who was connected must connect again."""
     version, before = production.next(), production.live()
-    release = production.apply(version, hold="2s")
-    wait_for(lambda: any(e.data["version"] == version for e in production.events("dial")), "a turned dial", 20.0)
+    release = production.apply(version, hold="3s")
+    wait_for(lambda: any(e.data["version"] == version for e in production.events("dial")), "a turned dial")
     time.sleep(0.3)
     monkeypatch.setenv("HOME", str(production.home))
     with AgentHost() as host:
@@ -76,10 +76,8 @@ def test_the_journals_disk_fills_up_in_a_hold(production: Service, start: Start,
     disk = start(tinyfs(tmp_path / "disk", 24_576))
     version, before = production.next(), production.live()
     with production.no_request_fails():
-        release = production.apply(version, state=disk / "state", hold="20s")
-        deadline = time.monotonic() + 20
-        while time.monotonic() < deadline and not production.events("dial", state=disk / "state"):
-            time.sleep(0.1)
+        release = production.apply(version, state=disk / "state", hold="120s")
+        wait_for(lambda: production.events("dial", state=disk / "state"), "a turned dial")
         fill(disk)
         code, said = finish(release)
     assert code == 1 and "all traffic is back, not recorded" in said, said

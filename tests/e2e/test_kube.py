@@ -43,7 +43,7 @@ def test_a_rollout_under_way_is_taken_back_from_a_machine_that_knows_the_invento
     words = f"ansible_connection=local ansible_kubectl_kubeconfig={production.settings['kubeconfig']}"
     inventory.write_text(f"east {words}\n")
     with production.no_request_fails():
-        release = production.apply(version, hold="20s")
+        release = production.apply(version, hold="120s")
         production.until(version, "holding", 2500)
         elsewhere = production.home / "other-state"
         code, said = production.ciflow("rollback", "shield", "-i", str(inventory), state=elsewhere)
@@ -79,7 +79,7 @@ def test_controllers_killed_at_any_moment_leave_the_dial_on_the_live_slot(produc
             time.sleep(rng.uniform(0.0, 4.0))
             release.send_signal(signal.SIGKILL)
             release.wait()
-            wait_for(production.only_slot, "all traffic on one slot", 10.0)
+            wait_for(production.only_slot, "all traffic on one slot")
 
 
 LATE = b'{"status":"success","data":{"resultType":"vector","result":[{"metric":{},"value":[1,"9"]}]}}'
@@ -100,7 +100,7 @@ def test_a_pause_is_guarded_by_what_the_cluster_knows_of_the_candidate(kube: Kub
     found = kube.ask("GET", path)
     kube.ask("DELETE", path)
     try:
-        wait_for(lambda: production.only_slot() == before, "the traffic is given back", 60.0)
+        wait_for(lambda: production.only_slot() == before, "the traffic is given back")
     finally:
         kept = {"name": found["metadata"]["name"], "labels": found["metadata"]["labels"]}
         kube.ask("POST", path.rpartition("/")[0], {**found, "metadata": kept})

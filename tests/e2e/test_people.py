@@ -17,7 +17,7 @@ def test_pause_resume_promote_and_abort(production: Service) -> None:
         production.until(version, "holding", 2500)
         assert production.ciflow("pause", "shield")[0] == 0
         production.until(version, "paused", 2500)
-        time.sleep(3.5)  # longer than the dead-man: a paused controller goes on renewing
+        time.sleep(6.5)  # longer than the dead-man: a paused controller goes on renewing
         assert len({slot for _, slot in production.users.seen}) == 2
         assert production.ciflow("resume")[0] == 0
         assert production.ciflow("promote", "shield")[0] == 0
@@ -30,9 +30,9 @@ def test_pause_resume_promote_and_abort(production: Service) -> None:
 
 def test_abort_while_it_deploys_starts_no_further_task(production: Service) -> None:
     version, before = production.next(), production.live()
-    release = production.apply(version, slow=2)
+    release = production.apply(version, slow=5)
     production.until(version, "deploying")
-    wait_for(lambda: "deploy" in production.ran(version), "the first task", 10.0)
+    wait_for(lambda: "deploy" in production.ran(version), "the first task")
     assert production.ciflow("abort", "shield")[0] == 0
     code, said = finish(release)
     assert code == 4 and "aborted by" in said, said
@@ -113,7 +113,7 @@ def test_a_guarded_pause_gives_back_when_the_candidate_errs(production: Service)
     production.break_version(version, 0.9)
     code, said = finish(production.apply(version, on_failure="pause", deadline="10m"))
     assert code == 8 and "watched where its router is" in said, said
-    wait_for(lambda: production.only_slot() == before, "the traffic is given back", 10.0)
+    wait_for(lambda: production.only_slot() == before, "the traffic is given back")
     code, said = production.ciflow("resume")
     assert code == 7 and "gave the traffic back" in said, said
     assert production.live() == before

@@ -13,7 +13,7 @@ import pytest
 from ciflow.engine.reached import connection_data
 from ciflow.store.store import Store
 from ciflow.targets import Connection
-from tests.e2e.service import Service, finish, wait_for
+from tests.e2e.service import PATIENCE, Service, finish, wait_for
 
 STATES = {"deploying": 3, "verifying": 3, "holding": 0, "baking": 0}  # seconds that the release stays there
 
@@ -85,18 +85,16 @@ def test_a_router_that_never_answers_holds_up_no_other_and_is_named_with_what_to
     assert code == 0, said
     with socket.create_server(("127.0.0.1", 0)) as silent, Store.open(production.state) as store:
         known = production.events("routers")[-1]
-        gone = Connection("ssh", "web2", "127.0.0.1", silent.getsockname()[1], user="root", connect_timeout=6.0)
+        gone = Connection("ssh", "web2", "127.0.0.1", silent.getsockname()[1], user="root", connect_timeout=PATIENCE)
         hosts = {**known.data["hosts"], "web2": connection_data(gone)}
         store.append([replace(known, data={**known.data, "hosts": hosts}, seq=0)])
-        began = time.monotonic()
         rollback = production.start("rollback", "shield")
-        wait_for(lambda: production.only_slot() == before, "the traffic is back", 6.0)
-        took = time.monotonic() - began
+        wait_for(lambda: production.only_slot() == before, "the traffic is back")
+        assert rollback.poll() is None, "it still asks the other"
+        silent.close()
         code, said = finish(rollback)
-    print(f"\nrolled back within {took:.1f} s beside a router that takes 6 s to be given up")
     assert code == 5, said
     assert "Rolled back on 1 of 2 routers" in said and "web2 not turned" in said and "The same command" in said, said
-    assert time.monotonic() - began > took
 
 
 def test_another_machine_needs_only_the_inventory(production: Service) -> None:

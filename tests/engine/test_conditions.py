@@ -7,6 +7,7 @@ import pytest
 from ciflow.diagnostics import Invalid
 from tests.engine.playing import Bench
 from tests.parts.sshd import Sshd
+from tests.targets.test_contract import assert_ends
 
 
 def test_a_skipped_task_sets_its_register(bench: Bench) -> None:
@@ -235,13 +236,13 @@ def test_a_task_that_takes_longer_than_its_timeout_is_ended(bench: Bench) -> Non
         """
         - hosts: localhost
           tasks:
-            - {name: slow, shell: sleep 3; echo late >> {here}/out/log, timeout: 1, ignore_errors: true}
-            - {name: wait, command: sleep 2.5}
+            - {name: slow, shell: echo $$ > {here}/out/pid; sleep 60 || true, timeout: 1, ignore_errors: true}
         """
     )
     assert played.status("slow") == "ignored"
     assert played.msg("slow") == "Timed out after 1 second(s)."
-    assert bench.wrote() == []
+    for pid in bench.wrote("pid"):
+        assert_ends(int(pid))
 
 
 def test_module_defaults_and_the_nearest_keyword_win(bench: Bench) -> None:
@@ -289,11 +290,11 @@ def test_play_wide_no_log_timeout_and_ignore_unreachable_reach_every_task(bench:
         """
         - hosts: all
           no_log: true
-          timeout: 1
+          timeout: 4
           ignore_unreachable: true
           ignore_errors: true
           tasks:
-            - {name: slow, shell: echo hush; sleep 3}
+            - {name: slow, shell: echo hush; sleep 60}
             - {name: quick, command: echo hush}
         """
     )

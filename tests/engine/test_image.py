@@ -109,7 +109,7 @@ def test_a_killed_run_goes_on_in_its_container_and_then_removes_it(bench: Bench,
     environment = {**os.environ, "XDG_STATE_HOME": str(bench.folder / "xdg")}
     command = [sys.executable, "-m", "ciflow"]
     run = subprocess.Popen([*command, "apply", str(path)], cwd=bench.folder, env=environment, stdout=subprocess.DEVNULL)
-    until = time.monotonic() + 60
+    until = time.monotonic() + 120
     while not left(daemon) or not daemon.cli("exec", left(daemon)[0], "sh", "-c", "cat /tmp/log 2>/dev/null; true"):
         assert time.monotonic() < until
         time.sleep(0.1)

@@ -376,7 +376,7 @@ def test_a_task_out_of_time_says_so_to_the_test_timedout(bench: Bench) -> None:
         """
         - hosts: localhost
           tasks:
-            - {command: sleep 5, timeout: 1, ignore_errors: true, register: it}
+            - {command: sleep 60, timeout: 1, ignore_errors: true, register: it}
             - {name: said, debug: {msg: "{{ it is timedout }} {{ it.timedout.period }} {{ it.msg }}"}}
         """
     )

@@ -7,6 +7,7 @@ import time
 
 from ciflow.store.store import Store
 from tests.engine.playing import Bench, Played
+from tests.targets.test_contract import assert_ends
 
 
 def spans(played: Played) -> dict[str, tuple[float, float]]:
@@ -156,14 +157,14 @@ def test_a_play_that_never_goes_well_fails_after_all_its_attempts(bench: Bench) 
 def test_a_play_that_exceeds_its_deadline_fails_and_what_it_ran_is_ended(bench: Bench) -> None:
     played = bench.play(
         """
-        - {name: slow, hosts: localhost, deadline: 1s, tasks: [{shell: "sleep 2; echo late >> {here}/out/log"}]}
-        - {name: wait, hosts: localhost, needs: [], tasks: [{command: sleep 2.5}]}
+        - {name: slow, hosts: localhost, deadline: 2s, tasks: [{shell: "echo $$ >> {here}/out/pid; sleep 60 || true"}]}
         """
     )
     assert played.plays()["slow"] == "failed"
     assert "deadline" in played.of("play_ended")[0].data["reason"]
-    assert bench.wrote() == []
     assert played.exit == 4
+    for pid in bench.wrote("pid"):
+        assert_ends(int(pid))
 
 
 WAITING = """
@@ -182,7 +183,7 @@ def answer(
     what is said to those who may not."""
 
     def type_it() -> None:
-        for _ in range(200):
+        for _ in range(1200):
             with Store.open(bench.store) as store:
                 if list(store.events(kinds=("approval_wanted",))):
                     break
@@ -203,7 +204,7 @@ def answer(
 
 def test_a_play_waits_for_approval_from_another_process(bench: Bench) -> None:
     thread = answer(bench, "--reason", "looks good")
-    played = bench.play(WAITING.replace("{more}", "timeout: 30s"))
+    played = bench.play(WAITING.replace("{more}", "timeout: 120s"))
     thread.join()
     assert played.of("approval_wanted")[0].data["prompt"] == "Publish 2 things?"
     assert played.names() == ["t"]
@@ -212,7 +213,7 @@ def test_a_play_waits_for_approval_from_another_process(bench: Bench) -> None:
 
 def test_a_refused_play_fails_and_nothing_of_it_runs(bench: Bench) -> None:
     thread = answer(bench, "--no")
-    played = bench.play(WAITING.replace("{more}", "timeout: 30s"))
+    played = bench.play(WAITING.replace("{more}", "timeout: 120s"))
     thread.join()
     assert played.names() == []
     assert (played.plays(), played.exit) == ({"publish": "failed"}, 4)
@@ -235,7 +236,7 @@ def test_the_word_of_somebody_who_is_no_approver_does_not_count_and_keeps_nobody
 
 def test_an_approver_is_known_by_the_account(bench: Bench) -> None:
     thread = answer(bench, who="carol")
-    played = bench.play(WAITING.replace("{more}", "timeout: 30s, approvers: [carol]"))
+    played = bench.play(WAITING.replace("{more}", "timeout: 120s, approvers: [carol]"))
     thread.join()
     assert (played.names(), played.exit) == (["t"], 0)
 

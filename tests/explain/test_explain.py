@@ -151,7 +151,7 @@ def test_long_lines_are_shown_short() -> None:
 def test_a_flood_of_output_is_looked_through_quickly(unit: str) -> None:
     since = time.process_time()
     explain(unit * (4_000_000 // len(unit)), 1)
-    assert time.process_time() - since < 30
+    assert time.process_time() - since < 60
 
 
 def test_the_knowledge_base_is_sound() -> None:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections.abc import Callable
@@ -31,7 +32,7 @@ PLAY = """
   gather_facts: false
   tasks:
     - {name: Before, shell: echo before >> {here}/out/log}
-    - {name: Long, shell: "echo begun >> {here}/out/log; sleep 1.5; echo ended >> {here}/out/log; echo said"}
+    - {name: Long, shell: "echo begun >> {here}/out/log; until test -e {here}/out/go; do sleep 0.05; done; echo ended >> {here}/out/log; echo said"}
     - {name: After, shell: echo after >> {here}/out/log}
 """
 
@@ -43,12 +44,18 @@ def _through(bench: Bench, host: Sshd, port: int) -> None:
     bench.hosts(text.replace(str(host.known_hosts), str(known)) + "\n")
 
 
-def _when_begun(bench: Bench, act: Callable[[], None]) -> threading.Thread:
+def _when_begun(bench: Bench, act: Callable[[], None], *, may_end: bool = True) -> threading.Thread:
+    """Act in the middle of the long task, and let it end after that."""
+
     def wait() -> None:
-        until = time.monotonic() + 20
+        until = time.monotonic() + 60
         while "begun" not in bench.wrote() and time.monotonic() < until:
             time.sleep(0.02)
-        act()
+        try:
+            act()
+        finally:
+            if may_end:
+                (bench.out / "go").touch()
 
     thread = threading.Thread(target=wait)
     thread.start()
@@ -81,9 +88,15 @@ def _end_servers(host: Sshd) -> None:
     """The server and its sessions' processes, and not what they have started: the agent goes on."""
     assert host.running is not None
     family = [host.running.pid, *descendants(host.running.pid)]
-    kill([pid for pid in family if Path(f"/proc/{pid}/comm").read_text().startswith("sshd")])
+    kill([pid for pid in family if _is_sshd(pid)])
     host.running.process.wait()
     host.running = None
+
+
+def _is_sshd(pid: int) -> bool:
+    with contextlib.suppress(OSError):  # one that ended meanwhile
+        return Path(f"/proc/{pid}/comm").read_text().startswith("sshd")
+    return False
 
 
 @pytest.mark.fault(9)
@@ -124,14 +137,8 @@ def test_a_half_open_connection_is_found_within_three_heartbeats_and_the_result_
     host = ssh_hosts[1]
     proxy = start(wire((host.address, host.port), address=host.address))
     _through(bench, host, proxy.port)
-    stalled: list[float] = []
-
-    def stall() -> None:
-        proxy.end_all("stall")
-        stalled.append(time.monotonic())
-
-    thread = _when_begun(bench, stall)
-    played = bench.play(PLAY.replace("sleep 1.5", "sleep 6"))
+    thread = _when_begun(bench, lambda: proxy.end_all("stall"))
+    played = bench.play(PLAY)
     thread.join()
     _whole(bench, played)
     warnings = [event for event in played.of("warning") if "connecting again" in str(event.data["message"])]
@@ -158,7 +165,7 @@ def test_a_task_that_nobody_knows_the_end_of_is_not_run_again_unasked(
 ) -> None:
     """The host lost its agent with the connection, and stayed away: whether the task did its work is unknown."""
     bench.hosts(sshd.inventory_line("h") + "\n")
-    thread = _when_begun(bench, sshd.stop)  # with all that its sessions have started
+    thread = _when_begun(bench, sshd.stop, may_end=False)  # with all that its sessions have started
     played = bench.play(PLAY)
     thread.join()
     assert played.exit == 5, played.ends()
@@ -186,8 +193,8 @@ def test_what_a_host_was_at_when_it_rebooted_is_unknown_and_not_run_again(
         assert mounted.returncode == 0, mounted.stderr
         server.start()
 
-    thread = _when_begun(bench, reboot)
-    played = bench.play(PLAY.replace("sleep 1.5", "sleep 20"))
+    thread = _when_begun(bench, reboot, may_end=False)
+    played = bench.play(PLAY)
     thread.join()
     assert bench.wrote() == ["before", "begun"]
     assert (played.exit, played.status("Long")) == (4, "unknown"), played.ends()
@@ -224,7 +231,7 @@ def test_of_two_applies_with_different_stores_the_newer_wins(tool: Tool) -> None
                f"    - shell: echo older >> {log}.after\n      when: who == 'older'\n"
                f"    - shell: echo newer >> {log}.after\n      when: who == 'newer'\n")  # fmt: skip
     older = tool.start("apply", "play.yml", "-e", "who=older")
-    until = time.monotonic() + 20
+    until = time.monotonic() + 60
     while not log.exists() and time.monotonic() < until:
         time.sleep(0.02)
     tool.state = tool.folder / "other-state"

@@ -84,7 +84,7 @@ def bench(tmp_path: Path) -> Bench:
 
 def _when_begun(docker: Docker, container: str, act: Callable[[], object]) -> threading.Thread:
     def wait() -> None:
-        until = time.monotonic() + 30
+        until = time.monotonic() + 90
         look = ("exec", container, "sh", "-c", "cat /tmp/log 2>/dev/null; true")
         while "begun" not in docker.cli(*look) and time.monotonic() < until:
             time.sleep(0.05)

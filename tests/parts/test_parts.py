@@ -19,6 +19,7 @@ from tests.parts.accounts import Accounts
 from tests.parts.docker import Docker
 from tests.parts.http import Upstream, always, every, get
 from tests.parts.kube import Kube
+from tests.targets.test_contract import assert_ends
 
 
 def test_a_free_port_is_given_to_one_test_process_only_and_never_by_the_kernel() -> None:
@@ -43,7 +44,7 @@ def test_a_server_ended_by_its_pid_takes_its_connections_along_and_comes_back_on
     session = client.get_transport()
     assert session is not None
     sshd.stop()
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 60
     while session.is_active() and time.monotonic() < deadline:
         time.sleep(0.02)
     assert not session.is_active()
@@ -149,7 +150,7 @@ def test_prometheus_scrapes_what_it_is_told(start: Start, tmp_path: Path, upstre
     a, _ = upstreams
     server = start(prometheus.prometheus(tmp_path, {"shop": [a.address]}))
     query = f"{server.url}/api/v1/query?query=scrape_samples_scraped"
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while '"result":[]' in get(query).body and time.monotonic() < deadline:
         time.sleep(0.1)
     assert '"job":"shop"' in get(query).body
@@ -177,11 +178,11 @@ def test_the_wire_adds_its_delay_to_every_round_trip_but_not_to_every_byte(start
         for _ in range(3):
             client.sendall(b"ping")
             assert client.recv(4, socket.MSG_WAITALL) == b"ping"
-        assert 0.3 <= time.monotonic() - began < 5
+        assert time.monotonic() - began >= 0.3
         began = time.monotonic()
         client.sendall(bytes(1_000_000))
         assert len(client.recv(1_000_000, socket.MSG_WAITALL)) == 1_000_000
-        assert 0.1 <= time.monotonic() - began < 5
+        assert 0.1 <= time.monotonic() - began < 60  # each of its many pieces would add a tenth of a second
 
 
 def test_the_wire_delivers_what_came_before_a_cut_and_nothing_after_it(start: Start) -> None:
@@ -218,8 +219,7 @@ def test_what_a_program_started_is_gone_after_its_end_whatever_session_it_moved_
     process.wait_until(lambda: len(process.descendants(running.pid)) == 1, running)
     [child] = process.descendants(running.pid)
     process.end(running)
-    state = subprocess.run(["ps", "-o", "stat=", "-p", str(child)], capture_output=True, text=True, check=False)
-    assert state.stdout == "" or state.stdout.startswith("Z")
+    assert_ends(child)
 
 
 def test_a_test_whose_part_is_missing_is_skipped_by_its_name(start: Start) -> None:

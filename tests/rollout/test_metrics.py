@@ -45,7 +45,7 @@ def server() -> Iterator[Recorded]:
         yield told
 
 
-def ask(host: AgentHost, kind: str, timeout: float = 5.0, **options: Any) -> Sample:
+def ask(host: AgentHost, kind: str, timeout: float = 60.0, **options: Any) -> Sample:
     return host.drive(sample({kind: options}, NOW, timeout))
 
 
@@ -66,7 +66,7 @@ def real(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     with recorded() as target:
         target.body, target.headers = page, {"Content-Type": "text/plain"}
         with prometheus(tmp_path_factory.mktemp("prometheus"), {"shop": [target.url.removeprefix("http://")]}) as one:
-            until = time.monotonic() + 30
+            until = time.monotonic() + 90
             while '"result":[]' in get(f"{one.url}/api/v1/query?query=jobs").body and time.monotonic() < until:
                 time.sleep(0.2)
             yield one.url
@@ -88,7 +88,7 @@ def real(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     ],
 )
 def test_a_real_prometheus(host: AgentHost, real: str, query: str, expected: str, why: str) -> None:
-    until = time.monotonic() + 20  # a busy machine misses scrapes of a quarter of a second
+    until = time.monotonic() + 90  # a busy machine misses scrapes of a quarter of a second
     while why not in (answered := outcome(ask(host, "prometheus", url=real, query=query)))[1]:
         assert time.monotonic() < until, answered
     assert answered[0] == expected
@@ -161,11 +161,11 @@ def test_a_provider_that_refuses_is_inconclusive_and_says_why(
 
 @pytest.mark.parametrize("kind", OPTIONS)
 def test_a_slow_provider_is_waited_for_no_longer_than_said(host: AgentHost, server: Recorded, kind: str) -> None:
-    server.delay = 45.0
+    server.delay = 300.0
     began = time.monotonic()
     found, said = outcome(ask(host, kind, 0.5, url=server.url, **OPTIONS[kind]))
     assert found == "inconclusive" and "timed out" in said
-    assert time.monotonic() - began < 40
+    assert time.monotonic() - began < 150
 
 
 @pytest.mark.fault(24)

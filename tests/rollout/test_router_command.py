@@ -93,7 +93,7 @@ def test_counts_come_from_a_command_and_nothing_is_counted_without(host: AgentHo
 def test_set_waits_for_another_one_that_is_under_way(host: AgentHost, tmp_path: Path) -> None:
     """A rollback that comes while an old controller's `set` still works is the last to set."""
     share = tmp_path / "share"
-    slow = f'[ "$CIFLOW_SHARE" = 0 ] || sleep 0.6; echo "$CIFLOW_SHARE" > {share}'
+    slow = f'[ "$CIFLOW_SHARE" = 0 ] || {{ touch {tmp_path}/began; sleep 0.6; }}; echo "$CIFLOW_SHARE" > {share}'
     mine = router(tmp_path, set=slow)
     now = host.drive(mine.prepare(FIRST))
     old = mine.turn(replace(now, share=10_000, live="b", token=1), 0)
@@ -104,7 +104,8 @@ def test_set_waits_for_another_one_that_is_under_way(host: AgentHost, tmp_path: 
 
     late = threading.Thread(target=lambda: host.answer(step.step.operation))  # type: ignore[union-attr]
     late.start()
-    time.sleep(0.2)
+    while not (tmp_path / "began").exists():
+        time.sleep(0.02)
     seen = host.drive(mine.read())
     host.drive(mine.turn(replace(seen, share=0, live="a", token=seen.token + 1), seen.token))
     late.join()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from ciflow.rollout.routers import RouterError, build, interval
 from ciflow.rollout.routers import nginx_config as config
 from ciflow.rollout.routers.embedded import process_key
 from tests.parts import process
-from tests.rollout.rig import SERVICE, Rig, get, rig
+from tests.rollout.rig import SERVICE, Rig, counted, eventually, get, rig
 
 SLOTS = {"a": {"port": 8081}, "b": {"port": 8082}}
 
@@ -63,19 +63,28 @@ def test_counts_go_on_over_a_log_that_begins_anew_and_over_a_restart(own: Rig) -
     log = own.folder / "nginx" / "access.log"
     log.rename(log.with_name("access.log.1"))
     subprocess.run(["kill", "-USR1", str(own.pid)], check=True)
-    time.sleep(0.3)
+    eventually(lambda: not writers(own, "access.log.1"))
     assert [get(own.port) for _ in range(5)] == [(200, "a")] * 5
+    counts = counted(own, before, 12)
+    assert (counts["a"].requests, counts["a"].bad) == (12, 7)
     after = own.do(router.counts(before))
-    counts = interval(before, after)
-    assert counts is not None and (counts["a"].requests, counts["a"].bad) == (12, 7)
     pid = own.pid
     subprocess.run(["kill", "-KILL", str(pid)], check=True)
     while own.pid in (0, pid) or not process.answers("127.0.0.1", own.port):
         time.sleep(0.02)
     assert get(own.port) == (200, "a")
-    restarted = own.do(router.counts(after))
-    assert interval(after, restarted) is None
-    assert restarted.slots["a"].requests == after.slots["a"].requests + 1
+    eventually(lambda: own.do(router.counts(after)).slots["a"].requests == after.slots["a"].requests + 1)
+    assert interval(after, own.do(router.counts(after))) is None
+
+
+def writers(own: Rig, name: str) -> list[Path]:
+    """Open files of that name of nginx: its workers turn to a new one when its master has told them."""
+    found = []
+    for pid in (own.pid, *process.descendants(own.pid)):
+        for file in Path(f"/proc/{pid}/fd").glob("*"):
+            with suppress(FileNotFoundError):
+                found += [file] if file.readlink().name == name else []
+    return found
 
 
 def test_a_line_that_is_still_being_written_is_left_for_the_next_time(own: Rig) -> None:
@@ -145,14 +154,11 @@ def test_ones_own_nginx_routes_and_is_safe_after_a_restart_of_its_own(own: Rig) 
     mine.turn(router, 10_000, live="b")
     before = mine.do(router.counts())
     assert {get(mine.port) for _ in range(5)} == {(200, "b")}
-    counts = interval(before, mine.do(router.counts(before)))
-    assert counts is not None and counts["b"].requests == 5
+    assert counted(mine, before, 5)["b"].requests == 5
     mine.turn(router, 5_000)
     subprocess.run(["kill", "-HUP", (etc / "nginx.pid").read_text().strip()], check=True)  # another tool's reload
-    while mine.do(router.read()).share != 10_000:
-        time.sleep(0.02)
-    time.sleep(0.5)  # its old workers take connections for a tenth of a second more
-    assert {get(mine.port) for _ in range(10)} == {(200, "b")}
+    eventually(lambda: mine.do(router.read()).share == 10_000)
+    eventually(lambda: {get(mine.port) for _ in range(10)} == {(200, "b")})  # old workers take some connections more
 
 
 def nginx_include(own: Rig, etc: Path) -> bytes:

@@ -19,7 +19,7 @@ from ciflow.model import Detached, Exec
 from ciflow.rollout.routers import RouterError, build
 from ciflow.rollout.routers.embedded import process_key
 from tests.parts import process
-from tests.rollout.rig import EDGES, SERVICE, Rig, get, rig
+from tests.rollout.rig import EDGES, SERVICE, Rig, eventually, get, rig
 
 SLOTS = {"a": {"port": 8081}, "b": {"port": 8082}}
 
@@ -46,7 +46,7 @@ def test_a_request_that_may_not_be_sent_twice_is_not_given_to_the_other_slot(own
     own.candidate.process.kill()
     own.candidate.process.wait()
     assert get(own.port) == (200, "a")
-    link = http.client.HTTPConnection("127.0.0.1", own.port, timeout=5)
+    link = http.client.HTTPConnection("127.0.0.1", own.port, timeout=60)
     link.request("POST", "/", body=b"order=1")
     assert link.getresponse().status == 502
     link.close()
@@ -93,10 +93,7 @@ def test_ones_own_traefik_gets_the_safe_share_within_a_second_of_its_restart(own
     mine.turn(router, 5_000)
     pid = mine.pid
     os.kill(pid, signal.SIGKILL)
-    began = time.monotonic()
-    while mine.pid in (0, pid) or mine.do(router.read()).share != 0:
-        assert time.monotonic() - began < 8, "the share of before the restart stays"
-        time.sleep(0.05)
+    eventually(lambda: mine.pid not in (0, pid) and mine.do(router.read()).share == 0)
     assert {get(mine.port) for _ in range(10)} == {(200, "a")}
     assert mine.do(router.guard(mine.do(router.read()).token, 30, renew=True)).fired
 

@@ -9,8 +9,9 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, ExitStack
-from dataclasses import replace
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, ExitStack, suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -22,7 +23,7 @@ from ciflow.rollout.routers.dial import Asked
 from ciflow.rollout.routers.guard import OnHost
 from tests.parts import process
 from tests.rollout.kube_rig import kube_rig
-from tests.rollout.rig import EDGES, SERVICE, Rig, Users, burst, get, rig
+from tests.rollout.rig import EDGES, SERVICE, SLOW, Rig, Users, burst, counted, eventually, get, rig, sample
 
 STARTED = sorted(set(ROUTERS) - {"command", *CLUSTERED})  # that ciflow starts itself
 # Istio has no data plane here, and replicas split but coarsely: test_routers_kube.py has what can be shown of them.
@@ -72,16 +73,6 @@ def split(routed: Rig, requests: int) -> Counter[tuple[int, str]]:
     return burst(routed.port, requests)
 
 
-def eventually(condition: object, seconds: float = 5.0) -> float:
-    """How long it took until `condition()` held."""
-    assert callable(condition)
-    began = time.monotonic()
-    while not condition():
-        assert time.monotonic() - began < seconds, "it did not come about in time"
-        time.sleep(0.02)
-    return time.monotonic() - began
-
-
 # --- the dial -------------------------------------------------------------------------------------------------
 
 
@@ -99,11 +90,12 @@ def test_slot_b_gets_the_share_that_the_dial_says(routed: Rig, share: int) -> No
 def test_no_request_fails_while_the_dial_turns_and_turns(routed: Rig) -> None:
     router = routed.router()
     with Users(routed.port, rate=1_000) as users:
-        for number in range(200 // SLOWER.get(routed.kind, 1)):
+        number = 0
+        while number < 200 // SLOWER.get(routed.kind, 1) or users.answers < 1_000:
             routed.turn(router, [100, 500, 2500, 5000, 10_000, 0][number % 6])
+            number += 1
     assert users.failures == []
     assert set(users.seen) == {(200, "a"), (200, "b")}
-    assert users.answers > 1_000, f"only {users.answers} requests were made: no load"
 
 
 ODD = "Ann O';x <ann&bob@example.org> \\ \u00fc"
@@ -134,9 +126,9 @@ def test_after_a_rollback_nobody_meets_the_candidate_any_more(routed: Rig) -> No
     router = routed.router()
     routed.turn(router, 5_000)
     with Users(routed.port, rate=500) as users:
-        eventually(lambda: users.seen[200, "b"] > 50, 30.0)
+        eventually(lambda: users.seen[200, "b"] > 50)
         routed.turn(router, 0)
-        eventually(lambda: only(users, "a"), 30.0)
+        eventually(lambda: only(users, "a"))
     assert users.failures == []
 
 
@@ -173,33 +165,47 @@ def counting(routed: Rig) -> Rig:
     return routed
 
 
-def sample(routed: Rig, before: Sample | None = None) -> Sample:
-    return routed.do(routed.router().counts(before))
-
-
 def test_the_counters_are_what_the_clients_saw(counting: Rig) -> None:
     counting.turn(counting.router(), 5_000)
     before = sample(counting)
     paths = ["/"] * 80 + ["/bad"] * 10 + ["/miss"] * 6 + ["/slow"] * 6
-    seen = Counter((path, *get(counting.port, path)) for path in paths)
-    counts = interval(before, sample(counting, before))
-    assert counts is not None
+    seen = [timed(counting.port, path) for path in paths]
+    counts = counted(counting, before, len(paths))
     for slot in ("a", "b"):
-        mine = {key: n for key, n in seen.items() if key[2] == slot}
-        assert counts[slot].requests == sum(mine.values())
-        assert counts[slot].bad == seen["/bad", 500, slot]
-        assert counts[slot].client_errors == seen["/miss", 404, slot]
-        assert counts[slot].slower == {EDGES[0]: seen["/slow", 200, slot], EDGES[1]: 0}
+        mine = [one for one in seen if one.slot == slot]
+        assert counts[slot].requests == len(mine)
+        assert counts[slot].bad == sum(one.status == 500 for one in mine)
+        assert counts[slot].client_errors == sum(one.status == 404 for one in mine)
+        for edge in EDGES:  # a router sees less of a request than its client; and a busy machine may be slow for both
+            slow = sum(one.path == "/slow" and edge < SLOW for one in mine)
+            assert slow <= counts[slot].slower[edge] <= sum(one.took > edge for one in mine)
         assert (counts[slot].unanswered, counts[slot].diverted) == (0, 0)
+
+
+@dataclass(frozen=True)
+class Seen:
+    """One request as its client saw it; `took` in seconds."""
+
+    path: str
+    status: int
+    slot: str
+    took: float
+
+
+def timed(port: int, path: str) -> Seen:
+    began = time.monotonic()
+    status, slot = get(port, path)
+    return Seen(path, status, slot, time.monotonic() - began)
 
 
 def test_a_request_that_its_client_gave_up_counts_as_bad(counting: Rig) -> None:
     before = sample(counting)
-    assert [get(counting.port, "/hang", timeout=0.1) for _ in range(20)] == [(0, "")] * 20
+    with ThreadPoolExecutor(20) as clients:
+        asked = [clients.submit(get, counting.port, "/hang", timeout=0.5) for _ in range(20)]
+        assert [one.result() for one in asked] == [(0, "")] * 20
     assert get(counting.port) == (200, "a")
     eventually(lambda: gave_up(counting, before) == 20)
-    counts = interval(before, sample(counting, before))
-    assert counts is not None
+    counts = counted(counting, before, 21)
     assert (counts["a"].requests, counts["a"].bad, counts["a"].slower[EDGES[1]]) == (21, 20, 20)
 
 
@@ -212,25 +218,30 @@ def gave_up(routed: Rig, before: Sample) -> int:
 def test_counters_under_load_miss_nobody(counting: Rig) -> None:
     counting.turn(counting.router(), 2_500)
     first = last = sample(counting)
-    counted: Counter[str] = Counter()
+    total: Counter[str] = Counter()
     with Users(counting.port, rate=600) as users:
         for _ in range(10):
             time.sleep(0.1)
-            last = add(counting, counted, last)
-    time.sleep(0.1)
-    add(counting, counted, last)
+            last = add(counting, total, last)
+    samples = [last]
+
+    def all_in() -> bool:
+        samples.append(add(counting, total, samples[-1]))
+        return total["a"] + total["b"] >= users.answers
+
+    eventually(all_in)
     assert first.identity == last.identity
-    assert counted["a"] == users.seen[200, "a"] and counted["b"] == users.seen[200, "b"]
-    assert counted["bad"] == 0
+    assert total["a"] == users.seen[200, "a"] and total["b"] == users.seen[200, "b"]
+    assert total["bad"] == 0
 
 
-def add(routed: Rig, counted: Counter[str], last: Sample) -> Sample:
+def add(routed: Rig, total: Counter[str], last: Sample) -> Sample:
     now = sample(routed, last)
     counts = interval(last, now)
     assert counts is not None
     for slot in ("a", "b"):
-        counted[slot] += counts[slot].requests
-        counted["bad"] += counts[slot].bad
+        total[slot] += counts[slot].requests
+        total["bad"] += counts[slot].bad
     return now
 
 
@@ -238,6 +249,7 @@ def test_the_limit_of_a_guarded_pause_reads_the_real_counter(counting: Rig) -> N
     before = watched_errors(counting)
     for _ in range(7):
         get(counting.port, "/bad")
+    eventually(lambda: watched_errors(counting) - before >= 7)
     assert watched_errors(counting) - before == 7
 
 
@@ -270,8 +282,8 @@ def kill(routed: Rig) -> None:
     pid = routed.pid
     assert pid > 1  # 0 would be our own process group
     os.kill(pid, signal.SIGKILL)
-    eventually(lambda: routed.pid not in (0, pid) and process.answers("127.0.0.1", routed.port), 10)
-    eventually(lambda: get(routed.port)[0] == 200, 10)  # Traefik opens its ports before it knows its routes
+    eventually(lambda: routed.pid not in (0, pid) and process.answers("127.0.0.1", routed.port))
+    eventually(lambda: get(routed.port)[0] == 200)  # Traefik opens its ports before it knows its routes
 
 
 def test_a_promotion_outlives_a_restart(routed: Rig) -> None:
@@ -438,56 +450,65 @@ def test_work_left_to_the_router_s_host_goes_well_only_while_nobody_claims_the_d
     assert not routed.host.answer(router.unclaimed(now.token)).ok
 
 
+LEASES = (1.0, 5.0, 25.0)  # seconds; a machine that is too busy to act within the first is given the next
+
 # --- dead-man -------------------------------------------------------------------------------------------------
 
 
 def test_the_dead_man_gives_the_traffic_back_when_nobody_renews(routed: Rig) -> None:
-    router = routed.router()
+    router, began = routed.router(), time.monotonic()
     routed.turn(router, 5_000, lease=1.0)
     with Users(routed.port, rate=300) as users:
-        took = eventually(lambda: routed.do(router.read()).share == 0)
-        time.sleep(0.3 + routed.lag)
-        seen = users.seen[200, "b"]
-        time.sleep(0.4)
-    assert took > 0.5
-    assert users.failures == [] and users.seen[200, "b"] == seen
+        eventually(lambda: routed.do(router.read()).share == 0)
+        assert time.monotonic() - began >= 1.0
+        eventually(lambda: only(users, "a"))
+    assert users.failures == []
     assert routed.do(router.guard(routed.do(router.read()).token, 1.0, renew=True)).fired
 
 
 def test_a_renewed_dead_man_leaves_the_dial_alone(routed: Rig) -> None:
     router = routed.router()
-    turned = routed.turn(router, 5_000, lease=0.8)
-    for _ in range(8):
-        time.sleep(0.2)
-        assert routed.do(router.guard(turned.token, 0.8, renew=True)).armed
+    for lease in LEASES:
+        turned, end = routed.turn(router, 5_000, lease=lease), time.monotonic() + 1.5 * lease
+        while (armed := routed.do(router.guard(turned.token, lease, renew=True)).armed) and time.monotonic() < end:
+            time.sleep(0.2)
+        if armed:
+            break
+    assert armed
     assert routed.do(router.read()).share == 5_000
 
 
 def test_a_dead_man_that_fires_after_a_promotion_does_not_undo_it(routed: Rig) -> None:
     router = routed.router()
-    routed.turn(router, 5_000, lease=0.6)
-    routed.turn(router, 10_000, live="b")
-    time.sleep(1.2)
+    for lease in LEASES:
+        routed.turn(router, 5_000, lease=lease)
+        with suppress(Fenced):  # it fired before that
+            routed.turn(router, 10_000, live="b")
+            break
+    time.sleep(lease + 0.5)
     assert routed.do(router.read()).share == 10_000
     assert split(routed, 200) == {(200, "b"): 200}
 
 
 def test_a_disarmed_dead_man_is_gone(routed: Rig) -> None:
     router = routed.router()
-    turned = routed.turn(router, 5_000, lease=0.6)
+    turned = routed.turn(router, 5_000, lease=60.0)
     routed.turn(router, 0)
     assert not routed.do(router.guard(turned.token, 0)).armed
-    assert not routed.do(router.guard(turned.token, 0.6, renew=True)).armed
+    assert not routed.do(router.guard(turned.token, 60.0, renew=True)).armed
 
 
 def test_a_router_that_holds_the_expiry_turns_back_with_no_agent_alive(routed: Rig) -> None:
     router = routed.router()
     if not router.holds_expiry:
         pytest.skip(f"{router.kind} can't hold an expiry: its agent is the only guard")
-    routed.turn(router, 5_000, lease=1.0)
-    routed.host.answer(Detached(key=f"guard-{SERVICE}", verb="cancel"))
-    assert (200, "b") in split(routed, 200)
-    time.sleep(1.1)
+    for lease in LEASES:
+        routed.turn(router, 5_000, lease=lease)
+        routed.host.answer(Detached(key=f"guard-{SERVICE}", verb="cancel"))
+        if both := (200, "b") in split(routed, 200):
+            break
+    assert both
+    time.sleep(lease)
     assert split(routed, 200) == {(200, "a"): 200}
     assert routed.do(router.read()).share == 0
 
@@ -513,8 +534,7 @@ def test_a_crashed_candidate_falls_over_to_stable_and_its_requests_count_as_bad(
     own.candidate.process.wait()
     seen = burst(own.port, 400)
     assert seen == {(200, "a"): 400}
-    counts = interval(before, own.do(router.counts(before)))
-    assert counts is not None
+    counts = counted(own, before, 400)
     assert counts["b"].requests > 100 and counts["b"].bad == counts["b"].requests == counts["b"].diverted
     assert counts["a"].bad == 0
 

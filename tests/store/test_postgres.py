@@ -129,6 +129,6 @@ def test_of_two_first_starts_both_find_one_journal(place: Team) -> None:
         "Store.open(place_of(sys.argv[1])).append([Event(kind='output', run='R-1')])"
     )
     starts = [subprocess.Popen([sys.executable, "-c", code, place.url]) for _ in range(3)]
-    assert [start.wait(60) for start in starts] == [0, 0, 0]
+    assert [start.wait(180) for start in starts] == [0, 0, 0]
     with Store.open(place) as store:
         assert store.last == 3

@@ -27,12 +27,12 @@ class Asking:
         session = open_session(Connection(kind="api"), project="p", run="r", token=1, inbox=self.said.put)
         assert isinstance(session, ApiSession)
         self.session = session
-        assert isinstance(self.said.get(timeout=5), Ready)
+        assert isinstance(self.said.get(timeout=60), Ready)
 
     def reply(self, operation: Api = ASK) -> Reply:
         self.session.submit("lane", "key", operation)
         self.session.flush()
-        while isinstance(answer := self.said.get(timeout=5), Output):
+        while isinstance(answer := self.said.get(timeout=60), Output):
             self.shown.append(answer)
         assert isinstance(answer, Answer)
         return answer.reply
@@ -89,13 +89,13 @@ def test_a_wait_ends_when_it_is_aborted(monkeypatch: pytest.MonkeyPatch) -> None
     asking.session.submit("lane", "key", ASK)
     assert not waits.wait(0.1)  # nothing leaves before it is recorded
     asking.session.flush()
-    assert waits.wait(5)
+    assert waits.wait(60)
     asking.session.abort("key")
-    assert not asking.said.get(timeout=5).reply.ok
+    assert not asking.said.get(timeout=60).reply.ok
 
 
 def test_nobody_claims_to_know_what_an_earlier_process_asked() -> None:
     asking = Asking()
     asking.session.ask(["key"])
-    said = asking.said.get(timeout=5)
+    said = asking.said.get(timeout=60)
     assert isinstance(said, Asked) and said.state == "unknown"

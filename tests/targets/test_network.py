@@ -105,7 +105,7 @@ def echo(tmp_path: Path) -> Iterator[str]:
             time.sleep(0.05)
             peer.sendall(b"\n> ")
             if b"stay" in data:
-                time.sleep(10)
+                time.sleep(300)
 
     def serve() -> None:
         while True:
@@ -122,27 +122,24 @@ def echo(tmp_path: Path) -> Iterator[str]:
 
 def test_a_socket_is_talked_to_until_its_end_or_its_prompt(host: Parley, echo: str) -> None:
     assert host(Talk(address=echo, payload=b"abc\xff")).stdout == b"\xffcba\n> "
-    began = time.monotonic()
-    assert host(Talk(address=echo, payload=b"stay", end="\n> ")).stdout == b"yats\n> "
-    assert time.monotonic() - began < 9
-    late = host(Talk(address=echo, payload=b"stay", timeout=0.4))
+    assert host(Talk(address=echo, payload=b"stay", end="\n> ", timeout=200)).stdout == b"yats\n> "
+    late = host(Talk(address=echo, payload=b"stay", timeout=2))
     assert (late.ok, late.errno, late.stdout) == (False, "ETIMEDOUT", b"yats\n> ")
     assert host(Talk(address=echo + "x", payload=b"")).errno == "ENOENT"
 
 
 def test_waiting_for_a_port_a_file_and_a_pattern(host: Parley, tmp_path: Path) -> None:
     port = free_port()
-    assert host(Wait(port=port, state="stopped", timeout=5)).ok
+    assert host(Wait(port=port, state="stopped", timeout=60)).ok
     late = host(Wait(port=port, timeout=0.3, sleep=0.05))
     assert (late.ok, late.errno) == (False, "ETIMEDOUT")
     assert str(port) in late.error
     with socket.create_server(("127.0.0.1", port)):
-        assert host(Wait(port=port, timeout=5)).ok
+        assert host(Wait(port=port, timeout=60)).ok
     log = tmp_path / "log"
     threading.Timer(0.3, lambda: log.write_text("starting\nready in 3 s\n")).start()
-    reply = host(Wait(path=str(log), pattern=r"^ready in \d", timeout=10, sleep=0.05))
+    reply = host(Wait(path=str(log), pattern=r"^ready in \d", timeout=60, sleep=0.05))
     assert reply.ok
-    assert 0.1 < reply.data["elapsed"] < 9
     assert not host(Wait(path=str(log), state="absent", timeout=0.2)).ok
 
 
@@ -154,7 +151,7 @@ def test_a_port_is_drained_when_its_last_connection_has_ended(host: Parley) -> N
         assert not host(Wait(port=port, state="drained", timeout=0.3, sleep=0.05)).ok
         peer.close()
         client.close()
-        assert host(Wait(port=port, state="drained", timeout=10, sleep=0.05)).ok
+        assert host(Wait(port=port, state="drained", timeout=60, sleep=0.05)).ok
 
 
 # --- every Python that an agent may meet
@@ -189,7 +186,7 @@ def test_every_python_from_3_7_on_will_do(talk: Callable[..., Parley], url: str,
             Stat(path=str(path), hash="sha256"),
             Exec(argv=("sh", "-c", "cat; exit 0"), stdin=b"\xff" * 200_000, cwd=str(tmp_path)),
             Http(url=url),
-            Wait(path=str(path), timeout=1),
+            Wait(path=str(path), timeout=60),
         ]
         assert [host(operation).ok for operation in operations] == [True] * 5, python
         assert host(Exec(shell="sleep 9", timeout=0.2)).errno == "ETIMEDOUT"

@@ -11,7 +11,7 @@ import pytest
 
 from ciflow.diagnostics import Refused, TargetError
 from ciflow.model import Exec, Stat
-from ciflow.targets import BecomeUser, Connection
+from ciflow.targets import BecomeUser, Connection, ssh
 from ciflow.targets.session import Ended, Ready
 from ciflow.targets.ssh_options import parse_arguments, parse_hop, resolve
 from tests.conftest import Start
@@ -30,6 +30,14 @@ def failure(connection: Connection) -> TargetError | Refused:
     assert isinstance(event, Ended), "it was let in"
     assert isinstance(event.error, (TargetError, Refused)), event.error
     return event.error
+
+
+def assert_all_closed() -> None:
+    """No connection is left that another session could share."""
+    until = time.monotonic() + 60
+    while any(ssh._POOL.entries.values()):
+        assert time.monotonic() < until, "a connection is still open"
+        time.sleep(0.02)
 
 
 def success(connection: Connection) -> Parley:
@@ -80,7 +88,7 @@ def test_no_checking_of_unknown_keys_when_the_user_says_so(
     connection = with_hosts(server, tmp_path / "known", "")
     off = replace(connection, common_args=connection.common_args + " -o StrictHostKeyChecking=no")
     success(off).close()
-    time.sleep(0.3)
+    assert_all_closed()
     monkeypatch.setenv("ANSIBLE_HOST_KEY_CHECKING", "False")
     success(connection).close()
     name = server.known_hosts.read_text().split(" ", 1)[0]
@@ -182,7 +190,7 @@ def test_a_jump_host_is_gone_through_and_its_key_checked(ssh_hosts: list[Sshd], 
     said = host(Exec(shell='echo "$SSH_CONNECTION"')).stdout.decode().split()
     assert said[3] == str(server.port)
     host.close()
-    time.sleep(0.3)
+    assert_all_closed()
     known.write_text(server.known_hosts.read_text())
     assert "unknown" in failure(replace(ssh_connection(server), common_args=both)).message
 

@@ -59,7 +59,7 @@ def test_hosts_are_matched_and_files_included_as_openssh_does(
     (home / ".ssh/conf.d").mkdir()
     (home / ".ssh/config").write_text(
         "Include conf.d/*\nMatch originalhost shop user nobody\n  Port 1\n"
-        f"Match originalhost shop user root exec \"test -e {tmp_path}/flag\"\n  Port {server.port}\n"
+        f'Match originalhost shop user root exec "test -e {tmp_path}/flag"\n  Port {server.port}\n'
         "Host *\n  Port 9\n  ProxyJump none\n"
     )
     (home / ".ssh/conf.d/shops").write_text(
@@ -151,7 +151,7 @@ def ssh_agent(folder: Path, *keys: Path) -> Iterator[Path]:
         ask.chmod(0o700)
         env = {**os.environ, "SSH_AUTH_SOCK": str(path), "SSH_ASKPASS": str(ask), "SSH_ASKPASS_REQUIRE": "force"}
         for key in keys:
-            subprocess.run(["ssh-add", str(key)], env=env, check=True, capture_output=True, timeout=20)
+            subprocess.run(["ssh-add", str(key)], env=env, check=True, capture_output=True, timeout=90)
         yield path
 
 
@@ -235,7 +235,7 @@ def test_the_agent_is_lent_to_the_host_only_when_asked_for(
     key = key_pair(home / "lent")
     monkeypatch.setenv("SSH_AUTH_SOCK", str(start(ssh_agent(tmp_path, key))))
     connection = ssh_connection(ssh_hosts[2])
-    listing = Exec(argv=("ssh-add", "-L"), timeout=20)
+    listing = Exec(argv=("ssh-add", "-L"), timeout=90)
     without = success(connection)
     assert not without(listing).ok
     without.close()
@@ -269,7 +269,7 @@ def test_hosts_behind_one_jump_host_share_one_connection_to_it(
 
 
 def assert_none_left(proxy: Wire) -> None:
-    until = time.monotonic() + 30
+    until = time.monotonic() + 90
     while proxy.links:
         assert time.monotonic() < until, "the jump host's connection is still open"
         time.sleep(0.02)
