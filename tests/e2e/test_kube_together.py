@@ -136,13 +136,13 @@ def live(users: dict[str, PatientUsers]) -> dict[str, str]:
         agreed = all(len(found) == 1 for found in slots.values())
         return {name: next(iter(found)) for name, found in slots.items()} if agreed else {}
 
-    found: dict[str, str] = wait_for(only, "all traffic on one slot in each", 8.0)
+    found: dict[str, str] = wait_for(only, "all traffic on one slot in each")
     return found
 
 
 def both_left(users: dict[str, PatientUsers], slots: dict[str, str]) -> None:
     """A Gateway may do so a moment after it has said that it does."""
-    wait_for(lambda: all(live(users)[name] != slots[name] for name in CLUSTERS), f"both leave {slots}", 8.0)
+    wait_for(lambda: all(live(users)[name] != slots[name] for name in CLUSTERS), f"both leave {slots}")
 
 
 def promoted_on_both(service: Service, users: dict[str, PatientUsers], version: str) -> dict[str, str]:
