@@ -190,15 +190,21 @@ def save(results: Sequence[Result], path: Path) -> None:
 
 
 def show(title: str, results: Sequence[Result]) -> None:
+    """One line for each contender, with its wall time as a multiple of the floor's and of ciflow's."""
     print(f"\n{title}")
-    print(f"  {'work':<24} {'who':<18} {'wall s':>8} {'cpu s':>8} {'peak MB':>8} {'x floor':>8} {'trips/task':>10}")
-    floors = {result.work: result.wall_s for result in results if result.who == "floor"}
+    heads = f"{'wall s':>8} {'cpu s':>8} {'peak MB':>8} {'x floor':>8} {'x ciflow':>8} {'trips/task':>10}"
+    print(f"  {'work':<24} {'who':<18} {heads}")
+    walls = {(result.work, result.who): result.wall_s for result in results}
+
+    def times(result: Result, who: str) -> str:
+        other = walls.get((result.work, who))
+        return f"{result.wall_s / other:.2f}" if other else ""
+
     for result in sorted(results, key=lambda r: (r.work, r.wall_s)):
-        ratio = f"{result.wall_s / floors[result.work]:.2f}" if result.work in floors else ""
         trips = "" if result.round_trips_per_task is None else f"{result.round_trips_per_task:.2f}"
         print(
             f"  {result.work:<24} {result.who:<18} {result.wall_s:>8.2f} {result.cpu_s:>8.2f} "
-            f"{result.peak_mb:>8.0f} {ratio:>8} {trips:>10}"
+            f"{result.peak_mb:>8.0f} {times(result, 'floor'):>8} {times(result, 'ciflow'):>8} {trips:>10}"
         )
 
 
