@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Mapping
-from functools import cached_property, partial
+from functools import partial
 from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -122,7 +122,7 @@ class Lane:
         whole = {"vars": lambda: View(partial(self.scope, task, answers)),
                  "hostvars": partial(self.stage.hostvars, answers)}  # fmt: skip
         of_task = self._of_task(task, answers) if task is not None else {}
-        return {**self._of_stage, **whole, **of_task, **failed}
+        return {**self.stage.magic, **self._of_host(), **whole, **of_task, **failed}
 
     def _of_task(self, task: Task, answers: Mapping[str, Any]) -> Mapping[str, Callable[[], Any]]:
         """Magic variables that say where a task comes from and where it goes."""
@@ -143,36 +143,12 @@ class Lane:
         other = self.run.host(name) or self.run.inventory.unlisted(name)
         return {name: View(lambda: self.stage.scope_of(other, scope.answers))} if name else {}
 
-    @cached_property
-    def _of_stage(self) -> Mapping[str, Callable[[], Any]]:
-        """Magic variables that are the same for every task of the host."""
-        run, stage = self.run, self.stage
+    def _of_host(self) -> Mapping[str, Callable[[], Any]]:
+        name = self.host.name
         return {
-            "inventory_hostname": lambda: self.host.name,
-            "inventory_hostname_short": lambda: self.host.name.split(".")[0],
-            "group_names": lambda: self._groups(),
-            "groups": lambda: run.inventory.group_map(),
-            "play_hosts": stage.alive_names,
-            "ansible_play_hosts": stage.alive_names,
-            "ansible_play_hosts_all": lambda: [host.name for host in stage.hosts],
-            "ansible_play_batch": stage.batch_names,
-            "ansible_play_name": lambda: stage.play.name,
-            "ansible_play_role_names": stage.role_names,
-            "role_names": stage.role_names,
-            "ansible_dependent_role_names": lambda: stage.role_names(dependent=True),
-            "ansible_role_names": lambda: [*stage.role_names(), *stage.role_names(dependent=True)],
-            "ansible_check_mode": lambda: run.options.check,
-            "ansible_diff_mode": lambda: run.options.diff,
-            "ansible_verbosity": lambda: run.options.verbosity,
-            "playbook_dir": lambda: run.folder,
-            "ansible_search_path": lambda: [run.folder],  # of a host that is looked at from elsewhere: it has no task
-            **run.of_command,
-            "matrix": lambda: dict(stage.stage.cell),
-            "git": lambda: dict(run.git),
-            "run": run.of_run,
-            "plays": lambda: {id: {"outputs": dict(outputs)} for id, outputs in run.outputs.items()},
-            "services": lambda: {name: dict(release) for name, release in run.services.items()},
-            "test_history": lambda: dict(run.test_history()),
+            "inventory_hostname": lambda: name,
+            "inventory_hostname_short": lambda: name.split(".")[0],
+            "group_names": self._groups,
         }
 
     def _groups(self) -> list[str]:

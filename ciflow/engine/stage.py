@@ -23,6 +23,7 @@ from ciflow.engine.keys import Key
 from ciflow.engine.lane import Lane, name_of
 from ciflow.engine.learning import gather_facts, learn_facts
 from ciflow.engine.link import Connection
+from ciflow.engine.magic import magic_of
 from ciflow.engine.names import asked_by
 from ciflow.engine.once import Once
 from ciflow.engine.pace import Pace, Position, SharedPace
@@ -83,6 +84,7 @@ class StageRun:
         self._asked: dict[tuple[str, ...], frozenset[str]] = {}
         self._limits: dict[tuple[str, ...], asyncio.Semaphore | None] = {}
         self.answers: dict[str, Any] = {}  # to lookups of the play's own keywords
+        self.magic = magic_of(self)
         most = forks or run.options.forks or usual_forks()
         self._forks = Forks(most) if most < len(hosts) else None
 
