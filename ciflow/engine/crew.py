@@ -38,6 +38,13 @@ JOINING = 10.0  # seconds until a scheduler answers and has a worker
 LOCAL = re.compile(r"local:([1-9][0-9]{0,3})")
 _OF_PEOPLE = frozenset({"command", "approval_given"})  # said to the run, not by it
 _HERE = ("127.0.0.1", "localhost", "::1")
+# Of a cluster of our own: no pages, and no profile. For that Dask looks at every thread of a worker a hundred times a
+# second, and a worker has a thread for each connection.
+_OF_OUR_OWN = {
+    "distributed.scheduler.http.routes": [],
+    "distributed.worker.http.routes": [],
+    "distributed.worker.profile.enabled": False,
+}
 
 
 class WorkFailed(CiflowError):
@@ -59,7 +66,7 @@ def cluster(address: str) -> Iterator[Client]:
     logging.getLogger("distributed").setLevel(logging.CRITICAL)  # what matters is told as events
     if (local := LOCAL.fullmatch(address)) is not None:
         with (
-            dask.config.set({"distributed.scheduler.http.routes": [], "distributed.worker.http.routes": []}),
+            dask.config.set(_OF_OUR_OWN),
             LocalCluster(
                 n_workers=int(local[1]), threads_per_worker=1, processes=True, dashboard_address="127.0.0.1:0",
                 memory_limit=0, silence_logs=logging.CRITICAL,
