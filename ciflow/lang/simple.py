@@ -33,7 +33,7 @@ _TERM = re.compile(rf"(?:not )?{_DOTTED}(?: (?:{_ASKED}))?(?=\Z| and | or )", re
 _JOIN = re.compile(" (?:and|or) ")
 # Functions that every template has, unless a variable has the name.
 FUNCTIONS = frozenset({"lookup", "query", "q", "range", "dict", "now", "undef", "cycler", "joiner", "namespace"})
-_WORDS = FUNCTIONS | {"true", "false", "none", "True", "False", "None", "not", "and", "or", "in", "is", "if", "else",
+RESERVED = FUNCTIONS | {"true", "false", "none", "True", "False", "None", "not", "and", "or", "in", "is", "if", "else",
                       "loop", "self", "super", "caller", "varargs", "kwargs", "omit", "lipsum"}  # fmt: skip
 _WORD_INSIDE = re.compile(r"\.(?:true|false|none|not|and|or|in|is|if|else)\b")
 
@@ -42,7 +42,7 @@ _WORD_INSIDE = re.compile(r"\.(?:true|false|none|not|and|or|in|is|if|else)\b")
 def simple_names(source: str, expression: bool) -> Names | None:
     """The variables that a simple template reads; None where it is not simple."""
     found = _of_condition(source) if expression else _of_text(source)
-    if found is None or not found.free or found.free & _WORDS or _WORD_INSIDE.search(source):
+    if found is None or not found.free or found.free & RESERVED or _WORD_INSIDE.search(source):
         return None  # attributes may not be Jinja's words either: it is enough to look for them roughly
     return found
 

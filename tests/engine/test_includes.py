@@ -294,6 +294,15 @@ def test_what_an_imported_role_is_given_is_checked_with_the_values_that_it_meets
     assert any("is used at " in str(event.data["msg"]) for event in played.of("task_ended"))
 
 
+def test_an_argument_may_be_called_like_a_function_or_a_word_of_templates(bench: Bench) -> None:
+    """What nobody gives is not taken for the function."""
+    options = """{range: {}, not: {}, query: {type: int, required: true}, my-name: {}, "it's": {}}"""
+    bench.file("roles/r/meta/argument_specs.yml", f"argument_specs: {{main: {{options: {options}}}}}\n")
+    bench.file("roles/r/tasks/main.yml", "- {name: served, debug: {msg: '{{ query }}'}}\n")
+    played = bench.play("- {hosts: localhost, vars: {query: 7}, roles: [r]}\n")
+    assert (played.exit, played.msg("served")) == (0, "7")
+
+
 def test_a_role_shows_its_variables_to_the_other_tasks_when_it_is_public(bench: Bench) -> None:
     """An included one from there on if it says so, an imported one everywhere unless it says no."""
     for name, text in WEB.items():
