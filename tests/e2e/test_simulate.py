@@ -66,7 +66,7 @@ def test_gates_that_ask_a_provider_are_no_reason_to_refuse(tmp_path: Path) -> No
     words = ("--rate", "500", "--errors", "1%", "--runs", "5", "--faults", "20")
     code, said = simulated(path, *words)
     assert code == 0 and said.count("without `query`") == 2 and "turned back 100%" in said, said
-    code, alone = simulated(path, *words, "-e", "services=['shop']", "--json")
+    code, alone = simulated(path, *words, "-e", '{"services": ["shop"]}', "--json")
     both = [json.loads(line) for line in simulated(path, *words, "--json")[1].splitlines()]
     found = json.loads(alone.splitlines()[1])["detect_median"]
     assert code == 0 and found <= both[1]["detect_median"] == both[3]["detect_median"]
