@@ -80,8 +80,8 @@ def test_an_agent_that_dies_at_each_connection_is_given_up(bench: Bench, monkeyp
     dying = install(bench.folder / "dying", [HELLO, BEGUN, {"t": "fault", "error": "its disk is broken"}], None)
     bench.hosts(f"h ansible_connection=local ansible_python_interpreter={dying}\n")
     played = bench.play(PLAY)
-    assert played.exit == 5
-    assert "its disk is broken" in played.outcome("Before")["msg"]
+    assert played.exit == 5 and bench.wrote() == []
+    assert played.outcome("Before")["unreachable"] is True
 
 
 def _end_servers(host: Sshd) -> None:
