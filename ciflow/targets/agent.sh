@@ -287,13 +287,28 @@ watch() {
   end_group "$2"
 } 2>/dev/null
 drain() { # the two that read its output; who keeps it open, a daemon, holds nobody up
-  (sleep "$half"; kill "$@") </dev/null >/dev/null 2>&1 & timer=$!
+  (sleep "$half"; for one; do finish_copy "$one"; kill "$one"; done) </dev/null >/dev/null 2>&1 & timer=$!
   wait "$1"
   wait "$2"
   kill "$timer"
 } 2>/dev/null
-abort() { # NAME
+finish_copy() { # of what came before the end, where a busy machine gave it no turn: who waits for more has copied all
+  patience=600 # a daemon may write without end
+  while { read -r words <"/proc/$1/stat"; } 2>/dev/null && [ "$patience" -gt 0 ]; do
+    words=${words##*) }
+    case $words in [SZX]*) return ;; esac
+    sleep "$nap"
+    patience=$((patience - 1))
+  done
+}
+abort() { # NAME; one that was sent just before has no folder yet
+  patience=0
   folder_of "$1"
+  until [ -d "$d" ] || [ "$patience" -ge "$grace" ]; do
+    sleep "$nap"
+    patience=$((patience + 1))
+    folder_of "$1"
+  done
   [ -d "$d" ] && ! has_ended || return 0
   echo EINTR >"$d/why"
   read -r words <"$d/pid" && end_group "$words"
