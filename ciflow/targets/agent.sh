@@ -31,26 +31,34 @@ locked() { # FILE command: under its lock, which goes with its holder
     { shift; "$flock" 9 && "$@"; } 9>>"$1"
   else
     holding=$1.lock tries=0
-    until mkdir "$holding" 2>/dev/null; do
-      [ -d "${1%/*}" ] || return 3 # what it guards is gone, with whoever would have listened
+    read -r holder words </proc/self/stat
+    birth "$holder"
+    ticket=$holding.$holder # a lock says from its first moment on who has it
+    rm -f "$ticket"
+    { echo "$holder $born" >"$ticket"; } 2>/dev/null || [ -e "$ticket" ] || return 3
+    until ln "$ticket" "$holding" 2>/dev/null; do
+      [ -e "$ticket" ] || return 3 # what it guards is gone, with whoever would have listened
       break_lock
       sleep "$nap"
     done
-    read -r holder words </proc/self/stat
-    birth "$holder"
-    echo "$holder $born" >"$holding/who"
+    rm -f "$ticket"
     shift
     "$@"
     set -- $?
-    rm -rf "$holding"
+    rm -f "$holding"
     return "$1"
   fi
 }
-break_lock() { # of a holder that is gone; one without a name is given time to write it
-  who=
-  { read -r who <"$holding/who"; } 2>/dev/null || { tries=$((tries + 1)); [ "$tries" -gt 100 ] || return 0; }
-  [ -z "$who" ] || ! birth "${who% *}" || [ "$born" != "${who#* }" ] || return 0
-  mv "$holding" "$holding.$$" 2>/dev/null && rm -rf "$holding.$$"
+break_lock() { # of a holder that is gone. One breaks it at a time, and looks again: it may be another's by then
+  { read -r who <"$holding"; } 2>/dev/null || return 0
+  ! birth "${who% *}" || [ "$born" != "${who#* }" ] || return 0
+  if mkdir "$holding.breaks" 2>/dev/null; then
+    { read -r words <"$holding"; } 2>/dev/null && [ "$words" = "$who" ] && rm -f "$holding"
+    rm -rf "$holding.breaks"
+  else
+    tries=$((tries + 1))
+    [ "$tries" -lt 200 ] || { rm -rf "$holding.breaks"; tries=0; } # who was at it has gone as well
+  fi
 }
 folder_of_ours() { # nobody else may enter it
   [ -d "$1" ] || (umask "$(printf %o $((0$umask_was | 022)))"; mkdir -p "${1%/*}") 2>/dev/null && { [ -d "$1" ] || mkdir "$1" 2>/dev/null; }

@@ -178,6 +178,17 @@ def test_what_one_step_leaves_to_be_swept_never_meets_the_next(
         assert reply.data["diff"] == ["old\n", f"new {number}\n"]
 
 
+def test_many_that_end_at_once_are_told_one_after_the_other_without_flock(
+    bare: Callable[[Path], Connection], talk: Talker, tmp_path: Path
+) -> None:
+    host = talk(bare(tools(tmp_path / "bin", ("flock",))))
+    for number in range(16):
+        host.session.submit(f"lane{number}", f"k{number}", Exec(shell=f"seq {number} 20000"))
+    host.session.flush()
+    for number in range(16):
+        assert host.answer(f"k{number}").stdout == "".join(f"{n}\n" for n in range(number, 20001)).encode()
+
+
 def test_output_is_whole_though_its_reader_gets_no_turn_for_a_while(
     bare: Callable[[Path], Connection], talk: Talker, tmp_path: Path
 ) -> None:
