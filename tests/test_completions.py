@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -148,6 +149,22 @@ def test_no_inventory_script_is_run_to_offer_hosts(work: Path) -> None:
     assert offered("vars", "-i", "script", "") == ["localhost"]
     assert offered("apply", "my site.yml", "-i", "script", "--tags", "") == []
     assert not (work / "was-run").exists()
+
+
+def test_no_program_is_started_to_open_what_is_encrypted(work: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (work / "bin").mkdir()
+    (work / "bin" / "sops").write_text(f"#!/bin/sh\ntouch '{work}/was-run'\n")
+    (work / "bin" / "sops").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{work / 'bin'}:{os.environ['PATH']}")
+    (work / "group_vars").mkdir()
+    (work / "group_vars" / "web.yml").write_text("key: ENC[AES256_GCM,data:x]\nsops:\n  mac: x\n  version: 3.9.0\n")
+    assert offered("vars", "-i", "hosts.ini", "w") == ["web1", "web2"]
+    assert not (work / "was-run").exists()
+
+
+def test_the_variable_of_the_shells_without_their_words_ends_in_one_line(work: Path) -> None:
+    done = Shell(work)("status", _CIFLOW_COMPLETE="bash_complete")
+    assert (done.returncode, done.stdout, len(done.stderr.splitlines())) == (3, "", 1)
 
 
 def test_names_that_would_command_a_shell_are_not_offered(work: Path) -> None:

@@ -76,6 +76,13 @@ def test_nothing_that_was_there_is_overwritten(shell: Shell) -> None:
     assert (shell.folder / ".gitignore").read_text() == "*.log\n/build/\n", "a second time changes nothing"
 
 
+def test_a_gitignore_that_leads_elsewhere_is_left_alone(shell: Shell) -> None:
+    (shell.folder / "elsewhere").write_text("mine\n")
+    (shell.folder / ".gitignore").symlink_to("elsewhere")
+    assert "is a link, and stays" in shell("init").stderr
+    assert (shell.folder / "elsewhere").read_text() == "mine\n"
+
+
 def test_a_rust_workspace_gets_its_own_programs_tested_built_and_listed(shell: Shell) -> None:
     members = shell.folder / "tool"
     members.mkdir()

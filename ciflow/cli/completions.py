@@ -28,7 +28,7 @@ def command(shell: str) -> int:
 def answer() -> int:
     """What `$_CIFLOW_COMPLETE` asks for (`bash_complete`), about the words that the shell put beside it."""
     shell, _, wanted = os.environ[VARIABLE].partition("_")
-    if shell not in SHELLS or wanted != "complete":
+    if shell not in SHELLS or wanted != "complete" or not {"COMP_WORDS", "COMP_CWORD"} <= os.environ.keys():
         click.echo(f"error: ${VARIABLE} is set by the lines that `ciflow completions` prints", err=True)
         return ExitCode.INVALID
     click.echo(offering(shell).complete())

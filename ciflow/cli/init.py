@@ -136,6 +136,8 @@ def _written(path: Path, text: str) -> str:
 
 def _noted(path: Path, line: str) -> str:
     """The file has the line, behind all that it had before."""
+    if path.is_symlink():
+        return "is a link, and stays"
     before = path.read_text("utf-8", "surrogateescape") if path.exists() else ""
     if line.strip("/") in {had.strip().strip("/") for had in before.splitlines()}:
         return f"has {line} already"
@@ -190,4 +192,4 @@ def _rust(rust: Workspace) -> str:
 def _has_tests(rust: Workspace) -> bool:
     folders = (Path(rust.root) / member.directory for member in rust.members)
     sources = (path for folder in folders for part in ("src", "tests") for path in (folder / part).rglob("*.rs"))
-    return any(_TESTED.search(path.read_bytes()) for path in sources)
+    return any(path.is_file() and _TESTED.search(path.read_bytes()) for path in sources)

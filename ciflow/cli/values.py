@@ -18,6 +18,8 @@ from click.shell_completion import CompletionItem
 
 from ciflow.diagnostics import CiflowError, Invalid, Refused
 from ciflow.lang.files import Files
+from ciflow.lang.sops import is_sops
+from ciflow.lang.vault import is_vaulted
 from ciflow.store.place import default_state
 
 if TYPE_CHECKING:
@@ -210,7 +212,14 @@ def source_of(command: str, parameter: str) -> Source | None:
 
 
 class _Still(Files):
-    """Files on the disk, of which none is run: an inventory script may take its time, and ask who knows whom."""
+    """Files on the disk, of which none is run: an inventory script may take its time, and ask who knows whom. Nor is
+    one opened that is encrypted: `sops` is a program, too, and asks a keeper of keys."""
+
+    def read(self, path: str) -> bytes:
+        content = self._raw(path)
+        if is_vaulted(content) or is_sops(path, content):
+            raise Invalid((), {})
+        return content
 
     def output(self, path: str, *arguments: str, by: tuple[str, ...] = ()) -> bytes:  # noqa: ARG002
         raise Invalid((), {})

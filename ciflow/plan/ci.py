@@ -25,6 +25,7 @@ IMAGES = {True: "rust:1.85-bookworm", False: "python:3.12-bookworm"}  # by wheth
 USUAL = 60  # minutes, besides those that rollouts may take
 LONGEST = 360  # minutes that GitHub gives a job on its own machines
 REPORTS = "ciflow-report"
+_BY_SSH = ("ssh", "smart", "paramiko", "paramiko_ssh")
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +69,7 @@ def job_of(plan: Plan, *, playbook: str, inventories: tuple[str, ...], branch: s
         rust=bool(builds),
         cached=any(task.args.get("cache", "none") != "none" for task in builds),
         keyless=any(task.args.get("keyless") is not None for task in tasks),
-        ssh=any(host.vars.get("ansible_connection", host.connection) == "ssh" for stage in plan.stages
+        ssh=any(str(host.vars.get("ansible_connection", host.connection)) in _BY_SSH for stage in plan.stages
                 for host in stage.hosts),
         vault=vault,
         waits=any(play.approval for play in plays),
