@@ -36,6 +36,8 @@ plays:
         block:
           - name: Compile
             cargo: {command: build, release: true%s}
+    artifacts:
+      - {name: server, path: target/release/server}
   - name: Vouch
     hosts: localhost
     tasks:
