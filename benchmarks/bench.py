@@ -17,7 +17,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from benchmarks import contenders, peers, rust, rust_page
+from benchmarks import contenders, peers, rust, rust_distributed, rust_page
 from benchmarks.measure import Cost, Failed, end_by_sigterm, measure
 from benchmarks.rollback import limit_s, rollbacks
 from benchmarks.works import FAR_TASKS, ROUND_TRIP_S, WORKS, Setting, Work
@@ -30,7 +30,7 @@ Costs = dict[tuple[str, str], Cost]
 @dataclass(frozen=True)
 class Result:
     """One line of results.json: seconds, MB of 10^6 bytes, round trips where a delay makes them countable, and the
-    share of compilations that a cache spared."""
+    shares of compilations that a cache spared and that others did."""
 
     work: str
     who: str
@@ -41,6 +41,7 @@ class Result:
     date: str
     machine: str
     hits: float | None = None
+    elsewhere: float | None = None
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,8 @@ LIMITS = {
     ("W9", "ciflow"): (float("inf"), 150.0),
 }
 ROUND_TRIPS_NEEDED = 6 / FAR_TASKS
-ALL = (*WORKS, "W8", "W11")
+RUST = {"W11": rust.builds, "W11-distributed": rust_distributed.distributed}
+ALL = (*WORKS, "W8", *RUST)
 ON_HOSTS = ("floor", "ciflow", "pyinfra", "ansible", "ansible-pipelining", "mitogen")
 EVERYBODY = (*ON_HOSTS, "cargo-audit", "cargo-cyclonedx", "syft")
 
@@ -130,13 +132,15 @@ def run_rollbacks(rounds: int) -> Costs:
     return costs
 
 
-def run_rust(rounds: int, output: Path) -> list[Result]:
+def run_rust(name: str, rounds: int, output: Path) -> list[Result]:
     """W11 is judged by aims of its own, beside plain cargo."""
-    figures = rust.run(rounds)
-    hits = {(one.work, one.who): rounded(one.hits) for one in figures}
-    costs = to_results({(one.work, one.who): one.cost for one in figures})
-    results = [replace(one, hits=hits[one.work, one.who]) for one in costs]
-    show("W11  a Rust workspace", results)
+    figures = rust.run(rounds, RUST[name])
+    by = {(one.work, one.who): one for one in figures}
+    results = [
+        replace(line, hits=rounded(by[line.work, line.who].hits), elsewhere=rounded(by[line.work, line.who].elsewhere))
+        for line in to_results({key: one.cost for key, one in by.items()})
+    ]
+    show(f"{name}  a Rust workspace", results)
     for said, met in rust.judged(figures):
         print(f"  {said}: {'good' if met else 'NOT GOOD'}")
     save(results, output)
@@ -260,8 +264,8 @@ def main() -> int:
     order, every = random.Random(given.seed), []
     installed = functools.cache(peers.install)  # not needed for all works, and not small
     for name in given.works or ALL:
-        if name == "W11":
-            every += run_rust(given.rounds, given.output)
+        if name in RUST:
+            every += run_rust(name, given.rounds, given.output)
             continue
         if name == "W8":
             results = to_results(run_rollbacks(given.rounds))

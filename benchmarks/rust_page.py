@@ -5,11 +5,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.rust import AIM_AFFECTED_S, AIM_OVERHEAD_S, AIMS
+from benchmarks.rust import AIM_AFFECTED_S, AIM_OVERHEAD_S, AIMS, FLOOR
 
 HERE = Path(__file__).parent
 PAGE = HERE.parent / "docs" / "rust.md"
 BEGIN, END = "<!-- numbers of W11 -->\n", "<!-- end of numbers -->\n"
+AWAY = ("W11-distributed", "W11-distributed-first", "W11-remote", "W11-remote-again")
 AGAINST = {"W11-shard-1": "W11-cold", "W11-shard-2": "W11-cold", "W11-line-first": "W11-line"} | {
     work: than for work, (than, _) in AIMS.items()
 }
@@ -48,6 +49,10 @@ def _judged(line: Line, by: Mapping[tuple[str, str], Line]) -> str:
     if (work, base) in by and who != base:
         more = line["wall_s"] - by[work, base]["wall_s"]
         return f"{more:.2f} s more than {base}, {'good' if more <= most else 'not good'}: {most:g} s is aimed at"
+    if who == FLOOR:
+        return "the least that it can take: cargo is told which crate"
+    if work in AWAY and who != "cargo":
+        return f"{line['elsewhere']:.0%} of what was compiled by others, on the same cores"
     plain = by.get((AGAINST.get(work, ""), "cargo"))
     if plain is None or who == "cargo":
         return ""

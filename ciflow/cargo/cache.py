@@ -176,8 +176,13 @@ _SCRIPT = """\
 lost=${{CIFLOW_CACHE_LOST:-$0.lost}}
 case $1 in -*) exec {sccache} "$@" ;; esac
 if [ -e "$lost" ] && [ -n "$(find "$lost" -mmin -5)" ]; then exec "$@"; fi
-{sccache} "$@"
+said=$lost.$$
+{sccache} "$@" 2> "$said"
 code=$?
+# What another host's compiler refuses (a probe of a build script is meant to be) is told so, and no loss of the store.
+if [ $code = 254 ] && grep -q '^sccache: Job failed on server' "$said"; then rm -f "$said"; exec "$@"; fi
+cat "$said" >&2
+rm -f "$said"
 case $code in 0 | 1 | 101) exit $code ;; esac
 echo "sccache ended with $code" >> "$lost"
 exec "$@"

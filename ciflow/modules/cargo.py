@@ -129,6 +129,8 @@ def program(args: Mapping[str, Any], context: Context) -> Exec:
     argv += [str(word) for word in args["args"]]
     lints = command == "clippy" and args["deny_warnings"]
     behind = (["-D", "warnings"] if lints else []) + [str(word) for word in args["program_args"]]
+    if command == "fmt" and not any(word.startswith("--color") for word in behind):
+        behind.append("--color=never")  # rustfmt colours a difference wherever TERM is set
     env = environment(args, context)
     if args["deny_warnings"] and not lints:
         env["RUSTFLAGS"] = f"{env.get('RUSTFLAGS', '')} -D warnings".strip()

@@ -19,6 +19,7 @@ from ciflow.modules.cargo import COMPILES
 from ciflow.modules.replies import failure, process_data, process_message, text
 
 _SHOWN_ERRORS = 3
+_DIFFERS = re.compile(r"^Diff in (\S.*?)(?::| at line )\d+:$", re.MULTILINE)
 _SUMMARY = re.compile(
     r"Summary \[.*?\] +(\d+)(?:/\d+)? tests? run: (\d+) passed(?: \((\d+) flaky\))?(?:, (\d+) failed)?"
 )
@@ -49,10 +50,20 @@ def _outcome(command: str, reply: Reply, output: str, data: dict[str, Any]) -> O
             data |= {"workspace_root": found.root, "target_directory": found.target_directory}
             data |= {"members": members, "binaries": dict(found.bins), "stdout": "", "stdout_lines": []}
             return Outcome(data=data)
+        case "fmt" if not reply.ok and (files := _unformatted(output, data)):
+            return Outcome(failed=True, msg=files, data=data)
         case _ if command in COMPILES:
             return _compiled(command, reply, messages.parse(output), data)
         case _:
             return Outcome(changed=reply.changed, failed=not reply.ok, msg=reason(reply), data=data)
+
+
+def _unformatted(output: str, data: dict[str, Any]) -> str:
+    """Which files rustfmt would write otherwise; empty where that is not what it says."""
+    files = list(dict.fromkeys(_DIFFERS.findall(output)))
+    shown = ", ".join(files[:_SHOWN_ERRORS]) + (f" and {more} more" if (more := len(files) - _SHOWN_ERRORS) > 0 else "")
+    data["unformatted"] = files
+    return f"not formatted as `cargo fmt` does: {shown}" if files else ""
 
 
 def _compiled(command: str, reply: Reply, report: BuildReport, data: dict[str, Any]) -> Outcome:

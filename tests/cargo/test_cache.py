@@ -56,7 +56,7 @@ def test_users_and_environments_have_servers_of_their_own() -> None:
 def test_the_wrapper_goes_on_without_sccache_and_passes_on_what_the_compiler_says(tmp_path: Path) -> None:
     """A program in sccache's place that ends as told: 1 is the compiler's own, 2 is sccache's."""
     stand_in, compiler = tmp_path / "sccache", tmp_path / "rustc"
-    stand_in.write_text('#!/bin/sh\necho tried >> "$TRIED"\nexit "$CODE"\n')
+    stand_in.write_text('#!/bin/sh\necho tried >> "$TRIED"\necho "$SAID" >&2\nexit "$CODE"\n')
     compiler.write_text("#!/bin/sh\necho compiled $1\n")
     (local,) = choose(Wish("local"), {}).candidates
     script = tmp_path / "wrapper"
@@ -64,18 +64,24 @@ def test_the_wrapper_goes_on_without_sccache_and_passes_on_what_the_compiler_say
     for path in (stand_in, compiler, script):
         path.chmod(0o755)
 
-    def build(code: int) -> tuple[int, str]:
+    def build(code: int, said: str = "warning: unused") -> tuple[int, str]:
         env = {"CODE": str(code), "TRIED": str(tmp_path / "tried"), "CIFLOW_CACHE_LOST": str(tmp_path / "lost"),
-               "PATH": "/usr/bin:/bin"}  # fmt: skip
+               "SAID": said, "PATH": "/usr/bin:/bin"}  # fmt: skip
         done = subprocess.run([script, compiler, "x"], env=env, capture_output=True, text=True, check=False)
+        told.append(done.stderr)
         return done.returncode, done.stdout
+
+    told: list[str] = []
 
     assert build(0) == (0, "")
     assert build(1) == (1, "")
-    assert not (tmp_path / "lost").exists()
+    assert told == ["warning: unused\n"] * 2
+    assert build(254, "sccache: Job failed on server 10.0.0.2:10501:\nerror[E0308]") == (0, "compiled x\n")
+    assert told[-1] == "", "it is the compiler here that says what is wrong"
+    assert not list(tmp_path.glob("lost*"))
     assert build(2) == (0, "compiled x\n")
     assert build(2) == (0, "compiled x\n")
-    assert (tmp_path / "tried").read_text().count("tried") == 3, "once lost, it isn't tried again for each crate"
+    assert (tmp_path / "tried").read_text().count("tried") == 4, "once lost, it isn't tried again for each crate"
 
 
 def test_counters_of_one_build_are_differences_and_a_new_server_begins_at_nothing() -> None:

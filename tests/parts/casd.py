@@ -2,7 +2,7 @@
 
 import contextlib
 import importlib.util
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,10 +35,12 @@ def folder_of_programs() -> Path:
 
 
 @contextlib.contextmanager
-def casd(folder: Path) -> Iterator[Casd]:
+def casd(folder: Path, image: Sequence[str] = ()) -> Iterator[Casd]:
+    """`image`: folders of this machine that commands see at the same place, read only, beside their inputs."""
     port = process.free_port()
     programs = folder_of_programs()
     argv = [f"{programs}/buildbox-casd", f"--bind=127.0.0.1:{port}", f"--buildbox-run={programs}/buildbox-run",
-            "--jobs", "2", str(folder / "casd")]  # fmt: skip
+            "--jobs", "2", *(f"--runner-arg=--ro-bind-mount={one}:{one}" for one in image),
+            str(folder / "casd")]  # fmt: skip
     with process.run("casd", argv, folder, lambda: process.answers("127.0.0.1", port)) as running:
         yield Casd(port, running)
