@@ -10,6 +10,7 @@ import re
 
 _PLACE = re.compile(r"^\s*--> (\S+:\d+:\d+)$", re.MULTILINE)
 _CAUSE = re.compile(r"^Caused by:\n((?: .*\n?|\n(?= ))+)", re.MULTILINE)
+_OUTPUT = "\n  full output:"  # of a program that nextest asked for its tests
 _ESCAPE = re.compile(r"\x1b\[[0-9;]*m")
 _SYSTEM = re.compile(r"[^\n:]*\(os error \d+\)")
 _THAT_THERE_WAS_ONE = ("error: could not compile", "error: aborting due to", "error: command `", "error: build failed")
@@ -37,7 +38,8 @@ def _said(head: str, details: list[str]) -> str:
     below = "\n".join(details)
     if place := _PLACE.search(below):
         return f"{head} at {place[1]}"
-    causes = [line.strip() for found in _CAUSE.finditer(below) for line in found[1].splitlines() if line.strip()]
+    told = [found[1].partition(_OUTPUT)[0] for found in _CAUSE.finditer(below)]
+    causes = [line.strip() for one in told for line in one.splitlines() if line.strip()]
     return f"{head}: {causes[-1]}" if causes else head
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Collection, Generator
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -30,10 +30,11 @@ class Tested:
     output: Output
 
 
-def tested(operation: Exec, commit: str, part: str = "") -> Generator[Step, Reply, Tested | Outcome]:
-    """Run it; an outcome where it gives no verdict on tests."""
+def tested(operation: Exec, commit: str, held: Collection[str] = ()) -> Generator[Step, Reply, Tested | Outcome]:
+    """Run it; an outcome where it gives no verdict on tests. Those `held` in quarantine are told apart."""
     from ciflow.cargo import harnesses
     from ciflow.cargo.errors import ToolOutputError
+    from ciflow.cargo.junit import JUnitReport
 
     cmd = _telling(operation.argv)
     reply = yield Change(replace(operation, argv=(*_TOGETHER, *cmd)))
@@ -48,8 +49,10 @@ def tested(operation: Exec, commit: str, part: str = "") -> Generator[Step, Repl
         output = harnesses.parse(text(whole))
     except ToolOutputError as error:
         return Outcome(failed=True, msg=str(error), data=process_data(reply, cmd))
-    if output.report.cases:
-        yield note(output.report, commit, part)
+    for part in ("", "quarantine"):
+        cases = tuple(case for case in output.report.cases if (case.id in held) == bool(part))
+        if cases:
+            yield note(JUnitReport(cases, 0.0), commit, part)
     if not reply.truncated:
         reply = replace(reply, stdout=output.tests.encode(), stderr=output.compiling.encode())
     return Tested(cmd, reply, output)

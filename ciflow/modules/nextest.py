@@ -332,8 +332,8 @@ def _plain(args: Mapping[str, Any], context: Context, look: Look, held: tuple[Qu
     from ciflow.modules import rust
 
     operation = _program(args, context, ("test", *words), _not_failing_fast(args))
-    ran = yield from cargo_test.tested(operation, look.commit, "doctests" if words else "")
+    active = {one.test for one in held if one.active(context.now)}
+    ran = yield from cargo_test.tested(operation, look.commit, active)
     if isinstance(ran, Outcome):
         return ran
-    active = {one.test for one in held if one.active(context.now)}
     return rust.tested(ran.reply, ran.output, process_data(ran.reply, ran.cmd), active)

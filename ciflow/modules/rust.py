@@ -50,8 +50,8 @@ def _outcome(command: str, reply: Reply, output: str, data: dict[str, Any]) -> O
             data |= {"workspace_root": found.root, "target_directory": found.target_directory}
             data |= {"members": members, "binaries": dict(found.bins), "stdout": "", "stdout_lines": []}
             return Outcome(data=data)
-        case "fmt" if not reply.ok and (files := _unformatted(output, data)):
-            return Outcome(failed=True, msg=files, data=data)
+        case "fmt" if "--check" in data["cmd"]:
+            return Outcome(failed=not reply.ok, msg=_unformatted(output, data) or reason(reply), data=data)
         case _ if command in COMPILES:
             return _compiled(command, reply, messages.parse(output), data)
         case _:

@@ -92,6 +92,13 @@ def test_a_configuration_of_nextest_that_is_wrong_is_said_with_the_setting(host:
     assert "profile.default.retries: invalid type" in told
 
 
+def test_a_program_of_tests_that_lists_none_is_named(host: Host, root: Path) -> None:
+    (root / "tests").mkdir()
+    (root / "tests" / "own.rs").write_text('fn main() { println!("hello") }\n')
+    (root / "Cargo.toml").write_text(MANIFEST + '[[test]]\nname = "own"\nharness = false\n')
+    assert "small::own" in said(host, "nextest", root)
+
+
 @pytest.mark.parametrize("verb", ["cargo", "nextest"])
 @pytest.mark.skipif(shutil.which("rustup") is None, reason="rustup is not installed")
 def test_a_toolchain_that_is_missing_is_named(host: Host, root: Path, verb: str) -> None:
