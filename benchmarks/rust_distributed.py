@@ -68,7 +68,7 @@ def _command(made: Bench) -> Iterator[Figure]:
         os.environ.get("CARGO_HOME") or str(home / ".cargo"),
         os.environ.get("RUSTUP_HOME") or str(home / ".rustup"),
     ]
-    image = [one for one in ("/usr", "/bin", "/lib", "/lib64", *places) if Path(one).exists()]
+    image = [one for one in ("/usr", "/bin", "/lib", "/lib64", "/etc/alternatives", *places) if Path(one).exists()]
     path = made.home / "remote.yml"
     env = {"PATH": f"{places[0]}/bin:/usr/bin:/bin", "CARGO_HOME": places[0], "RUSTUP_HOME": places[1], "HOME": "/tmp"}
     folder = made.home / "casd"

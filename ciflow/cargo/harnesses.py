@@ -22,7 +22,8 @@ from ciflow.dataclass import dataclass
 FORMAT = "--message-format=json-render-diagnostics"
 _BUILT = re.compile(r'^\{"reason":"build-finished",.*\n?', re.MULTILINE)
 _HEADING = re.compile(r"^ +(?:Running \S.* \(([^()\n]+)\)|Doc-tests (\S+))$", re.MULTILINE)
-# Its name is written at once; what a test prints may come between that and the verdict, unless it is ignored.
+# The name is written at once; what others print may come between it and the verdict. So failures are taken from the
+# list at the end, and where it tore the line of an ignored test, the totals don't agree.
 _LINE = re.compile(r"^test (\S.*?)(?: - should panic| - compile(?: fail)?)? \.\.\. (ignored)?", re.MULTILINE)
 _FAILED = re.compile(r"^error: (?:doc)?test failed, to rerun pass", re.MULTILINE)
 _EXAMPLE = re.compile(r"(.+) \(line (\d+)\)")

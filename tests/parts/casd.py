@@ -40,7 +40,7 @@ def casd(folder: Path, image: Sequence[str] = ()) -> Iterator[Casd]:
     port = process.free_port()
     programs = folder_of_programs()
     argv = [f"{programs}/buildbox-casd", f"--bind=127.0.0.1:{port}", f"--buildbox-run={programs}/buildbox-run",
-            "--jobs", "2", *(f"--runner-arg=--ro-bind-mount={one}:{one}" for one in image),
+            "--jobs", "2", *(f"--runner-arg=--ro-bind-mount={Path(one).resolve()}:{one}" for one in image),
             str(folder / "casd")]  # fmt: skip
     with process.run("casd", argv, folder, lambda: process.answers("127.0.0.1", port)) as running:
         yield Casd(port, running)
