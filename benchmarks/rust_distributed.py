@@ -56,9 +56,9 @@ def _crates(made: Bench) -> Iterator[Figure]:
 
 
 def _elsewhere(made: Bench) -> float:
-    """The share of what was compiled that others compiled, by the event `cache`."""
+    """The share of what was compiled that others compiled, by the event `cache`; they count refused probes as well."""
     told = next(data for kind, data in _events(made) if kind == "cache")
-    return float(told.get("distributed", 0)) / (int(told["misses"]) or 1)
+    return min(1.0, float(told.get("distributed", 0)) / (int(told["misses"]) or 1))
 
 
 def _command(made: Bench) -> Iterator[Figure]:
