@@ -71,8 +71,19 @@ def names(place: Place | None) -> tuple[Any, ...]:
     return tuple(place.value) if isinstance(place.value, list) else (place.value,)
 
 
-def tags(place: Place | None) -> frozenset[str]:
-    return frozenset(part.strip() for name in names(place) for part in str(getattr(name, "source", name)).split(","))
+def tags(place: Place | None, inside: Inherited, sources: Sources) -> frozenset[str]:
+    """Tags choose tasks before anything runs, so their templates are rendered now, to a name, names or a list."""
+    from ciflow.lang.early import early  # which reads what holds inside
+
+    found: set[str] = set()
+    for name in names(place):
+        known = early(name, inside, sources)
+        if isinstance(known, Template):
+            sources.findings.error("CF0101", "tags must be known before the run", known.span)
+            continue
+        for one in known if isinstance(known, list | tuple) else (known,):
+            found.update(part.strip() for part in str(one).split(","))
+    return frozenset(found)
 
 
 def extend(above: Inherited, place: Place, sources: Sources, *, level: Level = Level.BLOCK_VARS) -> Inherited:
@@ -83,8 +94,6 @@ def extend(above: Inherited, place: Place, sources: Sources, *, level: Level = L
     changes: dict[str, Any] = {}
     if "when" in fields and level != Level.PLAY_VARS:
         changes["when"] = above.when + conditions(fields["when"])
-    if "tags" in fields:
-        changes["tags"] = above.tags | tags(fields["tags"])
     if "environment" in fields:
         changes["environment"] = above.environment + names(fields["environment"])
     if "notify" in fields:
@@ -100,7 +109,10 @@ def extend(above: Inherited, place: Place, sources: Sources, *, level: Level = L
         changes["vars"] = (*changes.get("vars", above.vars), connection)
     if "module_defaults" in fields:
         changes["module_defaults"] = _defaults(above.module_defaults, fields["module_defaults"], sources.findings)
-    return replace(above, **changes) if changes else above
+    inside = replace(above, **changes) if changes else above
+    if "tags" in fields:  # their templates may read the variables that stand beside them
+        inside = replace(inside, tags=above.tags | tags(fields["tags"], inside, sources))
+    return inside
 
 
 def _over(value: Any, above: Any) -> Any:

@@ -140,7 +140,10 @@ class PlaybookReader:
             plays_place, whole = self.parts(document)
             plays = self.plays(plays_place)
         shared = dict(self.sources.variables(whole.fields.get("vars"), "playbook")) if whole else {}
-        more_tags, more_when = tags(place.fields.get("tags")), conditions(place.fields.get("when"))
+        self.sources.scope = Scope((Layer(Level.EXTRA_VARS, self.extra), Layer(Level.PLAY_VARS, given),
+                                    Layer(Level.PLAY_VARS, self.shared)), render)  # fmt: skip
+        more_tags = tags(place.fields.get("tags"), _top(self.sources), self.sources)
+        more_when = conditions(place.fields.get("when"))
         return [self._with(play, shared, given, more_tags, more_when) for play in plays]
 
     def _early(self, value: Any, given: Vars) -> Any:
@@ -253,7 +256,7 @@ class PlaybookReader:
             outputs=value.get("outputs") or {},
             artifacts=self._artifacts(place),
             serial=names(fields.get("serial")),
-            tags=tags(fields.get("tags")),
+            tags=above.tags,
             facts={key: value[key] for key in _FACTS if value.get(key) is not None},
             become=above.become,
             environment=above.environment,
