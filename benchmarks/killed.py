@@ -32,7 +32,6 @@ ROUTERS = ("envoy", "haproxy", "gateway-api")
 LONGEST_S = 5.0  # after it has come to that state until a release is killed
 FROM = ("deploying", "holding", "holding", "holding")  # drawn from: most die while two versions have traffic
 PATIENCE_S = 60.0  # until one slot must serve everybody
-STATE_S = 300.0  # until a release has come to its state, on a machine that has much else to do
 STEPS = ("holding",)
 AFTER = ("promoting", "baking", "good")
 
@@ -57,7 +56,7 @@ def kill_one(production: Service, rng: random.Random) -> Death:
     version, before = production.next(), production.live()
     with production.no_request_fails():
         release = production.apply(version, hold="1s", bake="2s")
-        production.until(version, rng.choice(FROM), timeout=STATE_S)
+        production.until(version, rng.choice(FROM))
         time.sleep(rng.uniform(0.0, LONGEST_S))
         release.send_signal(signal.SIGKILL)
         release.wait()

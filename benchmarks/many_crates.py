@@ -30,9 +30,9 @@ def make(folder: Path) -> Path:
     root = folder / "app"
     (root / "src").mkdir(parents=True)
     (root / "src" / "main.rs").write_text("fn main() {}\n")
-    needs = "".join(f'crate-{number} = "1"\n' for number in range(COUNT))
+    listed = "".join(f'crate-{number} = "1"\n' for number in range(COUNT))
     manifest = '[package]\nname = "app"\nversion = "1.0.0"\nedition = "2021"\n[dependencies]\n'
-    (root / "Cargo.toml").write_text(manifest + needs)
+    (root / "Cargo.toml").write_text(manifest + listed)
     (root / ".cargo").mkdir()
     source = f'[source.crates-io]\nreplace-with = "vendored"\n[source.vendored]\ndirectory = "{folder}/vendor"\n'
     (root / ".cargo" / "config.toml").write_text(source)

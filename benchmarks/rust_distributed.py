@@ -11,6 +11,7 @@ import subprocess
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from benchmarks import contenders
 from benchmarks.measure import Failed
@@ -74,7 +75,7 @@ def _command(made: Bench) -> Iterator[Figure]:
     folder = made.home / "casd"
     folder.mkdir()
     with casd(folder, image) as farm:
-        asked = {
+        asked: dict[str, Any] = {
             "endpoint": farm.endpoint,
             "chdir": str(made.root),
             "argv": ["cargo", *BUILD],
@@ -105,7 +106,7 @@ def _done(made: Bench, *words: str) -> None:
         raise Failed(done.stdout[-2000:] + done.stderr[-2000:])
 
 
-def _events(made: Bench) -> Iterator[tuple[str, Mapping[str, object]]]:
+def _events(made: Bench) -> Iterator[tuple[str, Mapping[str, Any]]]:
     for line in (made.home / "output.log").read_text(errors="replace").splitlines():
         if line.startswith("{"):
             event = json.loads(line)

@@ -19,7 +19,7 @@ from benchmarks.peers import Peers
 from tests.parts import images
 from tests.parts.docker import docker
 from tests.parts.postgres import postgres
-from tests.parts.process import find
+from tests.parts.process import find, short_folder
 
 ROUND_TRIP_S = 0.1
 TEMPLATE = """# {{ inventory_hostname }}, file {{ number }}
@@ -236,10 +236,9 @@ FARM, FARM_TASKS = 10_000, 3
 
 
 @contextlib.contextmanager
-def simulated(setting: Setting) -> Iterator[Work]:
+def simulated(_setting: Setting) -> Iterator[Work]:
     """By three Dask workers (W12), and by one process; no peer has such hosts."""
-    (setting.folder / "postgres").mkdir()
-    with postgres(setting.folder / "postgres") as server:
+    with short_folder("postgres") as folder, postgres(folder) as server:  # a folder of its own: it runs as nobody
 
         def both(home: Path) -> Sequence[Step]:
             env = scale.environment(home, server)
@@ -270,9 +269,7 @@ def bills(setting: Setting) -> Iterator[Work]:
 
     tries: dict[str, Try] = {
         "ciflow": ours,
-        "cargo-cyclonedx": lambda _: [
-            Step("W9", peer("cargo-cyclonedx", "cyclonedx", "-f", "json"))
-        ],
+        "cargo-cyclonedx": lambda _: [Step("W9", peer("cargo-cyclonedx", "cyclonedx", "-f", "json"))],
         "syft": lambda home: [
             Step("W9-lock", peer("syft", "-q", "scan", f"dir:{root}", "-o", f"cyclonedx-json={home}/syft.json"))
         ],

@@ -29,7 +29,8 @@ def lay(case: Case, base: Path) -> Laid:
     for name, branch in case.repositories.items():
         words[name] = _repository(base / name, name, branch)
     for crate, rest in case.crates.items():
-        _fetched(base / "vendor", *crate.split(), rest)
+        name, version = crate.split()
+        _fetched(base / "vendor", name, version, rest)
     (base / "vendor").mkdir(exist_ok=True)
     root = base / "work"
     _write(root / ".cargo" / "config.toml", _filled(_config(base) + case.config, words))
