@@ -3,7 +3,7 @@
 usage: python -m benchmarks.killed [N [ROUTER..]] [--at-once K] [--seconds S] [--add FILE]
 
 Each of N releases is killed with -9 within seconds of its start or of its first step. Then one slot must
-serve everybody within `dead_man` (3 s here) and what a guard takes, and no request may have failed. K services are
+serve everybody within `dead_man` (6 s here) and what a guard takes, and no request may have failed. K services are
 released, and their controllers killed, beside one another. After S seconds no other begins. With FILE each is added to
 those of earlier calls, until there are N.
 """
