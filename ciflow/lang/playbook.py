@@ -140,18 +140,20 @@ class PlaybookReader:
             plays_place, whole = self.parts(document)
             plays = self.plays(plays_place)
         shared = dict(self.sources.variables(whole.fields.get("vars"), "playbook")) if whole else {}
-        self.sources.scope = Scope((Layer(Level.EXTRA_VARS, self.extra), Layer(Level.PLAY_VARS, given),
-                                    Layer(Level.PLAY_VARS, self.shared)), render)  # fmt: skip
+        self.sources.scope = self._before_the_run(given)
         more_tags = tags(place.fields.get("tags"), _top(self.sources), self.sources)
         more_when = conditions(place.fields.get("when"))
         return [self._with(play, shared, given, more_tags, more_when) for play in plays]
 
+    def _before_the_run(self, *own: Vars) -> Scope:
+        """What is known before the run: `-e`, then a play's own variables, then the playbook's."""
+        plays = (Layer(Level.PLAY_VARS, variables) for variables in (*own, self.shared))
+        return Scope((Layer(Level.EXTRA_VARS, self.extra), *plays), render)
+
     def _early(self, value: Any, given: Vars) -> Any:
         """A name with templates of `-e`, of its own `vars` and of the playbook's; as it is where they don't suffice."""
-        layers = (Layer(Level.EXTRA_VARS, self.extra), Layer(Level.PLAY_VARS, given),
-                  Layer(Level.PLAY_VARS, self.shared))  # fmt: skip
         try:
-            return self.sources.known(value, Scope(layers, render))
+            return self.sources.known(value, self._before_the_run(given))
         except (Invalid, Need, NeedFacts):
             return value
 
@@ -268,7 +270,7 @@ class PlaybookReader:
 
     def settled(self, place: Place) -> Any:
         """A keyword of the playbook that must be known before the run."""
-        self.sources.scope = Scope((Layer(Level.EXTRA_VARS, self.extra), Layer(Level.PLAY_VARS, self.shared)), render)
+        self.sources.scope = self._before_the_run()
         self.sources.settle(place)
         return place.value
 
@@ -291,9 +293,7 @@ class PlaybookReader:
 
     def _settle(self, place: Place, variables: Vars) -> None:
         """Settings that the plan is made of can't wait for the run: their templates are rendered now."""
-        layers = (Layer(Level.EXTRA_VARS, self.extra), Layer(Level.PLAY_VARS, variables),
-                  Layer(Level.PLAY_VARS, self.shared))  # fmt: skip
-        self.sources.scope = Scope(layers, render)
+        self.sources.scope = self._before_the_run(variables)
         self._settle_each(place, _SETTLED)
         canary = place.fields.get("canary")
         if canary is not None:
