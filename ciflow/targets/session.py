@@ -6,6 +6,7 @@ session's own thread. `submit` only gathers, `flush` sends all of it at once: wh
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -20,6 +21,8 @@ from ciflow.targets import TARGETS, wire
 from ciflow.targets.connection import Connection, Pipe
 from ciflow.targets.launch import NO_PYTHON, TooOld, greet, plan_launch
 from ciflow.targets.upload import Gated, Upload, pack
+
+LAST_WORDS = 5.0  # seconds to hear why a host takes nothing more
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +104,7 @@ class Session:
         self._number = 0
         self._hello: dict[str, Any] = {}
         self._error: CiflowError | None = None
+        self._until = math.inf  # when to give up hearing, once nothing more can be sent
         self._closed = False
         self._messages = wire.Messages()
 
@@ -192,7 +196,7 @@ class Session:
         self._send(b"")
 
     def _send(self, data: bytes) -> None:
-        """Send what is gathered, then `data`. A failure ends the session; its event tells."""
+        """Send what is gathered, then `data`. A failure ends the session once its last words are heard."""
         with self._sending:
             with self._lock:
                 pipe = self._pipe
@@ -203,8 +207,7 @@ class Session:
             try:
                 pipe.send(gathered)
             except CiflowError as e:
-                self._error = e
-                pipe.close()
+                self._until, self._error = time.monotonic() + LAST_WORDS, e
 
     def _open_gate(self, lane: str) -> None:
         """Hash the large files of a lane, one after the other, and let pass what was waiting behind each."""
@@ -237,7 +240,7 @@ class Session:
         except Exception as e:
             error = Lost(f"{self.connection.name}: {type(e).__name__}: {e}")
             error.__cause__ = e
-        self._inbox(Ended(self, None if self._closed else self._error or error))
+        self._inbox(Ended(self, None if self._closed else error))
 
     def _opener(self) -> Callable[[Connection, str], Pipe]:
         kind = self.connection.kind
@@ -287,9 +290,11 @@ class Session:
                 self._send(wire.HEARTBEAT_FRAME)
             if now - heard > patience:
                 raise Lost(f"{self.connection.name}: nothing was heard for {now - heard:.0f} s")
+            if self._error is not None and now > self._until:
+                raise self._error
             data = pipe.receive(max(0.0, beaten + beat - now))
             if data == b"":
-                raise Lost(f"{self.connection.name}: the connection ended")
+                raise self._error or Lost(f"{self.connection.name}: the connection ended")
 
     def _rhythm(self) -> tuple[float, float]:
         """Seconds between two heartbeats, and of silence after which the host is lost: ours, unless its way says."""

@@ -57,12 +57,15 @@ class ShellPipe:
         self._well: dict[str, bool] = {}
         self._acknowledged: set[str] = set()
         self._looked = time.monotonic()
+        self._gone: CiflowError | None = None
         self._parse()
         threading.Thread(target=self._leave, name="lines to a shell", daemon=True).start()
 
     # --- the pipe, as the session sees it
 
     def send(self, data: bytes) -> None:
+        if self._gone is not None:
+            raise self._gone
         with self._lock:
             for frame in self._frames.feed(data):
                 if frame.kind == wire.Kind.HEARTBEAT:
@@ -105,8 +108,8 @@ class ShellPipe:
         while (data := self._leaving.get()) is not None:
             try:
                 self._inner.send(data)
-            except CiflowError:
-                self._inner.close()  # the session's thread sees the end of the pipe, and says so
+            except CiflowError as e:
+                self._gone = e  # told to who sends next; what the host has said is still to be read
                 return
 
     def _say(self, *words: object, more: bytes = b"") -> None:
