@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +13,7 @@ import pytest
 from ciflow.cli import completions
 from ciflow.cli.commands import COMMANDS
 from ciflow.cli.values import source_of
+from tests.parts.process import find
 from tests.test_cli import ROOT, Shell
 from tests.typist import Typist, typing_to
 
@@ -66,8 +66,7 @@ _LOAD = {
 
 @pytest.mark.parametrize("shell", completions.SHELLS)
 def test_tab_completes_a_command_and_a_playbook_whose_name_has_a_blank(work: Path, shell: str) -> None:
-    if shutil.which(shell) is None:
-        pytest.skip(f"{shell} is not installed")
+    find(shell, shell)
     (work / "bin").mkdir()
     (work / "bin" / "ciflow").write_text(f'#!/bin/sh\nexec "{sys.executable}" -m ciflow "$@"\n')
     (work / "bin" / "ciflow").chmod(0o755)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Any
 import pytest
 import yaml
 
+from tests.parts.process import find
 from tests.test_cli import Shell
 
 GREET = """
@@ -247,13 +247,6 @@ def test_secrets_are_handed_on_as_files_that_are_gone_afterwards(shell: Shell, s
 NAMES = ("greet", "build", "cached", "roll")
 
 
-def checker(program: str) -> str:
-    found = shutil.which(program, path=f"{Path(sys.executable).parent}:{os.environ['PATH']}")
-    if found is None:
-        pytest.skip(f"{program} is not installed")
-    return found
-
-
 def judged(shell: Shell, server: str, *argv: str) -> None:
     """Every file passes a program that takes it as its last argument."""
     for name in NAMES:
@@ -265,12 +258,12 @@ def judged(shell: Shell, server: str, *argv: str) -> None:
 
 @pytest.mark.parametrize(("server", "schema"), [("github", "github-workflows"), ("gitlab", "gitlab-ci")])
 def test_the_servers_own_schema_accepts_it(shell: Shell, server: str, schema: str) -> None:
-    judged(shell, server, checker("check-jsonschema"), "--builtin-schema", f"vendor.{schema}")
+    judged(shell, server, find("check-jsonschema", "schemas"), "--builtin-schema", f"vendor.{schema}")
 
 
 def test_zizmor_finds_nothing_unsafe(shell: Shell) -> None:
-    judged(shell, "github", checker("zizmor"), "--offline", "--no-config", "--persona=regular")
+    judged(shell, "github", find("zizmor", "zizmor"), "--offline", "--no-config", "--persona=regular")
 
 
 def test_actionlint_finds_nothing_wrong(shell: Shell) -> None:
-    judged(shell, "github", checker("actionlint"))
+    judged(shell, "github", find("actionlint", "actionlint"))

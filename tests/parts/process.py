@@ -44,9 +44,10 @@ class Running:
 
 
 def find(program: str, part: str) -> str:
-    """Path of a program: beside this Python, on the PATH, or where Debian keeps daemons."""
-    places = os.pathsep.join((str(Path(sys.executable).parent), os.environ.get("PATH", ""), "/usr/sbin", "/sbin"))
-    found = shutil.which(program, path=places)
+    """Path of a program: beside this Python, where `make parts` builds, on the PATH, or where Debian keeps daemons."""
+    built = sorted(map(str, BUILT.glob(f"{part}-*[0-9]")), reverse=True)
+    places = (str(Path(sys.executable).parent), *built, os.environ.get("PATH", ""), "/usr/sbin", "/sbin")
+    found = shutil.which(program, path=os.pathsep.join(places))
     if found is None:
         raise MissingPart(f"{part} is not installed: make parts")
     return found

@@ -10,16 +10,11 @@ BUCKET = "crates"
 KEYS = {"AWS_ACCESS_KEY_ID": "anybody", "AWS_SECRET_ACCESS_KEY": "anything"}
 
 
-def program() -> str:
-    """The newest that was built, or the one on the PATH."""
-    built = sorted(process.BUILT.glob("s3-*/gofakes3"))
-    return str(built[-1]) if built else process.find("gofakes3", "s3")
-
-
 @contextlib.contextmanager
 def s3(folder: Path) -> Iterator[str]:
     """Gives its `http://host:port`."""
     port = process.free_port()
-    argv = [program(), "-backend", "memory", "-host", f"127.0.0.1:{port}", "-initialbucket", BUCKET]
+    at = ("-host", f"127.0.0.1:{port}")
+    argv = [process.find("gofakes3", "s3"), *at, "-backend", "memory", "-initialbucket", BUCKET]
     with process.run("s3", argv, folder, lambda: process.answers("127.0.0.1", port)):
         yield f"http://127.0.0.1:{port}"
