@@ -3,10 +3,10 @@
 import contextlib
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -32,6 +32,27 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.xdist_group(part))
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_setup() -> Generator[None, None, None]:
+    with skipping():
+        yield
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call() -> Generator[None, None, None]:
+    with skipping():
+        yield
+
+
+@contextlib.contextmanager
+def skipping() -> Iterator[None]:
+    """A test that needs a part which this machine lacks is skipped by its name, wherever it asks for it."""
+    try:
+        yield
+    except MissingPart as missing:
+        pytest.skip(str(missing))
+
+
 # Whoever runs the tests gets the same examples, and none fails for being slow on a busy machine.
 STEADY = settings(deadline=None, derandomize=True, database=None, suppress_health_check=[HealthCheck.too_slow])
 
@@ -51,51 +72,37 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "slow: takes seconds, mostly of a real part; `make check` leaves it out")
 
 
-class Start:
-    """Enters a part's context manager, skipping the test where the part is missing; all are left at the end."""
+class Start(Protocol):
+    """Enters a part's context manager, which is left when the test ends."""
 
-    def __init__(self, stack: contextlib.ExitStack) -> None:
-        self.stack = stack
-
-    def __call__(self, part: AbstractContextManager[T]) -> T:
-        try:
-            return self.stack.enter_context(part)
-        except MissingPart as missing:
-            pytest.skip(str(missing))
-
-
-@contextlib.contextmanager
-def starting() -> Iterator[Start]:
-    with contextlib.ExitStack() as stack:
-        yield Start(stack)
+    def __call__(self, part: AbstractContextManager[T], /) -> T: ...
 
 
 @pytest.fixture
 def start() -> Iterator[Start]:
-    """`server = start(haproxy(folder, config, ready))`: a part for one test, skipped where it is missing."""
-    with starting() as start:
-        yield start
+    """`server = start(haproxy(folder, config, ready))`: a part for one test."""
+    with contextlib.ExitStack() as stack:
+        yield stack.enter_context
 
 
 @pytest.fixture
 def sshd(tmp_path: Path) -> Iterator[sshd_part.Sshd]:
     """A host of this test alone, which it may stop, restart and break; root logs in by key."""
-    with starting() as start:
-        yield start(sshd_part.sshd(tmp_path / "sshd"))
+    with sshd_part.sshd(tmp_path / "sshd") as found:
+        yield found
 
 
 @pytest.fixture(scope="session")
 def ssh_hosts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[sshd_part.Sshd]]:
     """Four hosts, 127.0.0.1 to .4, that all tests share: leave them as they were."""
-    with starting() as start:
-        yield start(sshd_part.hosts(tmp_path_factory.mktemp("hosts"), 4))
+    with sshd_part.hosts(tmp_path_factory.mktemp("hosts"), 4) as found:
+        yield found
 
 
 @pytest.fixture(scope="session")
 def people(tmp_path_factory: pytest.TempPathFactory) -> Iterator[accounts_part.Accounts]:
     """Two users without rights, in a namespace of their own: nobody is added to this machine."""
-    with starting() as start:
-        found = start(accounts_part.accounts(tmp_path_factory.mktemp("people") / "ns"))
+    with accounts_part.accounts(tmp_path_factory.mktemp("people") / "ns") as found:
         for name in ("clerk", "other"):
             found.add(name, secrets.token_urlsafe(12))
         yield found
@@ -104,22 +111,22 @@ def people(tmp_path_factory: pytest.TempPathFactory) -> Iterator[accounts_part.A
 @pytest.fixture(scope="session")
 def docker() -> Iterator[docker_part.Docker]:
     """A Docker daemon that all tests share; what a test starts it removes."""
-    with short_folder("docker") as folder, starting() as start:
-        yield start(docker_part.docker(folder))
+    with short_folder("docker") as folder, docker_part.docker(folder) as found:
+        yield found
 
 
 @pytest.fixture
 def registry(tmp_path: Path) -> Iterator[str]:
     """`host:port` of an empty container registry."""
-    with starting() as start:
-        yield start(registry_part.registry(tmp_path))
+    with registry_part.registry(tmp_path) as found:
+        yield found
 
 
 @pytest.fixture(scope="session")
 def kube() -> Iterator[kube_part.Kube]:
     """A one-node Kubernetes that all tests share; each works in a namespace of its own."""
-    with short_folder("kube") as folder, starting() as start:
-        yield start(kube_part.kube(folder))
+    with short_folder("kube") as folder, kube_part.kube(folder) as found:
+        yield found
 
 
 @pytest.fixture
@@ -132,26 +139,26 @@ def upstreams() -> Iterator[tuple[http_part.Upstream, http_part.Upstream]]:
 @pytest.fixture
 def tiny_disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of 256 KiB."""
-    with starting() as start:
-        yield start(tinyfs_part.tinyfs(tmp_path / "tiny"))
+    with tinyfs_part.tinyfs(tmp_path / "tiny") as found:
+        yield found
 
 
 @pytest.fixture
 def machine(tmp_path: Path) -> Iterator[sandbox_part.Sandbox]:
     """A whole machine of this test's own, where packages, users and all else may be broken; no services run."""
-    with starting() as start:
-        yield start(sandbox_part.sandbox(tmp_path / "machine"))
+    with sandbox_part.sandbox(tmp_path / "machine") as found:
+        yield found
 
 
 @pytest.fixture
 def booted(tmp_path: Path) -> Iterator[sandbox_part.Sandbox]:
     """The same with systemd as its process 1."""
-    with starting() as start:
-        yield start(sandbox_part.sandbox(tmp_path / "booted", systemd=True))
+    with sandbox_part.sandbox(tmp_path / "booted", systemd=True) as found:
+        yield found
 
 
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[postgres_part.Postgres]:
     """A PostgreSQL server that all tests share; each asks for a database of its own."""
-    with short_folder("postgres") as folder, starting() as start:
-        yield start(postgres_part.postgres(folder))
+    with short_folder("postgres") as folder, postgres_part.postgres(folder) as found:
+        yield found

@@ -6,12 +6,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.conftest import starting
 from tests.e2e.service import Service, service
 
 
 @pytest.fixture(scope="module")
 def production(request: pytest.FixtureRequest) -> Iterator[Service]:
     """A service behind the router that the test's parameter names; Envoy by default."""
-    with starting() as start:
-        yield start(service(getattr(request, "param", "envoy")))
+    with service(getattr(request, "param", "envoy")) as found:
+        yield found

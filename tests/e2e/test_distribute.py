@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from tests.parts import sccache_dist
-from tests.parts.process import MissingPart, free_port
+from tests.parts.process import free_port
 from tests.parts.sshd import Sshd
 from tests.test_cli import Shell
 
@@ -79,10 +79,7 @@ class Farm:
 @pytest.fixture
 def farm(tmp_path: Path, ssh_hosts: list[Sshd]) -> Iterator[Farm]:
     (tmp_path / "home").mkdir()
-    try:
-        planned = sccache_dist.Farm.planned(tmp_path, builders=2)
-    except MissingPart as missing:
-        pytest.skip(str(missing))
+    planned = sccache_dist.Farm.planned(tmp_path, builders=2)
     hosts = [host.inventory_line(f"h{number}") for number, host in enumerate(ssh_hosts[:3])]
     (tmp_path / "hosts").write_text(planned.inventory(hosts))
     home = Path.home()

@@ -10,7 +10,6 @@ from dataclasses import replace
 
 import pytest
 
-from tests.conftest import starting
 from tests.e2e.service import Service, finish, kube_service, wait_for
 from tests.parts.http import recorded
 from tests.parts.kube import Kube
@@ -20,8 +19,8 @@ pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("kube")]
 
 @pytest.fixture(scope="module")
 def production(kube: Kube) -> Iterator[Service]:
-    with starting() as start:
-        yield start(kube_service(kube))
+    with kube_service(kube) as found:
+        yield found
 
 
 def test_a_release_is_promoted_and_taken_back_and_no_request_fails(production: Service) -> None:

@@ -14,7 +14,6 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import starting
 from tests.e2e.service import NAME, PROGRAM, PatientUsers, Service, finish, wait_for
 from tests.parts import gateway, images, process
 from tests.parts.kube import NODE_IP, Kube
@@ -56,8 +55,8 @@ HOSTS = "".join(
 
 @pytest.fixture(scope="module")
 def pair(kube: Kube) -> Iterator[tuple[Service, dict[str, PatientUsers]]]:
-    with starting() as start:
-        yield start(_pair(kube))
+    with _pair(kube) as found:
+        yield found
 
 
 @contextlib.contextmanager

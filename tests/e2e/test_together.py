@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import starting
 from tests.e2e.service import PROGRAM, PatientUsers, Service, finish
 from tests.parts import process
 from tests.rollout.host import AgentHost
@@ -46,8 +45,8 @@ PLAYBOOK = """
 
 @pytest.fixture(scope="module")
 def pair() -> Iterator[tuple[Service, dict[str, Users]]]:
-    with starting() as start:
-        yield start(_pair())
+    with _pair() as found:
+        yield found
 
 
 @contextlib.contextmanager

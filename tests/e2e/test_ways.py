@@ -9,7 +9,6 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.conftest import starting
 from tests.e2e.service import Service, finish, service
 from tests.rollout.rig import get
 
@@ -19,8 +18,8 @@ TESTER = {"name": "X-Canary", "value": "yes"}
 @pytest.fixture(scope="module")
 def production() -> Iterator[Service]:
     """Its router knows testers, and can copy requests."""
-    with starting() as start:
-        yield start(service("envoy", header=TESTER, mirror=True))
+    with service("envoy", header=TESTER, mirror=True) as found:
+        yield found
 
 
 def way(production: Service, steps: str, **changes: str) -> str:

@@ -6,6 +6,7 @@ import random
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from ciflow.diagnostics import Unreachable
 from ciflow.model import Exec
 from ciflow.targets import Connection
 from ciflow.targets.session import Ended
-from tests.conftest import Start, starting
+from tests.conftest import Start
 from tests.engine.playing import Bench
 from tests.parts import docker as docker_part
 from tests.parts import images
@@ -63,13 +64,13 @@ class Guarded:
 
 @pytest.fixture(scope="module")
 def guarded() -> Iterator[Guarded]:
-    with short_folder("tls") as folder, starting() as start:
+    with short_folder("tls") as folder, ExitStack() as stack:
         authority, port = Authority(folder / "pki"), free_port()
         authority.leaf("them", "docker", alternatives=["127.0.0.1"])
         authority.leaf("us", "ciflow")
         files = [f"--tlscacert={authority.ca}", f"--tlscert={folder}/pki/them.crt", f"--tlskey={folder}/pki/them.key"]
         more = ("--host", f"tcp://127.0.0.1:{port}", "--tlsverify", *files)
-        daemon = start(docker_part.docker(folder, another=3, more=more))
+        daemon = stack.enter_context(docker_part.docker(folder, another=3, more=more))
         name = daemon.cli("run", "-d", "--restart", "always", "-v", "/usr:/usr:ro", images.PYTHON, "sleep", "1000000")
         try:
             yield Guarded(daemon, port, folder / "pki", name)

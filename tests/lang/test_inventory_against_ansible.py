@@ -15,7 +15,6 @@ from ciflow.lang.files import Files
 from ciflow.lang.inventory import load_inventory
 from ciflow.lang.listing import listed
 from ciflow.model import Template
-from tests.conftest import starting
 from tests.parts import ansible as ansible_part
 
 pytestmark = pytest.mark.slow
@@ -26,8 +25,8 @@ INI_VALUES = ["1", "text", "'a b'", "True", "{{ x }}", "[1, 2]", "1.5", "0644", 
 
 @pytest.fixture(scope="module")
 def peer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ansible_part.Ansible]:
-    with starting() as start:
-        yield start(ansible_part.ansible(tmp_path_factory.mktemp("ansible")))
+    with ansible_part.ansible(tmp_path_factory.mktemp("ansible")) as found:
+        yield found
 
 
 def plain(value: Any) -> Any:

@@ -13,7 +13,6 @@ import pytest
 
 from ciflow.diagnostics import Refused
 from ciflow.targets.docker_relay import connection_of
-from tests.conftest import starting
 from tests.engine.playing import Bench, Played
 from tests.parts import docker as docker_part
 from tests.parts import images
@@ -310,8 +309,7 @@ def test_credentials_come_from_the_docker_commands_helpers_and_are_written_down_
 @pytest.mark.slow
 def test_a_daemon_that_restarts_under_a_task_is_asked_again(tmp_path: Path) -> None:
     """A container whose start was lost is started once more, which is no harm; a daemon that stays away is unknown."""
-    with short_folder("own") as folder, starting() as start:
-        daemon = start(docker_part.docker(folder, another=2))
+    with short_folder("own") as folder, docker_part.docker(folder, another=2) as daemon:
         shop = Shop(Bench(tmp_path), daemon)
         restart = threading.Timer(1.0, lambda: (daemon.stop(), daemon.start()))
         restart.start()

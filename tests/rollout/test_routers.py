@@ -10,7 +10,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, ExitStack, suppress
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -49,11 +49,8 @@ def rig_of(request: pytest.FixtureRequest, folder: Path) -> AbstractContextManag
 @pytest.fixture(scope="module", params=KINDS)
 def shared(request: pytest.FixtureRequest) -> Iterator[Rig]:
     """One router of each kind for the tests that leave it as it was."""
-    with process.short_folder(request.param) as folder, ExitStack() as stack:
-        try:
-            yield stack.enter_context(rig_of(request, folder))
-        except process.MissingPart as missing:
-            pytest.skip(str(missing))
+    with process.short_folder(request.param) as folder, rig_of(request, folder) as found:
+        yield found
 
 
 @pytest.fixture
@@ -519,11 +516,8 @@ def test_a_router_that_holds_the_expiry_turns_back_with_no_agent_alive(routed: R
 @pytest.fixture(params=sorted(set(ROUTERS) - {*CLUSTERED}))
 def own(request: pytest.FixtureRequest) -> Iterator[Rig]:
     """A router of this test alone."""
-    with process.short_folder(request.param) as folder, ExitStack() as stack:
-        try:
-            yield stack.enter_context(rig(request.param, folder))
-        except process.MissingPart as missing:
-            pytest.skip(str(missing))
+    with process.short_folder(request.param) as folder, rig(request.param, folder) as found:
+        yield found
 
 
 def test_a_crashed_candidate_falls_over_to_stable_and_its_requests_count_as_bad(own: Rig) -> None:

@@ -8,7 +8,6 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack
 from http.client import HTTPException
 from typing import Any
 
@@ -37,11 +36,8 @@ BOTH = [{"name": f"{SERVICE}-a", "port": 80, "weight": 1}, {"name": f"{SERVICE}-
 
 @pytest.fixture(scope="module")
 def edge(kube: Kube) -> Iterator[Rig]:
-    with process.short_folder("edge") as folder, ExitStack() as stack:
-        try:
-            yield stack.enter_context(kube_rig("gateway-api", kube, folder, SPACE))
-        except process.MissingPart as missing:
-            pytest.skip(str(missing))
+    with process.short_folder("edge") as folder, kube_rig("gateway-api", kube, folder, SPACE) as found:
+        yield found
 
 
 def prepared(edge: Rig, live: str = "a", **more: Any) -> Router:
@@ -309,22 +305,20 @@ def test_a_paused_candidate_without_a_ready_pod_gives_the_traffic_back(
 
 def test_a_real_prometheus_watches_a_pause_from_within_the_cluster(edge: Rig, paused: tuple[Router, int]) -> None:
     router, token = paused
-    with process.short_folder("prometheus") as folder, recorded() as candidate, ExitStack() as stack:
+    with process.short_folder("prometheus") as folder, recorded() as candidate:
         candidate.body, candidate.headers = b"late 1\n", {"Content-Type": "text/plain"}
         jobs = {"candidate": [candidate.url.removeprefix("http://")]}
-        try:
-            metrics = stack.enter_context(prometheus(folder, jobs, NODE_IP))
-        except process.MissingPart as missing:
-            pytest.skip(str(missing))
-        asked = {"prometheus": {"url": metrics.url, "query": "late"}}
-        watch = left_to_others(asked, 2.0, Threshold(max=5.0, failure_limit=1, interval=1.0))
-        nobody = left_to_others({"prometheus": {**asked["prometheus"], "url": "http://127.0.0.1:9"}}, 2.0, Threshold())
-        assert watch is not None and nobody is not None
-        gateway.wait_for(lambda: edge.do(router.guard(token, 600.0, (nobody, watch))).blind == (nobody,), 60.0)
-        time.sleep(5.0)
-        assert edge.do(router.read()).share == 5_000
-        candidate.body = b"late 9\n"
-        falls_back(edge, router, within=60.0)
+        with prometheus(folder, jobs, NODE_IP) as metrics:
+            asked = {"prometheus": {"url": metrics.url, "query": "late"}}
+            watch = left_to_others(asked, 2.0, Threshold(max=5.0, failure_limit=1, interval=1.0))
+            elsewhere = {"prometheus": {**asked["prometheus"], "url": "http://127.0.0.1:9"}}
+            nobody = left_to_others(elsewhere, 2.0, Threshold())
+            assert watch is not None and nobody is not None
+            gateway.wait_for(lambda: edge.do(router.guard(token, 600.0, (nobody, watch))).blind == (nobody,), 60.0)
+            time.sleep(5.0)
+            assert edge.do(router.read()).share == 5_000
+            candidate.body = b"late 9\n"
+            falls_back(edge, router, within=60.0)
 
 
 # --- istio, whose definitions are here without its proxies ---------------------------------------------------
@@ -335,11 +329,8 @@ VIRTUAL = f"/apis/networking.istio.io/v1/namespaces/{MESH}/virtualservices/{SERV
 
 @pytest.fixture(scope="module")
 def mesh(kube: Kube) -> Iterator[Rig]:
-    with process.short_folder("mesh") as folder, ExitStack() as stack:
-        try:
-            yield stack.enter_context(kube_rig("istio", kube, folder, MESH))
-        except process.MissingPart as missing:
-            pytest.skip(str(missing))
+    with process.short_folder("mesh") as folder, kube_rig("istio", kube, folder, MESH) as found:
+        yield found
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,6 @@ import pytest
 from ciflow.modules.files.advisories import opened
 from ciflow.supply.contents import from_lock
 from ciflow.supply.findings import find
-from tests.parts.process import MissingPart
 from tests.parts.process import find as program
 from tests.supply import published
 from tests.supply.published import CRATES_IO
@@ -22,10 +21,7 @@ Found = set[tuple[str, str, str, str]]
 
 @pytest.fixture(scope="module")
 def cargo_audit() -> str:
-    try:
-        return program("cargo-audit", "cargo-audit")
-    except MissingPart as missing:
-        pytest.skip(str(missing))
+    return program("cargo-audit", "cargo-audit")
 
 
 def theirs(cargo_audit: str, database: Path, text: str, folder: Path, *more: str) -> Found:

@@ -30,11 +30,8 @@ AS_SELF = "{name: Self, command: id -un, become: false}"
 
 @pytest.fixture(scope="module")
 def people(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Accounts]:
-    try:
-        with accounts(tmp_path_factory.mktemp("people") / "ns", [("clerk", CLERK), ("other", OTHER)]) as found:
-            yield found
-    except process.MissingPart as missing:
-        pytest.skip(str(missing))
+    with accounts(tmp_path_factory.mktemp("people") / "ns", [("clerk", CLERK), ("other", OTHER)]) as found:
+        yield found
 
 
 @dataclass
@@ -90,20 +87,17 @@ def desk(request: pytest.FixtureRequest, people: Accounts, tmp_path: Path) -> It
     if request.param == "local":
         yield Desk(people, {"ansible_connection": "local"})
         return
-    try:
-        with sshd(tmp_path / "sshd", user=User("clerk"), inside=people.inside()) as server:
-            home = people.home / "clerk"
-            for name, source in (("key", server.key), ("known", server.known_hosts)):
-                (home / name).write_bytes(source.read_bytes())
-                os.chown(home / name, home.stat().st_uid, home.stat().st_gid)
-                (home / name).chmod(0o600)
-            yield Desk(people, {
-                "ansible_host": server.address, "ansible_port": server.port, "ansible_user": "clerk",
-                "ansible_ssh_private_key_file": "/home/clerk/key",
-                "ansible_ssh_common_args": "-o UserKnownHostsFile=/home/clerk/known",
-            })  # fmt: skip
-    except process.MissingPart as missing:
-        pytest.skip(str(missing))
+    with sshd(tmp_path / "sshd", user=User("clerk"), inside=people.inside()) as server:
+        home = people.home / "clerk"
+        for name, source in (("key", server.key), ("known", server.known_hosts)):
+            (home / name).write_bytes(source.read_bytes())
+            os.chown(home / name, home.stat().st_uid, home.stat().st_gid)
+            (home / name).chmod(0o600)
+        yield Desk(people, {
+            "ansible_host": server.address, "ansible_port": server.port, "ansible_user": "clerk",
+            "ansible_ssh_private_key_file": "/home/clerk/key",
+            "ansible_ssh_common_args": "-o UserKnownHostsFile=/home/clerk/known",
+        })  # fmt: skip
 
 
 BECOME = "  become: true\n"
@@ -237,10 +231,7 @@ def test_a_resumed_run_has_the_password_still(desk: Desk) -> None:
 
 @pytest.fixture
 def doas(desk: Desk) -> str:
-    try:
-        program = process.find("doas", "doas")
-    except process.MissingPart as missing:
-        pytest.skip(str(missing))
+    program = process.find("doas", "doas")
     desk.people.doas("permit clerk")
     return f"  become: true\n  become_method: doas\n  become_exe: {program}\n"
 

@@ -16,7 +16,6 @@ from ciflow.lang.inventory import load_inventory
 from ciflow.model import Exec, Write
 from ciflow.targets import Connection
 from ciflow.targets.session import Ended
-from tests.conftest import starting
 from tests.parts import docker as docker_part
 from tests.parts import images, process
 from tests.parts.docker import Docker
@@ -35,8 +34,8 @@ def failure(connection: Connection) -> Unreachable:
 @pytest.fixture
 def own_daemon() -> Iterator[Docker]:
     """A daemon that the test may end."""
-    with process.short_folder("own") as folder, starting() as start:
-        yield start(docker_part.docker(folder, another=1))
+    with process.short_folder("own") as folder, docker_part.docker(folder, another=1) as daemon:
+        yield daemon
 
 
 def test_commands_run_as_the_remote_user_else_as_the_images(docker: Docker, talk: Talk) -> None:

@@ -19,7 +19,6 @@ from ciflow.model import Reply
 from ciflow.targets.protobuf import Fields, message
 from ciflow.targets.remote_execution import ask_remote
 from ciflow.targets.remote_tree import inputs_of, place_for
-from tests.conftest import starting
 from tests.engine.playing import Bench
 from tests.parts.casd import Casd, casd
 
@@ -38,8 +37,8 @@ exit ${CODE:-0}
 
 @pytest.fixture(scope="module")
 def farm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Casd]:
-    with starting() as start:
-        yield start(casd(tmp_path_factory.mktemp("farm")))
+    with casd(tmp_path_factory.mktemp("farm")) as found:
+        yield found
 
 
 @pytest.fixture
@@ -137,8 +136,7 @@ PLAY = """
 @pytest.mark.parametrize("dies", [False, True])
 def test_a_build_outlives_the_farm_that_runs_it(tmp_path: Path, folder: Path, dies: bool) -> None:
     """The farm is killed while it runs the command: the play ends as well, with the same output."""
-    with starting() as start:
-        own = start(casd(tmp_path))
+    with casd(tmp_path) as own:
         with_applets(folder, "sleep 4\n" + SCRIPT if dies else SCRIPT)
         if dies:
             threading.Timer(2.0, own.die).start()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -13,7 +14,7 @@ import pytest
 from ciflow.store.artifacts import Shelf, open_shelf
 from ciflow.store.artifacts.registry import Registry
 from ciflow.store.artifacts.s3 import S3
-from tests.conftest import Start, starting
+from tests.conftest import Start
 from tests.parts import registry as registry_part
 from tests.parts import s3 as s3_part
 from tests.parts.wire import Wire, wire
@@ -46,12 +47,12 @@ class Place:
 @pytest.fixture(scope="module")
 def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], str]]:
     """`host:port` of the server of a kind, started when it is first asked for."""
-    with starting() as start:
+    with ExitStack() as stack:
         known: dict[str, str] = {}
 
         def server(kind: str) -> str:
             if kind not in known:
-                known[kind] = _started(kind, start, tmp_path_factory.mktemp(kind))
+                known[kind] = _started(kind, stack.enter_context, tmp_path_factory.mktemp(kind))
             return known[kind]
 
         yield server
