@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import resource
 from typing import Protocol
 
 from ciflow.dataclass import dataclass, field
 
+M_ARENA_MAX = -8  # of glibc's malloc.h
 
 @dataclass(frozen=True, slots=True)
 class BecomeUser:
@@ -70,3 +72,16 @@ class Pipe(Protocol):
 def connection_cap() -> int:
     """How many connections to hold at most: the lesser of 1,000 and half of this process's descriptors."""
     return min(1000, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 2)
+
+
+def share_arenas() -> None:
+    """Let all threads of this process share two of the C library's arenas (mallopt(3), M_ARENA_MAX).
+
+    glibc gives each of up to eight threads a core an arena of its own, and each keeps what the handshakes in it have
+    freed: 5 MB at 200 hosts on two cores. It settles their number when it makes the ninth: call this before there are
+    that many threads. Another C library has no such arenas, and nothing is done.
+    """
+    with contextlib.suppress(ImportError, AttributeError):
+        import ctypes
+
+        ctypes.CDLL(None).mallopt(M_ARENA_MAX, 2)
