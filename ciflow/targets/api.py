@@ -1,18 +1,21 @@
 """Answers Api operations beside the controller, in the words of a session: submitted, recorded and asked about alike.
 
 There is no journal at the far end of an API. What an earlier process of the run may have asked is `unknown`, and
-whoever asked said whether it may be asked again (`Api.repeat`).
+whoever asked said whether it may be asked again (`Api.repeat`). What is given up there may happen all the same: what
+follows it in its lane, such as the removal of what it makes, waits until it has ended.
 """
 
 from __future__ import annotations
 
 import functools
+import itertools
 import queue
 import threading
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 
+from ciflow.dataclass import dataclass, field
 from ciflow.diagnostics import CiflowError, Lost
 from ciflow.model import Api, Operation, Reply
 from ciflow.targets import APIS
@@ -22,6 +25,16 @@ from ciflow.targets.session import Answer, Asked, Output, Ready, Session, Sessio
 WORKERS = 16  # requests under way at once
 
 
+@dataclass(frozen=True, slots=True)
+class _Request:
+    """One that is submitted and not answered."""
+
+    lane: str
+    key: str
+    operation: Operation
+    stop: threading.Event = field(default_factory=threading.Event)
+
+
 class ApiSession:
     """All methods may be called from any thread and return at once; events come from its workers' threads."""
 
@@ -29,26 +42,26 @@ class ApiSession:
         self.connection = connection
         self._host = replace(connection, kind=connection.api) if connection.api else None
         self._inbox = inbox
-        self._lock = threading.Lock()
-        self._stops: dict[str, threading.Event] = {}  # of what is submitted and not answered
-        self._gathered: list[tuple[str, Operation]] = []
-        self._queue: queue.SimpleQueue[tuple[str, Operation]] = queue.SimpleQueue()
+        self._changed = threading.Condition()  # of all below but _queue
+        self._requests: dict[str, _Request] = {}  # in the order in which they were submitted
+        self._gathered: list[_Request] = []
+        self._queue: queue.SimpleQueue[_Request] = queue.SimpleQueue()
         self._workers = 0
         inbox(Ready(self, {"journal": "api", "token": 0, "warning": ""}))
 
     def submit(self, lane: str, key: str, operation: Operation, guard: str = "", check: bool = False) -> None:  # noqa: ARG002
-        """Lanes and guards are not needed: nothing is sent ahead to an API. It leaves at `flush`, once recorded."""
-        with self._lock:
-            self._stops[key] = threading.Event()
-            self._gathered.append((key, operation))
+        """Guards are not needed: nothing is sent ahead to an API. It leaves at `flush`, once recorded."""
+        with self._changed:
+            self._requests[key] = _Request(lane, key, operation)
+            self._gathered.append(self._requests[key])
 
     def flush(self) -> None:
-        with self._lock:
+        with self._changed:
             gathered, self._gathered = self._gathered, []
-            more = min(WORKERS, len(self._stops)) - self._workers
+            more = min(WORKERS, len(self._requests)) - self._workers
             self._workers += max(0, more)
-        for item in gathered:
-            self._queue.put(item)
+        for request in gathered:
+            self._queue.put(request)
         for _ in range(more):
             threading.Thread(target=self._work, name="api", daemon=True).start()
 
@@ -57,17 +70,15 @@ class ApiSession:
             self._inbox(Asked(self, key, "unknown"))
 
     def abort(self, key: str) -> None:
-        with self._lock:
-            stop = self._stops.get(key)
-        if stop is not None:
-            stop.set()
+        with self._changed:
+            if key in self._requests:
+                self._requests[key].stop.set()
 
     def close(self) -> None:
         """What waits for something in the world ends soon; its answer is nobody's any more."""
-        with self._lock:
-            stops = list(self._stops.values())
-        for stop in stops:
-            stop.set()
+        with self._changed:
+            for request in self._requests.values():
+                request.stop.set()
 
     def acknowledge(self, keys: Iterable[str]) -> None:
         """Nothing is kept."""
@@ -80,13 +91,20 @@ class ApiSession:
 
     def _work(self) -> None:
         while True:
-            key, operation = self._queue.get()
-            with self._lock:
-                stop = self._stops[key]
-            reply = performed(operation, stop, self._host, functools.partial(self._told, key))
-            with self._lock:
-                self._stops.pop(key, None)
-            self._inbox(Answer(self, key, reply))
+            request = self._queue.get()
+            with self._changed:
+                self._changed.wait_for(functools.partial(self._may_go, request))
+            tell = functools.partial(self._told, request.key)
+            reply = performed(request.operation, request.stop, self._host, tell)
+            with self._changed:
+                self._requests.pop(request.key, None)
+                self._changed.notify_all()
+            self._inbox(Answer(self, request.key, reply))
+
+    def _may_go(self, request: _Request) -> bool:
+        """Whether nothing that was given up before it in its lane is still under way."""
+        before = itertools.takewhile(lambda one: one is not request, self._requests.values())
+        return not any(one.lane == request.lane and one.stop.is_set() for one in before)
 
 
 def performed(

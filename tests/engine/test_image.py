@@ -5,11 +5,16 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import pytest
 
+from ciflow.engine.wire import Wire
+from ciflow.model import Reply
+from ciflow.targets import APIS
 from tests.engine.playing import Bench
 from tests.parts import images
 from tests.parts.docker import Docker
@@ -76,6 +81,37 @@ def test_a_failed_play_takes_its_container_away_and_an_image_that_is_not_there_f
     assert played.exit != 0
     assert "is not here" in played.msg("Start the play's image")
     assert "never" not in played.names()
+
+
+def test_a_container_that_is_being_made_when_the_plays_time_is_over_is_taken_away_too(
+    bench: Bench, daemon: Docker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The daemon is slow: it makes the container after nobody waits for it any more."""
+    over, looked, ask, abort = threading.Event(), threading.Event(), APIS["docker"], Wire.abort_stage
+
+    def slow(request: Mapping[str, Any], stop: threading.Event) -> Reply:
+        if request["path"].endswith("/containers/create"):
+            over.wait(60)
+            looked.wait(1)  # who removes it may not be faster than that
+        reply = ask(request, stop)
+        if over.is_set() and request.get("method", "GET") == "GET":
+            looked.set()
+        return reply
+
+    def abort_stage(wire: Wire, stage: str) -> None:
+        abort(wire, stage)
+        over.set()
+
+    monkeypatch.setitem(APIS, "docker", slow)
+    monkeypatch.setattr(Wire, "abort_stage", abort_stage)
+    played = bench.play(f"""
+        - hosts: localhost
+          image: {{name: {images.PYTHON}, volumes: {USR}}}
+          deadline: 3s
+          tasks: [{{name: never, command: "true"}}]
+    """)
+    assert played.exit != 0
+    assert left(daemon) == []
 
 
 @pytest.mark.usefixtures("daemon")

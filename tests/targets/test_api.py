@@ -94,6 +94,31 @@ def test_a_wait_ends_when_it_is_aborted(monkeypatch: pytest.MonkeyPatch) -> None
     assert not asking.said.get(timeout=60).reply.ok
 
 
+def test_what_follows_in_a_lane_waits_until_what_was_given_up_has_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Or the removal would come before what it is to remove. Other lanes go on."""
+    began, may_end, done = threading.Event(), threading.Event(), list[str]()
+
+    def work(request: Mapping[str, Any], _stop: threading.Event) -> Reply:
+        if request["get"] == "made":
+            began.set()
+            assert may_end.wait(60)
+        done.append(request["get"])
+        return Reply()
+
+    monkeypatch.setitem(APIS, "docker", work)
+    asking = Asking()
+    for lane, key in (("one", "made"), ("one", "removed"), ("two", "other"), ("two", "last")):
+        asking.session.submit(lane, key, Api(kind="docker", request={"get": key}))
+        asking.session.flush()
+        if key == "made":
+            assert began.wait(60)
+            asking.session.abort(key)
+    assert {asking.said.get(timeout=60).key for _ in range(2)} == {"other", "last"}
+    may_end.set()
+    assert {asking.said.get(timeout=60).key for _ in range(2)} == {"made", "removed"}
+    assert done[2:] == ["made", "removed"]
+
+
 def test_nobody_claims_to_know_what_an_earlier_process_asked() -> None:
     asking = Asking()
     asking.session.ask(["key"])
