@@ -165,8 +165,8 @@ def wrapper(backend: Backend, sccache: str, folder: str, user: str, seen: Mappin
 
 
 def port(name: str) -> int:
-    """The same for the same name; below those that systems give to outgoing connections."""
-    return 10_000 + int(blake2b(name.encode(), digest_size=4).hexdigest(), 16) % 20_000
+    """The same for the same name; below those that Kubernetes gives to services and systems to outgoing connections."""
+    return 20_000 + int(blake2b(name.encode(), digest_size=4).hexdigest(), 16) % 10_000
 
 
 _SCRIPT = """\

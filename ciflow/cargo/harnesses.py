@@ -119,7 +119,7 @@ class _Program:
     def __init__(self, suite: str, section: str) -> None:
         self.suite = suite
         totals = libtest.parse(section)
-        lines = set(_LINE.findall(section))
+        lines = dict.fromkeys(_LINE.findall(section))  # each once, in the order of writing
         ignored = {name for name, word in lines if word}
         failed = set(totals.failed_names)
         examples = suite.endswith(_DOC)

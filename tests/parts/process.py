@@ -53,8 +53,9 @@ def find(program: str, part: str) -> str:
     return found
 
 
-# Below what Linux gives to whoever asks for any port (32768 on) and Kubernetes to its services (30000 on).
-PORTS = range(11_000, 30_000)
+# Below what Linux gives to whoever asks for any port (32768 on), Kubernetes to its services (30000 on), and ciflow to
+# servers of sccache, by a number made of their names (20000 on): one that finds its port taken is no cache.
+PORTS = range(11_000, 20_000)
 
 
 def free_port(address: str = "127.0.0.1") -> int:
