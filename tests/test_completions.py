@@ -28,7 +28,7 @@ SITE = """
 """
 # Words that nobody can know before they are typed, by command and argument.
 FREE = {
-    "flaky quarantine test", "flaky release tests", "flaky show test", "keys revoke key",
+    "annotate reason", "flaky quarantine test", "flaky release tests", "flaky show test", "keys revoke key",
     "logs task", "vars name", "vault encrypt-string values",
 }  # fmt: skip
 

@@ -128,3 +128,27 @@ def test_nothing_is_lost_by_reading_only_the_events_that_a_report_tells_of(told:
         if event.kind in KINDS:
             some.event(event)
     assert some.data() == whole.data()
+
+
+def test_what_is_noted_beside_a_run_afterwards_is_shown_and_changes_nothing_else(shell: Shell) -> None:
+    kept(shell, story.release())
+    before, (run,) = shell("show").stdout, {event.run for event in story.release().events}
+    done = shell("annotate", run, "checkout", "failed for everybody in Norway")
+    assert (done.returncode, done.stdout) == (0, "") and f"`ciflow show {run}` has it" in done.stderr
+    assert shell("annotate", run, "mended in 1.4.1").returncode == 0
+    notes = [line for line in shell("show").stdout.splitlines() if "noted by" in line]
+    assert [note.partition(": ")[2] for note in notes] == ["checkout failed for everybody in Norway", "mended in 1.4.1"]
+    assert [line for line in shell("show").stdout.splitlines() if "noted by" not in line] == before.splitlines()
+    told = json.loads(shell("show", "--json").stdout)["annotations"]
+    assert [note["reason"] for note in told] == ["checkout failed for everybody in Norway", "mended in 1.4.1"]
+    for form in ("html", "md"):
+        assert "checkout failed for everybody in Norway" in shell("report", run, "--format", form).stdout
+    assert "mended in 1.4.1" in shell("logs", run).stdout
+
+
+def test_a_note_needs_a_run_that_there_is_and_words(shell: Shell) -> None:
+    assert shell("annotate", "R-1", "why").returncode == 3
+    kept(shell, story.release())
+    assert "no run is called R-99" in shell("annotate", "R-99", "why").stderr
+    assert shell("annotate", "R-1").returncode == shell("annotate", "R-1", " ").returncode == 3
+    assert "noted by" not in shell("show").stdout

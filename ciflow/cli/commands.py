@@ -73,6 +73,18 @@ def _approve() -> click.Command:
     return approve
 
 
+def _deny() -> click.Command:
+    from ciflow.cli.control import deny
+
+    return deny
+
+
+def _annotate() -> click.Command:
+    from ciflow.cli.control import annotate
+
+    return annotate
+
+
 def _schema() -> click.Command:
     from ciflow.cli.schema import command
 
@@ -265,7 +277,9 @@ COMMANDS: dict[str, tuple[Callable[[], click.Command], str]] = {
     "pause": (_pause, "Hold a rollout where it is."),
     "abort": (_abort, "Turn a rollout back."),
     "promote": (_promote, "End the hold that a rollout is in and take the next step."),
-    "approve": (_approve, "Answer a play that waits for somebody's yes."),
+    "approve": (_approve, "Say yes to a play that waits for somebody's word."),
+    "deny": (_deny, "Say no to a play that waits for somebody's word."),
+    "annotate": (_annotate, "Write beside a run why it was done, or what came of it."),
     "status": (_status, "Show what runs and which versions have the traffic."),
     "history": (_history, "List runs and releases."),
     "show": (_show, "Show what a run came to, on one screen."),

@@ -1,4 +1,4 @@
-"""`pause`, `abort`, `promote`, `approve`: words to a run that lives in another terminal."""
+"""`pause`, `abort`, `promote`, `approve`, `deny`, `annotate`: words to a run from another terminal."""
 
 from __future__ import annotations
 
@@ -84,22 +84,57 @@ def promote(service: str, full: bool, state: Place | None) -> int:
 
 @click.command("approve")
 @click.argument("run", default="")
-@click.option("--no", "refuse", is_flag=True, help="Say no.")
+@click.option("--no", "refuse", is_flag=True, help="Say no, as `deny` does.")
 @click.option("--reason", default="", help="Why; recorded.")
 @state_option
 def approve(run: str, refuse: bool, reason: str, state: Place | None) -> int:
-    """Answer the play of RUN that waits for somebody's yes; without RUN the newest that waits."""
+    """Say yes to the play of RUN that waits for somebody's word; without RUN to the newest that waits."""
+    return _answer(run, state or default_state(), reason, yes=not refuse)
+
+
+@click.command("deny")
+@click.argument("run", default="")
+@click.option("--reason", default="", help="Why; recorded.")
+@state_option
+def deny(run: str, reason: str, state: Place | None) -> int:
+    """Say no to the play of RUN that waits for somebody's word; without RUN to the newest that waits."""
+    return _answer(run, state or default_state(), reason, yes=False)
+
+
+@click.command("annotate")
+@click.argument("run")
+@click.argument("reason", nargs=-1, required=True)
+@state_option
+def annotate(run: str, reason: tuple[str, ...], state: Place | None) -> int:
+    """Write beside RUN why it was done, or what came of it. Nothing that stands there is changed."""
+    from ciflow.cli.resume import find_run
+    from ciflow.engine.who import who
+
+    text = " ".join(reason).strip()
+    if not text:
+        raise click.UsageError("annotate needs words to write down")
+    place = state or default_state()
+    if not place.exists():
+        raise NoSuch("nothing was run yet", help=f"there is no journal in {place}")
+    with Store.open(place) as store:
+        found = find_run(store, run)
+        store.append([Event(kind="annotation", run=found.run, at=time.time(), data={"by": who(), "reason": text})])
+        click.echo(f"written down beside {found.run}; `ciflow show {found.run}` has it", err=True)
+    return ExitCode.OK
+
+
+def _answer(run: str, place: Place, reason: str, *, yes: bool) -> int:
     from ciflow.engine.approve import may_answer
     from ciflow.engine.who import who
 
-    with Store.open(state or default_state()) as store:
+    with Store.open(place) as store:
         wanted, *others = _waiting(store, run)
         approvers = wanted.data.get("approvers", ())
         if not may_answer(who(), approvers):
             raise Refused(f"{who()} is no approver of {wanted.play}", help=f"{', '.join(approvers)} may answer")
-        data = {"by": who(), "yes": not refuse, "reason": reason}
+        data = {"by": who(), "yes": yes, "reason": reason}
         store.append([Event(kind="approval_given", run=wanted.run, play=wanted.play, at=time.time(), data=data)])
-        click.echo(f"{'refused' if refuse else 'approved'}: {wanted.data['prompt']}", err=True)
+        click.echo(f"{'approved' if yes else 'refused'}: {wanted.data['prompt']}", err=True)
         for other in others:
             click.echo(f"still waits: {other.data['prompt']}  `ciflow approve {other.run}`", err=True)
     return ExitCode.OK

@@ -76,6 +76,8 @@ def command(
         click.echo(json.dumps({"run": done.run, "took": done.took, **asdict(done.result)}))
     else:
         click.echo("\n".join(lines_of(service, done, rehearse=rehearse)))
+        if done.run and done.result.done and not reason and not rehearse:
+            click.echo(f"Why, when there is time: `ciflow annotate {done.run} WORDS`")
     return done.result.code
 
 

@@ -99,6 +99,8 @@ def _header(record: Record) -> ET.Element:
     by = f"by {record.who}" if record.who else ""
     facts = "  ·  ".join(filter(None, (summary.run, record.playbook, by, began, took)))
     header = _of("header", state, _of("h1", "", summary.sentence), _of("p", "soft", facts))
+    for note in summary.annotations:
+        header.append(_of("p", "", f"noted by {note.get('by')}: {note.get('reason')}"))
     if summary.following:
         header.append(_of("p", "", "next: ", _of("code", "", summary.following)))
     return header

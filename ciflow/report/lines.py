@@ -232,6 +232,12 @@ def _rollback(event: Event, columns: int) -> list[Line]:
     return [line(Piece("  rolled back ", "changed"), left(text, max(columns - 14 - TOOK, 10)), right(took, TOOK))]
 
 
+def annotation(data: Mapping[str, Any], columns: int) -> list[Line]:
+    """What somebody wrote beside a run when it was over."""
+    first, *rest = wrapped(f"noted by {data.get('by')}: {data.get('reason')}", columns - 2)
+    return [line("  ", first), *(line("    ", part) for part in rest)]
+
+
 def _diff(event: Event, columns: int) -> list[Line]:
     from difflib import unified_diff
 

@@ -32,6 +32,7 @@ def markdown(record: Record) -> str:
     if record.summary.users:
         served, failed, met = map(humane.number, record.summary.served)
         blocks.append(f"{served} requests served, {failed} failed, {met} met by a faulty version.")
+    blocks += [f"Noted by {_text(str(n.get('by')))}: {_text(str(n.get('reason')))}" for n in record.summary.annotations]
     if record.summary.following:
         blocks.append(f"Next: {_code(record.summary.following)}")
     return "\n\n".join(filter(None, blocks)) + "\n"

@@ -20,9 +20,9 @@ from ciflow.report.summary import Summary
 
 # All that a report tells of: not what a run says to its hosts, of which there is far more.
 KINDS = (
-    "artifact", "cache", "canary_started", "canary_state", "dial", "error", "gate", "interval", "output", "play_ended",
-    "play_started", "rollback", "run_ended", "run_resumed", "run_started", "sbom", "signature", "stats", "task_ended",
-    "task_started", "tests", "users",
+    "annotation", "artifact", "cache", "canary_started", "canary_state", "dial", "error", "gate", "interval", "output",
+    "play_ended", "play_started", "rollback", "run_ended", "run_resumed", "run_started", "sbom", "signature", "stats",
+    "task_ended", "task_started", "tests", "users",
 )  # fmt: skip
 
 
@@ -128,6 +128,7 @@ class Record:
             "users": {"served": served, "failed": failed, "met_fault": met_fault},
             "artifacts": [*map(dict, summary.artifacts.values())], "sboms": [*map(dict, summary.sboms.values())],
             "signatures": [*map(dict, summary.signatures)], "stats": summary.stats,
+            "annotations": [*map(dict, summary.annotations)],
         }  # fmt: skip
 
     def _plays(self) -> Iterator[dict[str, Any]]:

@@ -12,7 +12,7 @@ from ciflow.model import Event
 from ciflow.report import humane
 from ciflow.report.board import BAD, title
 from ciflow.report.dial import Dial
-from ciflow.report.lines import labelled, names, row, told, wrapped
+from ciflow.report.lines import annotation, labelled, names, row, told, wrapped
 from ciflow.report.text import Line, Piece, fit, left, line, right, safe
 
 MOST_PLAYS = 20
@@ -63,6 +63,7 @@ class Summary:
     dials: dict[str, Dial] = field(default_factory=dict)
     users: dict[str, Mapping[str, Any]] = field(default_factory=dict)
     rollbacks: list[Event] = field(default_factory=list)
+    annotations: list[Mapping[str, Any]] = field(default_factory=list)
     caches: dict[str, dict[str, Any]] = field(default_factory=dict)  # by play, its builds added up
     stats: dict[str, dict[str, Any]] = field(default_factory=dict)  # by host, "" for those of the run
 
@@ -72,6 +73,8 @@ class Summary:
             self._dial(event)
         elif event.kind == "rollback":
             self.rollbacks.append(event)
+        elif event.kind == "annotation":
+            self.annotations.append(event.data)
         elif event.kind in ("artifact", "sbom", "signature", "users"):
             self._left(event)
         elif event.kind in _HANDLERS:
@@ -116,6 +119,7 @@ class Summary:
         for dial in self.dials.values():
             found += self._history(dial, columns)
         found += [each for event in self.rollbacks for each in told(event, columns)]
+        found += [each for data in self.annotations for each in annotation(data, columns)]
         found += self._things(columns)
         found += self._caches(columns)
         found += self._users(columns)

@@ -69,7 +69,7 @@ def test_questions_are_answered_while_a_rollout_goes_on(production: Service) -> 
     path.write_text(path.read_text() + "".join(ASKING.format(name=one, home=production.home) for one in "AB"))
     release = production.apply(version, playbook="asking.yml", bake="0s")
     production.until(version, "holding", 2500)
-    code, said = production.ciflow("approve", "--no", "--reason", "not today")
+    code, said = production.ciflow("deny", "--reason", "not today")
     assert code == 0 and "refused: B it?" in said and "still waits: A it?" in said, said
     code, said = production.ciflow("approve")
     assert code == 0 and "approved: A it?" in said, said
