@@ -351,18 +351,19 @@ def _check_host_key(
     found = verdict(known, name, key.get_name(), key.asbytes())
     if found == "trusted" or (found == "unknown" and route.strict == "no"):
         return
+    file, line = Path(route.known_hosts[0]), f"{name} {key.get_name()} {key.get_base64()}"
     if found == "unknown" and route.strict == "accept-new":
-        with Path(route.known_hosts[0]).open("a") as f:
-            f.write(f"{name} {key.get_name()} {key.get_base64()}\n")
+        file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with file.open("a") as f:
+            f.write(line + "\n")
         return
-    port = "" if route.port == 22 else f"-p {route.port} "
-    accept = f"ssh-keyscan {port}{route.address} >> {route.known_hosts[0]}"
-    remove = f"ssh-keygen -R {shlex.quote(name)} -f {route.known_hosts[0]}"
+    accept = f"echo {shlex.quote(line)} >> {shlex.quote(str(file))}"  # no ssh-keyscan: it goes through no jump host
+    remove = f"ssh-keygen -R {shlex.quote(name)} -f {shlex.quote(str(file))}"
     raise Unreachable(
         f"{connection.name}: the host key of {name} is {found}: {key.get_name()} {fingerprint(key.asbytes())}",
         help={
-            "unknown": f"compare the fingerprint with the host's own, then accept it: {accept}",
-            "changed": f"somebody may be in between. If the host was rebuilt: {remove} && {accept}",
+            "unknown": f"compare the fingerprint with the host's own, then accept it:\n  {accept}",
+            "changed": f"somebody may be in between. If the host was rebuilt:\n  {remove} && {accept}",
             "revoked": "this key must not be used any more: give the host a new one",
         }[found],
     )

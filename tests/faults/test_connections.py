@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import contextlib
+import subprocess
 import threading
 import time
 from collections.abc import Callable
@@ -213,8 +214,11 @@ def test_a_host_key_that_changed_ends_with_5_and_the_command_that_accepts_it(too
     said = tool.run("apply", "play.yml", "-i", "hosts")
     words = " ".join(said.text.split())
     assert said.code == 5, said.text
-    assert "changed" in words and "SHA256:" in words and "ssh-keygen -R" in words and "ssh-keyscan" in words, said.text
+    assert "changed" in words and "SHA256:" in words, said.text
     assert not (tool.folder / "ran").exists()
+    command = next(line.strip() for line in said.text.splitlines() if line.strip().startswith("ssh-keygen -R"))
+    subprocess.run(command, shell=True, check=True, capture_output=True)
+    assert tool.run("apply", "play.yml", "-i", "hosts").code == 0
 
 
 @pytest.fixture

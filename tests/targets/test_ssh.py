@@ -64,8 +64,7 @@ def test_an_unknown_host_key_is_refused_and_the_command_to_accept_it_works(
     ).stdout.split()[1]
     assert "unknown" in error.message
     assert fingerprint in error.message
-    command = error.help[error.help.index("ssh-keyscan") :]
-    subprocess.run(command, shell=True, check=True, capture_output=True)
+    subprocess.run(error.help.splitlines()[-1], shell=True, check=True, capture_output=True)
     success(connection).close()
 
 
@@ -76,7 +75,8 @@ def test_a_changed_or_revoked_host_key_is_refused(ssh_hosts: list[Sshd], tmp_pat
     other = " ".join(host_key(tmp_path / "other").split()[:2])
     changed = failure(with_hosts(server, tmp_path / "k1", f"{name} {other}\n"))
     assert "changed" in changed.message
-    assert "ssh-keygen -R" in changed.help
+    subprocess.run(changed.help.splitlines()[-1], shell=True, check=True, capture_output=True)
+    success(with_hosts(server, tmp_path / "k1", (tmp_path / "k1").read_text())).close()
     revoked = failure(with_hosts(server, tmp_path / "k2", f"{name} {rest}@revoked {name} {rest}"))
     assert "revoked" in revoked.message
 
@@ -94,6 +94,22 @@ def test_no_checking_of_unknown_keys_when_the_user_says_so(
     name = server.known_hosts.read_text().split(" ", 1)[0]
     other = " ".join(host_key(tmp_path / "other").split()[:2])
     assert "changed" in failure(with_hosts(server, tmp_path / "k", f"{name} {other}\n")).message
+
+
+def test_a_new_key_is_taken_and_written_down_once_when_the_user_says_so(ssh_hosts: list[Sshd], tmp_path: Path) -> None:
+    """Also by who has no folder for it yet; another key in its place is refused ever after."""
+    server, known = ssh_hosts[0], tmp_path / "ssh" / "known"
+    new = ssh_connection(server, known_hosts=known)
+    new = replace(new, common_args=new.common_args + " -o StrictHostKeyChecking=accept-new")
+    success(new).close()
+    assert_all_closed()
+    success(new).close()
+    assert known.read_text().split() == server.known_hosts.read_text().split()[:3]
+    assert known.parent.stat().st_mode & 0o777 == 0o700
+    other = " ".join(host_key(tmp_path / "other").split()[:2])
+    known.write_text(f"{known.read_text().split()[0]} {other}\n")
+    assert_all_closed()
+    assert "changed" in failure(new).message
 
 
 @pytest.mark.parametrize("form", ["hashed", "pattern", "list"])
