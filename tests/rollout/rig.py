@@ -52,13 +52,13 @@ async def main():
     async with await asyncio.start_server(serve, sys.argv[3], port, backlog=512) as server:
         await server.serve_forever()
 asyncio.run(main())
-"""
+""".replace("%SLOW%", str(SLOW))
 
 
 @contextlib.contextmanager
 def version(slot: str, port: int, folder: Path, address: str = "127.0.0.1") -> Iterator[process.Running]:
     """One slot's program: says which slot it is, and fails, lacks, dawdles or hangs by path."""
-    argv = [sys.executable, "-c", UPSTREAM.replace("%SLOW%", str(SLOW)), slot, str(port), address]
+    argv = [sys.executable, "-c", UPSTREAM, slot, str(port), address]
     with process.run(f"slot-{slot}", argv, folder, lambda: process.answers(address, port)) as running:
         yield running
 
