@@ -20,7 +20,7 @@ ROUTERS = ("haproxy", "envoy", "nginx", "traefik", "command", "gateway-api", "in
            "replicas")  # fmt: skip
 CLUSTERED = ("gateway-api", "ingress-nginx", "istio", "replicas")  # their dial is an object of a cluster
 MIRRORS = ("envoy",)  # routers that can send copies of requests
-STICKY = ("haproxy", "nginx")  # routers that keep a user on one side
+STICKY = ("haproxy", "envoy", "nginx")  # routers that keep a user on one side
 CUTS = ("haproxy", "envoy")  # routers that end the connections of one slot; in a cluster its pods are replaced
 GATES = ("errors", "latency", "slo", "query")
 PROVIDERS = ("prometheus", "http", "command", "datadog", "cloudwatch", "influxdb", "graphite")
@@ -143,7 +143,7 @@ def _refused(router: tuple[str, Mapping[str, Any]], play: Place, retire: tuple[N
     sized = kind in CLUSTERED and kind != "replicas" and "deployments" in settings
     if value.get("by") and kind not in STICKY:
         findings.error("CF0130", f"the router `{kind}` can't keep a user on one side", place.key_span("by"),
-                       label=f"only {' and '.join(STICKY)} can")  # fmt: skip
+                       label=f"only {', '.join(STICKY[:-1])} and {STICKY[-1]} can")  # fmt: skip
     if value.get("drain") and kind not in CUTS and not sized:
         may = "with `deployments: {a: .., b: ..}` it replaces the pods of the slot that was left"
         label = may if kind in CLUSTERED and kind != "replicas" else f"only {' and '.join(CUTS)} can, and clusters"

@@ -79,6 +79,7 @@ plays:
       slots: {slots}
       steps: [{{weight: 25%, hold: "{{{{ hold }}}}"}}, {{weight: 50%, hold: "{{{{ hold }}}}"}}]
       gates: {gates}
+      by: "{by}"
       interval: 0.2s
       warm_up: 0.2s
       dead_man: 6s
@@ -127,6 +128,7 @@ class Service:
     settings: dict[str, Any]
     bind: str = "127.0.0.1"  # where the slots' programs listen; or everywhere
     gates: str = "[errors: {tolerate: 1.25, floor: 20%}]"
+    by: str = ""  # how users stick
     address: str = ""  # the router's name of a slot but for its letter, where that is not the program's own port
     versions: int = 1
     running: list[subprocess.Popen[str]] = field(default_factory=list)
@@ -148,7 +150,7 @@ class Service:
         path = self.home / name
         text = PLAYBOOK.format(
             router=self.kind, settings=json.dumps({**self.settings, **changes}), slots=json.dumps(self.places),
-            gates=self.gates, home=self.home, python=sys.executable,
+            gates=self.gates, by=self.by, home=self.home, python=sys.executable,
         )  # fmt: skip
         path.write_text(text)
         return path
@@ -257,12 +259,12 @@ def wait_for(found: Callable[[], Any], what: str, timeout: float = PATIENCE, tol
 
 
 @contextlib.contextmanager
-def service(kind: str, **more: Any) -> Iterator[Service]:
+def service(kind: str, by: str = "", **more: Any) -> Iterator[Service]:
     """Version 1.0 in production, with users. Raises MissingPart where the router's program is missing."""
     with process.short_folder("e2e") as home, ExitStack() as stack:
         port, slots = process.free_port(), {"a": process.free_port(), "b": process.free_port()}
         settings = {k: v for k, v in {**settings_of(kind, port, home), **more}.items() if k != "overdue"}
-        found = Service(kind, home, port, slots, PatientUsers(port, rate=160, clients=6), settings)
+        found = Service(kind, home, port, slots, PatientUsers(port, rate=160, clients=6), settings, by=by)
         yield stack.enter_context(in_production(found))
 
 

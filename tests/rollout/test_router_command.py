@@ -128,4 +128,4 @@ def test_settings_that_cannot_work_are_refused(settings: dict[str, object], why:
 def test_sticky_users_are_refused_with_the_routers_that_have_them() -> None:
     with pytest.raises(Refused, match="by: cookie is not built for the router command") as refused:
         build("command", {"set": "x", "read": "y"}, SERVICE, SLOTS, ("localhost",), by="cookie")
-    assert "haproxy or nginx" in refused.value.help
+    assert "haproxy, envoy or nginx" in refused.value.help

@@ -37,12 +37,6 @@ def test_an_admin_that_others_could_reach_is_refused(admin: str) -> None:
         build("envoy", {"port": 8080, "admin": admin}, SERVICE, SLOTS, ("localhost",))
 
 
-def test_sticky_users_are_refused_with_the_router_that_has_them() -> None:
-    with pytest.raises(Refused, match="by: cookie is not built for the router envoy") as refused:
-        build("envoy", {"port": 8080}, SERVICE, SLOTS, ("localhost",), by="cookie")
-    assert "haproxy" in refused.value.help
-
-
 def test_a_tester_with_the_header_meets_the_candidate_at_share_0(own: Rig) -> None:
     router = own.prepared(header={"name": "X-Canary", "value": "yes"})
     own.turn(router, 0, live="a")

@@ -1,8 +1,7 @@
-"""What only HAProxy as a router does: a user's own HAProxy, sticky users, testers, a disk that is full."""
+"""What only HAProxy as a router does: a user's own HAProxy, testers, a disk that is full."""
 
 from __future__ import annotations
 
-import http.client
 import re
 import socket
 import time
@@ -90,41 +89,6 @@ def test_a_tester_with_the_header_meets_the_candidate_at_share_0(own: Rig) -> No
     assert {get(own.port, headers={"X-Canary": "no"}) for _ in range(10)} == {(200, "a")}
     own.turn(router, 10_000, live="b")
     assert get(own.port, headers={"X-Canary": "yes"}) == (200, "a")
-
-
-def test_sticky_users_stay_and_who_is_in_at_5_percent_is_in_at_25(own: Rig) -> None:
-    router = own.prepared(by="header:X-User")
-    inside: list[set[int]] = []
-    for share in (500, 2_500):
-        own.turn(router, share)
-        met = [{get(own.port, headers={"X-User": f"u{user}"})[1] for _ in range(2)} for user in range(400)]
-        assert all(len(slots) == 1 for slots in met), "a user met both versions at one share"
-        inside.append({user for user, slots in enumerate(met) if slots == {"b"}})
-    assert inside[0] < inside[1]
-    assert 5 <= len(inside[0]) <= 45 and 60 <= len(inside[1]) <= 145  # 20 and 100 expected, over 4 sigma
-
-
-def test_another_release_draws_other_users(own: Rig) -> None:
-    router = own.prepared(by="header:X-User")
-    drawn = []
-    for release in ("r1", "r2"):
-        now = own.do(router.read())
-        own.turn(router, 5_000, manifest=replace(now.manifest, release=release))
-        drawn.append([get(own.port, headers={"X-User": f"u{user}"})[1] for user in range(100)])
-    assert 20 < sum(one != two for one, two in zip(*drawn, strict=True)) < 80  # half of them expected
-
-
-def test_a_user_without_a_cookie_is_given_one_and_stays_with_it(own: Rig) -> None:
-    router = own.prepared(by="cookie:who")
-    own.turn(router, 5_000)
-    for _ in range(20):
-        link = http.client.HTTPConnection("127.0.0.1", own.port, timeout=60)
-        link.request("GET", "/")
-        first = link.getresponse()
-        cookie = first.headers["Set-Cookie"].split(";")[0]
-        assert cookie.startswith("who=")
-        link.close()
-        assert {get(own.port, headers={"Cookie": cookie})[1] for _ in range(3)} == {first.headers["X-Slot"]}
 
 
 def test_a_full_disk_stops_a_step_but_not_the_way_back(own: Rig, tiny_disk: Path) -> None:

@@ -127,4 +127,4 @@ def test_settings_that_cannot_work_are_refused(settings: dict[str, object], why:
 def test_sticky_users_are_refused_with_the_routers_that_have_them() -> None:
     with pytest.raises(Refused, match="by: ip is not built for the router traefik") as refused:
         build("traefik", {"embedded": True, "port": 80, "admin": "127.0.0.1:9"}, SERVICE, SLOTS, ("h",), by="ip")
-    assert "haproxy or nginx" in refused.value.help
+    assert "haproxy, envoy or nginx" in refused.value.help

@@ -508,7 +508,7 @@ def test_a_service_whose_name_no_object_may_have_is_refused() -> None:
 def test_sticky_users_are_refused_with_the_routers_that_have_them() -> None:
     with pytest.raises(Refused, match="by: cookie is not built for the router gateway-api") as refused:
         build("gateway-api", {}, SERVICE, SLOTS, ("localhost",), by="cookie")
-    assert "haproxy or nginx" in refused.value.help
+    assert "haproxy, envoy or nginx" in refused.value.help
 
 
 def test_a_play_on_many_hosts_has_one_router_in_a_cluster() -> None:

@@ -184,7 +184,7 @@ def build(
     if by:
         raise Refused(
             f"by: {by} is not built for the router command, which only knows shares",
-            help="Use router haproxy or nginx for sticky users, or leave `by` out.",
+            help="Use router haproxy, envoy or nginx for sticky users, or leave `by` out.",
         )
     only("command", settings, SETTINGS, ("set", "read"))
     absolute("command", settings, "dir")

@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from ciflow.dataclass import dataclass
-from ciflow.diagnostics import Refused
 from ciflow.encoding import loads
 from ciflow.model import Talk, Watch
 from ciflow.rollout.routers import envoy_config as config
@@ -18,7 +17,7 @@ from ciflow.rollout.routers import http1
 from ciflow.rollout.routers.dial import Asked, Dial, RouterError, Sample, Slot, bad_before
 from ciflow.rollout.routers.embedded import Program, wheel
 from ciflow.rollout.routers.filed import FiledRouter
-from ciflow.rollout.routers.settings import absolute, only, private, tester
+from ciflow.rollout.routers.settings import absolute, only, private, sticky, tester
 
 SETTINGS = ("port", "dir", "bind", "admin", "binary", "concurrency", "timeout", "connect_timeout", "header", "mirror")
 DUMP = "/config_dump?resource=dynamic_route_configs"
@@ -133,12 +132,7 @@ class EnvoyRouter(FiledRouter):
 def build(
     settings: Mapping[str, Any], service: str, slots: Mapping[str, Slot], host: str, edges: tuple[float, ...], by: str
 ) -> EnvoyRouter:
-    """From `router: {envoy: {port: .., dir: ..}}`; refuses what Envoy can't do yet."""
-    if by:
-        raise Refused(
-            f"by: {by} is not built for the router envoy, whose hash can't be salted by release",
-            help="Use router haproxy for sticky users, or leave `by` out.",
-        )
+    """From `router: {envoy: {port: .., dir: ..}}`."""
     only("envoy", settings, SETTINGS, ("port",))
     absolute("envoy", settings, "dir")
     admin = private("envoy", settings, "admin", "", "a UNIX socket or on loopback")
@@ -154,5 +148,6 @@ def build(
         edges=edges,
         mirror=bool(settings.get("mirror", False)),
         tester=tester("envoy", settings),
+        by=sticky("envoy", by),
     )
     return EnvoyRouter(service, host, slots, values, wheel("envoy", "_bin/envoy"))

@@ -39,6 +39,7 @@ class EnvoySettings:
     edges: tuple[float, ...] = ()
     mirror: bool = False  # its start-up file knows where copies of requests go
     tester: tuple[str, str] | None = None  # header and value that send a request to the candidate at any share
+    by: str = ""
 
     def file(self, name: str) -> str:
         return f"{self.dir.rstrip('/')}/{name}"
@@ -189,7 +190,7 @@ def resource(service: str, dial: Dial, settings: EnvoySettings) -> bytes:
         part = {"default_value": {"numerator": dial.mirror, "denominator": "TEN_THOUSAND"}}
         copies = {"cluster": mirror_name(service, dial.candidate), "runtime_fraction": part}
         route["request_mirror_policies"] = [copies]
-    routes: list[JSON] = [{"match": {"prefix": "/"}, "route": route}]
+    routes = _drawn(route, dial, settings)
     if settings.tester and dial.live:
         header, value = settings.tester
         match = {"prefix": "/", "headers": [{"name": header, "string_match": {"exact": value}}]}
@@ -207,6 +208,53 @@ def resource(service: str, dial: Dial, settings: EnvoySettings) -> bytes:
         ],
     }
     return json.dumps(document, indent=1).encode()
+
+
+EVERYBODY: JSON = {"prefix": "/"}
+
+
+def _drawn(route: JSON, dial: Dial, settings: EnvoySettings) -> list[JSON]:
+    """Routes that draw by chance, or by the hash of a user and the release, so that the next release draws others. Who
+    has no such header is drawn by chance. The last route is everybody's."""
+    kind, _, name = settings.by.partition(":")
+    match kind:
+        case "ip":
+            policy = (_hashed(dial, ":path", "^.*$", ""), {"connection_properties": {"source_ip": True}})
+            return [{"match": EVERYBODY, "route": _by_hash(route, *policy)}]
+        case "header":
+            return [{"match": EVERYBODY, "route": _by_hash(route, _hashed(dial, name, "^(.*)$", r"\1"))}]
+        case "cookie":
+            return _by_cookie(route, dial, name or "ciflow")
+        case _:
+            return [{"match": EVERYBODY, "route": route}]
+
+
+def _by_cookie(route: JSON, dial: Dial, name: str) -> list[JSON]:
+    """Who has no cookie is drawn by the id that Envoy gives each request, and gets that id as cookie: it has the same
+    hash."""
+    known = rf"^(?:.*; *)?{name}=([^;]+).*$"
+    match = {**EVERYBODY, "headers": [{"name": "cookie", "string_match": {"safe_regex": {"regex": known}}}]}
+    fresh = {"key": "Set-Cookie", "value": f"{name}=%REQ(X-REQUEST-ID)%; Path=/; HttpOnly; SameSite=Lax"}
+    return [
+        {"match": match, "route": _by_hash(route, _hashed(dial, "cookie", known, r"\1"))},
+        {
+            "match": EVERYBODY,
+            "route": _by_hash(route, _hashed(dial, "x-request-id", "^(.*)$", r"\1")),
+            "response_headers_to_add": [{"header": fresh, "append_action": "APPEND_IF_EXISTS_OR_ADD"}],
+        },
+    ]
+
+
+def _hashed(dial: Dial, header: str, pattern: str, user: str) -> JSON:
+    """A hash of what `pattern` finds in a header, and of the release."""
+    salt = re.sub(r"[^\w.-]", "_", dial.manifest.release)
+    rewrite = {"pattern": {"regex": pattern}, "substitution": f"{salt}/{user}"}
+    return {"header": {"header_name": header, "regex_rewrite": rewrite}}
+
+
+def _by_hash(route: JSON, *policy: JSON) -> JSON:
+    weighted = {**route["weighted_clusters"], "use_hash_policy": True}
+    return {**route, "weighted_clusters": weighted, "hash_policy": list(policy)}
 
 
 def _patience(settings: EnvoySettings) -> JSON:

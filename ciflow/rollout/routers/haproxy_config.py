@@ -82,10 +82,12 @@ def _quoted(text: str) -> str:
 
 
 def _draw(settings: HaproxySettings, draw: str, dial: str) -> list[str]:
-    """A number below 10,000: by chance, or the same for a user through a whole release (salted by it)."""
+    """A number below 10,000: by chance, or the same for a user through a whole release (salted by it). A request that
+    names no user is drawn by chance."""
     kind, _, name = settings.by.partition(":")
+    chance = f"http-request set-var({draw}) rand({WHOLE})"
     if not kind:
-        return [f"http-request set-var({draw}) rand({WHOLE})"]
+        return [chance]
     user, salt, fresh = (_variable(settings, n) for n in ("user", "salt", "fresh"))
     sources = {"cookie": f"req.cook({name or 'ciflow'})", "header": f"req.hdr({name})", "ip": "src"}
     rules = [f"http-request set-var({user}) {sources[kind]}"]
@@ -100,7 +102,8 @@ def _draw(settings: HaproxySettings, draw: str, dial: str) -> list[str]:
     return [
         *rules,
         f"http-request set-var({salt}) var({dial}),field(4,:)",
-        f"http-request set-var({draw}) var({user}),concat(/,{salt}),xxh32,mod({WHOLE})",
+        chance,
+        f"http-request set-var({draw}) var({user}),concat(/,{salt}),xxh32,mod({WHOLE}) if {{ var({user}) -m found }}",
     ]
 
 

@@ -83,5 +83,5 @@ def not_sticky(kind: str, by: str) -> None:
     if by:
         raise Refused(
             f"by: {by} is not built for the router {kind}, which has no word for it",
-            help="Use router haproxy or nginx for sticky users, or leave `by` out.",
+            help="Use router haproxy, envoy or nginx for sticky users, or leave `by` out.",
         )

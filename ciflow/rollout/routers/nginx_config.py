@@ -105,20 +105,20 @@ def _split(service: str, dial: Dial, settings: NginxSettings) -> list[str]:
 
 
 def _key(service: str, dial: Dial, settings: NginxSettings) -> tuple[str, list[str]]:
-    """What is hashed: chance, or the user and the release, so that the next release draws others."""
+    """What is hashed: chance, or the user and the release, so that the next release draws others. A request that names
+    no user is drawn by chance."""
     kind, _, of = settings.by.partition(":")
     if not kind:
         return "$request_id", []
     salt = re.sub(r"[^\w.-]", "_", dial.manifest.release)
-    if kind != "cookie":
-        source = "$remote_addr" if kind == "ip" else "$http_" + of.lower().replace("-", "_")
-        return f"{source}/{salt}", []
+    if kind == "ip":
+        return f"$remote_addr/{salt}", []
     cookie = of or "ciflow"
-    fresh = f'"{cookie}=$request_id; Path=/; HttpOnly; SameSite=Lax"'
-    maps = [
-        _map(service, "user", f"$cookie_{cookie}", {"default": f"$cookie_{cookie}", '""': "$request_id"}),
-        _map(service, "cookie", f"$cookie_{cookie}", {"default": '""', '""': fresh}),
-    ]
+    source = f"$cookie_{cookie}" if kind == "cookie" else "$http_" + of.lower().replace("-", "_")
+    maps = [_map(service, "user", source, {"default": source, '""': "$request_id"})]
+    if kind == "cookie":
+        fresh = f'"{cookie}=$request_id; Path=/; HttpOnly; SameSite=Lax"'
+        maps.append(_map(service, "cookie", source, {"default": '""', '""': fresh}))
     return f"${name(service, 'user')}/{salt}", maps
 
 

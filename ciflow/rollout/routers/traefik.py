@@ -168,7 +168,7 @@ def build(
     if by:
         raise Refused(
             f"by: {by} is not built for the router traefik, whose hash can't be salted by release",
-            help="Use router haproxy or nginx for sticky users, or leave `by` out.",
+            help="Use router haproxy, envoy or nginx for sticky users, or leave `by` out.",
         )
     embedded = bool(settings.get("embedded", False))
     only("traefik", settings, SETTINGS, ("port", "admin") if embedded else ("file", "admin", "route"))
