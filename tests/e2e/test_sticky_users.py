@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from tests.conftest import starting
 from tests.e2e.service import Service, finish, service
 
 USERS = 60
@@ -18,8 +17,8 @@ THREADS = 4
 
 @pytest.fixture(scope="module", params=["haproxy", "envoy"])
 def production(request: pytest.FixtureRequest) -> Iterator[Service]:
-    with starting() as start:
-        yield start(service(request.param, by="cookie:who"))
+    with service(request.param, by="cookie:who") as found:
+        yield found
 
 
 @dataclass
