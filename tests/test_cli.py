@@ -204,6 +204,17 @@ def test_a_host_that_nobody_answers_for_ends_with_5(ciflow: Shell) -> None:
     assert "refused" in done.stderr
 
 
+def test_a_host_that_says_nothing_ends_with_5_and_no_traceback(ciflow: Shell) -> None:
+    ciflow.write(ping="- hosts: far\n  tasks:\n    - ping:\n")
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        way = f"ansible_host=127.0.0.1 ansible_port={silent.getsockname()[1]}"
+        (ciflow.folder / "hosts").write_text(f"far {way} ansible_ssh_common_args='-F none -o ConnectTimeout=1'\n")
+        done = ciflow("apply", "ping.yml", "-i", "hosts")
+    assert done.returncode == ExitCode.UNREACHABLE
+    assert "it said nothing for 1 s" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def test_an_unknown_host_key_is_refused_with_its_fingerprint_and_the_way_to_accept_it(
     ciflow: Shell, sshd: Sshd
 ) -> None:

@@ -6,6 +6,7 @@ paramiko's exceptions become ours here.
 
 from __future__ import annotations
 
+import logging
 import os
 import random
 import shlex
@@ -40,6 +41,8 @@ DROPPED = (0.2, 0.4, 0.8, 1.6)  # seconds before a server that hung up is asked 
 # The fastest first, measured on loopback; everything else that paramiko knows stays on offer behind them.
 KEX = ("curve25519-sha256@libssh.org", "ecdh-sha2-nistp256", "mlkem768x25519-sha256")
 CIPHERS = ("aes128-gcm@openssh.com", "aes256-gcm@openssh.com", "aes128-ctr")
+
+logging.getLogger("paramiko").addHandler(logging.NullHandler())  # it raises what matters, and would print it as well
 
 
 @dataclass(slots=True)
@@ -188,6 +191,19 @@ class SshPipe:
             threading.Thread(target=self._lease.release, daemon=True).start()
 
 
+class _Promptly(threading.Event):
+    """For what a channel waits by: paramiko waits without end for a server's word about a command."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__()
+        self._seconds = seconds
+
+    def wait(self, timeout: float | None = None) -> bool:
+        if not super().wait(self._seconds if timeout is None else timeout):
+            raise TimeoutError(f"it said nothing for {self._seconds:g} s")
+        return True
+
+
 def open_ssh(connection: Connection, command: str) -> SshPipe:
     """Run `command` by the host's /bin/sh. Unreachable says why not, and what to do."""
     channel, lease = _POOL.open(connection)
@@ -195,11 +211,12 @@ def open_ssh(connection: Connection, command: str) -> SshPipe:
     try:
         pipe.forward_agent()
         channel.set_combine_stderr(True)
+        channel.event = _Promptly(connection.connect_timeout)
         channel.exec_command("exec /bin/sh -c " + shlex.quote(command))
         channel.settimeout(TICK)
     except (paramiko.SSHException, OSError, EOFError) as e:
         pipe.close()
-        raise Unreachable(f"{connection.name}: the server refused to run a command: {e}") from e
+        raise Unreachable(f"{connection.name}: the server does not run a command: {e}") from e
     return pipe
 
 
@@ -263,10 +280,12 @@ def _greeted(route: Route, through: _Lease | None, where: str, kinds: frozenset[
             _prefer(transport.get_security_options(), kinds)
             transport.banner_timeout = transport.auth_timeout = max(route.timeout, 5.0)
             transport.start_client(timeout=route.timeout)
+            if not transport.initial_kex_done:
+                raise TimeoutError(f"it said nothing for {route.timeout:g} s")
             return transport
         except (paramiko.SSHException, OSError, EOFError) as e:
             transport.close()
-            if transport.remote_version or pause is None or "timeout" in str(e).lower():
+            if transport.remote_version or pause is None or isinstance(e, TimeoutError) or "timeout" in str(e).lower():
                 raise Unreachable(f"{where}: {e or type(e).__name__}") from e
         except BaseException:
             transport.close()

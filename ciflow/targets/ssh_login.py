@@ -35,7 +35,8 @@ def _by_keys(transport: paramiko.Transport, route: Route, connection: Connection
         except paramiko.BadAuthenticationType:
             tried.append("keys (the server takes none)")
             return False
-        except paramiko.AuthenticationException:
+        except paramiko.AuthenticationException as e:
+            _heard(e)
             tried.append(label)
             if not transport.is_active():
                 return False
@@ -56,7 +57,8 @@ def _by_password(transport: paramiko.Transport, route: Route, connection: Connec
         tried.append(f"password (taken; the server also wants {' or '.join(more)})")
     except paramiko.BadAuthenticationType as refused:
         more = refused.allowed_types
-    except paramiko.AuthenticationException:
+    except paramiko.AuthenticationException as e:
+        _heard(e)
         tried.append("password")
         return False
     if "keyboard-interactive" not in more:
@@ -64,9 +66,16 @@ def _by_password(transport: paramiko.Transport, route: Route, connection: Connec
     try:
         if not transport.auth_interactive(route.user, _answering(connection.password)):
             return True
-    except paramiko.AuthenticationException:
+    except paramiko.AuthenticationException as e:
+        _heard(e)
         tried.append("password (keyboard-interactive)")
     return False
+
+
+def _heard(error: paramiko.AuthenticationException) -> None:
+    """A server that says nothing has refused nothing."""
+    if "timeout" in str(error).lower():
+        raise TimeoutError("the login was not answered in time") from error
 
 
 class _answering:  # noqa: N801 - called as a function

@@ -12,9 +12,10 @@ from pathlib import Path
 
 import pytest
 
+from ciflow.diagnostics import Unreachable
 from ciflow.model import Exec
 from ciflow.targets import Connection
-from ciflow.targets.session import Ended
+from ciflow.targets.session import Ended, Ready
 from ciflow.targets.ssh import _route
 from ciflow.targets.ssh_config import flattened
 from tests.conftest import Start
@@ -22,7 +23,7 @@ from tests.parts import process
 from tests.parts.accounts import Accounts
 from tests.parts.sshd import Sshd
 from tests.parts.sshd import sshd as start_sshd
-from tests.parts.wire import Wire, wire
+from tests.parts.wire import Break, Toward, Wire, wire
 from tests.targets.conftest import ssh_connection
 from tests.targets.parley import PROJECT, Parley
 from tests.targets.test_ssh import failure, success
@@ -357,3 +358,21 @@ def test_a_silent_server_is_given_up_when_the_user_says(start: Start, ssh_hosts:
     ended = host.next(Ended)
     assert "nothing was heard for" in str(ended.error)
     assert int(str(ended.error).rsplit("for ", 1)[1].split()[0]) < 20
+
+
+def test_a_connection_that_falls_silent_anywhere_in_its_login_is_given_up(start: Start, tmp_path: Path) -> None:
+    """Whatever it was asked last: its name, its keys, the login, a channel, a command, the agent's first word."""
+    server = start(start_sshd(tmp_path / "own"))
+    places: list[tuple[Toward, int]] = [("server", at) for at in range(0, 3000, 250)]
+    places += [("client", at) for at in range(0, 2300, 450)]
+    tries = []
+    for toward, at in places:
+        proxy = start(wire((server.address, server.port), address=server.address))
+        proxy.breaks.append(Break("stall", at, toward))
+        known = tmp_path / f"known-{proxy.port}"
+        known.write_text(server.known_hosts.read_text().replace(f":{server.port} ", f":{proxy.port} "))
+        connection = ssh_connection(server, port=proxy.port, known_hosts=known)
+        tries.append((toward, at, Parley(replace(connection, connect_timeout=2.0))))
+    said = {(toward, at): one.next(Ended, Ready).error for toward, at, one in tries}
+    print("\n".join(f"{place}: {error}" for place, error in said.items()))
+    assert all(isinstance(error, Unreachable) for error in said.values()), said
