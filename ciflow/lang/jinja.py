@@ -14,6 +14,7 @@ from jinja2.exceptions import SecurityError
 from jinja2.filters import do_indent, do_unique
 from jinja2.lexer import TOKEN_STRING, TOKEN_VARIABLE_BEGIN, TOKEN_VARIABLE_END, Lexer
 from jinja2.nativetypes import NativeCodeGenerator
+from jinja2.nodes import EvalContext
 from jinja2.runtime import Context, Undefined
 from jinja2.sandbox import ImmutableSandboxedEnvironment, SandboxedEnvironment
 from jinja2.utils import missing
@@ -26,25 +27,29 @@ from ciflow.lang.limits import MOST_DIGITS, check_length
 from ciflow.lang.lookups import GLOBALS, lookup, query
 from ciflow.lang.scope import MISSING, OMIT, Scope
 from ciflow.lang.tests import SCOPED_TESTS, TESTS
-from ciflow.model import Template
 
 # Where a context keeps its scope. No template can name these: they are no identifiers.
 _SCOPE = "scope()"
 _HIDDEN = "hidden scope()"  # of a file imported without context: its lookups work, the variables are not seen
 
 
-def _undefined(fault: Invalid, scope: Scope, name: str) -> Unmade:
-    """A variable that can't be made, where it is because it reads an undefined one; else raises the fault. Of a list or
-    mapping with something undefined in it nothing is told: the rest of it is as defined as ever, and `default` must
-    not hide it."""
-    if fault.undefined and isinstance(scope.written(name), Template):
+def _found(scope: Scope, name: str) -> Any:
+    """A variable as a template finds it: undefined itself where it is made of an undefined one. MISSING where there is
+    none."""
+    try:
+        return scope.find(name)
+    except Invalid as fault:
+        if not fault.undefined:
+            raise
         return Unmade(name, fault)
-    fault.undefined = False
-    raise fault
 
 
 class ScopeContext(Context):
     """Jinja's context over a Scope: what the template set itself, then the scope, then Jinja's globals."""
+
+    globals_keys = frozenset({_HIDDEN})  # type: ignore[assignment]  # what a file imported without context is handed
+    eval_ctx = functools.cached_property[EvalContext](lambda self: EvalContext(self.environment, self.name))
+    exported_vars = functools.cached_property[set[str]](lambda _: set())
 
     def __init__(
         self,
@@ -54,8 +59,13 @@ class ScopeContext(Context):
         blocks: dict[str, Callable[[Context], Iterator[str]]],
         globals: MutableMapping[str, Any] | None = None,
     ) -> None:
-        super().__init__(environment, parent, name, blocks, globals)
-        self.globals_keys = {_HIDDEN}  # all that Jinja hands on to a file imported without context
+        """Does what Jinja's does, but for what few templates ask for (above): it takes most of a short one's time."""
+        del globals
+        self.parent = parent
+        self.vars = {}
+        self.environment = environment
+        self.name = name
+        self.blocks = {block: [made] for block, made in blocks.items()}
         self._seen: Scope | None = parent.get(_SCOPE)
 
     @classmethod
@@ -70,15 +80,10 @@ class ScopeContext(Context):
     def resolve_or_missing(self, key: str) -> Any:
         if key in self.vars:
             return self.vars[key]
-        if (scope := self._seen) is not None:
-            try:
-                value = scope.find(key)
-            except Invalid as fault:
-                value = _undefined(fault, scope, key)
-            if value is not MISSING and key not in self.parent:
-                return value
         if key in self.parent:  # what the file that includes or imports this one set
             return self.parent[key]
+        if self._seen is not None and (value := _found(self._seen, key)) is not MISSING:
+            return value
         return OMIT if key == "omit" else self.environment.globals.get(key, missing)
 
 

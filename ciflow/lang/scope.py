@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from difflib import get_close_matches
 from enum import IntEnum
-from typing import Any, NamedTuple
+from typing import Any, Final
 
 from ciflow.diagnostics import Diagnostic, Invalid, Span
 from ciflow.lang.vault import Vault
@@ -77,16 +77,21 @@ class Vars(dict[str, Any]):
         self.level = level
 
 
-class Layer(NamedTuple):
-    """Variables of one level. `data` promises that nothing below is a Template, so nothing needs rendering.
+class Layer:
+    """Variables of one level. `data` promises that nothing below is a Template, so nothing needs rendering; the values
+    of a `lazy` one are functions of no argument (magic variables that cost something).
 
-    A tuple, for each task on each host makes a dozen: a frozen dataclass takes five times as long.
+    Each task on each host makes a dozen of them, and each name is looked for in most: a frozen dataclass takes eight
+    times as long to make, and a tuple with names a third longer for either.
     """
 
-    level: Level
-    values: Mapping[str, Any]
-    data: bool = False
-    lazy: bool = False  # values are functions of no argument (magic variables that cost something)
+    __slots__ = ("data", "lazy", "level", "values")
+
+    def __init__(self, level: Level, values: Mapping[str, Any], data: bool = False, lazy: bool = False) -> None:
+        self.level: Final = level
+        self.values: Final = values
+        self.data: Final = data
+        self.lazy: Final = lazy
 
     def span_of(self, name: str) -> Span | None:
         spans = getattr(self.values, "spans", None)
@@ -148,7 +153,7 @@ class Scope:
     raise NeedFacts instead of calling it undefined. `vault` opens encrypted files that lookups read.
     """
 
-    __slots__ = ("_active", "_cache", "answers", "facts_known", "layers", "render", "vault")
+    __slots__ = ("_active", "_cache", "_vault", "answers", "facts_known", "layers", "render")
 
     def __init__(
         self,
@@ -160,25 +165,31 @@ class Scope:
         vault: Vault | None = None,
     ) -> None:
         self.layers = layers
-        self.vault = vault or Vault()
+        self._vault = vault
         self.answers: Mapping[str, Reply] = {} if answers is None else answers
         self.facts_known = facts_known
         self.render = render
         self._cache: dict[str, Any] = {}
-        self._active: list[tuple[str, Span | None]] = []
+        self._active: tuple[tuple[str, Span | None], ...] = ()
+
+    @property
+    def vault(self) -> Vault:
+        if self._vault is None:
+            self._vault = Vault()
+        return self._vault
 
     def child(
         self, values: Mapping[str, Any], level: Level = Level.LOOP, *, data: bool = True, lazy: bool = False
     ) -> Scope:
         """A scope with `values` on top (a loop's item, a template's own variables)."""
         layers = (Layer(level, values, data, lazy), *self.layers)
-        return Scope(layers, self.render, self.answers, facts_known=self.facts_known, vault=self.vault)
+        return Scope(layers, self.render, self.answers, facts_known=self.facts_known, vault=self._vault)
 
     def amid(self, values: Mapping[str, Any], level: Level) -> Scope:
         """A scope with `values` at their place in the order of precedence, over those of the same level."""
         at = next((n for n, layer in enumerate(self.layers) if layer.level <= level), len(self.layers))
         layers = (*self.layers[:at], Layer(level, values), *self.layers[at:])
-        return Scope(layers, self.render, self.answers, facts_known=self.facts_known, vault=self.vault)
+        return Scope(layers, self.render, self.answers, facts_known=self.facts_known, vault=self._vault)
 
     def answer(self, operation: Operation) -> Reply:
         """The reply to a lookup's operation; raises Need until the engine has it."""
@@ -205,17 +216,23 @@ class Scope:
         return MISSING
 
     def _made(self, name: str, layer: Layer) -> Any:
-        """The value of a variable that has to be computed or rendered."""
+        """The value of a variable that has to be computed or rendered.
+
+        One that reads an undefined variable is undefined itself. A list or mapping with something undefined in it is
+        not: the rest of it is as defined as ever, and `default` must not hide it.
+        """
         value = layer.values[name]
-        if layer.lazy:
-            return value()
-        if any(name == active for active, _ in self._active):
+        if self._active and any(name == active for active, _ in self._active):
             raise self._cycle(name, layer)
-        self._active.append((name, layer.span_of(name)))
+        around = self._active
+        self._active = (*around, (name, layer.span_of(name)))
         try:
-            return self.render(value, self)
+            return value() if layer.lazy else self.render(value, self)
+        except Invalid as fault:
+            fault.undefined = fault.undefined and isinstance(value, Template)
+            raise
         finally:
-            self._active.pop()
+            self._active = around
 
     def _cycle(self, name: str, layer: Layer) -> Invalid:
         chain = tuple((f"`{active}` is set here", span) for active, span in self._active)

@@ -24,6 +24,8 @@ class Names:
 _DOTTED = r"([A-Za-z_]\w*)(?:\.[A-Za-z_]\w*)*"
 _CONSTANT = r"(?:\d{1,9}|'[^'\\\n{}]*'|\"[^\"\\\n{}]*\")"
 _OPERAND = rf"(?:{_CONSTANT}|{_DOTTED})"
+_LONE = re.compile(r"\{\{ ?([A-Za-z_]\w*) ?\}\}", re.ASCII)
+_LONE_WORD = re.compile(r"([A-Za-z_]\w*)", re.ASCII)
 # `x`, `x + 1`, `x ~ y.z`; or `x | default('y')`, `x | default(omit)`
 _DEFAULT = rf"{_DOTTED} ?\| ?default\((?:{_CONSTANT}(?:, true)?|omit|true|false)\)"
 _PART = re.compile(rf"\{{\{{ ?(?:{_DOTTED}(?: [-+*/~] {_OPERAND})?|{_DEFAULT}) ?\}}\}}", re.ASCII)
@@ -36,6 +38,13 @@ FUNCTIONS = frozenset({"lookup", "query", "q", "range", "dict", "now", "undef", 
 RESERVED = FUNCTIONS | {"true", "false", "none", "True", "False", "None", "not", "and", "or", "in", "is", "if", "else",
                       "loop", "self", "super", "caller", "varargs", "kwargs", "omit", "lipsum"}  # fmt: skip
 _WORD_INSIDE = re.compile(r"\.(?:true|false|none|not|and|or|in|is|if|else)\b")
+
+
+@functools.lru_cache(maxsize=16_384)
+def lone_name(source: str, expression: bool) -> str:
+    """The variable whose value a template gives as it is: the name of `{{ name }}`. Empty for all other templates."""
+    found = (_LONE_WORD if expression else _LONE).fullmatch(source)
+    return found[1] if found and found[1] not in RESERVED else ""
 
 
 @functools.lru_cache(maxsize=16_384)

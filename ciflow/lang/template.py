@@ -19,8 +19,8 @@ from ciflow.lang import faults
 from ciflow.lang.header import header
 from ciflow.lang.limits import TooMuch, unhurried
 from ciflow.lang.place import Marks
-from ciflow.lang.scope import OMIT, Need, NeedFacts, Scope
-from ciflow.lang.simple import Names, simple_names
+from ciflow.lang.scope import MISSING, OMIT, Need, NeedFacts, Scope
+from ciflow.lang.simple import Names, lone_name, simple_names
 from ciflow.lang.survey import Survey, survey
 from ciflow.lang.vault import Encrypted
 from ciflow.late import Late
@@ -138,6 +138,9 @@ def _render_template(template: Template, scope: Scope) -> Any:
     if isinstance(template, Encrypted):
         return template.plain()
     try:
+        lone = lone_name(template.source, template.expression)
+        if lone and (value := scope.find(lone)) is not MISSING:
+            return value if value.__class__ is str else jinja_values.plain(value)
         return _value(_compile(template.source, template.expression), template.source, scope)
     except Exception as error:
         raise _placed(error, Place.of(template), scope) from error
