@@ -1,4 +1,7 @@
-"""A task's arguments, rendered: those of `assert` and `debug` are conditions and names, which are not."""
+"""A task's arguments, rendered: those of `assert` and `debug` are conditions and names, which are not.
+
+`validate_argument_spec` is given the variables that it is about.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ from typing import Any
 
 from ciflow.diagnostics import Diagnostic, Invalid
 from ciflow.lang.schema import coerce
-from ciflow.lang.scope import Scope
+from ciflow.lang.scope import MISSING, OMIT, Scope, opened
 from ciflow.lang.template import evaluate, render
 from ciflow.model import Task, Template
 
@@ -30,6 +33,10 @@ def arguments(task: Task, scope: Scope) -> dict[str, Any]:
         rest = render({k: v for k, v in task.args.items() if k != "var"}, scope)
         return {**coerce("debug", rest, task.spans), "var": name, "value": _shown(task.args["var"], scope)}
     rendered = render(task.args, scope)
+    if task.module == "validate_argument_spec":
+        args = coerce(task.module, rendered, task.spans)
+        given = {**_specified(args["argument_spec"], scope), **args["provided_arguments"]}
+        return {**args, "provided_arguments": given}
     return dict(coerce(task.module, rendered, task.spans, checked=rendered is task.args))
 
 
@@ -45,6 +52,12 @@ def _decided(conditions: Iterable[Any], scope: Scope) -> Iterator[tuple[str, boo
         yield str(getattr(condition, "source", condition)), held
         if not held:
             return
+
+
+def _specified(options: Mapping[str, Any], scope: Scope) -> dict[str, Any]:
+    """The variables of the names that a specification has."""
+    found = {name: scope.find(name) for name in options if isinstance(name, str)}
+    return {name: opened(value) for name, value in found.items() if value is not MISSING and value is not OMIT}
 
 
 def _shown(var: Any, scope: Scope) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ciflow.lang.names import templates_in
@@ -57,7 +57,15 @@ def names_in(value: Any) -> frozenset[str]:
 
 def asked_by(task: Task) -> frozenset[str]:
     """Names that the task itself reads, anywhere in its keywords."""
-    return names_in(_values_of(task))
+    return names_in(_values_of(task)) | _specified(task)
+
+
+def _specified(task: Task) -> frozenset[str]:
+    """The variables that `validate_argument_spec` looks at by their names: any, where a template says which."""
+    if task.module != "validate_argument_spec":
+        return frozenset()
+    spec = task.args.get("argument_spec")
+    return frozenset(map(str, spec)) if isinstance(spec, Mapping) else frozenset({"vars"})
 
 
 def _values_of(task: Task) -> list[Any]:

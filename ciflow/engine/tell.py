@@ -51,7 +51,7 @@ def _said(task: Task, values: Mapping[str, Any]) -> str:
     said = values.get("msg", "")
     if task.module == "assert" and values.get("assertion"):
         return f"{said}: {values['assertion']}"
-    if task.module == "validate_argument_spec" and "argument_errors" not in values:
+    if task.module == "validate_argument_spec" and not values.get("failed"):
         return ""  # every use of a role begins with it: there is nothing to hear
     if said == "non-zero return code" and values.get("rc"):
         return f"{said} {values['rc']}"

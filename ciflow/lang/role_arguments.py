@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +9,6 @@ from ciflow.dataclass import dataclass
 from ciflow.diagnostics import Span
 from ciflow.lang.kinds import fit
 from ciflow.lang.names import templates_in
-from ciflow.lang.simple import RESERVED
 from ciflow.lang.sources import RoleCall, Sources
 from ciflow.model import Template
 
@@ -72,20 +70,9 @@ def checking(call: RoleCall) -> Mapping[str, Any] | None:
     span = call.span or Span("")
     context = {"type": "role", "name": call.role, "argument_spec_name": call.entry, "path": call.path,
                "used_at": str(span)}  # fmt: skip
-    args = {
-        "argument_spec": _as_text(options),
-        "provided_arguments": {name: Template(_value_of(name), span) for name in options},
-        "validate_args_context": context,
-    }
+    args = {"argument_spec": _as_text(options), "validate_args_context": context}
     name = f"Validating arguments against arg spec '{call.entry}'{short}"
     return {"name": name, "tags": ["always"], "validate_argument_spec": args}
-
-
-def _value_of(name: str) -> str:
-    """The template of a variable's value, or of `omit`; of names that mean something else in a template as well."""
-    if name.isidentifier() and name not in RESERVED:
-        return f"{{{{ {name} | default(omit) }}}}"
-    return f"{{{{ lookup('vars', {json.dumps(name)}, default=omit) }}}}"
 
 
 def _as_text(value: Any) -> Any:

@@ -264,6 +264,49 @@ def test_what_an_included_role_is_given_is_checked_with_the_values_that_it_meets
     assert played.names()[3:] == ["why", "unchecked", "served", "right", checked, "served"]
 
 
+def test_a_task_that_validates_a_specification_looks_at_the_variables_of_its_names(bench: Bench) -> None:
+    """As in ansible-core 2.19, whose words these are; what it is given wins over a variable."""
+    played = bench.play("""
+        - hosts: localhost
+          vars: {mode: slow, port: eighty, unmade: "{{ nobody }}", options: {port: {type: int}, gone: {required: true}}}
+          tasks:
+            - {name: makes, command: echo two, register: made}
+            - {name: after, set_fact: {late: [1, "{{ made.stdout }}"]}}
+            - name: literal
+              validate_argument_spec:
+                argument_spec: {mode: {choices: [a, b]}, late: {type: list, elements: int}, other: {}}
+              ignore_errors: true
+              register: literal
+            - name: templated
+              validate_argument_spec: {argument_spec: "{{ options }}", provided_arguments: "{{ {'gone': 1} }}"}
+              ignore_errors: true
+              register: templated
+            - name: given
+              validate_argument_spec: {argument_spec: "{{ options }}", provided_arguments: {port: 80, gone: 1}}
+            - name: item
+              validate_argument_spec: {argument_spec: {item: {type: int}}}
+              loop: [1, b]
+              ignore_errors: true
+              register: items
+            - {name: unmade, validate_argument_spec: {argument_spec: {unmade: {}}}, ignore_errors: true}
+            - name: why
+              debug: {msg: "{{ [literal, templated, items.results[1]] | map(attribute='argument_errors') }}"}
+        """)
+    literal, templated, item = played.msg("why")
+    late = "Elements value for option 'late' is of type str and we were unable to convert to int: "
+    assert sorted(one.partition("int: ")[0] for one in literal) == [
+        late.removesuffix("int: "), "value of mode must be one of: a, b, got: slow"
+    ]  # fmt: skip
+    assert [one.partition("int: ")[0] for one in (*templated, *item)] == [
+        "argument 'port' is of type str and we were unable to convert to ",
+        "argument 'item' is of type str and we were unable to convert to ",
+    ]
+    ends = dict(played.ends())
+    assert [ends[name] for name in ("literal", "templated", "given", "item", "unmade")] == [
+        "ignored", "ignored", "ok", "ignored", "ignored"
+    ]  # fmt: skip
+
+
 def test_what_an_imported_role_is_given_is_checked_with_the_values_that_it_meets(bench: Bench) -> None:
     """By a task before its own, as in ansible-core 2.19: under its conditions, rescued and ignored as they are."""
     for name, text in WEB.items():
