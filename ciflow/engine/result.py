@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from ciflow.dataclass import dataclass, field
-from ciflow.diagnostics import CiflowError, Denied, Invalid, TargetError
+from ciflow.diagnostics import CiflowError, Denied, Diagnostic, Invalid, TargetError
 from ciflow.engine.keys import Key
 from ciflow.model import EMPTY, Outcome, Steps, Task
 
@@ -21,6 +21,7 @@ class Result:
     facts: Mapping[str, Any] = field(default_factory=dict)
     diff: tuple[str, str] | None = None
     others: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # facts of other hosts (`delegate_facts`)
+    faults: tuple[Diagnostic, ...] = ()  # of the playbook's files, where it is these that failed it
 
     @property
     def bad(self) -> bool:
@@ -126,13 +127,15 @@ def broken(error: CiflowError | HostFailed) -> Result:
     A host that failed while its facts were read for the task hands its failure on.
     """
     if isinstance(error, HostFailed):
-        return Result(error.result.status, dict(error.result.values))
+        return replace(error.result, values=dict(error.result.values), facts=EMPTY, diff=None, others=EMPTY)
     unreachable = isinstance(error, TargetError) and not isinstance(error, Denied)
     values = {"changed": False, "failed": not unreachable, "skipped": False, "unreachable": unreachable}
-    places = [str(d.span) for d in error.diagnostics if d.span] if isinstance(error, Invalid) else []
-    helps = [d.help or d.label for d in error.diagnostics] if isinstance(error, Invalid) else [error.help]
+    faults = error.diagnostics if isinstance(error, Invalid) else ()
+    places = [str(d.span) for d in faults if d.span]
+    helps = [d.help or d.label for d in faults] if isinstance(error, Invalid) else [error.help]
     said = {"msg": error.message, "help": "\n".join(filter(None, helps)), "places": places}
-    return Result("unreachable" if unreachable else "failed", with_exception({**values, **said}, places))
+    status = "unreachable" if unreachable else "failed"
+    return Result(status, with_exception({**values, **said}, places), faults=faults)
 
 
 def without_facts(result: Result) -> Result:
@@ -158,7 +161,8 @@ def looped(results: list[Result]) -> Result:
     others: dict[str, dict[str, Any]] = {}
     for host, known in (told for result in results for told in result.others.items()):
         others.setdefault(host, {}).update(known)
-    return Result(_status_of_all(results) or status_of(values), values, facts, others=others)
+    faults = next((result.faults for result in results if result.bad), ())
+    return Result(_status_of_all(results) or status_of(values), values, facts, others=others, faults=faults)
 
 
 def _went_wrong(result: Result) -> bool:

@@ -23,6 +23,7 @@ from ciflow.engine.leave import keep_artifacts, outputs_of, take_artifacts
 from ciflow.engine.people import People
 from ciflow.engine.retain import keep_documents
 from ciflow.engine.stage import StageRun
+from ciflow.engine.tell import diagnostic
 from ciflow.lang.scope import MISSING, Layer, Level, Scope
 from ciflow.lang.template import evaluate, render
 from ciflow.model import Host
@@ -294,8 +295,9 @@ class Engine:
 
     def error(self, error: CiflowError, stage: Stage) -> None:
         """An error that is not one task's."""
-        places = [str(d.span) for d in error.diagnostics if d.span] if isinstance(error, Invalid) else []
-        data = {"message": error.message, "help": error.help, "places": places}
+        faults = error.diagnostics if isinstance(error, Invalid) else ()
+        places = [str(d.span) for d in faults if d.span]
+        data = {"message": error.message, "help": error.help, "places": places, **diagnostic(faults, self.run.files)}
         self.run.recorder.emit("error", data, play=stage.id)
         self.run.wire.schedule()
 

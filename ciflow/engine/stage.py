@@ -407,7 +407,7 @@ class StageRun:
 
     def report(self, lane: Lane, task: Task, key: Key, result: Result, duration: float, *, secret: bool) -> None:
         """Write down how a task ended on a host, and what it made."""
-        data = ended(self.run.id, task, lane.called(task), result, duration, secret=secret)
+        data = ended(self.run.id, task, lane.called(task), result, duration, self.run.files, secret=secret)
         if self.play.artifacts:
             self.done.append((lane.host.name, data))
         emit = partial(self.run.recorder.emit, play=self.id, host=lane.host.name, task=key.task)

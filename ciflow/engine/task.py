@@ -338,7 +338,7 @@ class TaskRun:
         """
         if result.values.get("skipped"):
             return result
-        values, seen = dict(result.values), self._with(extra, result)
+        values, seen, faults = dict(result.values), self._with(extra, result), result.faults
         for word, key, conditions in (("changed_when", "changed", self.task.changed_when),
                                       ("failed_when", "failed", self.task.failed_when)):  # fmt: skip
             if conditions is None:
@@ -348,10 +348,11 @@ class TaskRun:
             except Invalid as error:
                 said = broken(error).values
                 values |= {**said, f"{word}_result": said["msg"], "changed": values["changed"]}
+                faults = error.diagnostics
                 break
         values = with_exception(values)
         status = status_of(values, unknown=result.status == "unknown")
-        judged = replace(result, status=status, values=values)
+        judged = replace(result, status=status, values=values, faults=faults)
         return without_facts(judged) if judged.bad else judged
 
     async def _judged_finally(self, result: Result) -> Result:

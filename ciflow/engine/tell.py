@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import posixpath
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
+from ciflow.diagnostics import Diagnostic
 from ciflow.engine.result import Result
+from ciflow.lang.files import Files
 from ciflow.model import Task
 
 TAIL = 10  # last lines of a failed task's output
@@ -17,8 +19,11 @@ _FORMATS = {".cdx.json": "cyclonedx-json", ".spdx.json": "spdx-json"}
 _FILE_NAMES = ("path", "keyfile", "dest", "cron_file", "fstab", "sysctl_file")
 
 
-def ended(run: str, task: Task, name: str, result: Result, duration: float, *, secret: bool) -> dict[str, Any]:
-    """The data of `task_ended`. Of a failure also its last lines, the likely cause, and what to type next."""
+def ended(
+    run: str, task: Task, name: str, result: Result, duration: float, files: Files, *, secret: bool
+) -> dict[str, Any]:
+    """The data of `task_ended`. Of a failure also its last lines, the likely cause, the place in the playbook's files
+    that is at fault, and what to type next."""
     data = {
         "name": name,
         "module": task.module,
@@ -30,10 +35,18 @@ def ended(run: str, task: Task, name: str, result: Result, duration: float, *, s
     if not result.bad:
         return data
     if not secret:
-        data |= _why(result.values)
+        data |= _why(result.values) | diagnostic(result.faults, files)
     quoted = name.replace("'", "'\\''")
     again = "" if task.rescued else f", or once it is mended ciflow resume {run}"
     return {**data, "next": f"ciflow logs {run} '{quoted}'{again}"}
+
+
+def diagnostic(faults: Iterable[Diagnostic], files: Files) -> dict[str, str]:
+    """The places of faults in the playbook's files, with their lines."""
+    from ciflow.lang.snippets import places_of  # most runs have none
+
+    found = places_of(faults, files.sources()) if faults else ""
+    return {"diagnostic": found} if found else {}
 
 
 def _without_diff(values: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 
 from ciflow.diagnostics import Diagnostic, Span
 
@@ -21,6 +22,17 @@ def render_diagnostics(diagnostics: Iterable[Diagnostic], sources: Mapping[str, 
     return "\n".join([*parts, _count(found)])
 
 
+def places_of(diagnostics: Iterable[Diagnostic], sources: Mapping[str, str]) -> str:
+    """Where the faults are, each with its line and a caret, for whoever says elsewhere what is wrong and what to do."""
+    found: list[str] = []
+    for one in diagnostics:
+        if one.span is not None and one.span.file:
+            first, *rest = _place(replace(one, beside=""), one.span, sources)
+            found += [f"{first} ({one.code})", *rest]
+        found += _related(one)
+    return "\n".join(found)
+
+
 def _shown_of(found: list[Diagnostic]) -> list[Diagnostic]:
     """Errors before warnings before hints where there is no room for all, and still in their order."""
     rank = {"error": 0, "warning": 1, "hint": 2}
@@ -34,10 +46,14 @@ def _one(diagnostic: Diagnostic, sources: Mapping[str, str]) -> str:
         lines += _place(diagnostic, diagnostic.span, sources)
     elif diagnostic.label:
         lines.append(f"  = {printable(diagnostic.label)}")
-    lines += [printable(f"  = {why}: {span}" if span else f"  = {why}") for why, span in diagnostic.related]
+    lines += _related(diagnostic)
     if diagnostic.help:
         lines.append(f"  = {printable(diagnostic.help)}")
     return "\n".join(lines) + "\n"
+
+
+def _related(diagnostic: Diagnostic) -> list[str]:
+    return [printable(f"  = {why}: {span}" if span else f"  = {why}") for why, span in diagnostic.related]
 
 
 def _place(diagnostic: Diagnostic, span: Span, sources: Mapping[str, str]) -> list[str]:

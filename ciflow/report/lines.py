@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -117,11 +116,18 @@ def failure(event: Event, task: TaskLine, columns: int, run: str) -> list[Line]:
     tail = last_lines(event, task)
     if msg and msg not in tail:
         found += [line("    ", part) for part in wrapped(msg, columns - 4)]
+    found += _place(data, columns)
     found += [line(Piece("    | ", "dim"), fit(text, columns - 6)) for text in tail]
     found += labelled("likely", str(data.get("explanation") or ""), columns)
     found += labelled("help", _help(event), columns)
     following = str(data.get("next") or "") or (f"ciflow logs {run} --host {event.host}" if run else "")
     return found + labelled("next", following, columns)
+
+
+def _place(data: Mapping[str, Any], columns: int) -> list[Line]:
+    """Where in the playbook's files it went wrong, with the line itself and a caret."""
+    found = str(data.get("diagnostic") or "\n".join(map(str, data.get("places") or ())))
+    return [line("    ", fit(text, columns - 4)) for text in found.split("\n") if found]
 
 
 def _help(event: Event) -> str:
@@ -186,12 +192,7 @@ def _warning(event: Event, columns: int) -> list[Line]:
 
 
 def _error(event: Event, columns: int) -> list[Line]:
-    data = event.data
-    found = data.get("diagnostic") or "\n".join(map(str, data.get("places") or ()))
-    shown = found if isinstance(found, str) else json.dumps(found)
-    return _said("error", "failed", data, columns) + [
-        line("    ", part) for part in wrapped(shown, columns - 4) if shown
-    ]
+    return _said("error", "failed", event.data, columns) + _place(event.data, columns)
 
 
 def _said(word: str, style: str, data: Mapping[str, Any], columns: int) -> list[Line]:

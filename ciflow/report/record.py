@@ -28,7 +28,8 @@ KINDS = (
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """What a task came to on one host. `text` is what a failure printed last, `cause` its likely cause."""
+    """What a task came to on one host. `text` is what a failure printed last, or the place in the playbook's files that
+    is at fault, `cause` its likely cause."""
 
     status: str
     seconds: float
@@ -108,7 +109,8 @@ class Record:
         known, data = self._board.task(event), event.data
         task = self._play(event).tasks.setdefault(event.task, TaskRecord(known.name, known.module))
         status = str(data["status"])
-        text = "\n".join(last_lines(event, known)) if status in BAD else ""
+        shown = [str(data["diagnostic"])] if data.get("diagnostic") else last_lines(event, known)
+        text = "\n".join(shown) if status in BAD else ""
         task.hosts[event.host] = Ended(
             status, float(data.get("duration", 0.0)), str(data.get("msg") or ""), text,
             str(data.get("explanation") or ""),
