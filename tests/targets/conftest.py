@@ -108,7 +108,11 @@ BOTH_AGENTS = tuple(
     pytest.param(kind, marks=pytest.mark.slow)
     for kind in ("ssh, shell", "docker, shell", "kubernetes, shell", "sudo", "sudo, shell")
 )
-WITHOUT_PYTHON_TOO = ("local", "ssh", *SHELLS)
+# For what costs seconds on each: two ways and one shell always, all the others among the slow tests.
+EVERYWHERE = (
+    "local", "ssh", *SHELLS, *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("docker", "kubernetes")),
+    *BOTH_AGENTS,
+)  # fmt: skip
 
 
 def reach(kind: str, request: pytest.FixtureRequest) -> Connection:

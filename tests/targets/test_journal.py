@@ -16,12 +16,12 @@ from ciflow.model import Detached, Exec, Reply, Write
 from ciflow.targets import Connection, agent
 from ciflow.targets.session import Answer, Asked, Ended, Ready
 from tests.parts.sshd import Sshd
-from tests.parts.wire import Break, wire
-from tests.targets.conftest import WITHOUT_PYTHON_TOO, reach, ssh_connection
+from tests.parts.wire import Break, Kind, wire
+from tests.targets.conftest import EVERYWHERE, reach, ssh_connection
 from tests.targets.parley import Parley, new_token
 
 
-@pytest.fixture(params=WITHOUT_PYTHON_TOO)
+@pytest.fixture(params=EVERYWHERE)
 def connection(request: pytest.FixtureRequest) -> Connection:
     return reach(request.param, request)
 
@@ -268,10 +268,12 @@ def converge(connection: Connection, run: str, token: int, folder: Path) -> list
     raise AssertionError("it never came to an end")
 
 
-def run_through(server: Sshd, breaks: list[Break], folder: Path) -> tuple[int, int]:
-    """One session through a wire that breaks once; how many bytes passed (to the server, to the client)."""
+def run_through(server: Sshd, breaks: list[Break], folder: Path, round_trip_s: float = 0.0) -> tuple[int, int]:
+    """One session through a wire that breaks once; how many bytes passed (to the server, to the client). A wire with a
+    delay halves all that it delivers, too."""
     folder.mkdir()
-    with wire((server.address, server.port)) as proxy:
+    with wire((server.address, server.port), round_trip_s) as proxy:
+        proxy.halve = round_trip_s > 0
         known = folder / "known_hosts"
         key = server.known_hosts.read_text().split(" ", 1)[1]
         known.write_text(f"[127.0.0.1]:{proxy.port} {key}")
@@ -288,9 +290,10 @@ def cut_everywhere(server: Sshd, tmp_path: Path, times: int) -> None:
     print(f"{to_server} bytes to the host and {to_client} back; cut at {2 * times} places")
     for number in range(times):
         share = (number + 0.5) / times
-        kind = "reset" if number % 2 else "cut"
-        run_through(server, [Break(kind, int(to_server * share), "server")], tmp_path / f"s{number}")  # type: ignore[arg-type]
-        run_through(server, [Break(kind, int(to_client * share), "client")], tmp_path / f"c{number}")  # type: ignore[arg-type]
+        kind: Kind = "reset" if number % 2 else "cut"
+        delay = 0.01 if number % 3 == 2 else 0.0
+        run_through(server, [Break(kind, int(to_server * share), "server")], tmp_path / f"s{number}", delay)
+        run_through(server, [Break(kind, int(to_client * share), "client")], tmp_path / f"c{number}", delay)
 
 
 def test_a_connection_cut_anywhere_loses_and_repeats_nothing(ssh_hosts: list[Sshd], tmp_path: Path) -> None:
