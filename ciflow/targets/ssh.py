@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import os
 import random
+import re
 import shlex
 import socket
 import subprocess
@@ -338,10 +339,12 @@ def _socket(route: Route, through: _Lease | None, where: str) -> socket.socket |
 
 
 def _proxy(route: Route) -> socket.socket:
-    words = {"%h": route.address, "%p": str(route.port), "%r": route.user, "%%": "%"}
-    command = route.proxy_command
-    for mark, value in words.items():
-        command = command.replace(mark, value if mark == "%%" else shlex.quote(value))
+    words = {"h": route.address, "k": route.alias or route.name, "n": route.name, "p": str(route.port), "r": route.user}
+
+    def meant(token: re.Match[str]) -> str:
+        return shlex.quote(words[token[1]]) if token[1] in words else "%"
+
+    command = re.sub("%([%hknpr])", meant, route.proxy_command)  # ssh_config(5), TOKENS
     ours, theirs = socket.socketpair()
     with theirs:
         end = theirs.fileno()

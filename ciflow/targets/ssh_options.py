@@ -61,6 +61,7 @@ class Route:
     forward_agent: bool = False
     alive_every: float = 0.0
     alive_count: int = 3
+    name: str = ""  # as it was asked for
 
 
 def parse_arguments(text: str) -> Settings:
@@ -128,6 +129,7 @@ def resolve(
         forward_agent=_first(given, config, "forwardagent").lower() not in ("", "no"),
         alive_every=_seconds(_first(given, config, "serveraliveinterval")),
         alive_count=int(_first(given, config, "serveralivecountmax") or 3),
+        name=wanted,
     )  # fmt: skip
 
 

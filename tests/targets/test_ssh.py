@@ -214,14 +214,18 @@ def test_a_jump_host_is_gone_through_and_its_key_checked(ssh_hosts: list[Sshd], 
 def test_a_proxy_command_is_a_way(ssh_hosts: list[Sshd]) -> None:
     server = ssh_hosts[0]
     code = "import socket,sys,threading,os\ns=socket.create_connection((sys.argv[1],int(sys.argv[2])))\n"
+    code += "print(sys.argv[3:],file=open(__file__+'.told','w'))\n"
     code += "def up():\n while (d:=os.read(0,65536)): s.sendall(d)\nthreading.Thread(target=up,daemon=True).start()\n"
     code += "while (d:=s.recv(65536)): os.write(1,d)\n"
     folder = server.folder / "way.py"
     folder.write_text(code)
-    args = f"-F none -o UserKnownHostsFile={server.known_hosts} -o 'ProxyCommand=python3 {folder} %h %p'"
-    host = success(replace(ssh_connection(server), common_args=args))
+    args = f"-F none -o UserKnownHostsFile={server.known_hosts} -o HostName={server.address} "
+    args += f"-o HostKeyAlias=[{server.address}]:{server.port} -o 'ProxyCommand=python3 {folder} %h %p %n %k %r %%h'"
+    host = success(replace(ssh_connection(server), address="its-name", common_args=args))
     assert host(Exec(argv=("true",))).ok
     host.close()
+    told = ["its-name", f"[{server.address}]:{server.port}", server.user.name, "%h"]
+    assert (folder.parent / "way.py.told").read_text() == f"{told}\n"
 
 
 def test_the_users_ssh_config_is_read(ssh_hosts: list[Sshd], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
