@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import fnmatch
+import functools
 import hashlib
 import hmac
 from collections.abc import Iterable
@@ -22,6 +23,7 @@ class KnownKey:
     key: bytes
 
 
+@functools.lru_cache(maxsize=8)  # each connection reads the same few files
 def parse_known_hosts(text: str) -> tuple[KnownKey, ...]:
     """All lines that make sense; OpenSSH passes over the others as well."""
     return tuple(key for line in text.splitlines() if (key := _parse_line(line.split())) is not None)
@@ -66,19 +68,22 @@ def fingerprint(key: bytes) -> str:
 def _matches(hosts: str, name: str) -> bool:
     if hosts.startswith("|1|"):
         return _matches_hash(hosts, name)
-    found = False
-    for pattern in hosts.split(","):
+    found, name = False, name.lower()
+    for pattern in hosts.lower().split(","):
         negated = pattern.startswith("!")
-        if fnmatch.fnmatchcase(name.lower(), _escape(pattern.lstrip("!").lower())):
+        if _fits(name, pattern.lstrip("!")):
             if negated:
                 return False
             found = True
     return found
 
 
-def _escape(pattern: str) -> str:
-    """Brackets stand for themselves in known_hosts; only * and ? are wild."""
-    return pattern.replace("[", "[[]")
+def _fits(name: str, pattern: str) -> bool:
+    """Only * and ? are wild, brackets stand for themselves. Few patterns are wild: to make an expression of each, for
+    each of a thousand hosts that have a line each, would take minutes."""
+    if "*" not in pattern and "?" not in pattern:
+        return name == pattern
+    return fnmatch.fnmatchcase(name, pattern.replace("[", "[[]"))
 
 
 def _matches_hash(hosts: str, name: str) -> bool:
@@ -86,4 +91,4 @@ def _matches_hash(hosts: str, name: str) -> bool:
         salt, digest = (base64.b64decode(part) for part in hosts[3:].split("|", 1))
     except (binascii.Error, ValueError):
         return False
-    return hmac.compare_digest(hmac.new(salt, name.encode(), hashlib.sha1).digest(), digest)
+    return hmac.compare_digest(hmac.digest(salt, name.encode(), "sha1"), digest)

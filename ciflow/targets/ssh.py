@@ -256,10 +256,10 @@ def _route(connection: Connection) -> Route:
 def _transport(route: Route, connection: Connection, through: _Lease | None) -> paramiko.Transport:
     """One hop, connected, its host key checked, logged in."""
     where = f"{connection.name} ({route.address}:{route.port})"
-    known = _known_hosts(route)
     name = route.alias or host_name(route.address, route.port)
+    known = keys_for(_known_hosts(route), name)
     with _POOL.handshake(route):
-        transport = _greeted(route, through, where, _known_kinds(known, name))
+        transport = _greeted(route, through, where, _known_kinds(known))
         try:
             _check_host_key(transport.get_remote_server_key(), known, name, route, connection)
             log_in(transport, route, connection)
@@ -361,9 +361,9 @@ def _known_hosts(route: Route) -> tuple[KnownKey, ...]:
     return found
 
 
-def _known_kinds(known: tuple[KnownKey, ...], name: str) -> frozenset[str]:
+def _known_kinds(known: tuple[KnownKey, ...]) -> frozenset[str]:
     """The key types by which a host is known."""
-    kinds = {key.kind for key in keys_for(known, name) if not key.marker}
+    kinds = {key.kind for key in known if not key.marker}
     return frozenset(kinds | {"rsa-sha2-512", "rsa-sha2-256"} if "ssh-rsa" in kinds else kinds)
 
 
