@@ -33,10 +33,15 @@ def settings_for(host: str, file: str, settled: Settings) -> Settings:
                 raise Unreachable(f"{path}: {e}") from e
     setattr(paramiko.config, "invoke", _MatchExec)  # noqa: B010 - its own reads our standard input meanwhile
     try:
-        found = paramiko.SSHConfig.from_text("\n".join(lines)).lookup(host)
+        found = _parsed("\n".join(lines)).lookup(host)
     except (paramiko.ConfigParseError, paramiko.CouldNotCanonicalize) as e:
         raise Unreachable(f"ssh's configuration: {e}") from e
     return {key: list(value) if isinstance(value, list) else [str(value)] for key, value in found.items()}
+
+
+@functools.lru_cache(maxsize=8)  # hosts of one login read the same lines
+def _parsed(text: str) -> paramiko.SSHConfig:
+    return paramiko.SSHConfig.from_text(text)
 
 
 class _MatchExec:
