@@ -15,7 +15,7 @@ import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
 
 from ciflow.cargo import libtest, messages
-from ciflow.cargo.junit import Attempt, JUnitReport, TestCase, Verdict
+from ciflow.cargo.junit import EXAMPLES, Attempt, JUnitReport, TestCase, Verdict
 from ciflow.cargo.messages import Artifact, BuildReport
 from ciflow.dataclass import dataclass
 
@@ -27,7 +27,6 @@ _HEADING = re.compile(r"^ +(?:Running \S.* \(([^()\n]+)\)|Doc-tests (\S+))$", re
 _LINE = re.compile(r"^test (\S.*?)(?: - should panic| - compile(?: fail)?)? \.\.\. (ignored)?", re.MULTILINE)
 _FAILED = re.compile(r"^error: (?:doc)?test failed, to rerun pass", re.MULTILINE)
 _EXAMPLE = re.compile(r"(.+) \(line (\d+)\)")
-_DOC = "::doc"  # behind the package: the suite of its examples
 _LIBRARIES = {"lib", "rlib", "dylib", "cdylib", "staticlib", "proc-macro"}
 
 
@@ -85,7 +84,7 @@ def _suites(build: BuildReport) -> dict[str, str]:
     libraries: dict[str, set[str]] = {}
     for one in build.artifacts:
         if not one.test and _LIBRARIES.intersection(one.kinds):
-            libraries.setdefault(one.name, set()).add(_package(one.package_id) + _DOC)
+            libraries.setdefault(one.name, set()).add(_package(one.package_id) + EXAMPLES)
     return found | {name: suites.pop() for name, suites in libraries.items() if len(suites) == 1}
 
 
@@ -122,7 +121,7 @@ class _Program:
         lines = dict.fromkeys(_LINE.findall(section))  # each once, in the order of writing
         ignored = {name for name, word in lines if word}
         failed = set(totals.failed_names)
-        examples = suite.endswith(_DOC)
+        examples = suite.endswith(EXAMPLES)
         names = _without_lines(name for name, _ in lines) if examples else {name: name for name, _ in lines}
         told = (len(failed & names.keys()), len(ignored)) == (totals.failed, totals.ignored)
         told = told and len(names) == len(lines) == totals.announced and not totals.unfinished

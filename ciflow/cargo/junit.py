@@ -18,6 +18,9 @@ from ciflow.cargo.errors import ToolOutputError
 from ciflow.dataclass import dataclass
 
 
+EXAMPLES = "::doc"  # behind the package: the suite of its examples, which are no tests to nextest
+
+
 class Verdict(Enum):
     """What became of a test, or of one attempt. A flaky test failed first and passed on retry."""
 
@@ -61,6 +64,16 @@ class TestCase:
     def seconds(self) -> float:
         """All attempts together."""
         return sum(attempt.seconds for attempt in self.attempts)
+
+    @property
+    def is_example(self) -> bool:
+        """Of a documentation."""
+        return self.suite.endswith(EXAMPLES)
+
+    def then(self, later: TestCase) -> TestCase:
+        """The same test, tried again."""
+        attempts = self.attempts + later.attempts
+        return TestCase(self.suite, self.name, _verdict(attempts), attempts, later.output)
 
 
 @dataclass(frozen=True)

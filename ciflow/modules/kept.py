@@ -111,7 +111,9 @@ def around(args: Mapping[str, Any], context: Context, build: Callable[[Mapping[s
 
 
 def _told(outcome: Outcome, told: Mapping[str, Any]) -> Outcome:
-    """The outcome with what became of the target folder; in words where it matters to whoever waits for the build."""
+    """The outcome with what became of the target folder; in words where a build went well, which it does without."""
+    if outcome.failed:
+        return replace(outcome, data={**outcome.data, "kept": dict(told)})
     said = outcome.msg
     if told["taken"]:
         said += f"; begun where the last build ended, {told['same']} of {told['sources']} sources being the same"
@@ -237,5 +239,7 @@ def _with(operation: Exec, paths: Collection[str]) -> Exec:
 
 
 def _last(reply: Reply) -> str:
-    said = text(reply.stderr).strip().splitlines()
-    return said[-1] if said else reply.error or f"exit code {reply.rc}"
+    from ciflow.cargo.complaints import complaint
+
+    stderr = text(reply.stderr).strip()
+    return complaint(stderr) or (stderr.splitlines() or [reply.error or f"exit code {reply.rc}"])[-1]

@@ -307,7 +307,7 @@ def _program(args: Mapping[str, Any], context: Context, words: tuple[str, ...], 
 
 
 def _cargo_test(args: Mapping[str, Any], context: Context, look: Look, held: tuple[Quarantined, ...]) -> Steps:
-    """What `cargo test` can't do, tries of flaky tests and limits of time, is left out; a quarantine holds."""
+    """What `cargo test` can't do, limits of time, is left out; a quarantine holds, and flaky tests are tried again."""
     from ciflow.modules import rust
 
     return rust.instead((yield from _plain(args, context, look, held)))
@@ -329,11 +329,20 @@ def _doctests(
 
 
 def _plain(args: Mapping[str, Any], context: Context, look: Look, held: tuple[Quarantined, ...], *words: str) -> Steps:
+    from ciflow.cargo.nextest import RETRIES
     from ciflow.modules import rust
 
-    operation = _program(args, context, ("test", *words), _not_failing_fast(args))
     active = {one.test for one in held if one.active(context.now)}
+    flaky, tries = {str(test) for test in args["flaky"]}, args["retries"]
+    # What would end the run may turn out to decide nothing: then the rest has to have run.
+    whole = args["fail_fast"] and not (active or flaky or tries)
+    operation = _program(args, context, ("test", *words), _not_failing_fast({"fail_fast": whole}))
     ran = yield from cargo_test.tested(operation, look.commit, active)
     if isinstance(ran, Outcome):
         return ran
-    return rust.tested(ran.reply, ran.output, process_data(ran.reply, ran.cmd), active)
+    if not ran.reply.ok and (flaky or tries):
+        named = set(ran.output.failed) if tries else flaky
+        ran = yield from cargo_test.tried_again(operation, look.commit, ran, named, active, tries or RETRIES)
+        if isinstance(ran, Outcome):
+            return ran
+    return rust.tested(ran.reply, ran.output, process_data(ran.reply, ran.cmd), active, ran.recovered)

@@ -90,24 +90,28 @@ def _compiled(command: str, reply: Reply, report: BuildReport, data: dict[str, A
     return Outcome(changed=changed, failed=not reply.ok, msg=msg, data=data)
 
 
-def tested(reply: Reply, output: Output, data: dict[str, Any], held: Collection[str] = ()) -> Outcome:
-    """Of `cargo test`, with the keys that `nextest` has, too. The tests `held` in quarantine decide nothing."""
+def tested(
+    reply: Reply, output: Output, data: dict[str, Any], held: Collection[str] = (), recovered: Collection[str] = ()
+) -> Outcome:
+    """Of `cargo test`, with the keys that `nextest` has, too. The tests `held` in quarantine decide nothing, and those
+    that `recovered` passed when they were tried again."""
     totals = libtest.parse(output.tests)
     aside = [case for case in output.report.cases if case.id in held and case.verdict is not Verdict.SKIPPED]
     bad = [case.id for case in aside if not case.verdict.good]
-    failed = [name for id, name in output.failed.items() if id not in bad]
+    failed = [name for id, name in output.failed.items() if id not in bad and id not in recovered]
     data |= {
-        "passed": totals.passed - len(aside) + len(bad),
+        "passed": totals.passed - len(aside) + len(bad) + len(recovered),
         "failed_tests": failed,
-        "failures": totals.failed - len(bad),
-        "flaky": [],
+        "failures": totals.failed - len(bad) - len(recovered),
+        "flaky": list(recovered),
         "ignored": totals.ignored,
         "tests": totals.passed + totals.failed - len(aside),
         "untold": list(output.untold),
     }
-    good = reply.ok or output.only_failed(held)
+    good = reply.ok or output.only_failed({*held, *recovered})
     told = f"{data['failures']} of {data['tests']} tests failed: {', '.join(failed)}" if failed else reason(reply)
-    outcome = Outcome(failed=not good, msg=f"{data['passed']} tests passed" if good else told, data=data)
+    msg = f"{data['passed']} tests passed{_only_again(recovered)}" if good else told
+    outcome = Outcome(failed=not good, msg=msg, data=data)
     return with_quarantine(outcome, len(aside), bad) if aside else outcome
 
 
@@ -151,8 +155,11 @@ def _reported(reply: Reply, report: JUnitReport, data: dict[str, Any]) -> Outcom
     if not reply.ok or bad:
         names = ", ".join(data["failed_tests"])
         return Outcome(failed=True, msg=f"{len(bad)} of {data['tests']} tests failed: {names}", data=data)
-    said = f", {len(flaky)} of them only when tried again: {', '.join(flaky)}" if flaky else ""
-    return Outcome(msg=f"{data['passed']} tests passed{said}", data=data)
+    return Outcome(msg=f"{data['passed']} tests passed{_only_again(flaky)}", data=data)
+
+
+def _only_again(flaky: Collection[str]) -> str:
+    return f", {len(flaky)} of them only when tried again: {', '.join(flaky)}" if flaky else ""
 
 
 def _summarised(reply: Reply, data: dict[str, Any]) -> Outcome:

@@ -260,6 +260,20 @@ def without_nextest() -> str:
     return os.pathsep.join(found)
 
 
+def test_only_a_test_that_is_judged_flaky_is_tried_again_under_cargo_test_either(project: Project) -> None:
+    project.env["PATH"] = without_nextest()
+    assert project.test().failed
+    (project.root / "count").unlink()
+    again = project.test(flaky=["shop tests::shaky", "shop tests::was_renamed"], fail_fast=True)
+    assert not again.failed, again.msg
+    assert "1 of them only when tried again: shop tests::shaky" in again.msg
+    assert (again.data["flaky"], again.data["passed"], again.data["failures"]) == (["shop tests::shaky"], 6, 0), "and an example"
+    assert project.results["shop tests::shaky"] == "FP"
+    (project.root / "count").unlink()
+    assert project.test(flaky=["shop tests::a"]).data["failed_tests"] == ["shop tests::shaky"]
+    assert project.results["shop tests::shaky"] == "F"
+
+
 def test_a_quarantined_test_does_not_gate_under_cargo_test_either(host: Host, twins: Path) -> None:
     held = "".join(
         f'[[quarantined]]\ntest = "{test}"\nowner = "ada"\nreason = "#1"\nsince = 2026-11-20\nexpires = 2026-12-04\n'
@@ -274,9 +288,9 @@ def test_a_quarantined_test_does_not_gate_under_cargo_test_either(host: Host, tw
     assert sorted(outcome.data["quarantined"]["failed_tests"]) == sorted(
         test for n in "ab" for test in (f"twin-{n} bad", f"twin-{n}::doc {n}/src/lib.rs - one (2)")
     )
-    own = twins / "a" / "tests" / "own.rs"
+    own = twins / "b" / "tests" / "own.rs"
     own.write_text("fn main() { std::process::exit(1) }")
-    gated = project.test()
+    gated = project.test(fail_fast=True)
     own.write_text(SAME_NAMES["tests/own.rs"])
     late = project.test(now=NOW + 9 * DAY)
     shutil.rmtree(twins / ".config")
