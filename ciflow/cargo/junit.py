@@ -17,7 +17,6 @@ from xml.parsers import expat
 from ciflow.cargo.errors import ToolOutputError
 from ciflow.dataclass import dataclass
 
-
 EXAMPLES = "::doc"  # behind the package: the suite of its examples, which are no tests to nextest
 
 

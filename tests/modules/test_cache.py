@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -94,6 +95,26 @@ def test_redis_is_taken_where_it_answers_and_shares_crates_between_machines(
     shutil.rmtree(tmp_path / "crates")  # as on another machine, nothing is here
     assert counted(build(host, workspace, elsewhere)) == ("redis", 3, 0)
     assert counted(build(host, workspace, elsewhere, "local")) == ("local", 3, 0), "the nearer tier was filled"
+
+
+@pytest.mark.slow
+def test_prefix_and_size_of_a_store_are_those_that_were_said(
+    host: Host, env: dict[str, str], start: Start, tmp_path: Path
+) -> None:
+    server = start(redis(tmp_path))
+    args = {"backend": "redis", "redis": server.url, "prefix": "team", "state": "verified"}
+    tried = host.task("cache", args, environment=env, seed="prefix")
+    assert not tried.failed, tried.msg
+    listed = subprocess.run(["redis-cli", "-p", str(server.port), "--scan"], capture_output=True, text=True, check=True)
+    keys = listed.stdout.split()
+    assert keys
+    assert {key.strip("/").partition("/")[0] for key in keys} == {"team"}
+    sized = {"backend": "local", "dir": str(tmp_path / "small"), "size": "7M", "compression": 19}
+    small = host.task("cache", sized, environment=env)
+    wrapper = small.data["env"]["RUSTC_WRAPPER"]
+    told = subprocess.run([wrapper, "--show-stats", "--stats-format=json"], capture_output=True, env=env, check=True)
+    assert json.loads(told.stdout)["max_cache_size"] == 7 * 1024**2
+    assert "SCCACHE_CACHE_ZSTD_LEVEL=19" in Path(wrapper).read_text()
 
 
 @pytest.mark.slow
