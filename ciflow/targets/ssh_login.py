@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import copy
+import functools
+import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +16,7 @@ from ciflow.targets.connection import Connection
 from ciflow.targets.known_hosts import fingerprint
 from ciflow.targets.ssh_options import Route
 
+_READING = threading.Lock()  # of keys: whoever needs the same one waits for it instead of reading it as well
 DEFAULT_KEYS = ("id_ed25519", "id_ecdsa", "id_rsa")
 
 
@@ -123,16 +127,27 @@ def _key_files(
 
 
 def _key(path: str, passphrase: str) -> paramiko.PKey:
-    """The key alone, without a certificate that lies beside it. One that is not locked needs no passphrase."""
+    """The key alone, without a certificate that lies beside it. One that is not locked needs no passphrase.
+
+    It is read once while its file stays as it is: to check one of RSA, or to open one by its passphrase, takes a
+    quarter of a second of computing, which every host that it is for would pay.
+    """
+    now = Path(path).stat()
+    with _READING:
+        key = copy.copy(_read(path, passphrase, now.st_ino, now.st_mtime_ns))
+    key.public_blob = None
+    return key
+
+
+@functools.lru_cache(maxsize=16)
+def _read(path: str, passphrase: str, _inode: int, _changed: int) -> paramiko.PKey:
     try:
-        key = paramiko.PKey.from_path(path)
+        return paramiko.PKey.from_path(path)
     except (paramiko.PasswordRequiredException, TypeError) as e:  # TypeError: cryptography's own word for the same
         if not passphrase:
             raise paramiko.PasswordRequiredException from e
         word: Any = passphrase.encode("utf-8", "surrogateescape")  # bytes, whatever is declared
-        key = paramiko.PKey.from_path(path, word)
-    key.public_blob = None
-    return key
+        return paramiko.PKey.from_path(path, word)
 
 
 def _certified(path: str, certificate: str, passphrase: str) -> paramiko.PKey | None:

@@ -9,7 +9,9 @@ import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import paramiko
 import pytest
 
 from ciflow.diagnostics import Unreachable
@@ -173,6 +175,29 @@ def test_a_key_with_a_passphrase_is_opened_by_it_or_by_the_agent(
     monkeypatch.setenv("SSH_AUTH_SOCK", str(start(ssh_agent(tmp_path, key))))
     only = connection.common_args + " -o IdentitiesOnly=yes"
     says_hello(replace(connection, common_args=only))
+
+
+def test_a_key_is_opened_once_for_all_hosts_and_anew_when_its_file_is_another(
+    start: Start, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Opening one is made slow on purpose (bcrypt): a thousand hosts would take minutes."""
+    key, opened, read = key_pair(home / "locked", "open sesame"), list[str](), paramiko.PKey.from_path
+
+    def count(path: str, password: Any = None) -> paramiko.PKey:
+        opened.append(path)
+        return read(path, password)
+
+    monkeypatch.setattr(paramiko.PKey, "from_path", count)
+    server = accepting(start, tmp_path, key)
+    connection = replace(ssh_connection(server), private_keys=(str(key),), passphrase="open sesame")
+    crowd = [Parley(replace(connection, common_args=own(server, number)), project=f"{PROJECT}-{number}")
+             for number in range(6)]  # fmt: skip
+    for one in crowd:
+        one.ready().close()
+    assert opened == [str(key)] * 2  # without the passphrase, and with it
+    key.unlink()
+    key_pair(key)  # the server takes this one from now on
+    says_hello(replace(connection, common_args=own(server, 7)))
 
 
 def test_of_the_agents_keys_none_is_offered_when_only_the_named_ones_may_be(
