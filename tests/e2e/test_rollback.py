@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import socket
 import subprocess
@@ -11,9 +12,11 @@ from dataclasses import replace
 import pytest
 
 from ciflow.engine.reached import connection_data
+from ciflow.model import Detached
 from ciflow.store.store import Store
 from ciflow.targets import Connection
 from tests.e2e.service import PATIENCE, Service, finish, wait_for
+from tests.rollout.host import AgentHost
 
 STATES = {"deploying": 3, "verifying": 3, "holding": 0, "baking": 0}  # seconds that the release stays there
 
@@ -69,6 +72,26 @@ def test_it_works_without_the_journal(production: Service) -> None:
     assert production.live() == before
     code, said = production.ciflow("rollback", "shield", state=broken)
     assert code == 0 and "nothing to do" in said, said
+
+
+def test_a_rehearsal_as_a_ci_job_does_it_fails_once_the_old_version_has_died(
+    production: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    version, before = production.next(), production.live()
+    code, said = finish(production.apply(version))
+    assert code == 0, said
+    live = production.live()
+    with production.no_request_fails():
+        code, said = production.ciflow("rollback", "shield", "--rehearse")
+        assert code == 0 and "every router answers, and so does the version to go back to" in said, said
+        monkeypatch.setenv("HOME", str(production.home))
+        with AgentHost() as host:
+            host.answer(Detached(key=f"process/shield-{before}", verb="cancel"))
+        code, said = production.ciflow("rollback", "shield", "--rehearse")
+    assert code == 4 and f"slot {before} does not answer at" in said and "nothing was turned" in said, said
+    code, said = production.ciflow("rollback", "shield", "--rehearse", "--json")
+    assert code == 4 and json.loads(said)["silent"] == ["localhost"], said
+    assert production.live() == live
 
 
 def test_a_service_that_nobody_knows_is_said_plainly(production: Service) -> None:
