@@ -7,6 +7,7 @@ import re
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -92,6 +93,23 @@ def test_a_real_prometheus(host: AgentHost, real: str, query: str, expected: str
     while why not in (answered := outcome(ask(host, "prometheus", url=real, query=query)))[1]:
         assert time.monotonic() < until, answered
     assert answered[0] == expected
+
+
+def test_a_real_prometheus_whose_target_has_gone_answers_nothing_stale(host: AgentHost, tmp_path: Path) -> None:
+    with recorded() as target:
+        target.body, target.headers = b"jobs 0.25\n", {"Content-Type": "text/plain"}
+        with prometheus(tmp_path, {"shop": [target.url.removeprefix("http://")]}) as one:
+
+            def until_it_is(expected: str) -> str:
+                end = time.monotonic() + 90
+                while (answered := outcome(ask(host, "prometheus", url=one.url, query="jobs")))[0] != expected:
+                    assert time.monotonic() < end, answered
+                    time.sleep(0.1)
+                return answered[1]
+
+            assert "0.25 is within" in until_it_is("good")
+            target.status = 500
+            assert "answered nothing" in until_it_is("inconclusive")
 
 
 @pytest.mark.parametrize(
@@ -302,6 +320,7 @@ def test_a_command_says_the_number_on_its_last_line(host: AgentHost) -> None:
     assert ask(host, "command", argv=["true"]) == Sample(())
     assert "ended with 3: no access" in ask(host, "command", argv=["sh", "-c", "echo no access >&2; exit 3"]).why
     assert "no number: 'up'" in ask(host, "command", argv=["echo", "up"]).why
+    assert outcome(ask(host, "command", argv=["echo", "NaN"]))[0] == "inconclusive"
     assert "ended" in ask(host, "command", 0.3, argv=["sleep", "9"]).why
 
 

@@ -28,11 +28,11 @@ def own() -> Iterator[Rig]:
         yield found
 
 
-def users_own(own: Rig, map_file: Path) -> tuple[Rig, str]:
+def users_own(own: Rig, map_file: Path, by: str = "") -> tuple[Rig, str]:
     """A rig over an HAProxy that the user runs, and the configuration our documentation asks of it."""
     settings: dict[str, Any] = {"socket": str(own.folder / "admin.sock"), "map": str(map_file), "backend": "web"}
     theirs = replace(own, settings=settings)
-    router = theirs.router()
+    router = theirs.router(by)
     text = config.snippet(router.settings, router.slots)  # type: ignore[attr-defined]
     globals_, frontend, rest = re.split(r"# in the frontend.*\n|# beside it:\n", text)
     basics = "defaults\n    mode http\n    timeout client 30s\n"
@@ -73,6 +73,22 @@ def test_what_a_users_own_haproxy_lacks_is_named_with_the_lines_to_add(own: Rig,
     with haproxy.haproxy(own.folder, lesser, [("127.0.0.1", own.port)]), pytest.raises(RouterError, match=said) as why:
         theirs.prepared()
     assert "stats socket" in why.value.help
+
+
+def test_a_users_own_haproxy_that_does_not_keep_users_yet_is_told_the_lines(own: Rig) -> None:
+    """`by` was added to the playbook alone. With the lines that are printed then, users stick."""
+    map_file = own.folder / "web.map"
+    map_file.write_text("")
+    theirs, text = users_own(own, map_file)
+    place = [("127.0.0.1", own.port)]
+    with haproxy.haproxy(own.folder, text, place), pytest.raises(RouterError, match="keeps users by cookie:who") as why:
+        theirs.prepared("cookie:who")
+    assert "req.cook(who)" in why.value.help
+    _, text = users_own(own, map_file, "cookie:who")
+    with haproxy.haproxy(own.folder, text, place):
+        theirs.turn(theirs.prepared("cookie:who"), 5_000)
+        for user in range(10):
+            assert len({get(own.port, headers={"Cookie": f"who=u{user}"}) for _ in range(5)}) == 1
 
 
 def test_a_missing_socket_is_an_error_with_its_path_and_the_lines_to_add(own: Rig) -> None:

@@ -127,6 +127,11 @@ class HaproxyRouter(OnHost):
             answer, _ = yield from self._say(f"show table {settings.table}")
             if "# table" not in answer:
                 raise RouterError(f"HAProxy on {self.host} has no stick table {settings.table}", help=help)
+        if settings.by:
+            answer, _ = yield from self._say(f"show stat {settings.keeper} 2 -1")
+            if (settings.keeper, "BACKEND") not in config.parse_stat(answer):
+                lacks = f"no backend {settings.keeper}, which says that its frontend keeps users by {settings.by}"
+                raise RouterError(f"HAProxy on {self.host} has {lacks}", help=help)
 
     # --- the dial ---------------------------------------------------------------------------------------
 

@@ -48,6 +48,11 @@ class HaproxySettings:
         """Named after its edges: counters of other edges can't be mistaken for these."""
         return "_".join([self.backend, "slower", *(str(round(edge * 1000)) for edge in self.edges)])
 
+    @property
+    def keeper(self) -> str:
+        """An empty backend, whose name tells us by what the frontend's rules keep users."""
+        return f"{self.backend}_by_{self.by.replace(':', '_')}"
+
 
 def _variable(settings: HaproxySettings, name: str) -> str:
     return f"txn.{re.sub(r'[^a-zA-Z0-9]', '_', settings.backend)}_{name}"
@@ -128,6 +133,8 @@ def backends(settings: HaproxySettings, slots: Mapping[str, Slot]) -> str:
     if settings.edges:
         store = f"stick-table type string len 8 size 16 store gpc({len(settings.edges)})"
         blocks.append(f"backend {settings.table}\n    {store}\n")
+    if settings.by:
+        blocks.append(f"backend {settings.keeper}\n    mode http\n")
     return "\n".join(blocks)
 
 
