@@ -389,7 +389,7 @@ def test_a_connection_that_falls_silent_anywhere_in_its_login_is_given_up(start:
     """Whatever it was asked last: its name, its keys, the login, a channel, a command, the agent's first word."""
     server = start(start_sshd(tmp_path / "own"))
     places: list[tuple[Toward, int]] = [("server", at) for at in range(0, 3000, 250)]
-    places += [("client", at) for at in range(0, 2300, 450)]
+    places += [("client", at) for at in range(0, 2000, 450)]
     tries = []
     for toward, at in places:
         proxy = start(wire((server.address, server.port), address=server.address))
