@@ -257,7 +257,7 @@ def _transport(route: Route, connection: Connection, through: _Lease | None) -> 
     """One hop, connected, its host key checked, logged in."""
     where = f"{connection.name} ({route.address}:{route.port})"
     name = route.alias or host_name(route.address, route.port)
-    known = keys_for(_known_hosts(route), name)
+    known = tuple(key for file in route.known_hosts for key in _known_in(file, name))
     with _POOL.handshake(route):
         transport = _greeted(route, through, where, _known_kinds(known))
         try:
@@ -352,13 +352,9 @@ def _proxy(route: Route) -> socket.socket:
     return ours
 
 
-def _known_hosts(route: Route) -> tuple[KnownKey, ...]:
-    found: tuple[KnownKey, ...] = ()
-    for file in route.known_hosts:
-        path = Path(file)
-        if path.is_file():
-            found += parse_known_hosts(path.read_text(errors="replace"))
-    return found
+def _known_in(file: str, name: str) -> tuple[KnownKey, ...]:
+    path = Path(file)
+    return keys_for(parse_known_hosts(path.read_text(errors="replace")), name) if path.is_file() else ()
 
 
 def _known_kinds(known: tuple[KnownKey, ...]) -> frozenset[str]:
@@ -380,7 +376,8 @@ def _check_host_key(
             f.write(line + "\n")
         return
     accept = f"echo {shlex.quote(line)} >> {shlex.quote(str(file))}"  # no ssh-keyscan: it goes through no jump host
-    remove = f"ssh-keygen -R {shlex.quote(name)} -f {shlex.quote(str(file))}"
+    held = next((held for held in route.known_hosts if _known_in(held, name)), str(file))
+    remove = f"ssh-keygen -R {shlex.quote(name)} -f {shlex.quote(held)}"
     raise Unreachable(
         f"{connection.name}: the host key of {name} is {found}: {key.get_name()} {fingerprint(key.asbytes())}",
         help={

@@ -73,10 +73,12 @@ def test_a_changed_or_revoked_host_key_is_refused(ssh_hosts: list[Sshd], tmp_pat
     server = ssh_hosts[0]
     name, rest = server.known_hosts.read_text().split(" ", 1)
     other = " ".join(host_key(tmp_path / "other").split()[:2])
-    changed = failure(with_hosts(server, tmp_path / "k1", f"{name} {other}\n"))
+    connection = with_hosts(server, tmp_path / "k1", f"{name} {other}\n")
+    two_files = replace(connection, common_args=f"-F none -o 'UserKnownHostsFile={tmp_path}/k0 {tmp_path}/k1'")
+    changed = failure(two_files)
     assert "changed" in changed.message
     subprocess.run(changed.help.splitlines()[-1], shell=True, check=True, capture_output=True)
-    success(with_hosts(server, tmp_path / "k1", (tmp_path / "k1").read_text())).close()
+    success(two_files).close()
     revoked = failure(with_hosts(server, tmp_path / "k2", f"{name} {rest}@revoked {name} {rest}"))
     assert "revoked" in revoked.message
 
