@@ -751,7 +751,15 @@ class Note:
     data: Mapping[str, Any]
 
 
-Step: TypeAlias = Probe | Change | At | Render | Hold | Run | Compile | Note
+@dataclass(frozen=True, slots=True)
+class Together:
+    """Steps of several generators side by side; answered when all have ended. Each keeps what it came to, and a failure
+    of its own, for itself."""
+
+    parts: tuple[Generator[Step, Reply, None], ...]
+
+
+Step: TypeAlias = Probe | Change | At | Render | Hold | Run | Compile | Note | Together
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

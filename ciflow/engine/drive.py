@@ -16,7 +16,7 @@ from ciflow.engine.link import Call, Connection, predicted, went_well
 from ciflow.engine.reached import api_of
 from ciflow.engine.wire import Wire
 from ciflow.lang.scope import MISSING
-from ciflow.model import Api, At, Change, Compile, Hold, Note, Operation, Probe, Render, Reply, Run, Step
+from ciflow.model import Api, At, Change, Compile, Hold, Note, Operation, Probe, Render, Reply, Run, Step, Together
 
 T = TypeVar("T")
 
@@ -104,6 +104,8 @@ class Driver:
             return await self.render(step, key)
         if isinstance(step, Hold):
             return await self._held(step, key)
+        if isinstance(step, Together):
+            return await self._together(step, key)
         if isinstance(step, Note):
             self.wire.recorder.emit(step.kind, step.data, play=key.play, host=key.host, task=key.task)
             self.wire.schedule()
@@ -113,6 +115,19 @@ class Driver:
         if isinstance(step, Compile):
             return await self.compile(step)
         return await self.run(step, key)
+
+    async def _together(self, step: Together, key: Key) -> Reply:
+        """Each part has a driver and keys of its own, so that a replay meets the same whoever was first."""
+        parts = [
+            asyncio.ensure_future(replace(self, key=key.below(number), number=0, current=None).drive(part))
+            for number, part in enumerate(step.parts)
+        ]
+        try:
+            await asyncio.gather(*parts)
+        finally:
+            for part in parts:
+                part.cancel()
+        return Reply()
 
     async def _perform(self, step: Probe | Change, connection: Connection, key: Key) -> Reply:
         operation = step.operation

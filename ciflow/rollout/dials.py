@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
 
-from ciflow.diagnostics import CiflowError, Locked, TargetError
+from ciflow.diagnostics import Locked, TargetError
 from ciflow.model import Note, Watch
+from ciflow.rollout.abreast import all_of
 from ciflow.rollout.routers.dial import (
     SETTLED,
     WHOLE,
@@ -76,8 +76,7 @@ class Dials:
 
     def look(self) -> Asked[None]:
         """Start the routers where they don't run, read their dials, and take a token greater than all of them."""
-        for router in self.routers:
-            self.dials.append((yield from self._prepared(router)))
+        self.dials = yield from all_of([self._prepared(router) for router in self.routers])
         self.live = self.dials[0].live
         if any(dial.live != self.live for dial in self.dials):
             raise RouterError(
@@ -152,19 +151,15 @@ class Dials:
     def back(self, now: float) -> Asked[None]:
         """All traffic to the slot that was live before. One that fails holds up no other; its error comes after."""
         self.mirror = 0
-        failures: list[CiflowError] = []
-        for number, router in enumerate(self.routers):
-            try:
-                yield from self._turn(number, lambda dial: self._resting(dial, self.live, now, ended=True))
-                yield from router.guard(self.token, 0)
-            except (RouterError, TargetError, Fenced) as error:
-                failures.append(error)
-                continue
-            yield from self._said(router.let_go(self.token, SETTLED))
-            if self.spec.drain:
-                yield from self._said(router.cut(self.candidate, self.spec.drain))
-        if failures:
-            raise next((error for error in failures if isinstance(error, Fenced)), failures[0])
+        yield from all_of([self._back(number, now) for number in range(len(self.routers))])
+
+    def _back(self, number: int, now: float) -> Asked[None]:
+        router = self.routers[number]
+        yield from self._turn(number, lambda dial: self._resting(dial, self.live, now, ended=True))
+        yield from router.guard(self.token, 0)
+        yield from self._said(router.let_go(self.token, SETTLED))
+        if self.spec.drain:
+            yield from self._said(router.cut(self.candidate, self.spec.drain))
 
     def observed_good(self, now: float) -> Asked[None]:
         """From now on a rollback may come back to this version; the former one stays warm for `keep_warm`."""
@@ -184,21 +179,23 @@ class Dials:
         """Prolong the dead-man, and see that each router still has the share. One that is back on the safe share,
         for it started anew or nobody renewed in time, is turned again. Raises TurnBack when that comes again and
         again, Fenced when somebody else has the dial."""
-        lost = ""
-        for number, router in enumerate(self.routers):
-            guard = yield from router.guard(self.token, self.spec.dead_man, renew=True)
-            wanted = self._where(number)
-            yield from self._ours(number)
-            if guard.fired or self._where(number) != wanted:
-                lost = router.host
-        if not lost:
+        held = yield from all_of([self._renewed(number) for number in range(len(self.routers))])
+        if all(held):
             return
+        lost = self.routers[held.index(False)].host
         self._losses += 1
         if self._losses > LOSSES:
             raise TurnBack(f"the router on {lost} keeps losing the dial")
         why = "it started anew, or nobody renewed in time"
         yield Note("warning", {"message": f"the router on {lost} was back on the safe share ({why}); turned again"})
         yield from self.turn(weight, now)
+
+    def _renewed(self, number: int) -> Asked[bool]:
+        """Whether the router still had the share."""
+        guard = yield from self.routers[number].guard(self.token, self.spec.dead_man, renew=True)
+        wanted = self._where(number)
+        yield from self._ours(number)
+        return not guard.fired and self._where(number) == wanted
 
     def again(self, weight: int, now: float) -> Asked[None]:
         """After a kill: are the dials still ours? Then they go where they were left. `weight` 0: they rest."""
@@ -207,8 +204,7 @@ class Dials:
             yield from self.turn(weight, now)
 
     def still_ours(self) -> Asked[None]:
-        for number in range(len(self.routers)):
-            yield from self._ours(number)
+        yield from all_of([self._ours(number) for number in range(len(self.routers))])
 
     def leave(self, seconds: float, asked: Mapping[str, Watch | None]) -> Asked[None]:
         """Let the dials stand without a controller, as long as the candidate adds few errors, and what its gates ask is
@@ -233,12 +229,11 @@ class Dials:
 
     def sample(self) -> Asked[list[Deltas] | None]:
         """What happened since the last sample, one mapping a router; None when one can't tell (it restarted)."""
-        deltas: list[Mapping[str, Any] | None] = []
-        for number, router in enumerate(self.routers):
-            before = self.samples[number]
-            after = yield from heard(router, router.counts(before))
-            deltas.append(interval(before, after) if before is not None else None)
-            self.samples[number] = after
+        pairs = [*zip(self.routers, self.samples, strict=True)]
+        samples = yield from all_of([heard(router, router.counts(before)) for router, before in pairs])
+        deltas = [interval(before, after) if before is not None else None
+                  for (_, before), after in zip(pairs, samples, strict=True)]  # fmt: skip
+        self.samples = [*samples]
         known = [delta for delta in deltas if delta is not None]
         return known if len(known) == len(deltas) else None
 
@@ -268,6 +263,7 @@ class Dials:
             raise Fenced(self.spec.service, router.host, self.token, dial)
 
     def _all(self, to: Callable[[Dial], Dial], lease: float = 0.0) -> Asked[None]:
+        """One after the other: of two writers that race, the one that gets the first router gets all."""
         for number in range(len(self.routers)):
             yield from self._turn(number, to, lease)
 

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeGuard, TypeVar
 
 from ciflow.dataclass import dataclass
-from ciflow.diagnostics import ExitCode, TargetError
+from ciflow.diagnostics import CiflowError, ExitCode, TargetError
 from ciflow.model import Hold, Note
+from ciflow.rollout.abreast import Trouble, abreast, all_of
 from ciflow.rollout.routers.dial import (
     SETTLED,
     WHOLE,
@@ -27,6 +28,8 @@ from ciflow.rollout.routers.dial import (
     heard,
     interval,
 )
+
+T = TypeVar("T")
 
 NOWHERE = Slot("")
 TRIES = 5  # against writers that race with us
@@ -184,13 +187,15 @@ def roll_back(routers: Sequence[Router], order: Order, late: frozenset[str] = fr
 
 def _read(routers: Sequence[Router], failed: dict[str, str]) -> Asked[list[tuple[Router, Dial]]]:
     """The dials of those that answer."""
-    found = []
-    for router in routers:
-        try:
-            found.append((router, (yield from heard(router, router.read()))))
-        except (RouterError, TargetError) as error:
-            failed[router.host] = error.message
-    return found
+    dials = yield from abreast([heard(router, router.read()) for router in routers])
+    return [(router, dial) for router, dial in zip(routers, dials, strict=True) if _went(dial, router, failed)]
+
+
+def _went(came_to: T | Trouble, router: Router, failed: dict[str, str]) -> TypeGuard[T]:
+    """Whether it did. Why not is kept in `failed`."""
+    if isinstance(came_to, CiflowError):
+        failed[router.host] = came_to.message
+    return not isinstance(came_to, CiflowError)
 
 
 def _looked_at(decision: Decision, routers: Sequence[Router], order: Order) -> Asked[tuple[Decision, tuple[str, ...]]]:
@@ -214,14 +219,8 @@ def _turn_all(
     known: Sequence[tuple[Router, Dial]], decision: Decision, order: Order, token: int, failed: dict[str, str]
 ) -> Asked[list[Router]]:
     """The routers that were turned."""
-    finished = []
-    for router, dial in known:
-        try:
-            yield from _turn(router, dial, decision, order, token)
-            finished.append(router)
-        except (RouterError, TargetError) as error:
-            failed[router.host] = error.message
-    return finished
+    turns = yield from abreast([_turn(router, dial, decision, order, token) for router, dial in known])
+    return [router for (router, _), turn in zip(known, turns, strict=True) if _went(turn, router, failed)]
 
 
 def _verify(routers: Sequence[Router], decision: Decision) -> Asked[bool | None]:
@@ -232,14 +231,11 @@ def _verify(routers: Sequence[Router], decision: Decision) -> Asked[bool | None]
     if not routers:
         return seen
     try:
-        before: list[Sample] = []
-        for router in routers:
-            before.append((yield from heard(router, router.counts())))
+        before: list[Sample] = yield from all_of([heard(router, router.counts()) for router in routers])
         for _ in range(LOOKS):
             yield Hold(LOOK)
-            after: list[Sample] = []
-            for router, sample in zip(routers, before, strict=True):
-                after.append((yield from heard(router, router.counts(sample))))
+            asked = [heard(router, router.counts(was)) for router, was in zip(routers, before, strict=True)]
+            after = yield from all_of(asked)
             seen = _agree(before, after, decision.target.name, seen)
             if seen is not False:
                 return seen

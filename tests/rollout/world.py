@@ -31,6 +31,7 @@ from ciflow.model import (
     Stat,
     Step,
     Talk,
+    Together,
     Wait,
     Watch,
     Write,
@@ -321,7 +322,7 @@ class Release:
 
     def _begin(self) -> None:
         self.controller = Controller(self.spec, [FakeRouter(name) for name in self.world.machines])
-        self.steps = self.controller.run()
+        self.steps = taking_turns(self.controller.run())
         self.number = 0
         self.step: Step | None = None
         self._send(None)
@@ -397,8 +398,43 @@ class Release:
         return [note.data["state"] for note in self.told if note.kind == "canary_state"]
 
 
-def drive(world: World, steps: Asked[T], who: str) -> T:
+def taking_turns(steps: Asked[T]) -> Asked[T]:
+    """The same steps without `Together`: its parts take turns, a step each."""
+    reply: Reply | None = None
+    error: CiflowError | None = None
+    while True:
+        try:
+            step = steps.throw(error) if error else steps.send(reply)  # type: ignore[arg-type]
+        except StopIteration as stop:
+            return stop.value  # type: ignore[no-any-return]
+        reply, error = Reply(), None
+        if isinstance(step, Together):
+            yield from _in_turns(step)
+            continue
+        try:
+            reply = yield step
+        except CiflowError as thrown:
+            error = thrown
+
+
+def _in_turns(together: Together) -> Asked[None]:
+    waiting: list[tuple[Asked[None], Reply | CiflowError | None]] = [(part, None) for part in together.parts]
+    while waiting:
+        part, answer = waiting.pop(0)
+        try:
+            step = part.throw(answer) if isinstance(answer, CiflowError) else part.send(answer)  # type: ignore[arg-type]
+        except StopIteration:
+            continue
+        assert not isinstance(step, Together), "parts of parts are not tried here"
+        try:
+            waiting.append((part, (yield step)))
+        except CiflowError as thrown:
+            waiting.append((part, thrown))
+
+
+def drive(world: World, asked: Asked[T], who: str) -> T:
     """A whole generator at once, as another process would run it."""
+    steps = taking_turns(asked)
     reply, error = Reply(), None
     begun = False
     while True:
