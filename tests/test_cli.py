@@ -10,8 +10,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +17,7 @@ import pytest
 
 from ciflow import __version__
 from ciflow.diagnostics import ExitCode
+from tests.parts.process import wait_for
 from tests.parts.sshd import Sshd
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -88,13 +87,6 @@ class Shell:
 def ciflow(tmp_path: Path) -> Shell:
     (tmp_path / "home").mkdir()
     return Shell(tmp_path)
-
-
-def eventually(holds: Callable[[], bool], seconds: float = 90.0) -> None:
-    until = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < until, "it never came to that"
-        time.sleep(0.05)
 
 
 def is_running(ciflow: Shell) -> bool:
@@ -260,7 +252,7 @@ def test_a_second_run_of_a_playbook_is_told_who_holds_it(ciflow: Shell) -> None:
     ciflow.write(sleep=SLEEP)
     first = ciflow.start("apply", "sleep.yml")
     try:
-        eventually(lambda: is_running(ciflow))
+        wait_for(lambda: is_running(ciflow))
         second = ciflow("apply", "sleep.yml")
     finally:
         first.send_signal(signal.SIGINT)
@@ -276,7 +268,7 @@ def test_an_interrupted_run_ends_at_once_and_says_how_to_go_on(
 ) -> None:
     ciflow.write(sleep=SLEEP)
     run = ciflow.start("apply", "sleep.yml")
-    eventually(lambda: is_running(ciflow))
+    wait_for(lambda: is_running(ciflow))
     run.send_signal(number)
     _, said = run.communicate(timeout=90)
     assert run.returncode == code

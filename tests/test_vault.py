@@ -7,13 +7,13 @@ import signal
 import stat
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 
 from tests.conftest import Start
 from tests.parts import ansible as ansible_part
+from tests.parts.process import wait_for
 from tests.security.tool import Tool
 
 TEXT = "password: S3cr3t-in-a-file\n"
@@ -165,9 +165,7 @@ def test_a_signal_while_editing_leaves_no_plain_text(tool: Tool) -> None:
     editor = script(tool, "ed", f'echo "$1" > {tool.folder}/seen.new; mv {tool.folder}/seen.new {tool.folder}/seen; '
                                 'exec sleep 600')  # fmt: skip
     process = with_editor(tool, str(editor), "edit", "--vault-id", "dev@pw", "vars.yml")
-    deadline = time.monotonic() + 90
-    while not (tool.folder / "seen").exists() and time.monotonic() < deadline:
-        time.sleep(0.02)
+    wait_for((tool.folder / "seen").exists)
     plain = Path((tool.folder / "seen").read_text().strip())
     assert plain.exists()
     process.send_signal(signal.SIGTERM)

@@ -9,8 +9,7 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
@@ -203,7 +202,7 @@ class Service:
             told = (e for e in self.events("canary_state") if e.data["version"] == version)
             return next((e for e in told if e.data["state"] == state and weight in (None, e.data["weight"])), None)
 
-        event: Event = wait_for(found, f"{version} {state} {weight}", told=self.told)
+        event: Event = process.wait_for(found, f"{version} {state} {weight}", told=self.told)
         return event
 
     def told(self) -> str:
@@ -216,13 +215,13 @@ class Service:
 
     def live(self) -> str:
         """Which slot answers, once the answers agree."""
-        slot: str = wait_for(self.only_slot, "all traffic on one slot")
+        slot: str = process.wait_for(self.only_slot, "all traffic on one slot")
         return slot
 
     def only_slot(self) -> str:
         """By 50 answers: a slot with a quarter of the traffic is not among so many once in two million times."""
         self.users.seen.clear()
-        wait_for(lambda: self.users.answers >= 50, "50 answers")
+        process.wait_for(lambda: self.users.answers >= 50, "50 answers")
         slots = {slot for _, slot in self.users.seen}
         return slots.pop() if len(slots) == 1 else ""
 
@@ -247,15 +246,6 @@ def finish(started: subprocess.Popen[str], timeout: float = PATIENCE) -> tuple[i
         said, _ = started.communicate()
         raise AssertionError(f"{started.args!r} did not end within {timeout} s:\n{said[-3000:]}") from None
     return started.returncode, " ".join(said.split())
-
-
-def wait_for(found: Callable[[], Any], what: str, timeout: float = PATIENCE, told: Callable[[], str] = str) -> Any:
-    end = time.monotonic() + timeout
-    while time.monotonic() < end:
-        if value := found():
-            return value
-        time.sleep(0.03)
-    raise AssertionError(f"not within {timeout:g} s: {what}\n{told()}")
 
 
 @contextlib.contextmanager

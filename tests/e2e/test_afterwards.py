@@ -6,7 +6,8 @@ import socket
 import time
 from pathlib import Path
 
-from tests.e2e.service import Service, finish, wait_for
+from tests.e2e.service import Service, finish
+from tests.parts.process import wait_for
 
 RETIRE = """
     retire:

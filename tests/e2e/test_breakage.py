@@ -13,8 +13,8 @@ import pytest
 
 from ciflow.store.store import Store
 from tests.conftest import Start
-from tests.e2e.service import Service, finish, wait_for
-from tests.parts.process import free_port
+from tests.e2e.service import Service, finish
+from tests.parts.process import free_port, wait_for
 from tests.parts.tinyfs import tinyfs
 from tests.rollout.host import AgentHost
 

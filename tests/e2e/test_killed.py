@@ -7,7 +7,8 @@ import time
 
 import pytest
 
-from tests.e2e.service import Service, finish, wait_for
+from tests.e2e.service import Service, finish
+from tests.parts.process import wait_for
 
 PLACES = [
     ("deploying", None), ("verifying", None), ("holding", 2500), ("holding", 5000), ("promoting", None),

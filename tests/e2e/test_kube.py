@@ -10,9 +10,10 @@ from dataclasses import replace
 
 import pytest
 
-from tests.e2e.service import Service, finish, kube_service, wait_for
+from tests.e2e.service import Service, finish, kube_service
 from tests.parts.http import recorded
 from tests.parts.kube import Kube
+from tests.parts.process import wait_for
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("kube")]
 

@@ -14,9 +14,10 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.service import NAME, PROGRAM, PatientUsers, Service, finish, wait_for
+from tests.e2e.service import NAME, PROGRAM, PatientUsers, Service, finish
 from tests.parts import gateway, images, process
 from tests.parts.kube import NODE_IP, Kube
+from tests.parts.process import wait_for
 from tests.rollout.host import AgentHost
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("kube")]

@@ -6,7 +6,8 @@ import time
 
 import pytest
 
-from tests.e2e.service import Service, finish, wait_for
+from tests.e2e.service import Service, finish
+from tests.parts.process import wait_for
 from tests.typist import at_a_terminal
 
 

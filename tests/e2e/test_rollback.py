@@ -15,7 +15,8 @@ from ciflow.engine.reached import connection_data
 from ciflow.model import Detached
 from ciflow.store.store import Store
 from ciflow.targets import Connection
-from tests.e2e.service import PATIENCE, Service, finish, wait_for
+from tests.e2e.service import PATIENCE, Service, finish
+from tests.parts.process import wait_for
 from tests.rollout.host import AgentHost
 
 STATES = {"deploying": 3, "verifying": 3, "holding": 0, "baking": 0}  # seconds that the release stays there

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 import threading
-import time
 from typing import Any
 
 import pytest
@@ -12,6 +11,7 @@ import pytest
 from ciflow.engine.host import HostStage
 from ciflow.engine.link import HostLink
 from tests.engine.playing import Bench, Played
+from tests.parts.process import wait_for
 from tests.parts.sshd import Sshd
 from tests.parts.wire import wire
 
@@ -297,8 +297,7 @@ def test_a_straight_play_over_a_slow_line_takes_at_most_six_round_trips(bench: B
     with wire((host.address, host.port)) as line:
 
         def slow_down() -> None:
-            while not connected.exists():
-                time.sleep(0.02)
+            wait_for(connected.exists)
             line.round_trip_s = trip_s
             slow.touch()
 

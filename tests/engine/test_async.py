@@ -1,9 +1,8 @@
 """`async`: tasks that go on apart from the play, and what comes of them. Against Ansible: peer/asyncs.yml."""
 
-import time
-from pathlib import Path
 
 from tests.engine.playing import Bench
+from tests.parts.process import wait_for
 
 
 def test_a_task_with_poll_0_is_left_behind_and_asked_about_later(bench: Bench) -> None:
@@ -44,7 +43,7 @@ def test_a_task_that_is_left_behind_outlives_the_run(bench: Bench) -> None:
     )
     assert played.exit == 0
     (bench.out / "go").touch()
-    _wait_for(bench.out / "late")
+    wait_for((bench.out / "late").exists)
 
 
 def test_a_task_whose_time_is_over_is_ended_and_fails(bench: Bench) -> None:
@@ -129,10 +128,3 @@ def test_after_a_failure_a_resumed_run_still_knows_its_jobs_and_starts_none_twic
     assert again.exit == 0
     assert again.msg("said") == "told"
     assert bench.wrote() == ["x"]
-
-
-def _wait_for(path: Path) -> None:
-    until = time.monotonic() + 90
-    while not path.exists():
-        assert time.monotonic() < until, f"{path} did not come"
-        time.sleep(0.02)

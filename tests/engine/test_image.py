@@ -6,7 +6,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -18,6 +17,7 @@ from ciflow.targets import APIS
 from tests.engine.playing import Bench
 from tests.parts import images
 from tests.parts.docker import Docker
+from tests.parts.process import wait_for
 
 USR = '["/usr:/usr:ro"]'
 
@@ -145,10 +145,8 @@ def test_a_killed_run_goes_on_in_its_container_and_then_removes_it(bench: Bench,
     environment = {**os.environ, "XDG_STATE_HOME": str(bench.folder / "xdg")}
     command = [sys.executable, "-m", "ciflow"]
     run = subprocess.Popen([*command, "apply", str(path)], cwd=bench.folder, env=environment, stdout=subprocess.DEVNULL)
-    until = time.monotonic() + 120
-    while not left(daemon) or not daemon.cli("exec", left(daemon)[0], "sh", "-c", "cat /tmp/log 2>/dev/null; true"):
-        assert time.monotonic() < until
-        time.sleep(0.1)
+    look = ("sh", "-c", "cat /tmp/log 2>/dev/null; true")
+    wait_for(lambda: left(daemon) and daemon.cli("exec", left(daemon)[0], *look))
     run.send_signal(signal.SIGKILL)
     run.wait()
     assert len(left(daemon)) == 1

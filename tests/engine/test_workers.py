@@ -12,9 +12,10 @@ import pytest
 
 from ciflow.diagnostics import ExitCode
 from tests.conftest import Start
-from tests.engine.workers import Crewed, eventually, told
+from tests.engine.workers import Crewed, told
 from tests.parts.dask import dask
 from tests.parts.postgres import Postgres
+from tests.parts.process import wait_for
 
 EVERYTHING = Path(__file__).parent / "crew" / "site.yml"
 SLOW = """
@@ -47,7 +48,7 @@ def once_each(crewed: Crewed) -> None:
 
 
 def all_are_slow(crewed: Crewed) -> None:
-    eventually(lambda: sum(line.endswith("slow") for line in crewed.lines()) == crewed.hosts)
+    wait_for(lambda: sum(line.endswith("slow") for line in crewed.lines()) == crewed.hosts)
 
 
 def test_workers_tell_the_same_events_and_end_with_the_same_code(crewed: Crewed) -> None:

@@ -6,9 +6,7 @@ import json
 import os
 import subprocess
 import sys
-import time
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -71,10 +69,3 @@ def told(run: subprocess.CompletedProcess[str]) -> Counter[tuple[str, ...]]:
         for e in events
         if e["kind"] not in OF_PROCESSES
     )
-
-
-def eventually(holds: Callable[[], bool]) -> None:
-    until = time.monotonic() + LONG
-    while not holds():
-        assert time.monotonic() < until, "it never came to that"
-        time.sleep(0.1)

@@ -64,15 +64,15 @@ def test_it_is_released_twice_and_taken_back_and_no_request_fails(kube: Kube, tm
         role = json.loads(ciflow("doctor", "--rbac", str(EXAMPLE / "release.yml"), "--json"))["roles"][0]
         env["KUBECONFIG"] = str(as_account(kube, role, tmp_path))
         release("1.0")
-        gateway.wait_for(lambda: get(port) == (200, "1.0"))
+        process.wait_for(lambda: get(port) == (200, "1.0"))
         with Users(port, rate=100, clients=4) as users:
             release("1.1")
-            gateway.wait_for(lambda: {get(port) for _ in range(10)} == {(200, "1.1")})
+            process.wait_for(lambda: {get(port) for _ in range(10)} == {(200, "1.1")})
             ciflow("rollback", "shop")
-            gateway.wait_for(lambda: {get(port) for _ in range(10)} == {(200, "1.0")})
+            process.wait_for(lambda: {get(port) for _ in range(10)} == {(200, "1.0")})
             old = live_slot(kube)
             release("1.2", "-e", "warm=2s")
-            gateway.wait_for(lambda: not exists(kube, f"apis/apps/v1/namespaces/{SPACE}/deployments/shop-{old}"), 60)
+            process.wait_for(lambda: not exists(kube, f"apis/apps/v1/namespaces/{SPACE}/deployments/shop-{old}"))
         assert users.failures == [] and {status for status, _ in users.seen} == {200}
         assert {version for _, version in users.seen} == {"1.0", "1.1", "1.2"}
         scalers = f"apis/autoscaling/v2/namespaces/{SPACE}/horizontalpodautoscalers"

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.parts.clock import Clock, clock
+from tests.parts.process import wait_for
 from tests.security.tool import Tool
 
 
@@ -37,10 +38,7 @@ def test_a_clock_that_jumps_an_hour_ends_no_task_and_takes_no_lock(
     tool.write("play.yml", PLAY.replace("LOG", str(log)).replace("GO", str(go)).replace("SEEN", str(seen)))
     tool.extra = jumping.env
     run = tool.start("apply", "play.yml")
-    until = time.monotonic() + 60
-    while not log.exists():
-        assert time.monotonic() < until
-        time.sleep(0.02)
+    wait_for(log.exists)
     jumping.jump(seconds)
     other = tool.run("apply", "play.yml")  # its clock says that the holder has kept silent for an hour
     go.touch()

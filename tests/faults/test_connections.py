@@ -6,7 +6,6 @@ from __future__ import annotations
 import contextlib
 import subprocess
 import threading
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,7 +14,7 @@ import pytest
 from tests.conftest import Start
 from tests.engine.playing import Bench, Played
 from tests.parts.accounts import accounts
-from tests.parts.process import descendants, kill
+from tests.parts.process import descendants, kill, wait_for
 from tests.parts.sshd import Sshd, host_key
 from tests.parts.sshd import sshd as start_sshd
 from tests.parts.wire import wire
@@ -49,10 +48,8 @@ def _when_begun(bench: Bench, act: Callable[[], None], *, may_end: bool = True) 
     """Act in the middle of the long task, and let it end after that."""
 
     def wait() -> None:
-        until = time.monotonic() + 60
-        while "begun" not in bench.wrote() and time.monotonic() < until:
-            time.sleep(0.02)
         try:
+            wait_for(lambda: "begun" in bench.wrote())
             act()
         finally:
             if may_end:
@@ -235,9 +232,7 @@ def test_of_two_applies_with_different_stores_the_newer_wins(tool: Tool) -> None
                f"    - shell: echo older >> {log}.after\n      when: who == 'older'\n"
                f"    - shell: echo newer >> {log}.after\n      when: who == 'newer'\n")  # fmt: skip
     older = tool.start("apply", "play.yml", "-e", "who=older")
-    until = time.monotonic() + 60
-    while not log.exists() and time.monotonic() < until:
-        time.sleep(0.02)
+    wait_for(log.exists)
     tool.state = tool.folder / "other-state"
     newer = tool.run("apply", "play.yml", "-e", "who=newer")
     _, said = older.communicate(timeout=60)

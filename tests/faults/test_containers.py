@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -22,7 +21,7 @@ from tests.parts import docker as docker_part
 from tests.parts import images
 from tests.parts.docker import Docker
 from tests.parts.pki import Authority
-from tests.parts.process import free_port, short_folder
+from tests.parts.process import free_port, short_folder, wait_for
 from tests.parts.wire import wire
 from tests.targets.parley import Parley
 
@@ -85,10 +84,8 @@ def bench(tmp_path: Path) -> Bench:
 
 def _when_begun(docker: Docker, container: str, act: Callable[[], object]) -> threading.Thread:
     def wait() -> None:
-        until = time.monotonic() + 90
         look = ("exec", container, "sh", "-c", "cat /tmp/log 2>/dev/null; true")
-        while "begun" not in docker.cli(*look) and time.monotonic() < until:
-            time.sleep(0.05)
+        wait_for(lambda: "begun" in docker.cli(*look))
         act()
 
     docker.cli("exec", container, "rm", "-f", "/tmp/log")

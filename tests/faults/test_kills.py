@@ -6,12 +6,11 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from tests.parts.process import descendants
+from tests.parts.process import descendants, wait_for
 from tests.parts.sshd import Sshd
 from tests.security.tool import Tool
 
@@ -43,13 +42,6 @@ def tool(request: pytest.FixtureRequest, tmp_path: Path, log: Path) -> Tool:
     made.write("hosts", line + "\n")
     made.write("play.yml", PLAY.replace("LOG", str(log)).replace("GO", str(tmp_path / "go")))
     return made
-
-
-def wait_for(condition: Callable[[], object]) -> None:
-    until = time.monotonic() + 60
-    while not condition():
-        assert time.monotonic() < until
-        time.sleep(0.02)
 
 
 def words(log: Path) -> list[str]:

@@ -7,7 +7,6 @@ import json
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ from ciflow.targets.kubernetes import Cluster
 from tests.engine.playing import Bench, Played
 from tests.parts import images
 from tests.parts.kube import Kube, Refused
+from tests.parts.process import wait_for
 
 pytestmark = pytest.mark.slow
 _NUMBERS = itertools.count()
@@ -384,10 +384,8 @@ def killed(desk: Desk, playbook: Path, under_way: Callable[[], bool]) -> None:
     """`ciflow apply`, killed (-9) as soon as something is seen to be under way."""
     run = subprocess.Popen([sys.executable, "-m", "ciflow", "apply", str(playbook)], cwd=desk.bench.folder,
                            env=killable(desk), stdout=subprocess.DEVNULL)  # fmt: skip
-    until = time.monotonic() + 60
-    while not under_way():
-        assert time.monotonic() < until and run.poll() is None
-        time.sleep(0.1)
+    wait_for(lambda: under_way() or run.poll() is not None)
+    assert run.poll() is None
     run.kill()
     run.wait()
 

@@ -7,7 +7,6 @@ import os
 import signal
 import socket
 import sys
-import time
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +16,7 @@ import pytest
 
 from ciflow.modules.process import _TAIL_BYTES
 from tests.modules.host import Host, this_machine
+from tests.parts.process import wait_for
 
 SERVER = """
 import http.server, sys
@@ -87,13 +87,12 @@ def test_a_process_outlives_its_controller_and_is_restarted_when_it_dies(
         pid = begun.data["pid"]
     assert says(port) == "here", "the controller that started it has gone"
     os.kill(pid, signal.SIGKILL)
-    until = time.monotonic() + 90
-    while time.monotonic() < until:
+
+    def restarted() -> bool:
         state = host.task("process", {"name": "lasting", "state": "status"}).data
-        if state.get("restarts") and state.get("pid") not in (0, pid):
-            break
-        time.sleep(0.1)
-    assert state["restarts"] >= 1
+        return bool(state.get("restarts")) and state.get("pid") not in (0, pid)
+
+    wait_for(restarted)
     assert host.task("process", {**args, "state": "started"}).data["pid"] != pid
 
 
@@ -117,14 +116,15 @@ def test_a_load_runs_by_itself_and_tells_what_came_back(host: Host, port: int, s
     first, again = host.task("load", wish), host.task("load", wish)
     assert not first.failed, first.msg
     assert (first.changed, again.changed) == (True, False)
-    until, running = time.monotonic() + 90, {"served": 0}
-    while running["served"] <= 20 and time.monotonic() < until:
-        time.sleep(0.1)
-        running = host.task("load", {"name": "users", "state": "report"}).data
+
+    def served() -> int:
+        return int(host.task("load", {"name": "users", "state": "report"}).data["served"])
+
+    wait_for(lambda: served() > 20)
+    before = served()
     ended = host.task("load", {"name": "users", "state": "stopped"})
-    assert running["served"] > 20
     assert ended.changed
-    assert ended.data["served"] >= running["served"]
+    assert ended.data["served"] >= before
     assert (ended.data["failures"], ended.data["state"]) == (0, "ended")
     assert ended.data["by_version"] == {"1.2": {"served": ended.data["served"]}}
     assert json.loads(Path(first.data["report"]).read_text())["served"] == ended.data["served"]

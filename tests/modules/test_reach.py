@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.parts.process import wait_for
 from tests.parts.sshd import Sshd, sshd
 
 pytestmark = pytest.mark.slow
@@ -73,8 +74,7 @@ def test_a_host_is_rebooted_and_waited_for(tmp_path: Path) -> None:
     with sshd(tmp_path / "sshd", inside=rebooting(tmp_path)) as server:
 
         def go_down() -> None:
-            while not (tmp_path / "go").exists():
-                time.sleep(0.05)
+            wait_for((tmp_path / "go").exists)
             server.stop()
             (tmp_path / "boot_id").write_text("second\n")
             time.sleep(3)

@@ -5,7 +5,6 @@ For Istio there is no data plane here.
 """
 
 import json
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -35,21 +34,12 @@ def define(kube: Kube, part: str) -> None:
     for thing in defined:
         put(kube, DEFINITIONS, thing)
     for thing in defined:
-        wait_for(lambda name=thing["metadata"]["name"]: _established(kube.ask("GET", f"{DEFINITIONS}/{name}")))
+        process.wait_for(lambda name=thing["metadata"]["name"]: _established(kube.ask("GET", f"{DEFINITIONS}/{name}")))
 
 
 def _established(thing: Any) -> bool:
     conditions = (thing.get("status") or {}).get("conditions") or ()
     return any(one["type"] == "Established" and one["status"] == "True" for one in conditions)
-
-
-def wait_for(condition: Any, timeout_s: float = 30.0) -> Any:
-    """What `condition()` gives, once it is something."""
-    deadline = time.monotonic() + timeout_s
-    while not (found := condition()):
-        assert time.monotonic() < deadline, "it did not come about"
-        time.sleep(0.05)
-    return found
 
 
 def put(kube: Kube, path: str, thing: Mapping[str, Any]) -> None:
@@ -203,4 +193,4 @@ def _istio(service: str, port: int) -> list[dict[str, Any]]:  # noqa: ARG001
     return [{**kind, "metadata": {"name": service}, "spec": spec}]
 
 
-__all__ = ["GATEWAY", "ISTIO", "NODE_IP", "define", "outside", "put_all", "route", "traefik_argv", "wait_for"]
+__all__ = ["GATEWAY", "ISTIO", "NODE_IP", "define", "outside", "put_all", "route", "traefik_argv"]

@@ -14,6 +14,9 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
+
+T = TypeVar("T")
 
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")  # before a test takes another home
 BUILT = CACHE / "ciflow" / "parts"  # where `make parts` puts what it builds
@@ -130,6 +133,15 @@ def wait_until(ready: Callable[[], bool], running: Running, timeout_s: float = 3
         if time.monotonic() > deadline:
             raise NotReady(f"{running.name} is not ready after {timeout_s:g} s:\n{running.said()}")
         time.sleep(0.02)
+
+
+def wait_for(found: Callable[[], T], what: str = "it", patience_s: float = 120.0, told: Callable[[], str] = str) -> T:
+    """What `found()` gives, once that is something; else AssertionError says what never came, and what `told` knows."""
+    until = time.monotonic() + patience_s
+    while not (value := found()):
+        assert time.monotonic() < until, f"{what} did not come within {patience_s:g} s\n{told()}"
+        time.sleep(0.03)
+    return value
 
 
 def descendants(pid: int) -> list[int]:

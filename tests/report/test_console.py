@@ -14,6 +14,7 @@ import pytest
 from ciflow.model import Event
 from ciflow.report.console import Console, wants_colour
 from ciflow.report.text import width
+from tests.parts.process import wait_for
 from tests.report import story
 from tests.report.story import START, Story
 
@@ -90,11 +91,9 @@ def test_the_live_region_says_what_runs_since_when_and_how_far() -> None:
     for event in s.events:
         console.event(event)
     console.tick(START + 125)
-    shows, until = re.compile(r"  Test > Run the tests   87 of 212 tests +2m 05s"), time.monotonic() + 60
-    while not shows.search(stream.getvalue()) and time.monotonic() < until:
-        time.sleep(0.02)
+    shows = re.compile(r"  Test > Run the tests   87 of 212 tests +2m 05s")
+    wait_for(lambda: shows.search(stream.getvalue()), told=stream.getvalue)
     console.close()
-    assert shows.search(stream.getvalue())
 
 
 def test_a_pipe_hears_once_a_minute_that_a_long_task_still_runs() -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.parts.process import wait_for
 from tests.parts.sshd import Sshd
 
 SEED = 20261125
@@ -126,7 +127,7 @@ def test_jobs_and_made_hosts_are_known_after_a_kill_wherever_it_comes(tmp_path: 
     arguments = ("apply", "play.yml")
     for reached in ("jobs", "log", "hosts"):
         process = runs.start(*arguments)
-        _wait_for(tmp_path / reached)
+        wait_for((tmp_path / reached).exists)
         process.kill()
         process.communicate()
         arguments = ("resume",)
@@ -151,7 +152,7 @@ def test_what_was_random_stays_as_it_was_after_a_kill(tmp_path: Path) -> None:
 """
     )
     process = runs.start("apply", "play.yml")
-    _wait_for(tmp_path / "first")
+    wait_for((tmp_path / "first").exists)
     process.kill()
     process.communicate()
     (tmp_path / "go").touch()
@@ -170,7 +171,7 @@ def test_sigterm_ends_before_a_ci_system_kills_and_the_run_can_be_resumed(tmp_pa
         f"    - shell: echo after >> {tmp_path}/log\n"
     )
     process = runs.start("apply", "play.yml")
-    _wait_for(tmp_path / "log")
+    wait_for((tmp_path / "log").exists)
     process.terminate()
     process.communicate(timeout=90)
     (tmp_path / "go").touch()
@@ -188,17 +189,14 @@ def test_ctrl_c_ends_the_task_in_hand_and_nothing_sent_ahead_runs(tmp_path: Path
         f"    - shell: echo after >> {tmp_path}/log\n"
     )
     process = runs.start("apply", "play.yml")
-    _wait_for(tmp_path / "log")
+    wait_for((tmp_path / "log").exists)
     process.send_signal(signal.SIGINT)
     process.communicate(timeout=90)
 
     assert process.returncode == 130
     assert (tmp_path / "log").read_text().split() == ["begun"]
     look = ["pgrep", "-f", f"echo begun >> {tmp_path}/log"]
-    until = time.monotonic() + 60
-    while subprocess.run(look, stdout=subprocess.DEVNULL, check=False).returncode == 0:
-        assert time.monotonic() < until, "it lives on"
-        time.sleep(0.1)
+    wait_for(lambda: subprocess.run(look, stdout=subprocess.DEVNULL, check=False).returncode != 0, "its end")
     assert (tmp_path / "log").read_text().split() == ["begun"]
 
 
@@ -208,7 +206,7 @@ def test_two_applies_of_one_playbook_exclude_each_other(tmp_path: Path) -> None:
     held = f"touch {tmp_path}/on; until test -e {tmp_path}/off; do sleep 0.1; done"
     (tmp_path / "play.yml").write_text(f"- hosts: localhost\n  tasks:\n    - shell: {held}\n")
     first = runs.start("apply", "play.yml")
-    _wait_for(tmp_path / "on")
+    wait_for((tmp_path / "on").exists)
 
     second = runs.run("apply", "play.yml")
     (tmp_path / "off").touch()
@@ -222,10 +220,3 @@ def test_two_applies_of_one_playbook_exclude_each_other(tmp_path: Path) -> None:
 def _until(path: Path) -> str:
     """Words of a shell that wait for a file."""
     return f"until test -e {path}; do sleep 0.05; done"
-
-
-def _wait_for(path: Path) -> None:
-    until = time.monotonic() + 90
-    while not path.exists():
-        assert time.monotonic() < until, f"{path} did not come"
-        time.sleep(0.02)

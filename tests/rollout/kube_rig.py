@@ -45,7 +45,7 @@ def kube_rig(kind: str, kube: Kube, folder: Path, namespace: str) -> Iterator[Ri
         host = stack.enter_context(AgentHost())
         if kind in gateway.PROVIDERS:
             start_data_plane(host, kube, folder, kind, port)
-            gateway.wait_for(lambda: process.answers("127.0.0.1", port) and get(port)[0] == 200)
+            process.wait_for(lambda: process.answers("127.0.0.1", port) and get(port)[0] == 200)
         yield Rig(kind, port, folder, host, slots, kube_settings(kube, namespace), b, lag=1.5)
 
 

@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -242,16 +242,7 @@ def start_own_router(host: AgentHost, port: int, folder: Path, slots: Mapping[st
     (folder / "own.cfg").write_text(haproxy_config.around(settings, rules, slots_of(slots)))
     run = Exec(argv=(process.find("haproxy", "haproxy"), "-db", "-f", str(folder / "own.cfg")))
     host.answer(Detached(key=process_key("command", SERVICE), operations=(run,), restart=True))
-    while not process.answers("127.0.0.1", port):
-        time.sleep(0.02)
-
-
-def eventually(condition: Callable[[], object], seconds: float = 60.0) -> None:
-    """Returns once `condition()` holds."""
-    until = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < until, "it did not come about in time"
-        time.sleep(0.02)
+    process.wait_for(lambda: process.answers("127.0.0.1", port), "HAProxy")
 
 
 def sample(routed: Rig, before: Sample | None = None) -> Sample:
@@ -268,7 +259,7 @@ def counted(routed: Rig, before: Sample, requests: int) -> Mapping[str, Counts]:
         found.append(counts)
         return sum(one.requests for one in counts.values()) >= requests and counts in found[-2:-1]
 
-    eventually(complete)
+    process.wait_for(complete)
     return found[-1]
 
 

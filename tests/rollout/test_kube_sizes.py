@@ -14,9 +14,9 @@ from ciflow.diagnostics import Refused
 from ciflow.model import Api, Exec
 from ciflow.rollout.routers import Router, RouterError, build
 from tests.parts import gateway, process
-from tests.parts.gateway import wait_for
 from tests.parts.kube import Kube
 from tests.parts.kube import Refused as NotThere
+from tests.parts.process import wait_for
 from tests.rollout.host import AgentHost
 from tests.rollout.kube_rig import kube_settings
 from tests.rollout.rig import SERVICE, UPSTREAM, Rig

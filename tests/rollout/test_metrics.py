@@ -25,6 +25,7 @@ from ciflow.rollout.metrics.cloudwatch import Account, signed
 from ciflow.rollout.routers.dial import WHOLE
 from ciflow.rollout.thresholds import Sample, Threshold
 from tests.parts.http import Recorded, get, recorded
+from tests.parts.process import wait_for
 from tests.parts.prometheus import prometheus
 from tests.rollout.host import AgentHost
 from tests.rollout.test_controller import shares, to_the_end
@@ -67,9 +68,7 @@ def real(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     with recorded() as target:
         target.body, target.headers = page, {"Content-Type": "text/plain"}
         with prometheus(tmp_path_factory.mktemp("prometheus"), {"shop": [target.url.removeprefix("http://")]}) as one:
-            until = time.monotonic() + 90
-            while '"result":[]' in get(f"{one.url}/api/v1/query?query=jobs").body and time.monotonic() < until:
-                time.sleep(0.2)
+            wait_for(lambda: '"result":[]' not in get(f"{one.url}/api/v1/query?query=jobs").body)
             yield one.url
 
 

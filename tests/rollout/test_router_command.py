@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +11,7 @@ import pytest
 
 from ciflow.diagnostics import Refused
 from ciflow.rollout.routers import Dial, Manifest, Router, RouterError, Slot, build, interval
+from tests.parts.process import wait_for
 from tests.rollout.host import AgentHost
 from tests.rollout.rig import SERVICE
 
@@ -104,8 +104,7 @@ def test_set_waits_for_another_one_that_is_under_way(host: AgentHost, tmp_path: 
 
     late = threading.Thread(target=lambda: host.answer(step.step.operation))  # type: ignore[union-attr]
     late.start()
-    while not (tmp_path / "began").exists():
-        time.sleep(0.02)
+    wait_for((tmp_path / "began").exists)
     seen = host.drive(mine.read())
     host.drive(mine.turn(replace(seen, share=0, live="a", token=seen.token + 1), seen.token))
     late.join()

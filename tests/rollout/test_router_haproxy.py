@@ -17,7 +17,7 @@ from ciflow.diagnostics import Refused
 from ciflow.rollout.routers import NotKept, Router, RouterError, Slot, build
 from ciflow.rollout.routers import haproxy_config as config
 from tests.parts import haproxy, process
-from tests.rollout.rig import SERVICE, Rig, burst, eventually, get, rig
+from tests.rollout.rig import SERVICE, Rig, burst, get, rig
 
 SLOTS = {"a": {"port": 8081}, "b": {"port": 8082}}
 
@@ -211,4 +211,4 @@ def is_open(link: socket.socket) -> bool:
 
 
 def wait_until_open(own: Rig, router: Router, slot: str) -> None:
-    eventually(lambda: int(own.do(router._rows())[f"{SERVICE}_{slot}", "BACKEND"]["scur"]))  # type: ignore[attr-defined]
+    process.wait_for(lambda: int(own.do(router._rows())[f"{SERVICE}_{slot}", "BACKEND"]["scur"]))  # type: ignore[attr-defined]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import subprocess
-import time
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
@@ -17,7 +16,7 @@ from ciflow.rollout.routers import RouterError, build, interval
 from ciflow.rollout.routers import nginx_config as config
 from ciflow.rollout.routers.embedded import process_key
 from tests.parts import process
-from tests.rollout.rig import SERVICE, Rig, counted, eventually, get, rig
+from tests.rollout.rig import SERVICE, Rig, counted, get, rig
 
 SLOTS = {"a": {"port": 8081}, "b": {"port": 8082}}
 
@@ -43,17 +42,16 @@ def test_counts_go_on_over_a_log_that_begins_anew_and_over_a_restart(own: Rig) -
     log = own.folder / "nginx" / "access.log"
     log.rename(log.with_name("access.log.1"))
     subprocess.run(["kill", "-USR1", str(own.pid)], check=True)
-    eventually(lambda: not writers(own, "access.log.1"))
+    process.wait_for(lambda: not writers(own, "access.log.1"))
     assert [get(own.port) for _ in range(5)] == [(200, "a")] * 5
     counts = counted(own, before, 12)
     assert (counts["a"].requests, counts["a"].bad) == (12, 7)
     after = own.do(router.counts(before))
     pid = own.pid
     subprocess.run(["kill", "-KILL", str(pid)], check=True)
-    while own.pid in (0, pid) or not process.answers("127.0.0.1", own.port):
-        time.sleep(0.02)
+    process.wait_for(lambda: own.pid not in (0, pid) and process.answers("127.0.0.1", own.port), "nginx")
     assert get(own.port) == (200, "a")
-    eventually(lambda: own.do(router.counts(after)).slots["a"].requests == after.slots["a"].requests + 1)
+    process.wait_for(lambda: own.do(router.counts(after)).slots["a"].requests == after.slots["a"].requests + 1)
     assert interval(after, own.do(router.counts(after))) is None
 
 
@@ -109,8 +107,7 @@ def existing(own: Rig, location: str) -> Rig:
     }
     run = Exec(argv=(binary, "-e", "stderr", "-c", f"{etc}/nginx.conf"), cwd=str(etc))
     own.host.answer(Detached(key=process_key("nginx", SERVICE), operations=(run,), restart=True))
-    while not process.answers("127.0.0.1", own.port):
-        time.sleep(0.02)
+    process.wait_for(lambda: process.answers("127.0.0.1", own.port), "nginx")
     return replace(own, settings=settings)
 
 
@@ -137,8 +134,9 @@ def test_ones_own_nginx_routes_and_is_safe_after_a_restart_of_its_own(own: Rig) 
     assert counted(mine, before, 5)["b"].requests == 5
     mine.turn(router, 5_000)
     subprocess.run(["kill", "-HUP", (etc / "nginx.pid").read_text().strip()], check=True)  # another tool's reload
-    eventually(lambda: mine.do(router.read()).share == 10_000)
-    eventually(lambda: {get(mine.port) for _ in range(10)} == {(200, "b")})  # old workers take some connections more
+    process.wait_for(lambda: mine.do(router.read()).share == 10_000)
+    all_on_b = lambda: {get(mine.port) for _ in range(10)} == {(200, "b")}  # noqa: E731
+    process.wait_for(all_on_b)  # old workers take some connections more
 
 
 def nginx_include(own: Rig, etc: Path) -> bytes:

@@ -7,7 +7,6 @@ import json
 import os
 import re
 import signal
-import time
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -18,7 +17,7 @@ from ciflow.model import Detached, Exec
 from ciflow.rollout.routers import RouterError, build
 from ciflow.rollout.routers.embedded import process_key
 from tests.parts import process
-from tests.rollout.rig import EDGES, SERVICE, Rig, eventually, get, rig
+from tests.rollout.rig import EDGES, SERVICE, Rig, get, rig
 
 SLOTS = {"a": {"port": 8081}, "b": {"port": 8082}}
 
@@ -73,8 +72,7 @@ def existing(own: Rig, **start_up: object) -> Rig:
     (own.folder / "traefik.json").write_text(json.dumps(document))
     run = Exec(argv=(process.find("traefik", "traefik"), f"--configFile={own.folder}/traefik.json"))
     own.host.answer(Detached(key=process_key("traefik", SERVICE), operations=(run,), restart=True))
-    while not process.answers("127.0.0.1", own.port):
-        time.sleep(0.02)
+    process.wait_for(lambda: process.answers("127.0.0.1", own.port), "Traefik")
     route = {"rule": "PathPrefix(`/`)", "entryPoints": ["web"]}
     file = f"{own.folder}/dynamic/shield.yml"
     return replace(own, settings={"file": file, "admin": admin, "route": route, "dir": f"{own.folder}/state"})
@@ -89,7 +87,7 @@ def test_ones_own_traefik_gets_the_safe_share_within_a_second_of_its_restart(own
     mine.turn(router, 5_000)
     pid = mine.pid
     os.kill(pid, signal.SIGKILL)
-    eventually(lambda: mine.pid not in (0, pid) and mine.do(router.read()).share == 0)
+    process.wait_for(lambda: mine.pid not in (0, pid) and mine.do(router.read()).share == 0)
     assert {get(mine.port) for _ in range(10)} == {(200, "a")}
     assert mine.do(router.guard(mine.do(router.read()).token, 30, renew=True)).fired
 

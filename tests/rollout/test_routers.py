@@ -23,7 +23,7 @@ from ciflow.rollout.routers.dial import Asked
 from ciflow.rollout.routers.guard import OnHost
 from tests.parts import process
 from tests.rollout.kube_rig import kube_rig
-from tests.rollout.rig import EDGES, SERVICE, SLOW, Rig, Users, burst, counted, eventually, get, rig, sample
+from tests.rollout.rig import EDGES, SERVICE, SLOW, Rig, Users, burst, counted, get, rig, sample
 
 STARTED = sorted(set(ROUTERS) - {"command", *CLUSTERED})  # that ciflow starts itself
 # Istio has no data plane here, and replicas split but coarsely: test_routers_kube.py has what can be shown of them.
@@ -123,9 +123,9 @@ def test_after_a_rollback_nobody_meets_the_candidate_any_more(routed: Rig) -> No
     router = routed.router()
     routed.turn(router, 5_000)
     with Users(routed.port, rate=500) as users:
-        eventually(lambda: users.seen[200, "b"] > 50)
+        process.wait_for(lambda: users.seen[200, "b"] > 50)
         routed.turn(router, 0)
-        eventually(lambda: only(users, "a"))
+        process.wait_for(lambda: only(users, "a"))
     assert users.failures == []
 
 
@@ -201,7 +201,7 @@ def test_a_request_that_its_client_gave_up_counts_as_bad(counting: Rig) -> None:
         asked = [clients.submit(get, counting.port, "/hang", timeout=0.5) for _ in range(20)]
         assert [one.result() for one in asked] == [(0, "")] * 20
     assert get(counting.port) == (200, "a")
-    eventually(lambda: gave_up(counting, before) == 20)
+    process.wait_for(lambda: gave_up(counting, before) == 20)
     counts = counted(counting, before, 21)
     assert (counts["a"].requests, counts["a"].bad, counts["a"].slower[EDGES[1]]) == (21, 20, 20)
 
@@ -226,7 +226,7 @@ def test_counters_under_load_miss_nobody(counting: Rig) -> None:
         samples.append(add(counting, total, samples[-1]))
         return total["a"] + total["b"] >= users.answers
 
-    eventually(all_in)
+    process.wait_for(all_in)
     assert first.identity == last.identity
     assert total["a"] == users.seen[200, "a"] and total["b"] == users.seen[200, "b"]
     assert total["bad"] == 0
@@ -246,7 +246,7 @@ def test_the_limit_of_a_guarded_pause_reads_the_real_counter(counting: Rig) -> N
     before = watched_errors(counting)
     for _ in range(7):
         get(counting.port, "/bad")
-    eventually(lambda: watched_errors(counting) - before >= 7)
+    process.wait_for(lambda: watched_errors(counting) - before >= 7)
     assert watched_errors(counting) - before == 7
 
 
@@ -279,8 +279,8 @@ def kill(routed: Rig) -> None:
     pid = routed.pid
     assert pid > 1  # 0 would be our own process group
     os.kill(pid, signal.SIGKILL)
-    eventually(lambda: routed.pid not in (0, pid) and process.answers("127.0.0.1", routed.port))
-    eventually(lambda: get(routed.port)[0] == 200)  # Traefik opens its ports before it knows its routes
+    process.wait_for(lambda: routed.pid not in (0, pid) and process.answers("127.0.0.1", routed.port))
+    process.wait_for(lambda: get(routed.port)[0] == 200)  # Traefik opens its ports before it knows its routes
 
 
 def test_a_promotion_outlives_a_restart(routed: Rig) -> None:
@@ -456,9 +456,9 @@ def test_the_dead_man_gives_the_traffic_back_when_nobody_renews(routed: Rig) -> 
     router, began = routed.router(), time.monotonic()
     routed.turn(router, 5_000, lease=1.0)
     with Users(routed.port, rate=300) as users:
-        eventually(lambda: routed.do(router.read()).share == 0)
+        process.wait_for(lambda: routed.do(router.read()).share == 0)
         assert time.monotonic() - began >= 1.0
-        eventually(lambda: only(users, "a"))
+        process.wait_for(lambda: only(users, "a"))
     assert users.failures == []
     assert routed.do(router.guard(routed.do(router.read()).token, 1.0, renew=True)).fired
 

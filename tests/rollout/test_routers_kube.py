@@ -18,7 +18,7 @@ from ciflow.rollout.metrics import watch as left_to_others
 from ciflow.rollout.routers import Dial, Fenced, Router, RouterError, build
 from ciflow.rollout.routers.dial import Guard
 from ciflow.rollout.thresholds import Threshold
-from tests.parts import gateway, process
+from tests.parts import process
 from tests.parts.http import recorded
 from tests.parts.kube import NODE_IP, Kube
 from tests.parts.prometheus import prometheus
@@ -189,8 +189,8 @@ def test_testers_meet_the_candidate_at_any_share(kube: Kube, edge: Rig) -> None:
         router = prepared(edge, header=header)
         for share, live, candidate in ((0, "a", "b"), (10_000, "b", "a"), (0, "a", "b")):
             edge.turn(router, share, live=live)
-            gateway.wait_for(lambda to=candidate: met(edge, {"X-Canary": "1"}) == {(200, to)})
-            gateway.wait_for(lambda to=live: met(edge) == {(200, to)})
+            process.wait_for(lambda to=candidate: met(edge, {"X-Canary": "1"}) == {(200, to)})
+            process.wait_for(lambda to=live: met(edge) == {(200, to)})
     finally:
         kube.ask("PATCH", f"{ROUTES}/{SERVICE}", {"spec": {"rules": rules}})
 
@@ -227,7 +227,7 @@ def test_the_traffic_comes_back_after_an_outage_of_the_api_server(kube: Kube, ed
         kube.start_apiserver()
         falls_back(edge, router, within=30.0)
     assert users.failures == [] and {status for status, _ in users.seen} == {200}
-    gateway.wait_for(lambda: turned(edge, router), 60.0)  # the Gateway connects again in its own time
+    process.wait_for(lambda: turned(edge, router))  # the Gateway connects again in its own time
 
 
 def turned(edge: Rig, router: Router) -> bool:
@@ -242,7 +242,7 @@ def test_a_guard_that_does_not_answer_lets_no_traffic_move(kube: Kube, edge: Rig
     guard = f"/apis/apps/v1/namespaces/{SPACE}/deployments/ciflow-guard-{SERVICE}"
     kube.ask("PATCH", guard, {"spec": {"replicas": 0}})
     pods = f"/api/v1/namespaces/{SPACE}/pods?labelSelector=app%3Dciflow-guard-{SERVICE}"
-    gateway.wait_for(lambda: not kube.ask("GET", pods)["items"])
+    process.wait_for(lambda: not kube.ask("GET", pods)["items"])
     try:
         with pytest.raises(RouterError, match="waiting for the answer of the guard"):
             edge.turn(router, 500)
@@ -314,7 +314,7 @@ def test_a_real_prometheus_watches_a_pause_from_within_the_cluster(edge: Rig, pa
             elsewhere = {"prometheus": {**asked["prometheus"], "url": "http://127.0.0.1:9"}}
             nobody = left_to_others(elsewhere, 2.0, Threshold())
             assert watch is not None and nobody is not None
-            gateway.wait_for(lambda: edge.do(router.guard(token, 600.0, (nobody, watch))).blind == (nobody,), 60.0)
+            process.wait_for(lambda: edge.do(router.guard(token, 600.0, (nobody, watch))).blind == (nobody,))
             time.sleep(5.0)
             assert edge.do(router.read()).share == 5_000
             candidate.body = b"late 9\n"
@@ -379,8 +379,8 @@ def crowd(kube: Kube) -> Iterator[Rig]:
     """Four pods in all behind one Service, with slot a serving."""
     with process.short_folder("crowd") as folder, crowd_rig(kube, folder, PODS) as rig:
         prepared(rig)
-        gateway.wait_for(lambda: scale(kube) == {"a": 4, "b": 0}, 60.0)
-        gateway.wait_for(lambda: process.answers(service_address(kube), 80), 60.0)  # kube-proxy hears later
+        process.wait_for(lambda: scale(kube) == {"a": 4, "b": 0})
+        process.wait_for(lambda: process.answers(service_address(kube), 80))  # kube-proxy hears later
         yield rig
 
 
@@ -421,7 +421,7 @@ def test_replicas_come_as_near_to_the_share_as_whole_pods_do(
     callers = Callers(kube)
     callers.start()
     crowd.turn(crowd.router(), share, live="b" if share == 10_000 else "a")
-    gateway.wait_for(lambda: scale(kube) == {"a": a, "b": b}, 60.0)
+    process.wait_for(lambda: scale(kube) == {"a": a, "b": b})
     callers.over.set()
     callers.join()
     assert crowd.do(crowd.router().read()).share == share
@@ -449,11 +449,11 @@ def test_the_guard_gives_back_all_pods(kube: Kube, crowd: Rig) -> None:
     token = crowd.turn(router, 5_000, lease=600.0).token  # pods may take long to come
     assert crowd.do(router.guard(token, 2.0, renew=True)).armed
     falls_back(crowd, router, within=60.0)
-    gateway.wait_for(lambda: scale(kube) == {"a": 4, "b": 0}, 60.0)
+    process.wait_for(lambda: scale(kube) == {"a": 4, "b": 0})
 
 
 def test_pods_that_do_not_become_ready_turn_nothing_away_from_stable(kube: Kube, crowd: Rig) -> None:
-    gateway.wait_for(lambda: scale(kube) == {"a": 4, "b": 0}, 60.0)
+    process.wait_for(lambda: scale(kube) == {"a": 4, "b": 0})
     path = f"/apis/apps/v1/namespaces/{PODS}/deployments/{SERVICE}-b"
     good = kube.ask("GET", path)["spec"]["template"]["spec"]["containers"]
     kube.ask(

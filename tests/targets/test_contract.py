@@ -3,7 +3,6 @@
 import os
 import random
 import resource
-import time
 from pathlib import Path
 
 import pytest
@@ -11,6 +10,7 @@ import pytest
 from ciflow.model import Exec, Read, Stat
 from ciflow.targets import Connection
 from ciflow.targets.session import Answer
+from tests.parts.process import wait_for
 from tests.targets.conftest import BOTH_AGENTS, SHELLS, reach
 from tests.targets.parley import Parley
 
@@ -94,9 +94,7 @@ def test_output_is_seen_while_the_command_runs(host: Parley, tmp_path: Path) -> 
     gate = tmp_path / "gate"
     host.session.submit("web1", "slow", Exec(shell=f"echo early; until [ -e {gate} ]; do sleep 0.05; done; echo late"))
     host.session.flush()
-    until = time.monotonic() + 30
-    while not host.output and time.monotonic() < until:
-        host.ask("nothing")
+    wait_for(lambda: host.ask("nothing") is not None and host.output, "output")
     assert [(o.stream, o.data) for o in host.output] == [("stdout", b"early\n")]
     gate.touch()
     assert host.answer("slow").stdout == b"early\nlate\n"
@@ -122,10 +120,7 @@ def test_a_command_that_ignores_sigterm_is_ended_all_the_same(host: Parley) -> N
 
 
 def assert_ends(pid: int) -> None:
-    until = time.monotonic() + 60
-    while lives(pid):
-        assert time.monotonic() < until, f"{pid} lives on"
-        time.sleep(0.02)
+    wait_for(lambda: not lives(pid), f"the end of {pid}")
 
 
 def lives(pid: int) -> bool:
@@ -140,9 +135,7 @@ def test_abort_ends_the_one_in_hand_and_its_children(host: Parley, tmp_path: Pat
     note = tmp_path / "pid"
     host.session.submit("web1", "long", Exec(shell=f"sleep 60 & echo $! > {note}.new; mv {note}.new {note}; wait"))
     host.session.flush()
-    until = time.monotonic() + 30
-    while not note.exists() and time.monotonic() < until:
-        time.sleep(0.02)
+    wait_for(note.exists)
     host.session.abort("long")
     reply = host.answer("long")
     assert (reply.ok, reply.signal) == (False, 15)

@@ -19,15 +19,8 @@ import pytest
 from ciflow.model import Detached, Exec, Operation, Talk, Watch
 from ciflow.targets import Connection
 from ciflow.targets.session import Ended
+from tests.parts.process import wait_for
 from tests.targets.parley import Parley
-
-
-def until(found: Callable[[], Any], what: str, patience: float = 90.0) -> Any:
-    end = time.monotonic() + patience
-    while not (value := found()):
-        assert time.monotonic() < end, f"{what} did not come"
-        time.sleep(0.02)
-    return value
 
 
 def ask(host: Parley, key: str) -> dict[str, Any]:
@@ -54,7 +47,7 @@ def test_work_goes_on_without_anybody_and_is_asked_for_later(host: Parley, key: 
     assert host(start).changed
     assert state(host, key) == "running"
     (tmp_path / "gate").touch()
-    until(lambda: state(host, key) == "done", "the end")
+    wait_for(lambda: state(host, key) == "done", "the end")
     reply = host(Detached(key=key, verb="ask"))
     assert (reply.stdout, reply.rc, reply.data["rc"]) == (b"out\n", 0, 0)
 
@@ -62,7 +55,7 @@ def test_work_goes_on_without_anybody_and_is_asked_for_later(host: Parley, key: 
 def test_work_that_fails_says_so_and_stops_there(host: Parley, key: str, tmp_path: Path) -> None:
     steps = (Exec(shell="echo bad >&2; exit 9"), Exec(argv=("touch", str(tmp_path / "no"))))
     host(Detached(key=key, operations=steps))
-    until(lambda: state(host, key) == "failed", "the failure")
+    wait_for(lambda: state(host, key) == "failed", "the failure")
     reply = host(Detached(key=key, verb="ask"))
     assert (reply.rc, reply.stderr) == (9, b"bad\n")
     assert not (tmp_path / "no").exists()
@@ -75,11 +68,11 @@ def test_a_live_one_is_left_alone_when_started_again_and_another_replaces_it(
         return Detached(key=key, operations=(Exec(shell=f"echo {word} >> {tmp_path}/log; sleep 60"),), grace=1.0)
 
     host(start("one"))
-    first = until(lambda: ask(host, key).get("pid"), "the process")
+    first = wait_for(lambda: ask(host, key).get("pid"), "the process")
     assert not host(start("one")).changed
     assert ask(host, key)["pid"] == first
     assert host(start("two")).changed
-    until(lambda: (tmp_path / "log").read_text() == "one\ntwo\n", "the second")
+    wait_for(lambda: (tmp_path / "log").read_text() == "one\ntwo\n", "the second")
     assert not Path(f"/proc/{first}").exists()
 
 
@@ -87,10 +80,10 @@ def test_cancel_ends_the_whole_group_and_leaves_nothing(host: Parley, key: str, 
     host(
         Detached(key=key, operations=(Exec(shell=f"trap '' TERM; sleep 60 & echo $! > {tmp_path}/child; wait; wait"),))
     )
-    child = int(until(lambda: (tmp_path / "child").exists() and (tmp_path / "child").read_text(), "the child"))
+    child = int(wait_for(lambda: (tmp_path / "child").exists() and (tmp_path / "child").read_text(), "the child"))
     assert host(Detached(key=key, verb="cancel", grace=0.3)).changed
     assert state(host, key) == "absent"
-    until(lambda: not Path(f"/proc/{child}").exists(), "the child's end")
+    wait_for(lambda: not Path(f"/proc/{child}").exists(), "the child's end")
     assert not host(Detached(key=key, verb="cancel")).changed
 
 
@@ -105,9 +98,9 @@ def test_a_dead_man_fires_when_nobody_renews(host: Parley, key: str, tmp_path: P
     began = time.monotonic()
     host(dead_man(key, tmp_path / "back", 1.0))
     assert state(host, key) == "armed"
-    until((tmp_path / "back").exists, "the dead-man")
+    wait_for((tmp_path / "back").exists, "the dead-man")
     assert time.monotonic() - began >= 1.0
-    until(lambda: state(host, key) == "done", "its end")
+    wait_for(lambda: state(host, key) == "done", "its end")
     assert ask(host, key)["fired"] == "dead-man"
     late = host(Detached(key=key, verb="renew"))
     assert not late.ok
@@ -133,7 +126,7 @@ def test_a_dead_man_fires_though_the_agent_was_killed(host: Parley, key: str, tm
     host(dead_man(key, tmp_path / "back", 2.0))
     os.kill(host.hello["pid"], signal.SIGKILL)
     host.next(Ended)
-    until((tmp_path / "back").exists, "the dead-man")
+    wait_for((tmp_path / "back").exists, "the dead-man")
     host.ended = None
     revived = Parley(host.connection, run=host.run, token=host.token).ready()
     host.__dict__.update(revived.__dict__)
@@ -163,12 +156,12 @@ CONTROLLER = """
 def test_a_dead_man_fires_after_the_controller_is_killed(own_home: Path, tmp_path: Path) -> None:
     env = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     controller = subprocess.Popen([sys.executable, "-c", textwrap.dedent(CONTROLLER), str(tmp_path)], env=env)
-    until((tmp_path / "armed").exists, "the controller")
+    wait_for((tmp_path / "armed").exists, "the controller")
     time.sleep(5.0)
     assert not (tmp_path / "back").exists()
     controller.kill()
     controller.wait()
-    until((tmp_path / "back").exists, "the dead-man")
+    wait_for((tmp_path / "back").exists, "the dead-man")
     assert own_home.exists()
 
 
@@ -180,7 +173,7 @@ def test_a_watch_that_breaks_fires_at_once(host: Parley, key: str, tmp_path: Pat
     time.sleep(0.5)
     assert state(host, key) == "armed"
     errors.write_text("errors=6\n")
-    until((tmp_path / "back").exists, "the turn back")
+    wait_for((tmp_path / "back").exists, "the turn back")
     assert ask(host, key)["fired"] == "watch"
 
 
@@ -192,7 +185,7 @@ def test_a_watch_breaks_below_its_least_number_when_it_stays_there_for_longer_th
     script = f"echo x >> {told}; n=$(wc -l < {told}); if [ $n = 3 ]; then echo up=1; else echo up=0; fi"
     watch = Watch(read=Exec(shell=script), pattern="up=([0-9]+)", least=1, misses=2)
     host(dead_man(key, tmp_path / "back", 600.0, watch))
-    until((tmp_path / "back").exists, "the turn back")
+    wait_for((tmp_path / "back").exists, "the turn back")
     assert told.read_text() == "x\n" * 6, "2 misses, a good one, and the third of those after it"
     assert ask(host, key)["fired"] == "watch"
 
@@ -207,7 +200,7 @@ def test_a_watch_that_says_nothing_is_no_reason_to_fire(host: Parley, key: str, 
 def test_what_a_dead_man_does_is_tried_again_until_it_works(host: Parley, key: str, tmp_path: Path) -> None:
     work: tuple[Operation, ...] = (Exec(shell=f"echo x >> {tmp_path}/tries; test $(wc -l < {tmp_path}/tries) -ge 3"),)
     host(Detached(key=key, operations=work, after=0.2))
-    until(lambda: state(host, key) == "done", "the third try")
+    wait_for(lambda: state(host, key) == "done", "the third try")
     assert (tmp_path / "tries").read_text() == "x\n" * 3
 
 
@@ -218,8 +211,8 @@ def test_a_supervised_process_outlives_everybody_and_is_started_again(host: Parl
     server = Exec(shell=f"echo $$ >> {tmp_path}/pids; echo serving; exec sleep 600")
     log = tmp_path / "server.log"
     host(Detached(key=key, operations=(server,), restart=True, log=str(log)))
-    first = until(lambda: ask(host, key).get("pid"), "the process")
-    until(lambda: log.exists() and log.read_text() == "serving\n", "its first word")
+    first = wait_for(lambda: ask(host, key).get("pid"), "the process")
+    wait_for(lambda: log.exists() and log.read_text() == "serving\n", "its first word")
     os.kill(host.hello["pid"], signal.SIGKILL)
     host.next(Ended)
     assert Path(f"/proc/{first}").exists()
@@ -227,10 +220,10 @@ def test_a_supervised_process_outlives_everybody_and_is_started_again(host: Parl
     host.ended = None
     revived = Parley(host.connection, run=host.run, token=host.token).ready()
     host.__dict__.update(revived.__dict__)
-    second = until(lambda: (pid := ask(host, key)["pid"]) not in (0, first) and pid, "its successor")
+    second = wait_for(lambda: (pid := ask(host, key)["pid"]) not in (0, first) and pid, "its successor")
     found = ask(host, key)
     assert (found["state"], found["restarts"], found["log"]) == ("running", 1, str(log))
-    until(lambda: log.read_text() == "serving\n" * 2, "its successor's first word")
+    wait_for(lambda: log.read_text() == "serving\n" * 2, "its successor's first word")
     assert [int(word) for word in (tmp_path / "pids").read_text().split()] == [first, second]
     host(Detached(key=key, verb="cancel", grace=2.0))
     assert not Path(f"/proc/{second}").exists()
@@ -239,12 +232,12 @@ def test_a_supervised_process_outlives_everybody_and_is_started_again(host: Parl
 def test_the_process_of_a_killed_supervisor_is_not_forgotten(host: Parley, key: str, tmp_path: Path) -> None:
     start = Detached(key=key, operations=(Exec(shell="exec sleep 600"),), restart=True)
     host(start)
-    orphan = until(lambda: ask(host, key).get("pid"), "the process")
+    orphan = wait_for(lambda: ask(host, key).get("pid"), "the process")
     os.kill(ask(host, key)["supervisor"], signal.SIGKILL)
-    until(lambda: state(host, key) == "failed", "the news")
+    wait_for(lambda: state(host, key) == "failed", "the news")
     assert host(start).changed
-    until(lambda: not Path(f"/proc/{orphan}").exists(), "the orphan's end")
-    assert until(lambda: ask(host, key).get("pid"), "the new one") != orphan
+    wait_for(lambda: not Path(f"/proc/{orphan}").exists(), "the orphan's end")
+    assert wait_for(lambda: ask(host, key).get("pid"), "the new one") != orphan
     assert tmp_path.exists()
 
 
@@ -254,13 +247,13 @@ def test_work_that_ended_more_than_a_week_ago_is_forgotten_and_what_still_runs_i
     host = talk(Connection())
     host(Detached(key="ended", operations=(Exec(argv=("true",)),)))
     host(Detached(key="running", operations=(Exec(argv=("sleep", "60")),)))
-    until(lambda: state(host, "ended") == "done", "the end")
+    wait_for(lambda: state(host, "ended") == "done", "the end")
     base = own_home / ".local/state/ciflow"
     for folder in base.glob("*/detached/*"):
         os.utime(folder, (0, 0))
     (base / "swept").unlink(missing_ok=True)
     again = talk(Connection())
-    until(lambda: state(again, "ended") == "absent", "the sweep")
+    wait_for(lambda: state(again, "ended") == "absent", "the sweep")
     assert state(again, "running") == "running"
     again(Detached(key="running", verb="cancel", grace=0.1))
 

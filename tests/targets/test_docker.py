@@ -3,7 +3,6 @@
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -166,10 +165,7 @@ def test_a_daemon_that_restarts_under_a_command_makes_it_unknown_never_good(own_
     assert isinstance(host.next(Ended).error, Lost)
     assert "no Docker daemon answers" in failure(connection).message
     own_daemon.start()
-    until = time.monotonic() + 90
-    while own_daemon.cli("inspect", "-f", "{{.State.Running}}", name) != "true":
-        assert time.monotonic() < until
-        time.sleep(0.1)
+    process.wait_for(lambda: own_daemon.cli("inspect", "-f", "{{.State.Running}}", name) == "true")
     again = talk(connection, project=host.project, run=host.run, token=host.token)
     assert [one.state for one in again.ask("long", journal=host.hello["journal"])] == ["unknown"]
     own_daemon.cli("rm", "-f", name)

@@ -15,6 +15,7 @@ from ciflow.diagnostics import Locked, Lost, Unreachable
 from ciflow.model import Detached, Exec, Reply, Write
 from ciflow.targets import Connection, agent
 from ciflow.targets.session import Answer, Asked, Ended, Ready
+from tests.parts.process import wait_for
 from tests.parts.sshd import Sshd
 from tests.parts.wire import Break, Kind, wire
 from tests.targets.conftest import EVERYWHERE, reach, ssh_connection
@@ -29,13 +30,6 @@ def connection(request: pytest.FixtureRequest) -> Connection:
 Talk = Callable[..., Parley]
 
 
-def wait_for(path: Path) -> None:
-    until = time.monotonic() + 90
-    while not path.exists():
-        assert time.monotonic() < until, f"{path} never came"
-        time.sleep(0.01)
-
-
 def slow(tmp_path: Path, name: str = "work") -> Exec:
     """Says that it began, ends when the test lets it, and leaves a mark for each time it ran."""
     gate, began = tmp_path / f"{name}.gate", tmp_path / f"{name}.began"
@@ -48,7 +42,7 @@ def test_a_dropped_connection_loses_no_task(connection: Connection, talk: Talk, 
     first = talk(connection)
     first.session.submit("web1", "k", slow(tmp_path))
     first.session.flush()
-    wait_for(tmp_path / "work.began")
+    wait_for((tmp_path / "work.began").exists)
     first.close()
     second = talk(connection, run=first.run, token=first.token)
     assert [a.state for a in second.ask("k", "other", journal=first.hello["journal"])] == ["running", "absent"]
@@ -68,11 +62,11 @@ def test_what_was_sent_ahead_is_dropped_when_the_controller_is_gone(
     for number in range(1, 7):
         first.session.submit("web1", f"k{number}", Exec(shell=f"touch {tmp_path}/ahead{number}"), "always")
     first.session.flush()
-    wait_for(tmp_path / "work.began")
+    wait_for((tmp_path / "work.began").exists)
     first.close()
     second = talk(connection, run=first.run, token=first.token)  # by then the first agent knows that it is alone
     (tmp_path / "work.gate").touch()
-    wait_for(tmp_path / "work")
+    wait_for((tmp_path / "work").exists)
     keys = [f"k{number}" for number in range(7)]
     states = [a.state for a in second.ask(*keys, journal=first.hello["journal"])]
     assert states[0] in ("done", "running")  # its last words may still be on their way to the record
@@ -103,7 +97,7 @@ def test_one_that_is_sent_again_while_it_runs_waits_for_the_first(
     first, second = talk(connection), None
     first.session.submit("web1", "k", slow(tmp_path))
     first.session.flush()
-    wait_for(tmp_path / "work.began")
+    wait_for((tmp_path / "work.began").exists)
     second = talk(connection, run=first.run, token=first.token)
     second.session.submit("web1", "k", slow(tmp_path))
     second.session.flush()
@@ -125,7 +119,7 @@ def test_an_agent_that_is_killed_leaves_unknown_and_never_ok(
     first = talk(connection)
     first.session.submit("web1", "k", slow(tmp_path))
     first.session.flush()
-    wait_for(tmp_path / "work.began")
+    wait_for((tmp_path / "work.began").exists)
     os.killpg(os.getpgid(first.hello["pid"]), signal.SIGKILL)
     ended: Ended = first.next(Ended)
     assert isinstance(ended.error, Lost)
@@ -348,7 +342,7 @@ def test_an_sshd_that_restarts_is_reconnected_to(sshd: Sshd, tmp_path: Path, tal
     first = talk(ssh_connection(sshd))
     first.session.submit("web1", "k", slow(tmp_path))
     first.session.flush()
-    wait_for(tmp_path / "work.began")
+    wait_for((tmp_path / "work.began").exists)
     sshd.stop()
     first.next(Ended)
     down: Ended = Parley(ssh_connection(sshd)).next(Ended, Ready)

@@ -26,6 +26,7 @@ from tests.engine.playing import Bench
 from tests.parts import images
 from tests.parts.kube import Kube
 from tests.parts.pki import Authority
+from tests.parts.process import wait_for
 from tests.targets.parley import Parley
 
 pytestmark = pytest.mark.slow
@@ -332,9 +333,7 @@ def test_a_pod_that_is_taken_away_in_the_middle_leaves_its_task_unknown(kube: Ku
     eviction = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": how, "namespace": "default"}}
 
     def take_away() -> None:
-        until = time.monotonic() + 60
-        while not bench.wrote() and time.monotonic() < until:
-            time.sleep(0.05)
+        wait_for(bench.wrote)
         kube.ask(*(("DELETE", pod) if how == "deleted" else ("POST", f"{pod}/eviction", eviction)), timeout_s=30.0)
 
     thread = threading.Thread(target=take_away)

@@ -18,9 +18,10 @@ from ciflow.model import Detached, Exec, Http, Operation, Read, Talk, Wait, Writ
 from ciflow.targets import TARGETS, Connection, Pipe
 from ciflow.targets.session import Ended
 from ciflow.targets.sh_words import escape, pattern, place, quoted
+from tests.parts.process import wait_for
 from tests.targets.parley import Parley, new_token
 from tests.targets.test_contract import assert_ends
-from tests.targets.test_journal import STEPS, converge, slow, wait_for
+from tests.targets.test_journal import STEPS, converge, slow
 
 Talker = Callable[..., Parley]
 
@@ -97,7 +98,7 @@ def test_what_a_small_host_lacks_is_made_up_for(
     assert_ends(int(ended.stdout))
     first.session.submit("web1", "k", slow(tmp_path))
     first.session.flush()
-    wait_for(tmp_path / "work.began")
+    wait_for((tmp_path / "work.began").exists)
     first.close()
     second = talk(first.connection, run=first.run, token=first.token)
     assert [a.state for a in second.ask("k", "no", journal=first.hello["journal"])] == ["running", "absent"]
@@ -114,7 +115,7 @@ def test_an_operation_ends_whose_agent_was_killed_and_swept_away(
     first = talk(bare(tools(tmp_path / "bin", (missing,))))
     first.session.submit("web1", "k", slow(tmp_path))
     first.session.flush()
-    wait_for(tmp_path / "work.began")
+    wait_for((tmp_path / "work.began").exists)
     [begun] = own_home.glob(".local/state/ciflow/*/runs/*/*/begin")
     performer = int(begun.read_text().split()[0])
     os.kill(first.hello["pid"], signal.SIGKILL)

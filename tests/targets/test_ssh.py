@@ -2,7 +2,6 @@
 
 import contextlib
 import subprocess
-import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
@@ -17,6 +16,7 @@ from ciflow.targets.ssh_options import parse_arguments, parse_hop, resolve
 from tests.conftest import Start
 from tests.parts import process
 from tests.parts.accounts import Accounts
+from tests.parts.process import wait_for
 from tests.parts.sshd import Sshd, User, host_key
 from tests.parts.sshd import sshd as start_sshd
 from tests.parts.wire import wire
@@ -34,10 +34,7 @@ def failure(connection: Connection) -> TargetError | Refused:
 
 def assert_all_closed() -> None:
     """No connection is left that another session could share."""
-    until = time.monotonic() + 60
-    while any(ssh._POOL.entries.values()):
-        assert time.monotonic() < until, "a connection is still open"
-        time.sleep(0.02)
+    wait_for(lambda: not any(ssh._POOL.entries.values()), "the end of every connection")
 
 
 def success(connection: Connection) -> Parley:

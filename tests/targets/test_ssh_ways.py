@@ -5,7 +5,6 @@ import os
 import socket
 import subprocess
 import threading
-import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -23,6 +22,7 @@ from ciflow.targets.ssh_config import flattened
 from tests.conftest import Start
 from tests.parts import process
 from tests.parts.accounts import Accounts
+from tests.parts.process import wait_for
 from tests.parts.sshd import Sshd
 from tests.parts.sshd import sshd as start_sshd
 from tests.parts.wire import Break, Toward, Wire, wire
@@ -295,10 +295,7 @@ def test_hosts_behind_one_jump_host_share_one_connection_to_it(
 
 
 def assert_none_left(proxy: Wire) -> None:
-    until = time.monotonic() + 90
-    while proxy.links:
-        assert time.monotonic() < until, "the jump host's connection is still open"
-        time.sleep(0.02)
+    wait_for(lambda: not proxy.links, "the end of the jump host's connection")
 
 
 @pytest.mark.fault(34)
