@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 from ciflow.diagnostics import Diagnostic, Invalid, TargetError
 from ciflow.engine.keys import Key
-from ciflow.engine.rendering import Rendering, loop_variables
+from ciflow.engine.rendering import Rendering
 from ciflow.engine.result import HostFailed, Result, broken, skipped
 from ciflow.engine.sharing import check_shared
 from ciflow.lang.filters_data import combine
 from ciflow.lang.include import load_role, load_task_file, load_variables, role_of
 from ciflow.lang.schema import coerce
 from ciflow.lang.template import render
-from ciflow.model import EMPTY, Node, Task
+from ciflow.model import Node, Task
 from ciflow.plan.tags import prune
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ def _check_depth(task: Task, prefix: tuple[str, ...]) -> None:
 
 async def _read(rendering: Rendering, found: list[Found]) -> Result:
     """Read what is included; the task lists go into `found`."""
-    rounds = await _rounds(rendering)
+    rounds = await rendering.rounds()
     ran, files = False, list[str]()
     for number, extra in enumerate(rounds):
         at = rendering.key.below(f"include{number}")
@@ -77,15 +77,6 @@ async def _read(rendering: Rendering, found: list[Found]) -> Result:
     values = {"changed": False, "failed": False, "skipped": False, "unreachable": False, "msg": ""}
     told = {"ansible_included_var_files": files} if rendering.task.module == "include_vars" else {}
     return Result("ok", {**values, **told})
-
-
-async def _rounds(rendering: Rendering) -> list[Mapping[str, Any]]:
-    loop = rendering.task.loop
-    if loop is None:
-        return [EMPTY]
-    items = await rendering.items() or []
-    loop = await rendering.control(loop)
-    return [loop_variables(loop, items, number) for number in range(len(items))]
 
 
 async def _variables(rendering: Rendering, args: Mapping[str, Any], extra: Mapping[str, Any], files: list[str]) -> None:

@@ -150,6 +150,15 @@ class Rendering:
         extended, whole = (fit("boolean", one, literal=False) for one in values[:2])
         return replace(loop, extended=extended, extended_allitems=whole, pause=duration(values[2]))
 
+    async def rounds(self) -> list[Mapping[str, Any]]:
+        """What each round gives to templates, where no round sees what the one before has set."""
+        loop = self.task.loop
+        if loop is None:
+            return [EMPTY]
+        items = await self.items() or []
+        loop = await self.control(loop)
+        return [loop_variables(loop, items, number) for number in range(len(items))]
+
     async def label(self, loop: Loop, item: Any, extra: Mapping[str, Any]) -> Any:
         """How an item is called: by `label`, else as it is."""
         return item if loop.label is None else await self.value(loop.label, extra)

@@ -11,9 +11,9 @@ from ciflow.diagnostics import Diagnostic, Invalid
 from ciflow.encoding import encode_operation
 from ciflow.engine.arguments import arguments
 from ciflow.engine.keys import Key
-from ciflow.engine.rendering import Rendering, loop_variables
+from ciflow.engine.rendering import Rendering
 from ciflow.lang.template import render
-from ciflow.model import EMPTY, Api, Change, Compile, Context, Operation, Probe, Reply, Task
+from ciflow.model import Api, Change, Compile, Context, Operation, Probe, Reply, Task
 from ciflow.modules import MODULES
 from ciflow.plan.compile import tasks_of
 
@@ -60,22 +60,13 @@ async def compiled(work: StageRun, places: Places, step: Compile) -> Reply:
 async def _compile(lane: Lane, task: Task, number: int, places: Places, found: dict[str, list[dict[str, Any]]]) -> None:
     key = lane.key.below("retire", number)
     rendering = Rendering(lane, task, key)
-    for at, extra in enumerate(await _rounds(rendering)):
+    for at, extra in enumerate(await rendering.rounds()):
         below = key.below(f"item{at}")
         if not await rendering.when(below, extra):
             continue
         operations = await rendering.recorded(f"{below}|operations", partial(_operations, rendering, extra, below))
         connection = await rendering.settle(partial(_connection, rendering, extra))
         found.setdefault(places.name(connection), []).extend(operations)
-
-
-async def _rounds(rendering: Rendering) -> list[Mapping[str, Any]]:
-    loop = rendering.task.loop
-    if loop is None:
-        return [EMPTY]
-    items = await rendering.items() or []
-    loop = await rendering.control(loop)
-    return [loop_variables(loop, items, number) for number in range(len(items))]
 
 
 def _connection(rendering: Rendering, extra: Mapping[str, Any]) -> Connection:
