@@ -24,7 +24,7 @@ from functools import partial
 from pathlib import Path
 from typing import TypeAlias
 
-from tests.e2e.service import Service, kube_service, service, wait_for
+from tests.e2e.service import Service, kube_service, service
 from tests.parts import process
 from tests.parts.kube import Kube, kube
 
@@ -61,7 +61,7 @@ def kill_one(production: Service, rng: random.Random) -> Death:
         release.send_signal(signal.SIGKILL)
         release.wait()
         killed = time.monotonic()
-        slot = str(wait_for(production.only_slot, "all traffic on one slot", PATIENCE_S))
+        slot = str(process.wait_for(production.only_slot, "all traffic on one slot", PATIENCE_S))
         took_s = time.monotonic() - killed
     states = [e.data["state"] for e in production.events("canary_state") if e.data["version"] == version]
     return Death((states or ["before its start"])[-1], slot, slot != before, took_s)

@@ -33,8 +33,8 @@ def define(kube: Kube, part: str) -> None:
     defined = [thing for thing in things if thing and thing["kind"] == "CustomResourceDefinition"]
     for thing in defined:
         put(kube, DEFINITIONS, thing)
-    for thing in defined:
-        process.wait_for(lambda name=thing["metadata"]["name"]: _established(kube.ask("GET", f"{DEFINITIONS}/{name}")))
+    names = [thing["metadata"]["name"] for thing in defined]
+    process.wait_for(lambda: all(_established(kube.ask("GET", f"{DEFINITIONS}/{name}")) for name in names))
 
 
 def _established(thing: Any) -> bool:

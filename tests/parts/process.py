@@ -135,7 +135,9 @@ def wait_until(ready: Callable[[], bool], running: Running, timeout_s: float = 3
         time.sleep(0.02)
 
 
-def wait_for(found: Callable[[], T], what: str = "it", patience_s: float = 120.0, told: Callable[[], str] = str) -> T:
+def wait_for(
+    found: Callable[[], T | None], what: str = "it", patience_s: float = 120.0, told: Callable[[], str] = str
+) -> T:
     """What `found()` gives, once that is something; else AssertionError says what never came, and what `told` knows."""
     until = time.monotonic() + patience_s
     while not (value := found()):

