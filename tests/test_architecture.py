@@ -63,6 +63,7 @@ def test_every_layer_has_a_row_and_every_package_a_layer() -> None:
         "ciflow.model",
         "ciflow.diagnostics",
         "ciflow.dataclass",
+        "ciflow.whole",
     }
     for package in packages:
         assert f"`{package.replace('.', '/')}/`" in PAGE

@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from tempfile import NamedTemporaryFile
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -19,6 +18,7 @@ from ciflow.diagnostics import ArtifactError, ExitCode, NoSuch
 from ciflow.report.humane import ago, counted, size
 from ciflow.report.text import safe
 from ciflow.store.place import Place
+from ciflow.whole import whole
 
 if TYPE_CHECKING:
     from ciflow.store.artifacts import Shelf
@@ -168,14 +168,10 @@ def _place(dest: Path | None, entry: Entry) -> Path:
 
 
 def _copied(source: Path, dest: Path) -> None:
-    """Whole or not at all, with the permissions that a new file has."""
+    """Whole or not at all."""
     try:
-        with NamedTemporaryFile(dir=dest.parent, prefix=f".{dest.name[:40]}-", delete=False) as file:
-            fresh = Path(file.name)
-            with source.open("rb") as reading:
-                shutil.copyfileobj(reading, file)
-        fresh.chmod(0o644)
-        fresh.replace(dest)
+        with source.open("rb") as reading, whole(dest) as file:
+            shutil.copyfileobj(reading, file)
     except OSError as e:
         raise ArtifactError(f"{dest} can't be written: {e.strerror}") from e
 

@@ -14,7 +14,7 @@ def put(content: bytes, output: Path | None) -> None:
         sys.stdout.buffer.write(content)
         sys.stdout.buffer.flush()
         return
-    from ciflow.report.files import write_whole
+    from ciflow.whole import write_whole
 
     try:
         write_whole(output, content)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-import tempfile
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from ciflow.cli.passwords import ask, ask_twice, vault_ids, vault_options
 from ciflow.diagnostics import Diagnostic, ExitCode, Findings, Invalid, Refused, Span
 from ciflow.lang.passwords import Ask, read_password
 from ciflow.lang.vault import DEFAULT_LABEL, Encrypted, Password, Vault, encrypt, inline, is_vaulted
+from ciflow.whole import whole
 
 PROMPT = f"{DEFAULT_LABEL}@prompt"
 INDENT = 10  # of a `!vault` scalar's lines, as ansible-vault writes them
@@ -254,24 +254,13 @@ def _write(name: str, content: bytes, *, private: bool = False) -> None:
         sys.stdout.buffer.flush()
         return
     path = Path(name).resolve()
-    temporary = ""
     try:
-        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        with os.fdopen(descriptor, "wb") as file:
+        old = path.stat() if path.exists() else None
+        with whole(path, 0o600 if private or old is None else old.st_mode & 0o7777) as file:
             file.write(content)
-            if path.exists():
-                _like(path, descriptor, private=private)
-            os.fsync(descriptor)
-        Path(temporary).replace(path)
+            file.flush()
+            if old is not None and (old.st_uid, old.st_gid) != (os.geteuid(), os.getegid()):
+                os.fchown(file.fileno(), old.st_uid, old.st_gid)
+            os.fsync(file.fileno())
     except OSError as error:
-        if temporary:
-            Path(temporary).unlink(missing_ok=True)
         raise Refused(f"can't write {name}: {(error.strerror or '').lower()}") from error
-
-
-def _like(path: Path, descriptor: int, *, private: bool) -> None:
-    """The new file gets the old one's owner and, unless `private`, its mode."""
-    old = path.stat()
-    if (old.st_uid, old.st_gid) != (os.geteuid(), os.getegid()):
-        os.fchown(descriptor, old.st_uid, old.st_gid)
-    os.fchmod(descriptor, 0o600 if private else old.st_mode & 0o7777)

@@ -15,7 +15,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
-from tempfile import NamedTemporaryFile
 from typing import Any
 
 from ciflow import __version__
@@ -33,6 +32,7 @@ from ciflow.lang.vault import Encrypted, Vault
 from ciflow.model import EMPTY, Template
 from ciflow.plan import Plan
 from ciflow.store.store import Store
+from ciflow.whole import write_whole
 
 _HEAD = '{"ciflow": "plan", '
 _CODE = "CF0320"
@@ -62,9 +62,7 @@ def save(path: Path, request: Request, ready: Ready, store: Store) -> None:
     sealed = seal.seal(json.dumps(body).encode("ascii"), _bound(head))
     text = json.dumps({**head, "sealed": sealed}) + "\n"
     try:
-        with NamedTemporaryFile("w", dir=path.parent, prefix=f".{path.name}-", delete=False) as file:
-            file.write(text)
-        Path(file.name).replace(path)
+        write_whole(path, text.encode(), 0o600)
     except OSError as error:
         raise CiflowError(f"the plan can't be written to {path}: {error.strerror}") from error
 

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
-from tempfile import NamedTemporaryFile
 
 from ciflow.diagnostics import Refused
 from ciflow.model import Event
 from ciflow.report.record import Record
+from ciflow.whole import write_whole
 
 FORMATS = {".html": "html", ".xml": "junit", ".json": "json", ".md": "md"}  # by what a file's name ends with
 
@@ -62,23 +61,3 @@ def written(record: Record, form: str) -> bytes:
 
         return markdown(record).encode()
     return json.dumps(record.data(), indent=2).encode() + b"\n"
-
-
-def write_whole(path: Path, content: bytes) -> None:
-    """The file and the folders above it. Nobody sees half of it, and one that was there stays when this fails."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}-", delete=False) as file:
-        try:
-            file.write(content)
-            file.close()
-            Path(file.name).chmod(0o666 & ~_umask())
-            Path(file.name).replace(path)
-        except OSError:
-            Path(file.name).unlink(missing_ok=True)
-            raise
-
-
-def _umask() -> int:
-    mask = os.umask(0o077)
-    os.umask(mask)
-    return mask

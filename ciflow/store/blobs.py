@@ -6,7 +6,6 @@ import fcntl
 import os
 import re
 import shutil
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from ciflow.diagnostics import ArtifactError, StoreError
+from ciflow.whole import whole
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _CHUNK = 1024 * 1024
@@ -152,17 +152,12 @@ class Blobs:
     @contextmanager
     def _fresh(self, digest: str) -> Iterator[BinaryIO]:
         target = self.path(digest)
-        temporary = ""
         try:
             for folder in (self._folder, target.parent):
                 folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-            descriptor, temporary = tempfile.mkstemp(dir=target.parent, prefix=".new-")
-            with os.fdopen(descriptor, "wb") as file:
+            with whole(target, 0o600) as file:
                 yield file
-            Path(temporary).replace(target)
         except OSError as e:
-            if temporary:
-                Path(temporary).unlink(missing_ok=True)
             raise StoreError(f"can't write into the store {self._folder}: {e.strerror}") from e
 
 

@@ -7,11 +7,11 @@ from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from hashlib import file_digest, sha256
 from pathlib import Path, PurePosixPath
-from tempfile import NamedTemporaryFile
 
 from ciflow.dataclass import dataclass, field
 from ciflow.diagnostics import Refused, TargetError
 from ciflow.targets.protobuf import Fields, message
+from ciflow.whole import write_whole
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,10 +102,7 @@ class Place:
 
     def write(self, content: bytes, *, executable: bool) -> None:
         """Whole or not at all."""
-        with NamedTemporaryFile(dir=self.path.parent, prefix=f".{self.path.name[:40]}-", delete=False) as file:
-            file.write(content)
-        Path(file.name).chmod(0o755 if executable else 0o644)
-        Path(file.name).replace(self.path)
+        write_whole(self.path, content, 0o755 if executable else 0o644)
 
 
 def place_for(dest: Path, path: str, wanted: Iterable[str]) -> Place:

@@ -17,6 +17,7 @@ from ciflow.supply.errors import KeyFault
 from ciflow.supply.keys import KeyPair, PublicKey, SigningKey
 from ciflow.supply.times import stamp
 from ciflow.supply.trust import Signer, signers_of
+from ciflow.whole import whole
 
 SIGNERS = "signers.json"
 VARIABLE = "CIFLOW_KEY_PASSPHRASE"
@@ -90,12 +91,8 @@ def _data(signer: Signer) -> dict[str, str]:
 
 
 def put(path: Path, content: bytes, mode: int) -> None:
-    """Atomically, with its mode from the first byte on, and on the disk before it counts."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
-    with os.fdopen(descriptor, "wb") as file:
+    """Whole or not at all, never open to more than `mode`, and on the disk before it counts."""
+    with whole(path, mode) as file:
         file.write(content)
         file.flush()
         os.fsync(file.fileno())
-    temporary.replace(path)

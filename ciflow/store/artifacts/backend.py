@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from hashlib import sha256
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Protocol
 
 from ciflow.dataclass import dataclass
 from ciflow.diagnostics import ArtifactError
+from ciflow.whole import write_whole
 
 PART = 8 * 1024 * 1024  # bytes that travel at once
 
@@ -74,11 +74,7 @@ class Tickets:
 
     def set(self, subject: str, ticket: str) -> None:
         self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        path = self._path(subject)
-        fresh = path.with_name(f"{path.name}.{os.getpid()}")
-        fresh.touch(mode=0o600)
-        fresh.write_text(ticket)
-        fresh.replace(path)
+        write_whole(self._path(subject), ticket.encode(), 0o600)
 
     def forget(self, subject: str) -> None:
         self._path(subject).unlink(missing_ok=True)

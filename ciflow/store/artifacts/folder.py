@@ -7,11 +7,11 @@ import time
 from collections.abc import Iterator
 from hashlib import sha256
 from pathlib import Path
-from tempfile import NamedTemporaryFile
 
 from ciflow.diagnostics import ArtifactError, StoreError
 from ciflow.store.artifacts.web import CHUNK
 from ciflow.store.blobs import Blobs
+from ciflow.whole import write_whole
 
 
 class Folder:
@@ -70,9 +70,7 @@ class Folder:
     def keep_record(self, name: str, text: str, digest: str = "", title: str = "") -> None:  # noqa: ARG002
         try:
             self._records.mkdir(parents=True, exist_ok=True, mode=0o700)
-            with NamedTemporaryFile("w", dir=self._records, prefix=".new-", delete=False) as file:
-                file.write(text)
-            Path(file.name).replace(self._records / name)
+            write_whole(self._records / name, text.encode(), 0o600)
         except OSError as e:
             raise StoreError(f"can't write into the store {self.root}: {e.strerror}") from e
 
