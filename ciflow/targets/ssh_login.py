@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import base64
 import copy
 import functools
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import paramiko
 
@@ -16,6 +16,8 @@ from ciflow.targets.connection import Connection
 from ciflow.targets.known_hosts import fingerprint
 from ciflow.targets.ssh_options import Route
 
+MAGIC = b"openssh-key-v1\0"
+KINDS: Mapping[str, type[paramiko.PKey]] = {"ssh-rsa": paramiko.RSAKey, "ssh-ed25519": paramiko.Ed25519Key}
 _READING = threading.Lock()  # of keys: whoever needs the same one waits for it instead of reading it as well
 DEFAULT_KEYS = ("id_ed25519", "id_ecdsa", "id_rsa")
 
@@ -141,13 +143,27 @@ def _key(path: str, passphrase: str) -> paramiko.PKey:
 
 @functools.lru_cache(maxsize=16)
 def _read(path: str, passphrase: str, _inode: int, _changed: int) -> paramiko.PKey:
+    kind = KINDS.get(_kind(Path(path).read_bytes()))
+    read: Callable[..., paramiko.PKey] = kind.from_private_key_file if kind else paramiko.PKey.from_path
     try:
-        return paramiko.PKey.from_path(path)
+        return read(path)
     except (paramiko.PasswordRequiredException, TypeError) as e:  # TypeError: cryptography's own word for the same
         if not passphrase:
             raise paramiko.PasswordRequiredException from e
-        word: Any = passphrase.encode("utf-8", "surrogateescape")  # bytes, whatever is declared
-        return paramiko.PKey.from_path(path, word)
+        return read(path, passphrase.encode("utf-8", "surrogateescape"))  # bytes, whatever is declared
+
+
+def _kind(content: bytes) -> str:
+    """What a private key is of, by its public half, which no passphrase locks (PROTOCOL.key of OpenSSH); "" of another
+    format. paramiko reads the whole key to know it, and then once more."""
+    data = base64.b64decode(content.partition(b"-----BEGIN OPENSSH PRIVATE KEY-----")[2].partition(b"-----END")[0])
+    if not data.startswith(MAGIC):
+        return ""
+    message = paramiko.Message(data[len(MAGIC) :])
+    for _ in ("cipher", "kdf", "its options"):
+        message.get_string()
+    message.get_int()  # the number of keys
+    return paramiko.Message(message.get_string()).get_text()
 
 
 def _certified(path: str, certificate: str, passphrase: str) -> paramiko.PKey | None:

@@ -181,13 +181,14 @@ def test_a_key_is_opened_once_for_all_hosts_and_anew_when_its_file_is_another(
     start: Start, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Opening one is made slow on purpose (bcrypt): a thousand hosts would take minutes."""
-    key, opened, read = key_pair(home / "locked", "open sesame"), list[str](), paramiko.PKey.from_path
+    key, opened, kind = key_pair(home / "locked", "open sesame"), list[str](), paramiko.Ed25519Key
+    read = kind.from_private_key_file
 
     def count(path: str, password: Any = None) -> paramiko.PKey:
         opened.append(path)
         return read(path, password)
 
-    monkeypatch.setattr(paramiko.PKey, "from_path", count)
+    monkeypatch.setattr(kind, "from_private_key_file", count)
     server = accepting(start, tmp_path, key)
     connection = replace(ssh_connection(server), private_keys=(str(key),), passphrase="open sesame")
     crowd = [Parley(replace(connection, common_args=own(server, number)), project=f"{PROJECT}-{number}")
