@@ -20,7 +20,7 @@ from ciflow.engine.result import PausedRun
 from ciflow.engine.retire import Places, compiled
 from ciflow.engine.rollback import routers_data
 from ciflow.engine.together import Together
-from ciflow.lang.canary import ASKED
+from ciflow.lang.canary import ASKED, COUNT_USERS
 from ciflow.lang.scope import MISSING, Scope
 from ciflow.lang.template import render
 from ciflow.model import Canary, Hold, Reply, Run
@@ -118,9 +118,10 @@ def _secret(work: StageRun, value: Any) -> bool:
 
 def _gates(work: StageRun, canary: Canary, rendered: _Rendered, scope: Scope) -> tuple[Gate, ...]:
     services = len(cells_of(work.run.plan, work.stage))
+    by_user = bool(canary.by) and rendered.kind in COUNT_USERS
     config = [_with_sources(kind, options, rendered, scope) for gate in canary.gates for kind, options in gate.items()]
     try:
-        return gates_from(config, canary.alpha, services=services)
+        return gates_from(config, canary.alpha, services=services, by_user=by_user)
     except ValueError as error:
         raise Invalid([Diagnostic("error", "CF0311", str(error), canary.span)]) from error
 

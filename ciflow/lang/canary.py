@@ -21,6 +21,7 @@ ROUTERS = ("haproxy", "envoy", "nginx", "traefik", "command", "gateway-api", "in
 CLUSTERED = ("gateway-api", "ingress-nginx", "istio", "replicas")  # their dial is an object of a cluster
 MIRRORS = ("envoy",)  # routers that can send copies of requests
 STICKY = ("haproxy", "envoy", "nginx")  # routers that keep a user on one side
+COUNT_USERS = ("haproxy", "nginx")  # those of them that count users beside requests
 CUTS = ("haproxy", "envoy")  # routers that end the connections of one slot; in a cluster its pods are replaced
 GATES = ("errors", "latency", "slo", "query")
 PROVIDERS = ("prometheus", "http", "command", "datadog", "cloudwatch", "influxdb", "graphite")

@@ -9,6 +9,7 @@ again.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -16,7 +17,7 @@ from ciflow.diagnostics import CiflowError, TargetError
 from ciflow.model import CanaryStep, Hold, Note, Reply, Run
 from ciflow.rollout.judge import Interval, Panel, Verdict
 from ciflow.rollout.retire import Retirement
-from ciflow.rollout.routers.dial import WHOLE, Asked, Fenced, Router, RouterError
+from ciflow.rollout.routers.dial import WHOLE, WINDOW, Asked, Fenced, Router, RouterError
 from ciflow.rollout.spec import Ended, Spec, TurnBack
 from ciflow.rollout.tally import Deltas, interval_data, observed, split_is_off
 from ciflow.rollout.waiting import Waiting
@@ -183,8 +184,9 @@ class Controller(Waiting):
         if held <= self.spec.warm_up:
             return
         testers = bool(self.spec.settings.get("header"))
-        # Of sticky users one may ask a thousand times as often as another: their requests are no draw of the dial's.
-        off = not self.spec.by and split_is_off(deltas, candidate, step.weight, testers=testers)
+        visits = 1 + math.ceil(seconds / WINDOW) if self.spec.by else 0
+        blind = self.spec.by and not any(counts.users for delta in deltas for counts in delta.values())
+        off = not blind and split_is_off(deltas, candidate, step.weight, testers=testers, visits=visits)
         self._strays = self._strays + 1 if off else 0
         if self._strays >= STRAYS:
             raise TurnBack(f"the router says {step.weight / 100:g} %, but its own counters show another split")

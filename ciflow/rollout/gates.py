@@ -32,7 +32,7 @@ class Gate:
     candidate is good whatever stable does. `edges` are latencies in seconds. `objective` is an slo's share of
     good events. `of` names counters of its own instead of the router's errors. `source` is what the gate asks of
     providers, by candidate slot: {slot: {provider: options}}, for an slo {slot: {bad and total: {provider: ..}}}.
-    `independent` says that events are, as where a user counts once, which no router does yet; otherwise E^(1/phi).
+    `by_user` counts users instead of requests, each once, so that events are independent; otherwise E^(1/phi).
     `private`: what it asks holds a secret, which stays on the controller."""
 
     name: str
@@ -44,7 +44,7 @@ class Gate:
     edges: tuple[float, ...] = ()
     objective: float = 0.0
     of: str = ""
-    independent: bool = False
+    by_user: bool = False
     threshold: Threshold | None = None
     source: Mapping[str, Any] = field(default_factory=dict)
     private: bool = False
@@ -65,12 +65,12 @@ class Gate:
 
 
 def gates_from(
-    config: Sequence[Mapping[str, Any]], alpha: float = DEFAULT_ALPHA, *, services: int = 1, independent: bool = False
+    config: Sequence[Mapping[str, Any]], alpha: float = DEFAULT_ALPHA, *, services: int = 1, by_user: bool = False
 ) -> tuple[Gate, ...]:
     """The gates of a canary's `gates:` list, in order.
 
     `alpha` is the whole release's; it is split evenly over the statistical gates of all its `services` (Bonferroni).
-    ValueError names what can't be understood;
+    `by_user`: the router counts users, which an objective is not about. ValueError names what can't be understood;
     the schema has said so with its place before."""
     if not 0 < alpha < 1:
         raise ValueError(f"alpha must lie between 0 and 1, not {alpha:g}")
@@ -80,7 +80,7 @@ def gates_from(
     gates: list[Gate] = []
     for kind, options in entries:
         name = _unused(str(options.get("name", kind)), [gate.name for gate in gates])
-        gates.append(_gate(name, kind, options, part, independent))
+        gates.append(_gate(name, kind, options, part, by_user))
     return tuple(gates)
 
 
@@ -106,7 +106,7 @@ def _entry(item: Mapping[str, Any]) -> tuple[Kind, Mapping[str, Any]]:
     return kind, given
 
 
-def _gate(name: str, kind: Kind, options: Mapping[str, Any], alpha: float, independent: bool) -> Gate:
+def _gate(name: str, kind: Kind, options: Mapping[str, Any], alpha: float, by_user: bool) -> Gate:
     detect = float(options.get("detect", 5.0))
     if kind == "query":
         rule = Threshold(**{key: options[key] for key in THRESHOLD_KEYS & set(options)})
@@ -122,7 +122,6 @@ def _gate(name: str, kind: Kind, options: Mapping[str, Any], alpha: float, indep
             floor=0.0,
             objective=share(options["objective"]),
             of=name if queries else "",
-            independent=independent,
             source=queries,
         )
     return Gate(
@@ -134,7 +133,7 @@ def _gate(name: str, kind: Kind, options: Mapping[str, Any], alpha: float, indep
         share(options.get("floor", 0.005)),
         edges=tuple(sorted(float(edge) for edge in cast("Sequence[Any]", options.get("slower_than", ())))),
         of=str(options.get("of", "")),
-        independent=independent,
+        by_user=by_user and not options.get("of"),
     )
 
 

@@ -25,6 +25,7 @@ class Interval:
     """What was counted in one interval, each tuple one stratum per router, in the same order every time.
 
     `weight` is the candidate's share in [0, 1]; `slow[b]` counts requests slower than b seconds as bad;
+    `users[b]` counts users who had met nothing of the kind before (0: a bad answer), and those who then did;
     `events[name]` are counters other than the router's errors; `samples[gate]` what its query answered.
     An empty tuple or a missing key means that nothing could be read. `seconds` is the interval's length."""
 
@@ -32,12 +33,15 @@ class Interval:
     weight: float
     errors: tuple[Counts, ...] = ()
     slow: Mapping[float, tuple[Counts, ...]] = field(default_factory=dict)
+    users: Mapping[float, tuple[Counts, ...]] = field(default_factory=dict)
     events: Mapping[str, tuple[Counts, ...]] = field(default_factory=dict)
     samples: Mapping[str, tuple[Sample, ...]] = field(default_factory=dict)
     seconds: float = 5.0
 
     def strata(self, gate: Gate, edge: float | None) -> tuple[Counts, ...]:
         """The counts that a gate (and edge of it) is about."""
+        if gate.by_user:
+            return self.users.get(edge or 0.0, ())
         if edge is not None:
             return self.slow.get(edge, ())
         return self.events.get(gate.of, ()) if gate.of else self.errors

@@ -88,10 +88,11 @@ def simulate(
     seed: int = 1,
     early: bool = False,
 ) -> Report:
-    """`runs` releases under the same assumptions. Query gates are left out: their samples can't be assumed."""
+    """`runs` releases under the same assumptions, each request another user's. Query gates are left out: their samples
+    can't be assumed."""
     import numpy as np
 
-    judged = tuple(replace(gate, of="") for gate in gates if gate.kind != "query")
+    judged = tuple(replace(gate, of="", by_user=False) for gate in gates if gate.kind != "query")
     generator = np.random.default_rng(seed)
     return _report([_release(steps, judged, traffic, generator, early) for _ in range(runs)], traffic.fault_after)
 

@@ -46,6 +46,7 @@ def observed(deltas: Sequence[Deltas], candidate: str, stable: str, step: int, w
     """One interval for the judge: a stratum for each router, `weight` in hundredths of a percent."""
     pairs = [(delta.get(candidate, Counts()), delta.get(stable, Counts())) for delta in deltas]
     edges = sorted({edge for pair in pairs for counts in pair for edge in counts.slower})
+    kinds = sorted({kind for pair in pairs for counts in pair for kind in counts.users})
     return Interval(
         step=step,
         weight=weight / 10_000,
@@ -55,6 +56,10 @@ def observed(deltas: Sequence[Deltas], candidate: str, stable: str, step: int, w
                 counting.Counts(c.requests, c.slower.get(edge, 0), s.requests, s.slower.get(edge, 0)) for c, s in pairs
             )
             for edge in edges
+        },
+        users={
+            kind: tuple(counting.Counts(*c.users.get(kind, (0, 0)), *s.users.get(kind, (0, 0))) for c, s in pairs)
+            for kind in kinds
         },
         seconds=seconds,
     )
@@ -70,25 +75,35 @@ def interval_data(deltas: Sequence[Deltas], candidate: str, stable: str, step: i
     }
 
 
-def split_is_off(deltas: Sequence[Deltas], candidate: str, weight: int, *, testers: bool = False) -> bool:
+def split_is_off(
+    deltas: Sequence[Deltas], candidate: str, weight: int, *, testers: bool = False, visits: int = 0
+) -> bool:
     """Whether the split that users met is not the dial's, beyond 6 standard deviations of a binomial share.
 
     At six, chance alone says so once in 10^9 intervals (normal tail); the half request is for continuity. `testers`
-    meet the candidate at any share, so that it may have more than its own, and never less.
+    meet the candidate at any share, so that it may have more than its own, and never less. Sticky users are counted
+    instead of requests, since one may ask a thousand times as often as another; each up to `visits` times, which makes
+    the variance up to that many times as great.
     """
     if not weight:
         return False  # testers, or copies of requests: no share was asked for
-    total = sum(counts.requests for delta in deltas for counts in delta.values())
-    ours = sum(delta[candidate].requests for delta in deltas if candidate in delta)
+    total = sum(_drawn(counts, visits) for delta in deltas for counts in delta.values())
+    ours = sum(_drawn(delta[candidate], visits) for delta in deltas if candidate in delta)
     share = weight / 10_000
-    bound = 6 * math.sqrt(total * share * (1 - share)) + 5.5
+    bound = 6 * math.sqrt(max(1, visits) * total * share * (1 - share)) + 5 * max(1, visits) + 0.5
     missing = total * share - ours
     return missing > bound or (-missing > bound and not testers)
 
 
+def _drawn(counts: Counts, visits: int) -> int:
+    """What the dial has sent: users where it draws users, else requests."""
+    return counts.seen if visits else counts.requests
+
+
 def _sums(deltas: Sequence[Deltas], slot: str) -> dict[str, int]:
     counts = [delta[slot] for delta in deltas if slot in delta]
-    return {"requests": sum(c.requests for c in counts), "bad": sum(c.bad for c in counts)}
+    users = {"users": sum(c.seen for c in counts)} if any(c.users for c in counts) else {}
+    return {"requests": sum(c.requests for c in counts), "bad": sum(c.bad for c in counts), **users}
 
 
 def gate_data(gate: Judgement, step: int, weight: int) -> dict[str, Any]:

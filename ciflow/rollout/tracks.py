@@ -43,7 +43,7 @@ class Track:
     def begin(cls, gate: Gate, edge: float | None, before: Sequence[tuple[Counts, ...]]) -> Track:
         """At the start of a release; `before` are intervals of stable alone, each a tuple of strata."""
         alone = reduce(add, (c.stable_alone() for strata in before for c in strata), NOTHING)
-        dispersion = None if gate.independent else reduce(Dispersion.add, before, Dispersion())
+        dispersion = None if gate.by_user else reduce(Dispersion.add, before, Dispersion())
         if gate.kind == "slo":
             return cls._against(gate, edge, math.exp(log_odds(1 - gate.objective)), None, dispersion)
         paired = cls._against(gate, edge, gate.tolerate, gate.detect, dispersion)
@@ -119,27 +119,27 @@ class Track:
 
     def accusation(self, gate: Gate) -> str:
         if self.worse.paired:
-            return f"{self._rates()}: more than {gate.tolerate:g} times stable's odds is shown"
-        return f"{self._rates()}: more than the {self._allowed():.3g} % allowed is shown"
+            return f"{self._rates(gate)}: more than {gate.tolerate:g} times stable's odds is shown"
+        return f"{self._rates(gate)}: more than the {self._allowed():.3g} % allowed is shown"
 
     def acquittal(self, gate: Gate, limit: float) -> str:
         """Why a hold may end on this track."""
         if self.low is not None and self.low.log_e / self.phi >= limit:
-            return f"{self._rates()}: shown to be below the floor of {100 * gate.floor:g} %"
+            return f"{self._rates(gate)}: shown to be below the floor of {100 * gate.floor:g} %"
         if self.shown(limit):
-            return f"{self._rates()}: shown to be within what is tolerated"
-        return f"{self._rates()}: a fault of {gate.detect:g} times the odds would have shown in this step"
+            return f"{self._rates(gate)}: shown to be within what is tolerated"
+        return f"{self._rates(gate)}: a fault of {gate.detect:g} times the odds would have shown in this step"
 
     def doubt(self, gate: Gate) -> str:
         """Why a hold can't end on this track yet."""
         if not self.read:
             return f"no counts{self._of()} came in the last interval"
         if not self.step.n_c:
-            return f"the candidate served no request{self._of()} in this step"
+            return f"the candidate served no {_noun(gate)}{self._of()} in this step"
         if self.total.e_c + self.total.e_s == self.total.n_c + self.total.n_s:
-            return f"every request is {self._event()}, so nothing can be told"
+            return f"every {_noun(gate)} is {self._event()}, so nothing can be told"
         return (
-            f"{self._rates()}: a fault of {gate.detect:g} times the odds would have shown with a chance of "
+            f"{self._rates(gate)}: a fault of {gate.detect:g} times the odds would have shown with a chance of "
             f"{self.power.chance:.2f}, {ENOUGH:g} needed"
         )
 
@@ -149,10 +149,10 @@ class Track:
     def _of(self) -> str:
         return "" if self.edge is None else f" ({self._event()})"
 
-    def _rates(self) -> str:
+    def _rates(self, gate: Gate) -> str:
         """The release's counts in words."""
-        t = self.total
-        ours = f"{_percent(t.candidate_rate)} of the candidate's requests {self._event()} ({t.e_c:,} of {t.n_c:,})"
+        t, what = self.total, f"{_noun(gate)}s {self._event()}"
+        ours = f"{_percent(t.candidate_rate)} of the candidate's {what} ({t.e_c:,} of {t.n_c:,})"
         if not self.worse.paired:
             return ours
         return f"{ours}, {_percent(t.stable_rate)} of stable's ({t.e_s:,} of {t.n_s:,})"
@@ -206,6 +206,11 @@ def _sick_watch(alone: Counts) -> Evidence | None:
     """Against "stable's rate is at most 3 times that before"; None where no rate can be called that."""
     rate = SICK * (alone.e_c + 1) / (alone.n_c + 1)
     return Evidence.above(math.exp(log_odds(rate)), paired=False) if alone.n_c and rate < 1 else None
+
+
+def _noun(gate: Gate) -> str:
+    """What is counted: of a user, one visit in an interval, as long as the event has not met them."""
+    return "visit" if gate.by_user else "request"
 
 
 def _percent(rate: float | None) -> str:

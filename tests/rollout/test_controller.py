@@ -11,6 +11,7 @@ import pytest
 from ciflow.diagnostics import Locked
 from ciflow.engine.together import Together
 from ciflow.model import CanaryStep, Exec
+from ciflow.rollout.gates import gates_from
 from ciflow.rollout.routers.dial import WHOLE, RouterError
 from ciflow.rollout.spec import Ended
 from tests.rollout.world import FakeRouter, Release, World, spec_of, take_back, world_of
@@ -443,6 +444,22 @@ def test_sticky_users_who_ask_more_than_others_are_no_other_split() -> None:
     world = world_of("web1")
     world.sends = 0.7
     assert to_the_end(Release(world, spec_of(steps=HALF, by="cookie"))).result == "promoted"
+
+
+def test_sticky_users_who_are_drawn_as_the_dial_does_not_say_are_another_split() -> None:
+    world = world_of("web1")
+    world.draws = 0.9
+    ended = to_the_end(Release(world, spec_of(steps=HALF, by="cookie")))
+    assert ended.result == "rolled_back" and "its own counters show another split" in ended.reason
+
+
+def test_with_sticky_users_the_gate_judges_by_users() -> None:
+    """A busy user of stable's, whom nothing fails, hides nothing, and each is counted once."""
+    world, gates = world_of("web1"), gates_from([{"errors": {}}], by_user=True)
+    world.rates["b"] = 0.3
+    ended = to_the_end(Release(world, spec_of(steps=HALF, by="cookie", gates=gates)))
+    assert ended.result == "rolled_back" and "of the candidate's visits bad" in ended.reason, ended.reason
+    assert "approximate" not in ended.reason
 
 
 # --- steps without a share ----------------------------------------------------------------------------------

@@ -40,6 +40,7 @@ from ciflow.rollout.controller import Controller
 from ciflow.rollout.gates import gates_from
 from ciflow.rollout.rollback import Order, RolledBack, roll_back
 from ciflow.rollout.routers.dial import (
+    BAD,
     WHOLE,
     Asked,
     Counts,
@@ -76,6 +77,7 @@ class Machine:
     disk_full: bool = False
     requests: dict[str, float] = field(default_factory=lambda: {"a": 0.0, "b": 0.0})
     bad: dict[str, float] = field(default_factory=lambda: {"a": 0.0, "b": 0.0})
+    visits: dict[str, float] = field(default_factory=lambda: {"a": 0.0, "b": 0.0})
     writes: list[tuple[str, int]] = field(default_factory=list)  # (who, token) in order
     cut: tuple[str, float] | None = None  # the slot whose connections will be cut, and when
     alone: dict[str, Detached] = field(default_factory=dict)  # what this host will do by itself
@@ -97,7 +99,8 @@ class World:
     tried: list[str] = field(default_factory=list)  # those of them that it tried, in order
     traffic: float = 400.0
     testers: float = 0.0  # requests a second at each router that a header sends to the candidate
-    sends: float | None = None  # of the users to slot b while the dial is turned, whatever it says
+    sends: float | None = None  # of the requests to slot b while the dial is turned, whatever it says
+    draws: float | None = None  # of the users, the same
     rates: dict[str, float] = field(default_factory=lambda: {"a": 0.0, "b": 0.0})
     metric: Callable[[str, float], Reply] = lambda url, now: Reply(ok=False, error="no provider")  # noqa: ARG005
 
@@ -112,11 +115,13 @@ class World:
                 self._guard(machine)
 
     def _serve(self, machine: Machine, seconds: float) -> None:
-        share_b = machine.dial.share / WHOLE
-        if self.sends is not None and not machine.dial.at_rest:
-            share_b = self.sends
+        said = machine.dial.share / WHOLE
+        turned = not machine.dial.at_rest
+        share_b = self.sends if self.sends is not None and turned else said
+        drawn_b = self.draws if self.draws is not None and turned else said
         self._copy(machine, seconds)
-        for slot, share in (("a", 1 - share_b), ("b", share_b)):
+        for slot, share, drawn in (("a", 1 - share_b, 1 - drawn_b), ("b", share_b, drawn_b)):
+            machine.visits[slot] += self.traffic * seconds * drawn
             machine.requests[slot] += self.traffic * seconds * share
             machine.bad[slot] += self.traffic * seconds * share * self.rates[slot]
 
@@ -139,7 +144,7 @@ class World:
         """The router's process begins anew: on the safe share, with new counters."""
         machine = self.machines[name]
         machine.dial, machine.identity = machine.dial.settled(), machine.identity + 1
-        machine.requests, machine.bad = {"a": 0.0, "b": 0.0}, {"a": 0.0, "b": 0.0}
+        machine.requests, machine.bad, machine.visits = ({"a": 0.0, "b": 0.0} for _ in range(3))
 
     def answer(self, step: At, who: str) -> Reply:
         """What the host of a router says to one operation."""
@@ -191,7 +196,11 @@ class World:
         return Reply()
 
     def _counts(self, machine: Machine, who: str) -> Reply:  # noqa: ARG002
-        slots = {slot: [int(machine.requests[slot]), int(machine.bad[slot])] for slot in ("a", "b")}
+        slots = {}
+        for slot in ("a", "b"):
+            seen = int(machine.visits[slot])
+            numbers = {"requests": int(machine.requests[slot]), "bad": int(machine.bad[slot]), "seen": seen}
+            slots[slot] = {**numbers, "users": {BAD: (seen, int(machine.visits[slot] * self.rates[slot]))}}
         return Reply(data={"identity": str(machine.identity), "slots": slots}, started=self.now)
 
     def copy(self) -> World:
@@ -255,7 +264,7 @@ class FakeRouter(OnHost):
 
     def counts(self, before: Sample | None = None) -> Asked[Sample]:  # noqa: ARG002
         reply = yield from self._ask("counts")
-        slots = {slot: Counts(*numbers) for slot, numbers in reply.data["slots"].items()}
+        slots = {slot: Counts(**numbers) for slot, numbers in reply.data["slots"].items()}
         return Sample(self.host, reply.data["identity"], reply.started, slots)
 
     def guard(self, expect: int, after: float, watch: tuple[Watch, ...] = (), *, renew: bool = False) -> Asked[Guard]:

@@ -22,7 +22,7 @@ from ciflow.rollout.routers.settings import absolute, only
 SETTINGS = ("set", "read", "counts", "env", "timeout", "dir")
 HEAD = 3  # lines of the dial file before its JSON: share and safe share of slot b in percent, and the live slot
 SHOWN = 200  # bytes of an answer that is not understood
-WHOLE_NUMBERS = tuple(one.name for one in fields(Counts) if one.name != "slower")
+WHOLE_NUMBERS = tuple(one.name for one in fields(Counts) if one.name not in ("slower", "seen", "users"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,7 +173,7 @@ def _counts(data: Mapping[str, Any], edges: tuple[float, ...]) -> Counts:
     lacking = [edge for edge in edges if edge not in slower]
     if lacking:
         raise ValueError(f"no count of requests slower than {', '.join(f'{edge:g}' for edge in lacking)} s")
-    numbers = {name: int(data.get(name, 0)) for name in WHOLE_NUMBERS}
+    numbers: dict[str, Any] = {name: int(data.get(name, 0)) for name in WHOLE_NUMBERS}
     return Counts(slower=slower, **{**numbers, "requests": int(data["requests"]), "bad": int(data["bad"])})
 
 

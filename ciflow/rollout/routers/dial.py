@@ -26,6 +26,8 @@ Asked: TypeAlias = Generator[Step, Reply, T]  # yields steps, is sent their repl
 
 SHOWN = 200  # characters of what is not understood
 WHOLE = 10_000  # all traffic, in hundredths of a percent
+BAD = 0.0  # the kind of event that a bad answer is, beside latency edges
+WINDOW = 5  # seconds in which a router that can't be told when an interval begins counts a user once
 SETTLED = 300.0  # seconds after a way back until what bears the traffic may be as weak as that allows
 
 
@@ -181,6 +183,9 @@ class Counts:
     bad = 5xx that clients saw + unanswered (left by the client before an answer) + overdue (still open, and too old)
     + diverted (answered by the other slot because this one was down). `slower` maps a latency edge in seconds to the
     requests slower than it.
+
+    With `by:` users are counted beside requests, each once in an interval: `seen` are those who came, and `users` maps
+    a kind of event (an edge, or BAD) to how many of them had not met it yet in this release, and how many now did.
     """
 
     requests: int = 0
@@ -191,6 +196,8 @@ class Counts:
     diverted: int = 0
     client_errors: int = 0  # 4xx
     retries: int = 0
+    seen: int = 0
+    users: Mapping[float, tuple[int, int]] = field(default_factory=dict)
 
     def plus(self, more: Counts) -> Counts:
         """Both together."""
@@ -198,7 +205,7 @@ class Counts:
         return Counts(
             self.requests + more.requests, self.bad + more.bad, slower, self.unanswered + more.unanswered,
             self.overdue + more.overdue, self.diverted + more.diverted, self.client_errors + more.client_errors,
-            self.retries + more.retries,
+            self.retries + more.retries, self.seen + more.seen, _added(self.users, more.users),
         )  # fmt: skip
 
     def since(self, before: Counts) -> Counts:
@@ -215,7 +222,23 @@ class Counts:
             max(0, self.diverted - before.diverted),
             self.client_errors - before.client_errors,
             self.retries - before.retries,
+            max(0, self.seen - before.seen),
+            _risen(self.users, before.users),
         )
+
+
+Users: TypeAlias = Mapping[float, tuple[int, int]]
+
+
+def _added(some: Users, more: Users) -> Users:
+    pairs = ((kind, numbers, more.get(kind, (0, 0))) for kind, numbers in some.items())
+    return {kind: (risk + others, met + new) for kind, (risk, met), (others, new) in pairs}
+
+
+def _risen(now: Users, before: Users) -> Users:
+    pairs = ((kind, numbers, before.get(kind, (0, 0))) for kind, numbers in now.items())
+    risen = ((kind, max(0, risk - had), max(0, met - old)) for kind, (risk, met), (had, old) in pairs)
+    return {kind: (risk, min(risk, met)) for kind, risk, met in risen}
 
 
 @dataclass(frozen=True, slots=True)

@@ -123,15 +123,15 @@ class HaproxyRouter(OnHost):
             if lacking:
                 what = f"backend {backend}" if "BACKEND" in lacking else f"server {lacking[0]} in backend {backend}"
                 raise RouterError(f"HAProxy on {self.host} has no {what}", help=help)
-        if settings.edges:
+        if settings.by:
+            answer, _ = yield from self._say(f"show table {settings.keeper} data.gpt0 lt 0")  # of no user a line
+            if "# table" not in answer:
+                lacks = f"no stick table {settings.keeper}, which says that its frontend keeps users by {settings.by}"
+                raise RouterError(f"HAProxy on {self.host} has {lacks}", help=help)
+        if settings.counters:
             answer, _ = yield from self._say(f"show table {settings.table}")
             if "# table" not in answer:
                 raise RouterError(f"HAProxy on {self.host} has no stick table {settings.table}", help=help)
-        if settings.by:
-            answer, _ = yield from self._say(f"show stat {settings.keeper} 2 -1")
-            if (settings.keeper, "BACKEND") not in config.parse_stat(answer):
-                lacks = f"no backend {settings.keeper}, which says that its frontend keeps users by {settings.by}"
-                raise RouterError(f"HAProxy on {self.host} has {lacks}", help=help)
 
     # --- the dial ---------------------------------------------------------------------------------------
 
@@ -232,9 +232,9 @@ class HaproxyRouter(OnHost):
         info, at = yield from self._say("show info")
         about = config.parse_info(info)
         identity = f"{about.get('Pid', '')}-{about.get('Start_time_sec', '')}"
-        slow: dict[str, dict[int, int]] = {}
-        if self.settings.edges:
-            slow = config.parse_table((yield from self._say(f"show table {self.settings.table}"))[0])
+        table: dict[str, dict[int, int]] = {}
+        if self.settings.counters:
+            table = config.parse_table((yield from self._say(f"show table {self.settings.table}"))[0])
         rows = yield from self._rows()
         overdue: Mapping[str, int] = {}
         if config.still_open(self.settings, rows):
@@ -242,7 +242,7 @@ class HaproxyRouter(OnHost):
         slots: dict[str, Counts] = {}
         for name in ("a", "b"):
             late = overdue.get(f"{self.settings.backend}_{name}", 0)
-            slots[name] = config.slot_counts(self.settings, name, rows, slow.get(name, {}), late)
+            slots[name] = config.slot_counts(self.settings, name, rows, table.get(name, {}), late)
         return Sample(self.host, identity, at, slots)
 
     def _rows(self) -> Asked[dict[tuple[str, str], dict[str, str]]]:

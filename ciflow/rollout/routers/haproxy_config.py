@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from ciflow.dataclass import dataclass
-from ciflow.rollout.routers.dial import WHOLE, Counts, Dial, Manifest, RouterError, Slot
+from ciflow.rollout.routers.dial import BAD, WHOLE, WINDOW, Counts, Dial, Manifest, RouterError, Slot
 
 MAX_LINE = 12_000  # bytes of one command; HAProxy's buffer is 16 KiB by default
 
@@ -46,11 +46,18 @@ class HaproxySettings:
     @property
     def table(self) -> str:
         """Named after its edges: counters of other edges can't be mistaken for these."""
-        return "_".join([self.backend, "slower", *(str(round(edge * 1000)) for edge in self.edges)])
+        edges = (str(round(edge * 1000)) for edge in self.edges)
+        return "_".join([self.backend, "slower", *edges, *(["users"] if self.by else [])])
+
+    @property
+    def counters(self) -> int:
+        """Counters of a slot: one for each edge; with `by` users who came, and two for each kind of event."""
+        return len(self.edges) + (1 + 2 * (1 + len(self.edges)) if self.by else 0)
 
     @property
     def keeper(self) -> str:
-        """An empty backend, whose name tells us by what the frontend's rules keep users."""
+        """The table of users: who came in this window, and what each has met in this release. Its name tells us by what
+        the frontend's rules keep them."""
         return f"{self.backend}_by_{self.by.replace(':', '_')}"
 
 
@@ -77,7 +84,7 @@ def frontend_rules(settings: HaproxySettings) -> list[str]:
             rules.append(
                 f"http-request set-var({slot}) str({name}) if {asked} {{ var({dial}),field(3,:) -m str {name} }}"
             )
-    rules += latency(settings, slot)
+    rules += [*latency(settings, slot), *_people(settings, slot)]
     rules.append(f"use_backend {settings.backend}_%[var({slot})]")
     return rules
 
@@ -90,31 +97,30 @@ def _draw(settings: HaproxySettings, draw: str, dial: str) -> list[str]:
     """A number below 10,000: by chance, or the same for a user through a whole release (salted by it). A request that
     names no user is drawn by chance."""
     kind, _, name = settings.by.partition(":")
-    chance = f"http-request set-var({draw}) rand({WHOLE})"
     if not kind:
-        return [chance]
-    user, salt, fresh = (_variable(settings, n) for n in ("user", "salt", "fresh"))
+        return [f"http-request set-var({draw}) rand({WHOLE})"]
+    user, salt, fresh, key = (_variable(settings, n) for n in ("user", "salt", "fresh", "key"))
     sources = {"cookie": f"req.cook({name or 'ciflow'})", "header": f"req.hdr({name})", "ip": "src"}
-    rules = [f"http-request set-var({user}) {sources[kind]}"]
+    unknown = f"if !{{ var({user}) -m found }}"
+    rules = [
+        f"http-request set-var({user}) {sources[kind]}",
+        f"http-request set-var({fresh}) uuid() {unknown}",
+        f"http-request set-var({user}) var({fresh}) {unknown}",
+    ]
     if kind == "cookie":
-        unknown = f"if !{{ var({user}) -m found }}"
         cookie = f"{name or 'ciflow'}=%[var({fresh})]; Path=/; HttpOnly; SameSite=Lax"
-        rules += [
-            f"http-request set-var({fresh}) uuid() {unknown}",
-            f"http-request set-var({user}) var({fresh}) {unknown}",
-            f'http-response add-header Set-Cookie "{cookie}" if {{ var({fresh}) -m found }}',
-        ]
+        rules.append(f'http-response add-header Set-Cookie "{cookie}" if {{ var({fresh}) -m found }}')
     return [
         *rules,
         f"http-request set-var({salt}) var({dial}),field(4,:)",
-        chance,
-        f"http-request set-var({draw}) var({user}),concat(/,{salt}),xxh32,mod({WHOLE}) if {{ var({user}) -m found }}",
+        f"http-request set-var({key}) var({user}),concat(/,{salt}),xxh32",
+        f"http-request set-var({draw}) var({key}),mod({WHOLE})",
     ]
 
 
 def latency(settings: HaproxySettings, slot: str) -> list[str]:
     """Counters of slow answers by slot; `slot` is the variable that names it."""
-    if not settings.edges:
+    if not settings.counters:
         return []
     start = _variable(settings, "start")
     rules = [
@@ -127,14 +133,46 @@ def latency(settings: HaproxySettings, slot: str) -> list[str]:
     return rules
 
 
+def _people(settings: HaproxySettings, slot: str) -> list[str]:
+    """Users counted by slot, as `Counts` says: a user by the first request of each window. What HAProxy answers for
+    a slot counts as well, so this follows all answers; there HAProxy 2.6 adds by a fetch only."""
+    if not settings.by:
+        return []
+    key, window, came, bad, sum_ = (_variable(settings, n) for n in ("key", "window", "came", "bad", "sum"))
+    start, first = _variable(settings, "start"), len(settings.edges)
+    counted = f"{{ var({came}) -m found }}"
+    rules = [
+        f"http-request track-sc1 var({key}) table {settings.keeper}",
+        f"http-request set-var({window}) date,div({WINDOW}),mul(2)",
+        f"http-request set-var({window}) date,div({WINDOW}),mul(2),add(1) if {{ var({slot}) -m str b }}",
+        f"http-request set-var({came}) bool(true) if !{{ sc1_get_gpt0,sub({window}) eq 0 }}",
+        f"http-request sc-set-gpt0(1) var({window}) if {counted}",
+        f"http-request sc-inc-gpc({first},0) if {counted}",
+        f"http-after-response set-var({bad}) bool(true) if {{ status ge 500 }}",
+        f"http-after-response set-var({bad}) bool(true) if {{ srv_name -m found }} !{{ srv_name,strcmp({slot}) eq 0 }}",
+    ]
+    met = [f"{{ var({bad}) -m found }}"]
+    met += [f"{{ date(0,ms),sub({start}) gt {round(edge * 1000)} }}" for edge in settings.edges]
+    for kind, event in enumerate(met):
+        risk, new = (f"sc_inc_gpc({first + 1 + 2 * kind + n},0)" for n in (0, 1))
+        unmet = f"{{ sc_get_gpc({kind},1) eq 0 }}"
+        rules += [
+            f"http-after-response set-var({sum_}) {risk} if {counted} {unmet}",
+            f"http-after-response set-var({sum_}) {new} if {counted} {unmet} {event}",
+            f"http-after-response set-var({sum_}) sc_inc_gpc({kind},1) if {counted} {event}",
+        ]
+    return rules
+
+
 def backends(settings: HaproxySettings, slots: Mapping[str, Slot]) -> str:
-    """One backend for each slot, with the other slot as its backup, and the table of latency counters."""
+    """One backend for each slot, with the other slot as its backup, and the tables of counters."""
     blocks = [_backend(settings, slots["a"], slots["b"]), _backend(settings, slots["b"], slots["a"])]
-    if settings.edges:
-        store = f"stick-table type string len 8 size 16 store gpc({len(settings.edges)})"
+    if settings.counters:
+        store = f"stick-table type string len 8 size 16 store gpc({settings.counters})"
         blocks.append(f"backend {settings.table}\n    {store}\n")
     if settings.by:
-        blocks.append(f"backend {settings.keeper}\n    mode http\n")
+        store = f"stick-table type integer size 1m expire 3h store gpt0,gpc({1 + len(settings.edges)})"
+        blocks.append(f"backend {settings.keeper}\n    {store}\n")
     return "\n".join(blocks)
 
 
@@ -302,7 +340,7 @@ def slot_counts(
     settings: HaproxySettings,
     slot: str,
     rows: Mapping[tuple[str, str], Mapping[str, str]],
-    slow: Mapping[int, int],
+    table: Mapping[int, int],
     overdue: int,
 ) -> Counts:
     """One slot's counts from its BACKEND row, which sees what clients saw.
@@ -320,12 +358,20 @@ def slot_counts(
     return Counts(
         requests=answered + overdue,
         bad=int(total["hrsp_5xx"]) + overdue + diverted,
-        slower={edge: slow.get(index, 0) + never for index, edge in enumerate(settings.edges)},
+        slower={edge: table.get(index, 0) + never for index, edge in enumerate(settings.edges)},
         overdue=overdue,
         diverted=diverted,
         client_errors=int(total["hrsp_4xx"]),
         retries=int(total["wretr"]),
+        seen=table.get(len(settings.edges), 0) if settings.by else 0,
+        users=_users(settings, table) if settings.by else {},
     )
+
+
+def _users(settings: HaproxySettings, table: Mapping[int, int]) -> dict[float, tuple[int, int]]:
+    kinds = enumerate((BAD, *settings.edges))
+    first = len(settings.edges) + 1
+    return {kind: (table.get(first + 2 * n, 0), table.get(first + 2 * n + 1, 0)) for n, kind in kinds}
 
 
 def still_open(settings: HaproxySettings, rows: Mapping[tuple[str, str], Mapping[str, str]]) -> int:

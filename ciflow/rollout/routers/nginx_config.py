@@ -12,12 +12,14 @@ import binascii
 import re
 import shlex
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from ciflow.dataclass import dataclass
-from ciflow.rollout.routers.dial import WHOLE, Counts, Dial, RouterError, Slot
+from ciflow.rollout.routers.dial import BAD, WHOLE, Counts, Dial, RouterError, Slot
 
 TOKEN = 2000  # bytes of one word in the file; nginx takes 4096
 MARK = "# ciflow "
+DIGITS = 8  # of a user in the log: of a hundred thousand, each shares them with a chance of 0.1 %
 ROTATE = 32 * 1024 * 1024  # bytes of the embedded nginx's log before it begins anew; one old one is kept
 LEAVING = 5.0  # seconds that old workers may take to stop taking connections
 SPARING = (1, 27, 4)  # the nginx that has keepalive_min_timeout
@@ -67,7 +69,7 @@ def dial_file(service: str, slots: Mapping[str, Slot], dial: Dial, settings: Ngi
         *_split(service, dial, settings),
         _map(service, "connection", "$http_upgrade", {"default": "upgrade", '""': '""'}),
         f"log_format {name(service, 'log')} '${name(service, 'slot')}|$status|$upstream_response_time|"
-        "$upstream_addr|.';",
+        f"$upstream_addr|{_user(service, settings)}|.';",
         _admin(service, dial, settings),
     ]
     return ("\n".join(blocks) + "\n").encode()
@@ -94,6 +96,8 @@ def _split(service: str, dial: Dial, settings: NginxSettings) -> list[str]:
     """Slot b first, so that who is in at 5 % is in at 25 %. A share of 0 or 100 % has no line of its own: nginx takes
     none of 0 %."""
     key, blocks = _key(service, dial, settings)
+    if settings.by:
+        blocks += [_digit(f'"{key}/{n}" ${name(service, f"user{n}")}') for n in range(DIGITS)]
     lines = {0: ["* a;"], WHOLE: ["* b;"]}.get(dial.share, [f"{dial.share / 100:.2f}% b;", "* a;"])
     drawn = name(service, "drawn") if settings.tester and dial.live else name(service, "slot")
     blocks.append(f'split_clients "{key}" ${drawn} {{\n    ' + "\n    ".join(lines) + "\n}")
@@ -102,6 +106,17 @@ def _split(service: str, dial: Dial, settings: NginxSettings) -> list[str]:
         source = "$http_" + header.lower().replace("-", "_")
         blocks.append(_map(service, "slot", source, {"default": f"${drawn}", quoted(value): dial.candidate}))
     return blocks
+
+
+def _digit(drawn: str) -> str:
+    lines = "\n".join(f"    10% {digit};" for digit in range(9))
+    return f"split_clients {drawn} {{\n{lines}\n    * 9;\n}}"
+
+
+def _user(service: str, settings: NginxSettings) -> str:
+    """Who it was, for the log: so many digits, each drawn by a hash of its own, for a cookie may be a secret. Another
+    release draws others."""
+    return "".join(f"${{{name(service, f'user{n}')}}}" for n in range(DIGITS)) if settings.by else ""
 
 
 def _key(service: str, dial: Dial, settings: NginxSettings) -> tuple[str, list[str]]:
@@ -287,7 +302,10 @@ exec {shlex.join(command(binary, settings))}"""
 # --- counters -------------------------------------------------------------------------------------------
 
 _AWK = r"""
-BEGIN { FS = "|"; n = split(EDGES, edge, " ") }
+BEGIN {
+  FS = "|"; n = split(EDGES, edge, " ")
+  while (MET != "" && (getline line < MET) > 0) met[line] = 1
+}
 { size += length($0) + 1; cut = 0 }
 $NF != "." { cut = length($0) + 1; next }
 $1 == "a" || $1 == "b" {
@@ -295,16 +313,28 @@ $1 == "a" || $1 == "b" {
   tries = split($4, address, / *[,:] +/)
   retries[$1] += tries - 1
   if ($2 >= 400 && $2 < 499) missed[$1]++
-  if ($2 == 499) { unanswered[$1]++; for (i = 1; i <= n; i++) slow[$1, i]++; next }
-  if ($2 >= 500) failed[$1]++
+  left = $2 == 499; bad = 1
+  if (left) unanswered[$1]++
+  else if ($2 >= 500) failed[$1]++
   else if (address[tries] == ($1 == "a" ? B : A)) diverted[$1]++
+  else bad = 0
   spent = 0; m = split($3, part, / *[,:] +/); for (i = 1; i <= m; i++) spent += part[i]
-  for (i = 1; i <= n; i++) if (spent > edge[i] + 0) slow[$1, i]++
+  for (i = 1; i <= n; i++) if (late[i] = left || spent > edge[i] + 0) slow[$1, i]++
+  if (MET != "" && !(($1, $5) in came)) user($1, $5)
+}
+function user(slot, who,    i) {
+  came[slot, who] = 1; seen[slot]++; late[0] = bad
+  for (i = 0; i <= n; i++) if (!((i " " who) in met)) {
+    risk[slot, i]++
+    if (late[i]) { now[slot, i]++; met[i " " who] = 1; print i " " who >> MET }
+  }
 }
 function sums(slot,    line, i) {
   line = slot " " (requests[slot] + 0) " " (failed[slot] + 0) " " (unanswered[slot] + 0) " " (diverted[slot] + 0)
   line = line " " (missed[slot] + 0) " " (retries[slot] + 0)
   for (i = 1; i <= n; i++) line = line " " (slow[slot, i] + 0)
+  line = line " " (seen[slot] + 0)
+  for (i = 0; i <= n; i++) line = line " " (risk[slot, i] + 0) " " (now[slot, i] + 0)
   print line
 }
 END { print "size", size - cut; sums("a"); sums("b") }
@@ -315,13 +345,16 @@ def count_script(settings: NginxSettings, slots: Mapping[str, Slot], position: s
     """Sum the log from `position` (inode:offset, "" for its end) on. Prints the nginx that runs, then for each file
     that it read its inode, where it began, and the sums; a line that is being written is left for the next time.
 
-    The log may have begun anew since: then what is left of the old one (`.1`) comes first.
+    The log may have begun anew since: then what is left of the old one (`.1`) comes first. Users who have met something
+    in the release that has the dial now are kept in a file beside it.
     """
     edges = " ".join(f"{edge:g}" for edge in settings.edges)
     a, b = slots["a"].authority, slots["b"].authority
-    awk = f"LC_ALL=C awk -v A={shlex.quote(a)} -v B={shlex.quote(b)} -v EDGES={shlex.quote(edges)} {shlex.quote(_AWK)}"
+    met = settings.file("met") if settings.by else ""
+    values = " ".join(f"-v {key}={shlex.quote(v)}" for key, v in {"A": a, "B": b, "EDGES": edges, "MET": met}.items())
+    awk = f"LC_ALL=C awk {values} {shlex.quote(_AWK)}"
     inode, _, offset = position.partition(":")
-    return f"""log={shlex.quote(settings.log)}
+    return f"""{_of_this_release(settings, met) if met else ""}log={shlex.quote(settings.log)}
 pid=$(cat {shlex.quote(settings.pid)} 2> /dev/null)
 echo "nginx $pid-$(awk '{{print $22}}' "/proc/$pid/stat" 2> /dev/null)"
 look() {{ stat -L -c "$1" /proc/self/fd/3; }}
@@ -343,10 +376,17 @@ exec 3< "$log"
 sum 0"""
 
 
+def _of_this_release(settings: NginxSettings, met: str) -> str:
+    return f"""met={shlex.quote(met)}
+claim=$(grep '^# token ' {shlex.quote(settings.include)})
+[ "$(head -n 1 "$met" 2> /dev/null)" = "$claim" ] || echo "$claim" > "$met" || exit 1
+"""
+
+
 def errors_script(settings: NginxSettings, slots: Mapping[str, Slot], slot: str, position: str) -> str:
     """Prints `bad N`: the 5xx of a slot since `position`, "" for all that the log has."""
     inode = "$(stat -L -c %i " + shlex.quote(settings.log) + ")"
-    summed = count_script(settings, slots, position or "@:0").replace("@", inode)
+    summed = count_script(replace(settings, by=""), slots, position or "@:0").replace("@", inode)
     return f'({summed}) | awk \'$1 == "{slot}" {{ bad += $3 }} END {{ print "bad", bad + 0 }}\''
 
 
@@ -362,7 +402,8 @@ class Summed:
 def parse_counts(text: str, edges: Sequence[float]) -> Summed:
     """Raises ValueError on an answer that is not whole."""
     identity, inode, offset = "", "", 0
-    slots = {"a": Counts(slower=dict.fromkeys(edges, 0)), "b": Counts(slower=dict.fromkeys(edges, 0))}
+    none = Counts(slower=dict.fromkeys(edges, 0), users=dict.fromkeys((BAD, *edges), (0, 0)))
+    slots = {"a": none, "b": none}
     for line in text.splitlines():
         kind, *numbers = line.split(" ")
         if kind == "nginx":
@@ -379,7 +420,9 @@ def parse_counts(text: str, edges: Sequence[float]) -> Summed:
 
 
 def _one(numbers: Sequence[int], edges: Sequence[float]) -> Counts:
-    requests, failed, unanswered, diverted, missed, retries, *slow = numbers
+    requests, failed, unanswered, diverted, missed, retries, *more = numbers
+    slow, (seen, *users) = more[: len(edges)], more[len(edges) :]
+    pairs = zip((BAD, *edges), zip(users[::2], users[1::2], strict=True), strict=True)
     return Counts(
         requests=requests,
         bad=failed + unanswered + diverted,
@@ -388,4 +431,6 @@ def _one(numbers: Sequence[int], edges: Sequence[float]) -> Counts:
         diverted=diverted,
         client_errors=missed,
         retries=retries,
+        seen=seen,
+        users=dict(pairs),
     )
