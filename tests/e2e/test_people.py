@@ -120,6 +120,31 @@ def test_a_guarded_pause_gives_back_when_the_candidate_errs(production: Service)
     assert production.live() == before
 
 
+@pytest.mark.parametrize("said", ["promote", "promote --full", "abort"])
+def test_a_pause_after_a_bad_verdict_is_a_persons_to_end(production: Service, said: str) -> None:
+    """The gates have said bad, the run has ended, and users still meet the candidate. Somebody who knows better goes
+    on, whatever the gates had against it; somebody else ends it. (A rollback: test_rollback.py.)"""
+    version, before = production.next(fault=0.3), production.live()
+    verb, *options = said.split()
+    with production.no_request_fails(by_router=False):
+        release = production.apply(version, hold="5m", bake="0s", on_failure="pause", deadline="30m")
+        production.until(version, "paused", 2500)
+        production.break_version(version, 0.0)  # what it lacked is there now
+        code, told = finish(release)
+        assert code == 8 and "more than 1.25 times stable's odds is shown" in told, told
+        code, told = production.ciflow(verb, "shield", *options)
+        assert code == 3 and "ciflow resume" in told, "nobody listens yet"
+        resumed = production.start("resume")
+        wait_for(lambda: production.events("canary_state")[-1].data["state"] == "holding", "it goes on")
+        assert production.ciflow(verb, "shield", *options)[0] == 0
+        if said == "promote":
+            production.until(version, "holding", 5000)
+            assert production.ciflow(verb, "shield")[0] == 0
+        code, told = finish(resumed)
+    assert code == (7 if verb == "abort" else 0), told
+    assert (production.live() == before) == (verb == "abort")
+
+
 def test_a_rollout_is_watched_and_steered_from_another_terminal(production: Service) -> None:
     version, before = production.next(), production.live()
     release = production.apply(version, hold="5m", deadline="30m")
