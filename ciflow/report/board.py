@@ -231,6 +231,7 @@ _HANDLERS: Mapping[str, Callable[[Board, Event], Stand | None]] = {
     "retry": _retry,
     "canary_started": _canary_started,
     "canary_state": _dial,
+    "stable": _dial,
     "dial": _dial,
     "interval": _dial,
     "gate": _dial,

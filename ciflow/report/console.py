@@ -141,7 +141,7 @@ class Console:
             return self._play_ended(self._board.plays[event.play])
         if event.kind == "canary_started" and self._open == event.play:
             return [lines.indented(self._board.plays[event.play].dial)]
-        if event.kind in ("dial", "canary_state", "interval", "gate"):
+        if event.kind in ("dial", "canary_state", "interval", "gate", "stable"):
             return self._canary(event, ended)
         if event.kind == "output" and self._verbosity >= 2:
             self._streamed.add((event.play, event.host, event.task))

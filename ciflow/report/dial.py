@@ -110,6 +110,7 @@ class Dial:
     hosts: tuple[str, ...] = ()
     before: str = ""  # the version that was live when the rollout began
     state: str = "deploying"
+    sick: str = ""  # what shows that the version beside the candidate fails, too
     reason: str = ""
     stands: list[Stand] = field(default_factory=list)
 
@@ -129,6 +130,8 @@ class Dial:
             return self._turn(int(event.data["weight"]), event.at, str(event.data.get("reason", "")).startswith("step"))
         if event.kind == "canary_state":
             return self._state(event)
+        if event.kind == "stable":
+            self.sick = str(event.data["sentence"])
         stand = self.now
         if stand and event.kind == "interval":
             stand.candidate.add(event.data.get("candidate", {}))

@@ -21,7 +21,7 @@ Blob = Callable[[str], bytes]  # by its digest; raises CiflowError where it is n
 WANTED = ("sbom", "scan", "signature", "attestation", "provenance", "tests", "gates", "approvals")
 _PRIVATE = frozenset({"op_sent", "op_reply", "rendered", "snapshot"})
 _FOLDERS = {"sbom": "sbom", "scan": "scans", "signature": "signatures", "attestation": "signatures"}
-_OF_ROLLOUT = ("canary_started", "canary_state", "interval", "gate", "dial", "rollback")
+_OF_ROLLOUT = ("canary_started", "canary_state", "interval", "gate", "stable", "dial", "rollback")
 
 
 @dataclass(frozen=True, slots=True)

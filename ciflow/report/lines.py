@@ -51,9 +51,16 @@ def indented(dial: Dial | None) -> Line:
     return line("  ", safe(dial.title if dial else ""))
 
 
+def stable(event: Event) -> str:
+    return str(event.data["sentence"] or f"the version beside {event.data['version']} fails no more")
+
+
 def turned(event: Event, columns: int) -> list[Line]:
-    """Why a rollout turned back, stopped or waits for somebody; no line for its other states."""
+    """Why a rollout turned back, stopped or waits for somebody, and whether stable fails as well; no line for its other
+    states."""
     state, reason = event.data.get("state"), str(event.data.get("reason") or "")
+    if event.kind == "stable":
+        return labelled("stable", stable(event), columns)
     if event.kind != "canary_state" or state not in _TURNED or not reason:
         return []
     following = labelled("next", f"ciflow resume {event.run}", columns) if state == "paused" else []

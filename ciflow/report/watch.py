@@ -13,7 +13,7 @@ from ciflow.dataclass import dataclass, field
 from ciflow.model import Event
 from ciflow.report import humane
 from ciflow.report.dial import STYLES, WHOLE, Counts, Dial
-from ciflow.report.lines import wrapped
+from ciflow.report.lines import stable, wrapped
 from ciflow.report.text import Line, Piece, fit, left, line, right, safe
 
 KINDS = (
@@ -22,6 +22,7 @@ KINDS = (
     "dial",
     "interval",
     "gate",
+    "stable",
     "users",
     "retire",
     "warning",
@@ -89,6 +90,8 @@ class Watched:
         if stand:
             yield _counted("candidate", stand.candidate)
             yield _counted("stable", stand.stable)
+            if dial.sick:
+                yield line("            ", Piece(fit(dial.sick, columns - 14), "failed"))
             for name, gate in stand.gates.items():
                 yield from _gate(name, gate, columns)
         if dial.reason:
@@ -169,6 +172,8 @@ class Watching:
         if event.kind == "gate" and self._verdicts.get(where := (event.play, data["name"])) != data["verdict"]:
             self._verdicts[where] = data["verdict"]
             return f"{name}  {data['name']} {data['verdict']}: {data['sentence']}"
+        if event.kind == "stable":
+            return f"{name}  {stable(event)}"
         if event.kind == "users":
             return f"{name}  {_users(data)}"
         return f"{name}  {watched.after}" if event.kind == "retire" else ""

@@ -19,7 +19,7 @@ from ciflow.rollout.judge import Interval, Panel, Verdict
 from ciflow.rollout.retire import Retirement
 from ciflow.rollout.routers.dial import WHOLE, WINDOW, Asked, Fenced, Router, RouterError
 from ciflow.rollout.spec import Ended, Spec, TurnBack
-from ciflow.rollout.tally import Deltas, interval_data, observed, split_is_off
+from ciflow.rollout.tally import Deltas, interval_data, split_is_off
 from ciflow.rollout.waiting import Waiting
 
 ALONE = (3, 15.0, 10)  # stable alone before the first turn: at least 3 intervals, up to 15 s of them, at most 10
@@ -37,7 +37,6 @@ class Controller(Waiting):
     def __init__(self, spec: Spec, routers: Sequence[Router]) -> None:
         super().__init__(spec, routers)
         self.retirement = Retirement(spec, routers)
-        self.panel = Panel.begin(spec.gates)
         self._unjudged = self.panel  # as it was before the evidence of the climb, or of the bake
         self._strays = 0
         self._promoted = False
@@ -196,6 +195,7 @@ class Controller(Waiting):
         """What the routers counted, and what the gates' own queries answer, go into the evidence."""
         asked = yield from self.asking.asked(counted, self.panel, self.dials.candidate, self.now)
         self.panel = self.panel.observe(asked)
+        yield from self._tell_of_stable(self.panel)
 
     def _decided(self, verdict: Verdict, weight: int) -> Asked[bool]:
         """What follows from a verdict that is not good; True when the playbook says to go on all the same."""
@@ -323,6 +323,3 @@ class Controller(Waiting):
             yield Note("users", self.tally.to_data())
         yield from self._enter("failed" if result == "lost" else result, reason)
         return Ended(result, reason)
-
-    def _interval(self, deltas: Sequence[Deltas], step: int, weight: int, seconds: float) -> Interval:
-        return observed(deltas, self.dials.candidate, self.dials.live, step, weight, seconds)

@@ -174,6 +174,11 @@ class Panel:
             return Verdict("good", _together(binding) or "no gate judges this release", every)
         return Verdict("inconclusive" if expired else "hold", waiting, every)
 
+    @property
+    def stable_is_sick(self) -> str:
+        """The sentence that stable itself is shown to be sick, or nothing."""
+        return _sick(self.gates, self.states) or ""
+
     def due(self, step: int, seconds: float = 0.0) -> tuple[str, ...]:
         """Names of the query gates whose sample would count in an interval of so many seconds that now ends."""
         panel = self if step == self.step else self._next_step(step)
@@ -255,7 +260,7 @@ class Panel:
         return None
 
     def _sick_verdict(self, judgements: tuple[Judgement, ...], expired: bool) -> Verdict:
-        why = f"{_sick(self.gates, self.states)}, for {self.sick_seconds:.0f} s now; the candidate may have caused it"
+        why = f"{self.stable_is_sick}, for {self.sick_seconds:.0f} s now; the candidate may have caused it"
         if self.sick_seconds >= self.sick_for:
             return Verdict("bad", why, judgements)
         return Verdict("inconclusive" if expired else "hold", why, judgements)

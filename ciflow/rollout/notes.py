@@ -36,6 +36,10 @@ class Notes:
         for gate in verdict.gates:
             yield Note("gate", {**self._names, **gate_data(gate, step, weight)})
 
+    def stable(self, sentence: str) -> Asked[None]:
+        """That stable itself has begun to fail, or with no sentence that it does no more."""
+        yield Note("stable", {**self._names, "sick": bool(sentence), "sentence": sentence})
+
     def start(self) -> Asked[None]:
         spec, dials = self._spec, self._dials
         data = {

@@ -5,13 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
-from ciflow.model import Hold, Reply
+from ciflow.model import Hold, Note, Reply
 from ciflow.rollout.asking import Asking
 from ciflow.rollout.dials import WATCHED_ERRORS, Dials
+from ciflow.rollout.judge import Interval, Panel
 from ciflow.rollout.notes import Notes
 from ciflow.rollout.routers.dial import WHOLE, Asked, Router
 from ciflow.rollout.spec import Spec, TurnBack
-from ciflow.rollout.tally import Deltas, Tally
+from ciflow.rollout.tally import Deltas, Tally, interval_data, observed
 
 
 class Waiting:
@@ -23,6 +24,8 @@ class Waiting:
         self.notes = Notes(spec, self.dials)
         self.tally = Tally()
         self.asking = Asking(spec.gates, spec.dead_man)
+        self.panel = Panel.begin(spec.gates)
+        self._sick = ""  # what people were last told of stable
         self.state = "deploying"
         self.why = ""  # it is in that state
         self.step = 0
@@ -57,7 +60,8 @@ class Waiting:
 
     def _wait_for_resume(self, by: str, weight: int) -> Asked[str]:
         """Paused by a person while this controller lives: it goes on renewing, and judges nothing."""
-        before = self.state
+        before, aside = self.state, self.panel  # whose evidence of the pause is for people only
+        yield from self._count()
         yield from self._enter("paused", f"paused by {by}", weight)
         while True:
             reply = yield Hold(self.spec.interval, why=f"paused by {by}; `ciflow resume` goes on")
@@ -69,10 +73,27 @@ class Waiting:
                 return "resume"
             said = self._said(reply)
             yield from self._keep(weight)
+            aside = yield from self._look_on(aside, weight, reply)
             if said in ("resume", "promote"):
-                yield from self._count()
                 yield from self._enter(before, "resumed", weight)
                 return said
+
+    def _look_on(self, panel: Panel, weight: int, reply: Reply) -> Asked[Panel]:
+        """Paused: nothing is judged, but people see what is counted, and hear of a stable version that fails."""
+        deltas = yield from self._count()
+        if deltas is None or reply.data.get("resumed") or not self.dials.live:
+            return panel
+        yield Note("interval", interval_data(deltas, self.dials.candidate, self.dials.live, self.step, weight))
+        panel = panel.observe(self._interval(deltas, self.step, weight, reply.duration))
+        yield from self._tell_of_stable(panel)
+        return panel
+
+    def _tell_of_stable(self, panel: Panel) -> Asked[None]:
+        """What gates say of a candidate is worth little while the version beside it fails: people hear when that begins
+        and when it ends."""
+        if bool(panel.stable_is_sick) != bool(self._sick):
+            yield from self.notes.stable(panel.stable_is_sick)
+        self._sick = panel.stable_is_sick
 
     def _leave(self, why: str, weight: int) -> Asked[None]:
         """Leave the dial where it is, under the watch of the routers' hosts, and let the controller end."""
@@ -117,6 +138,9 @@ class Waiting:
         deltas = yield from self.dials.sample()
         self.tally = self.tally.add(deltas or (), self.dials.candidate)
         return deltas
+
+    def _interval(self, deltas: Sequence[Deltas], step: int, weight: int, seconds: float) -> Interval:
+        return observed(deltas, self.dials.candidate, self.dials.live, step, weight, seconds)
 
     def _enter(self, state: str, reason: str = "", weight: int | None = None) -> Asked[None]:
         self.state, self.why = state, reason

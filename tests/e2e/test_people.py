@@ -145,6 +145,28 @@ def test_a_pause_after_a_bad_verdict_is_a_persons_to_end(production: Service, sa
     assert (production.live() == before) == (verb == "abort")
 
 
+def test_a_live_version_that_fails_is_seen_while_the_release_beside_it_is_paused(production: Service) -> None:
+    """By who runs it, who watches it in a pipe, and who reads events."""
+    good = [e.data["version"] for e in production.events("canary_state") if e.data["state"] == "good"]
+    version, live = production.next(), good[-1]
+    release = production.apply(version, hold="5m", deadline="30m")
+    production.until(version, "holding", 2500)
+    watchers = [release, production.start("status", "--watch", "shield")]
+    events = production.start("status", "--watch", "--json")
+    assert production.ciflow("pause", "shield")[0] == 0
+    production.until(version, "paused", 2500)
+    for fault, sick in ((0.5, True), (0.0, False)):
+        production.break_version(live, fault)
+        wait_for(lambda sick=sick: [e.data["sick"] for e in production.events("stable")][-1:] == [sick], f"sick {sick}")
+    assert production.ciflow("abort", "shield")[0] == 0
+    sentence = "errors: stable itself is shown to be more than 3 times worse than before the release"
+    for watcher in watchers:
+        code, said = finish(watcher)
+        assert code == 7 and sentence in said and f"the version beside {version} fails no more" in said, said
+    code, said = finish(events)
+    assert code == 7 and '"kind":"stable"' in said and sentence in said, said
+
+
 def test_a_rollout_is_watched_and_steered_from_another_terminal(production: Service) -> None:
     version, before = production.next(), production.live()
     release = production.apply(version, hold="5m", deadline="30m")

@@ -95,3 +95,16 @@ def test_what_came_of_a_key_stays_though_the_run_says_something_else() -> None:
     lines = watched(told).frame(told.at, 100, "q leave", "Rolled back in 0.2 s.\nLeft: web2.")
     shown = [painted(one, False) for one in lines]
     assert shown[-4:] == ["Rolled back in 0.2 s.", "Left: web2.", "web1 holds token 8", "q leave"]
+
+
+def test_a_stable_version_that_fails_is_named_beside_its_counts_and_when_it_recovers() -> None:
+    told, sentence = rollout(), "errors: stable itself is shown to be more than 3 times worse than before the release"
+    told.tell("dial", {"share": 100, "slot": "b", "weight": 100, "reason": "step 1"}, play="roll")
+    about = {"service": "shield", "version": "1.4.0"}
+    told.tell("stable", {**about, "sick": True, "sentence": sentence}, play="roll")
+    lines = screen(watched(told), told.at)
+    assert lines[4] == sentence and lines[3].startswith("stable ")
+    assert watched(told).news(told.events[-1]).endswith(f"shield 1.4.0  {sentence}")
+    told.tell("stable", {**about, "sick": False, "sentence": ""}, play="roll")
+    assert sentence not in screen(watched(told), told.at)
+    assert watched(told).news(told.events[-1]).endswith("the version beside 1.4.0 fails no more")

@@ -309,6 +309,40 @@ def test_stable_that_falls_sick_turns_the_release_back() -> None:
     assert ended.result == "rolled_back" and "stable itself" in ended.reason
 
 
+def told_of_stable(release: Release) -> list[bool]:
+    return [bool(note.data["sick"]) for note in release.told if note.kind == "stable"]
+
+
+def test_people_hear_when_stable_itself_begins_and_ceases_to_fail() -> None:
+    release = Release(world_of("web1"), spec_of(sick_for=600.0, deadline=600.0))
+    until(release, "holding")
+    for rate, told in ((0.5, [True]), (0.0, [True, False])):
+        release.world.rates.update(a=rate, b=rate)
+        for _ in range(30):
+            release.hold()
+            assert release.go(10_000), release.ended
+            if told_of_stable(release) == told:
+                break
+        assert told_of_stable(release) == told
+
+
+def test_people_hear_of_a_failing_stable_while_they_have_paused_the_release_and_nothing_is_judged() -> None:
+    release = Release(world_of("web1"), spec_of())
+    until(release, "holding")
+    release.word = {"command": "pause", "by": "ann"}
+    release.hold()
+    until(release, "paused")
+    release.world.rates.update(a=0.5, b=0.5)
+    for _ in range(20):
+        release.hold()
+        release.go(10_000)
+    assert release.controller.state == "paused" and told_of_stable(release) == [True]
+    release.world.rates.update(a=0.0, b=0.0)
+    release.word = {"command": "resume", "by": "ann"}
+    assert to_the_end(release).result == "promoted", "what a pause has shown is no evidence"
+    assert told_of_stable(release) == [True, False]
+
+
 def test_early_ends_a_hold_on_evidence_for_the_candidate() -> None:
     slow = (spec_of().steps[1],)
     held = {}
