@@ -18,6 +18,7 @@ from ciflow.engine.ephemeral import made_for
 from ciflow.engine.keys import Key
 from ciflow.engine.link import Connection
 from ciflow.engine.names import delegate
+from ciflow.engine.notify import name_of, notify
 from ciflow.engine.result import HostFailed, Result
 from ciflow.engine.wire import Wire
 from ciflow.lang.at_once import at_once, made_at_once
@@ -271,7 +272,7 @@ class Lane:
         if result.values.get("changed") and result.status == "changed":
             self.changed = True
             for name in task.notify:
-                self.stage.notify(self, name, task)
+                notify(self, name, task)
 
     def take_in(self, task: Task, result: Result) -> None:
         """What the host knows from now on, and what the task found out about other hosts."""
@@ -327,10 +328,3 @@ def _written(value: Any) -> Any:
 def _searched(task: Task, playbook: str) -> list[str]:
     """Where lookups search for a task's files."""
     return list(dict.fromkeys(str(Path(folder).absolute()) for folder in task_folders(task, playbook)))
-
-
-def name_of(task: Task, scope: Scope | None = None) -> str:
-    """A task's name for people; templates in it are rendered where that is possible without a host."""
-    if not task.name:
-        return task.module
-    return str(render(task.name, scope)) if scope is not None else str(getattr(task.name, "source", task.name))

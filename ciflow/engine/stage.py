@@ -10,7 +10,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any, TypeVar
 
-from ciflow.diagnostics import Diagnostic, Invalid, Refused
+from ciflow.diagnostics import Refused
 from ciflow.engine.batches import batches, ordered
 from ciflow.engine.connect import LOGIN_USER, connection_for
 from ciflow.engine.context import HostValues, RunContext
@@ -20,7 +20,7 @@ from ciflow.engine.forks import Forks, usual_forks
 from ciflow.engine.host import HostStage
 from ciflow.engine.hosts import HostVars
 from ciflow.engine.keys import Key
-from ciflow.engine.lane import Lane, name_of
+from ciflow.engine.lane import Lane
 from ciflow.engine.learning import gather_facts, learn_facts
 from ciflow.engine.link import Connection
 from ciflow.engine.magic import magic_of
@@ -282,26 +282,7 @@ class StageRun:
             self._limits[path] = asyncio.Semaphore(limit) if limit > 0 else None
         return self._limits[path]
 
-    # --- handlers ----------------------------------------------------------------------------------------
-
-    def notify(self, lane: Lane, name: Any, task: Task) -> None:
-        """A change wants handlers: by their name, or by what they listen to. A template may name several."""
-        wanted = lane.at_once(name, task)
-        for one in wanted if isinstance(wanted, list | tuple) else (wanted,):
-            self._notify(lane, str(one), task)
-
-    def _notify(self, lane: Lane, wanted: str, task: Task) -> None:
-        named = [h for h in self.play.handlers if wanted in (name_of(h), lane.called(h))]
-        matching = [*named[-1:], *(h for h in self.play.handlers if wanted in h.listen)]
-        if not matching:
-            text = f"`notify` names a handler that is not there: {wanted}"
-            raise Invalid([Diagnostic("error", "CF0501", text, task.spans.get("notify") or task.span)])
-        for handler in matching:
-            lane.notified["/".join(handler.path)] = None
-        data = {"handler": wanted}
-        self.run.recorder.emit(
-            "handler_notified", data, play=self.id, host=lane.host.name, task="/".join(task.path), key=wanted
-        )
+    # --- what roles bring ---------------------------------------------------------------------------------
 
     def adopt_handlers(self, handlers: tuple[Task, ...]) -> None:
         """Handlers of a role that was included while the play runs."""
