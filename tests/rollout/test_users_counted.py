@@ -12,7 +12,7 @@ import pytest
 from ciflow.rollout.routers import Router
 from ciflow.rollout.routers.dial import BAD, WINDOW, Counts, Sample, interval
 from tests.parts import process
-from tests.rollout.rig import EDGES, Rig, eventually, get, rig
+from tests.rollout.rig import EDGES, Rig, get, rig
 
 KINDS = ("haproxy", "nginx")
 BY = "header:X-User"
@@ -56,7 +56,7 @@ def counted(own: Rig, router: Router, before: Sample, requests: int) -> dict[str
         found.append(dict(interval(before, own.do(router.counts(before))) or {}))
         return sum(counts.requests for counts in found[-1].values()) == requests
 
-    eventually(whole)
+    process.wait_for(whole, "all requests are counted")
     return found[-1]
 
 
