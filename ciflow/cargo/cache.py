@@ -150,7 +150,7 @@ def wrapper(backend: Backend, sccache: str, folder: str, user: str, seen: Mappin
     build may say another port, for a server of its own, whose counters are those of that build alone.
     Remote stores get the local folder as a nearer tier, which sccache fills from them.
     """
-    settings = {"SCCACHE_IDLE_TIMEOUT": "600", **backend.settings}
+    settings = dict(backend.settings)
     if backend.kind in _TIERS:
         settings["SCCACHE_MULTILEVEL_CHAIN"] = _TIERS[backend.kind]
     dropped = [*_OTHERS, *(name for kind, names in _SETTINGS.items() if kind != backend.kind for name in names)]
@@ -160,6 +160,7 @@ def wrapper(backend: Backend, sccache: str, folder: str, user: str, seen: Mappin
     settings["CIFLOW_CACHE"] = path
     lines = [f"unset {' '.join(name for name in dropped if name not in settings)}"]
     lines += [f"export SCCACHE_SERVER_PORT=${{SCCACHE_SERVER_PORT:-{port(path)}}}"]
+    lines += ["export SCCACHE_IDLE_TIMEOUT=${SCCACHE_IDLE_TIMEOUT:-600}"]  # it ends what others are too long about, too
     lines += [f"export {name}={shlex.quote(value)}" for name, value in sorted(settings.items())]
     return Wrapper(path, _SCRIPT.format(settings="\n".join(lines), sccache=shlex.quote(sccache)))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -28,6 +29,7 @@ BUILD = """
   tasks:
     - name: Build
       cargo: {chdir: "{{ workspace }}", offline: true, cache: local}
+      environment: {SCCACHE_IDLE_TIMEOUT: "{{ patience | default(600) }}"}
       register: built
     - name: Tell
       copy: {content: "{{ built.cache | to_json }}", dest: "{{ workspace }}/told.json", mode: "0644"}
@@ -67,11 +69,11 @@ class Farm:
         done = self.shell("distribute", "status", "--json", **self.env)
         return done.returncode, json.loads(done.stdout)
 
-    def build(self) -> dict[str, object]:
+    def build(self, *more: str) -> dict[str, object]:
         """From nothing; what its cache told."""
         for folder in (self.workspace / "target", Path(self.env["SCCACHE_DIR"])):
             shutil.rmtree(folder, ignore_errors=True)
-        done = self.run(BUILD, "-e", f"workspace={self.workspace}")
+        done = self.run(BUILD, "-e", f"workspace={self.workspace}", *more)
         assert done.returncode == 0, done.stdout + done.stderr
         return dict(json.loads((self.workspace / "told.json").read_text()))
 
@@ -90,7 +92,6 @@ def farm(tmp_path: Path, ssh_hosts: list[Sshd]) -> Iterator[Farm]:
         "SCCACHE_CONF": str(planned.config),
         "SCCACHE_DIR": str(tmp_path / "crates"),
         "SCCACHE_SERVER_PORT": str(free_port()),
-        "SCCACHE_IDLE_TIMEOUT": "30",
     }
     yield Farm(Shell(tmp_path), env, workspace(tmp_path), planned)
     planned.end()
@@ -112,7 +113,14 @@ def workspace(folder: Path) -> Path:
     return root
 
 
-def test_hosts_compile_for_a_machine_and_may_die_while_they_do(farm: Farm) -> None:
+def signalled(farm: Farm, how: str, pids: list[int]) -> None:
+    """In the middle of builds, from now on."""
+    killing = "".join(f'    std::process::Command::new("kill").args(["{how}", "{pid}"]).status().unwrap();\n'
+                      for pid in pids)  # fmt: skip
+    (farm.workspace / "two" / "build.rs").write_text(f"fn main() {{\n{killing}}}\n")
+
+
+def test_hosts_compile_for_a_machine_and_may_fall_silent_or_die_while_they_do(farm: Farm) -> None:
     code, told = farm.status()
     assert (code, told["connected"]) == (4, False), "nothing is set up yet"
     done = farm.run(sccache_dist.PLAYBOOK)
@@ -127,9 +135,13 @@ def test_hosts_compile_for_a_machine_and_may_die_while_they_do(farm: Farm) -> No
         whole = farm.build()
     assert (whole.get("distributed"), whole["lost"]) == (4, ""), "three crates, and a probe that is refused"
     assert int(str(whole["misses"])) >= 3
-    killing = "".join(f'    std::process::Command::new("kill").args(["-9", "{pid}"]).status().unwrap();\n'
-                      for pid in farm.planned.programs())  # fmt: skip
-    (farm.workspace / "two" / "build.rs").write_text(f"fn main() {{\n{killing}}}\n")
+    everybody = farm.planned.programs()
+    signalled(farm, "-STOP", everybody)
+    farm.build("-e", "patience=5")
+    assert farm.status()[0] == 4
+    for pid in everybody:
+        os.kill(pid, signal.SIGCONT)
+    signalled(farm, "-9", everybody)
     half = farm.build()
     assert int(str(half.get("distributed", 0))) < 3, "the crates after the first were compiled here"
     assert half["lost"] == ""

@@ -41,7 +41,6 @@ def test_the_checks_of_a_workspace_run_in_parts_and_tell_of_their_cache(ciflow: 
         "CARGO_HOME": os.environ.get("CARGO_HOME", str(home / ".cargo")),
         "RUSTUP_HOME": os.environ.get("RUSTUP_HOME", str(home / ".rustup")),
         "SCCACHE_DIR": str(ciflow.folder / "crates"),
-        "SCCACHE_IDLE_TIMEOUT": "20",
     }
     extra = ("-e", f"rust_ci_folder={ciflow.folder / 'shop'}", "-e", "rust_ci_offline=true")
     done = ciflow("apply", str(ROOT / "playbooks" / "rust-ci.yml"), *extra, **env)

