@@ -220,6 +220,7 @@ class HostStage:
         self.lane.last_failure = failure
         if isinstance(failure, FailedByOthers):
             return
+        self.lane.rescued = failure
         said = "what went wrong is hidden by `no_log`" if failure.task.no_log is not False else str(failure)
         data = {"status": "rescued", "duration": 0.0, "msg": said, "module": failure.task.module}
         data |= {"name": self.lane.called(failure.task), "outcome": {}}

@@ -58,6 +58,7 @@ class Lane:
         self.notified: dict[str, None] = {}
         self.state = "ok"  # ok, failed, unreachable, ended
         self.last_failure: HostFailed | None = None
+        self.rescued: HostFailed | None = None  # its own failure that the last `rescue` was for
         self.changed = False
         self.role_runs: dict[str, tuple[str, ...]] = {}  # uses of roles of which a task ran, by their key: where
         self.fatal_seen = 0  # how many failures that are everybody's it has taken part in
@@ -115,7 +116,7 @@ class Lane:
         return str(scope.get("ansible_ssh_host") if "ansible_ssh_host" in scope else self.host.name)
 
     def _magic(self, task: Task | None, answers: Mapping[str, Any]) -> Mapping[str, Any]:
-        failure = self.last_failure
+        failure = self.rescued
         failed = {
             "ansible_failed_task": lambda: _told_of(failure.task, self.called(failure.task)),
             "ansible_failed_result": lambda: dict(failure.result.values),

@@ -14,7 +14,7 @@ def magic_of(stage: StageRun) -> Mapping[str, Callable[[], Any]]:
     run = stage.run
     return {
         "groups": lambda: run.inventory.group_map(),
-        "play_hosts": stage.alive_names,
+        "play_hosts": stage.batch_names,
         "ansible_play_hosts": stage.alive_names,
         "ansible_play_hosts_all": lambda: [host.name for host in stage.hosts],
         "ansible_play_batch": stage.batch_names,

@@ -13,7 +13,7 @@ from ciflow.lang.limits import timed
 MOST_HOSTS = 250_000  # of an inventory: 25 times what was measured; a range is written in few letters
 _RANGE = re.compile(r"\[([0-9a-zA-Z]+):([0-9a-zA-Z]+)(?::([0-9]+))?\]")
 _SUBSCRIPT = re.compile(r"^(.+)\[(?:(-?\d+)|(-?\d*):(-?\d*))\]$")
-_SPLIT = re.compile(r"(?:,|:(?![^\[]*\]))")
+_CLOSES = {"[": "]", "(": ")", "{": "}"}
 
 
 def expand_range(name: str) -> list[str]:
@@ -53,17 +53,30 @@ def _between(first: str, last: str, step: int) -> Iterator[str]:
 
 
 def split_pattern(pattern: str) -> list[str]:
-    """The terms of a pattern. IPv6 addresses and subscripts keep their colons."""
-    if pattern.startswith("~"):
-        return [pattern]
+    """The terms of a pattern. IPv6 addresses, subscripts and what a regular expression has in brackets stay whole."""
     terms = []
-    for part in pattern.split(","):
-        part = part.strip()
+    for part in _cut(pattern, ","):
         if part.count(":") > 1 and re.fullmatch(r"[!&]?[0-9a-fA-F:]+", part):
             terms.append(part)
-        elif part:
-            terms += [one.strip() for one in _SPLIT.split(part) if one.strip()]
+        else:
+            terms += _cut(part, ":")
     return terms
+
+
+def _cut(text: str, separator: str) -> list[str]:
+    """The parts between separators that stand in no bracket, without blanks around them."""
+    parts, closing = [""], ""
+    at = iter(text)
+    for character in at:
+        if character == separator and not closing:
+            parts.append("")
+            continue
+        parts[-1] += character + (next(at, "") if character == "\\" else "")
+        if closing[-1:] == character:
+            closing = closing[:-1]
+        elif character in _CLOSES and closing[-1:] != "]":  # in `[(]` the other brackets mean themselves
+            closing += _CLOSES[character]
+    return [part for part in map(str.strip, parts) if part]
 
 
 def select(pattern: str, hosts: Sequence[str], groups: Mapping[str, Sequence[str]],

@@ -110,6 +110,33 @@ def test_nested_blocks_hand_a_failure_outward_until_one_rescues(bench: Bench) ->
     assert played.exit == 0
 
 
+def test_the_failed_task_is_the_one_that_the_last_rescue_was_for(bench: Bench) -> None:
+    """ansible-core 2.19: not what failed in the `rescue` itself, nor what nothing rescued, nor another host's failure."""
+    bench.hosts()
+    played = bench.play(
+        """
+        - hosts: web2,web3
+          tasks:
+            - block: [{name: fourth, fail: {msg: four}, when: inventory_hostname == 'web3'}]
+              always: [{name: nobody, debug: {msg: "{{ ansible_failed_task is defined }}"}}]
+        - hosts: web1,web2
+          any_errors_fatal: true
+          tasks:
+            - block: [{name: first, fail: {msg: one}, when: inventory_hostname == 'web1'}]
+              rescue:
+                - {name: told, debug: {msg: "{{ ansible_failed_task.name | default('none') }}"}}
+        - hosts: web1
+          tasks:
+            - block: [{name: second, fail: {msg: two}}]
+              rescue: [{name: third, fail: {msg: three}}]
+              always: [{name: at last, debug: {msg: "{{ ansible_failed_result.msg }} {{ ansible_failed_task.name }}"}}]
+        """
+    )
+    assert (played.msg("told", "web1"), played.msg("told", "web2")) == ("first", "none")
+    assert played.msg("at last") == "two second"
+    assert played.msg("nobody", "web3") is False
+
+
 def test_a_rescued_host_stays_in_the_play_beside_the_others(bench: Bench) -> None:
     bench.hosts()
     played = bench.play(
