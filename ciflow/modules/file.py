@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from ciflow.model import (
@@ -30,17 +31,27 @@ def run(args: Mapping[str, Any], _context: Context) -> Steps:
         return (yield from _existing_link(args)) if state == "link" else _lacks_source(state)
     if state == "touch":
         return (yield from _touch(args))
-    reply = yield Change(_operation(args, state), last=_single(args, state))
-    if well(reply) and not _single(args, state):
-        return _outcome((yield Change(_attributes(args, follow=False), last=True)), path, state, reply.changed)
+    if state in ("link", "hard"):
+        return _pointing((yield from _link(args, state)), args["src"])
+    reply = yield Change(_operation(args, state), last=True)
     if reply.errno == "ENOENT" and state == "file":
         return Outcome(failed=True, msg=f"file ({path}) is absent, cannot continue", data=_named(path, "absent"))
     return _outcome(reply, path, _kind(reply, args, state), False)
 
 
-def _single(args: Mapping[str, Any], state: str) -> bool:
-    """Whether the first operation says it all: only a link has its owner set in a second one."""
-    return not (state in ("link", "hard") and (args.get("owner") or args.get("group")))
+def _link(args: Mapping[str, Any], state: str) -> Steps:
+    """A link has its owner set in a second operation."""
+    path, owned = args["path"], bool(args.get("owner") or args.get("group"))
+    link = Link(path=path, target=args["src"], hard=state == "hard", force=args["force"])
+    reply = yield Change(link, last=not owned)
+    if not (well(reply) and owned):
+        return _outcome(reply, path, state, False)
+    return _outcome((yield Change(_attributes(args, follow=False), last=True)), path, state, reply.changed)
+
+
+def _pointing(outcome: Outcome, src: str) -> Outcome:
+    """What came of a link, with what it leads to."""
+    return replace(outcome, data={**outcome.data, "src": src})
 
 
 def _operation(args: Mapping[str, Any], state: str) -> Operation:
@@ -51,8 +62,6 @@ def _operation(args: Mapping[str, Any], state: str) -> Operation:
         case "directory":
             mode, owner, group = (args.get(key, "") for key in ("mode", "owner", "group"))
             return Mkdir(path=path, mode=mode, owner=owner, group=group, recurse=args["recurse"])
-        case "link" | "hard":
-            return Link(path=path, target=args["src"], hard=state == "hard", force=args["force"])
         case _:
             return _attributes(args, follow=args["follow"])
 
@@ -93,7 +102,7 @@ def _existing_link(args: Mapping[str, Any]) -> Steps:
     if seen.data.get("kind") != "link":
         return _lacks_source("link")
     reply = yield Change(_attributes(args, follow=False), last=True)
-    return _outcome(reply, args["path"], "link", False)
+    return _pointing(_outcome(reply, args["path"], "link", False), str(seen.data.get("target", "")))
 
 
 def _lacks_source(state: str) -> Outcome:

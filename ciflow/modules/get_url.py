@@ -6,9 +6,25 @@ import posixpath
 import re
 from collections.abc import Generator, Mapping
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
-from ciflow.model import Attrs, Change, Context, Copy, Http, Mkdir, Outcome, Probe, Remove, Reply, Stat, Step, Steps
+from ciflow.model import (
+    Attrs,
+    Change,
+    Context,
+    Copy,
+    Http,
+    Mkdir,
+    Operation,
+    Outcome,
+    Probe,
+    Read,
+    Remove,
+    Reply,
+    Stat,
+    Step,
+    Steps,
+)
 from ciflow.modules.replies import failure, file_data, predicted, text, well
 
 _LIMIT = 1024 * 1024 * 1024  # bytes
@@ -41,7 +57,8 @@ def _wanted(args: Mapping[str, Any]) -> Generator[Step, Reply, tuple[str, str]]:
         return "", ""
     if not re.match(r"(https?|ftp|file)://", value):
         return algorithm, re.sub(r"\W+", "", value).lower()
-    reply = yield Probe(_http(args, value))
+    path = _path(value)
+    reply = yield Probe(_http(args, value) if path is None else Read(path=path))
     name = posixpath.basename(urlsplit(args["url"]).path)
     lines = [line.split() for line in text(reply.stdout).splitlines() if line.split()] if well(reply) else []
     if len(lines) == 1 and len(lines[0]) == 1:
@@ -73,8 +90,8 @@ def _download(args: Mapping[str, Any], dest: str, algorithm: str, wanted: str) -
 
 def _checked(args: Mapping[str, Any], dest: str, temporary: str, wish: tuple[str, str]) -> Steps:
     """Download beside, check, and only then put it in its place."""
-    got = yield Change(_http(args, args["url"], temporary))
-    status = int(got.data.get("status", -1))
+    got = yield Change(_fetched(args, temporary))
+    status = int(got.data.get("status", -1 if _path(args["url"]) is None else 200))
     data = {"url": args["url"], "dest": dest, "status_code": status, "elapsed": int(got.duration)}
     if not well(got) or status >= 400:
         refused = Outcome(failed=True, msg=f"Request failed: HTTP Error {status}", data=data)
@@ -89,6 +106,17 @@ def _checked(args: Mapping[str, Any], dest: str, temporary: str, wish: tuple[str
     if not well(reply):
         return failure(reply, data)
     return Outcome(changed=reply.changed, msg=f"OK ({seen.data.get('size', 'unknown')} bytes)", data=data)
+
+
+def _fetched(args: Mapping[str, Any], dest: str) -> Operation:
+    path = _path(args["url"])
+    return _http(args, args["url"], dest) if path is None else Copy(path=path, dest=dest)
+
+
+def _path(url: str) -> str | None:
+    """The file on the host that `file:///path` names."""
+    parts = urlsplit(url)
+    return unquote(parts.path) if parts.scheme == "file" and parts.netloc in ("", "localhost") else None
 
 
 def _copy(args: Mapping[str, Any], temporary: str, dest: str) -> Copy:
