@@ -94,7 +94,7 @@ class Files:
         if self._frozen is not None:
             prefix = folder.rstrip("/") + "/"
             below = {name[len(prefix) :].split("/")[0] for name in self._read if name.startswith(prefix)}
-            return tuple(sorted(below - {""}))
+            return tuple(sorted(name for name in below - {""} if "\0" not in name))  # what programs printed is no file
         return tuple(sorted(one.name for one in Path(folder).iterdir())) if Path(folder).is_dir() else ()
 
     def below(self, folder: str) -> tuple[str, ...]:

@@ -19,14 +19,16 @@ from ciflow.lang.patterns import MOST_HOSTS, expand_range
 from ciflow.lang.place import Place, has_template
 from ciflow.lang.schema import check_part
 from ciflow.lang.scope import Layer, Level, Scope, Vars
-from ciflow.lang.sources import IGNORED, Sources, join
+from ciflow.lang.sources import VARIABLES, Sources, join
 from ciflow.lang.template import render
 from ciflow.model import Template
 
 # Neither a template nor another literal: most values, told apart without Python's parser.
 _WORD = re.compile(r"0|[1-9][0-9]{0,17}|(?!None\Z|True\Z|False\Z)[A-Za-z_/][\w./-]*")
 _IPV6 = re.compile(r"\[(?=[^\]]*:[^\]]*:)[0-9a-fA-F:.]+\](:\d+)?(\s|\Z)")  # a host in brackets, no section
-_VARS_ENDS = ("", ".yml", ".yaml", ".json")
+# Files of a folder of inventories that are none: those that Ansible passes by, and helpers unless they are programs.
+_IGNORED = ("~", ".pyc", ".pyo", ".swp", ".bak", ".rpm", ".md", ".txt", ".rst", ".orig", ".cfg", ".retry")
+_HELPERS = (".sh", ".j2")
 
 
 class InventoryReader:
@@ -87,7 +89,9 @@ class InventoryReader:
     def _folder(self, folder: str) -> None:
         for name in self.files.list(folder):
             path = f"{folder.rstrip('/')}/{name}"
-            if name in ("group_vars", "host_vars") or name.startswith(".") or name.endswith(IGNORED):
+            if name in ("group_vars", "host_vars") or name.startswith(".") or name.endswith(_IGNORED):
+                continue
+            if name.endswith(_HELPERS) and not self.files.is_executable(path):
                 continue
             if self.files.is_dir(path):
                 self._folder(path)
@@ -306,7 +310,7 @@ class InventoryReader:
 
     def _vars_files(self, stem: str, level: Level, label: str) -> list[Layer]:
         """The layers of `stem`, `stem.yml`, .. and of every file in the folder `stem`; a later one wins."""
-        paths = [stem + end for end in _VARS_ENDS if self.files.exists(stem + end)]
+        paths = [stem + end for end in VARIABLES if self.files.exists(stem + end)]
         if self.files.is_dir(stem):
             paths += self._sources.tree(stem)
         return [Layer(level, self._vars_file(path, label, level)) for path in reversed(paths)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import posixpath
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
@@ -16,7 +17,7 @@ from ciflow.lang.scope import Level, Need, NeedFacts, Scope, Vars
 from ciflow.lang.yamltext import BOOLEANS_1_1, parse
 from ciflow.model import Task, Template
 
-IGNORED = ("~", ".orig", ".bak", ".rpm", ".md", ".retry", ".pyc", ".pyo", ".swp", ".cfg", ".j2", ".sh")
+VARIABLES = ("", ".yml", ".yaml", ".json")  # how the names of files of variables end
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,13 +85,17 @@ class Sources:
         return next((path for path in candidates if self.files.exists(path)), None)
 
     def tree(self, folder: str) -> list[str]:
-        """Files of variables in a folder, those of folders in it among them."""
+        """Files of variables in a folder, those of folders in it among them, as Ansible chooses them: others that lie
+        there are no variables."""
         found: list[str] = []
         for name in self.files.list(folder):
-            path = f"{folder}/{name}"
-            if name.startswith(".") or name.endswith(IGNORED):
+            path, ending = f"{folder}/{name}", posixpath.splitext(name)[1]
+            if name.startswith(".") or name.endswith("~") or ending not in VARIABLES:
                 continue
-            found += self.tree(path) if self.files.is_dir(path) else [path]
+            if not self.files.is_dir(path):
+                found.append(path)
+            elif not ending:
+                found += self.tree(path)
         return found
 
     def settle(self, place: Place, later: Collection[str] = ()) -> None:

@@ -111,7 +111,7 @@ def test_nested_blocks_hand_a_failure_outward_until_one_rescues(bench: Bench) ->
 
 
 def test_the_failed_task_is_the_one_that_the_last_rescue_was_for(bench: Bench) -> None:
-    """ansible-core 2.19: not what failed in the `rescue` itself, nor what nothing rescued, nor another host's failure."""
+    """ansible-core 2.19: not what failed in the `rescue`, nor what nothing rescued, nor another host's failure."""
     bench.hosts()
     played = bench.play(
         """

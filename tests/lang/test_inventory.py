@@ -193,8 +193,28 @@ def test_a_folder_is_read_file_by_file(tmp_path: Path) -> None:
     (tmp_path / "inv").mkdir()
     (tmp_path / "inv" / "a.ini").write_text("[web]\nw1\n")
     (tmp_path / "inv" / "b.yml").write_text("web: {hosts: {w2: }}\n")
-    (tmp_path / "inv" / "c.bak").write_text("[web]\nold\n")
-    assert names(load_inventory((str(tmp_path / "inv"),), Files.live()), "web") == ["w1", "w2"]
+    for name in ("c.bak", "c.txt", "c.rst", "c~", ".c", "helper.sh"):
+        (tmp_path / "inv" / name).write_text("[web]\nold\n")
+    script = tmp_path / "inv" / "d.sh"
+    script.write_text("#!/bin/sh\necho '{\"web\": [\"w3\"]}'\n")
+    script.chmod(0o755)
+    files = Files.live()
+    found = [names(load_inventory((str(tmp_path / "inv"),), files), "web")]
+    found.append(names(load_inventory((str(tmp_path / "inv"),), Files.frozen(files.snapshot())), "web"))
+    assert found == [["w1", "w2", "w3"]] * 2
+
+
+def test_of_a_folder_of_variables_only_files_of_variables_are_read(tmp_path: Path) -> None:
+    """As in Ansible: those that end in `.yml`, `.yaml`, `.json` or in nothing, through folders in it."""
+    said = {"a.yml": "a", "b.yaml": "b", "c.json": '{"c": 1}', "d": "d", "deep/e.yml": "e", "f.md": "f", "g.sh": "g",
+            "h.yml~": "h", "deep.old/i.yml": "i", "j.txt": "- no variables"}  # fmt: skip
+    for name, text in said.items():
+        path = tmp_path / "group_vars" / "all" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text if len(text) > 1 else f"{text}: 1\n")
+    host = inventory(tmp_path, hosts="w1\n").host("w1")
+    assert host is not None
+    assert sorted(host.vars) == list("abcde")
 
 
 def test_a_script_is_asked_for_its_list_and_its_answer_is_kept_in_the_snapshot(tmp_path: Path) -> None:
