@@ -83,12 +83,12 @@ def test_serial_takes_the_hosts_in_batches_each_through_all_tasks(bench: Bench) 
             - name: one
               shell: echo one-{{ inventory_hostname }} >> {here}/out/log
             - name: batch
-              debug: {msg: "{{ ansible_play_batch }} of {{ ansible_play_hosts }}"}
+              debug: {msg: "{{ ansible_play_batch }} {{ play_hosts }} of {{ ansible_play_hosts }}"}
         """
     )
     assert bench.wrote()[0] == "one-web1"
-    assert played.msg("batch", "web1") == "['web1'] of ['web1', 'web2', 'web3']"
-    assert played.msg("batch", "web3") == "['web2', 'web3'] of ['web1', 'web2', 'web3']"
+    assert played.msg("batch", "web1") == "['web1'] ['web1'] of ['web1', 'web2', 'web3']"
+    assert played.msg("batch", "web3") == "['web2', 'web3'] ['web2', 'web3'] of ['web1', 'web2', 'web3']"
 
 
 def test_a_batch_of_which_every_host_failed_ends_the_play(bench: Bench) -> None:
