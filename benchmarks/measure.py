@@ -80,8 +80,9 @@ def measure(
         if sampler:
             sampler.start()
         limit = threading.Timer(timeout_s, os.killpg, (process.pid, signal.SIGKILL))
-        limit.start()
+        limit.daemon = True  # else a bench that is ended just here waits for it
         try:
+            limit.start()
             process.wait()
         finally:
             limit.cancel()
