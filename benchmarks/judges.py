@@ -45,8 +45,8 @@ EDGES = (0.1, 0.25, 0.5)  # seconds
 class World:
     """What is true: the candidate's odds of an error as a multiple of stable's after `good` intervals, errors that
     come in clusters, a rate that drifts by a factor e^`drift` either way, stable and candidate both sick from an
-    interval on, or users who keep to their slot, of whom one in a hundred always fails (`users`: counted by request
-    or, as `by:` does, once)."""
+    interval on, or users who keep to their slot, of whom one in a hundred always fails and one in a hundred asks `busy`
+    times as often as the others (`users`: counted by requests or, as `by:` does, by visits)."""
 
     name: str
     odds_ratio: float = 1.0
@@ -56,6 +56,7 @@ class World:
     drift: float = 0.0
     sick_from: int | None = None
     users: str = ""
+    busy: int = 1
 
     @property
     def looks(self) -> int:
@@ -72,14 +73,17 @@ WORLDS = (
     World("good, rate drifts between 0.6 and 1.6 %", drift=0.5),
     World("good, rate drifts between 0.4 and 2.7 %", drift=1.0),
     World("good, errors in clusters of 5", cluster=5),
-    World("good, sticky users, by request", users="requests"),
-    World("the same users, if each were counted once", users="once"),
+    World("good, sticky users, without `by`", users="requests"),
+    World("the same users, with `by`", users="visits"),
     World("odds 1.25, as tolerated", 1.25),
     World("odds 2", 2),
     World("odds 3", 3),
     World("odds 10", 10),
     World("odds 3 at 50 %, after 60 good intervals", 3, share=0.5, good=60),
     World("both sick (5 %) from interval 20 on", sick_from=20),
+    World("good, one sticky user in a hundred asks 50 times as often, without `by`", users="requests", busy=50),
+    World("the same, with `by`", users="visits", busy=50),
+    World("odds 3 after 20 good intervals, with `by`", 3, good=20, users="visits"),
 )
 LONG = ("good", "odds 1.25, as tolerated")  # false rollbacks are rare: these need the most runs
 
@@ -97,7 +101,7 @@ class Streams:
 
 def streams(world: World, runs: int, rng: np.random.Generator) -> Streams:
     if world.users:
-        return _of_users(world.users == "once", runs, rng)
+        return _of_users(world, runs, rng)
     shape = (runs, BEFORE + world.looks)
     n_c, n_s = round(REQUESTS * world.share), REQUESTS - round(REQUESTS * world.share)
     now = np.arange(-BEFORE, world.looks)
@@ -109,19 +113,25 @@ def streams(world: World, runs: int, rng: np.random.Generator) -> Streams:
     return _split(np.full(shape, n_c), e_c, np.full(shape, n_s), e_s)
 
 
-def _of_users(once: bool, runs: int, rng: np.random.Generator) -> Streams:
-    """20,000 users, each here in one interval of twenty; one in a hundred fails at each visit, the others never."""
-    people, visit, looks = 20_000, REQUESTS / 20_000, BEFORE + LOOKS
+def _of_users(world: World, runs: int, rng: np.random.Generator) -> Streams:
+    """20,000 users, each here in one interval of twenty. A fault of the candidate's meets any visit with the chance
+    that makes the odds of an error what the world says. Whom an error has met is counted no more, where visits are."""
+    people, visit, looks = 20_000, REQUESTS / 20_000, BEFORE + world.looks
+    extra = (worsened(BASE, world.odds_ratio) - BASE) / (1 - BASE)
     counted = np.zeros((4, runs, looks), dtype=np.int64)
     for run in range(runs):
         fails, ours = rng.random(people) < BASE, rng.random(people) < SHARE
-        seen = np.zeros(people, dtype=bool)
+        asks = np.where(rng.random(people) < 0.01, world.busy if world.users == "requests" else 1, 1)
+        met = np.zeros(people, dtype=bool)
         for look in range(looks):
-            here = rng.random(people) < visit
-            here &= ~seen if once else True
-            seen |= here
-            groups = (here & ours, here & ours & fails, here & ~ours, here & ~ours & fails)
-            counted[:, run, look] = [np.count_nonzero(group) for group in groups]
+            here = np.flatnonzero(rng.random(people, dtype=np.float32) < visit)
+            if world.users == "visits":
+                here = here[~met[here]]
+            faulty = ours[here] & (rng.random(len(here)) < (extra if look >= BEFORE + world.good else 0.0))
+            bad = fails[here] | faulty
+            met[here[bad]] = True
+            of_whom = (ours[here], ours[here] & bad, ~ours[here], ~ours[here] & bad)
+            counted[:, run, look] = [asks[here[group]].sum() for group in of_whom]
     return _split(*counted)
 
 
@@ -141,13 +151,18 @@ def by_ciflow(s: Streams, *, by_user: bool = False) -> Ints:
 
 def _ciflow(gates: tuple[Gate, ...], s: Streams, run: int) -> int:
     before = zip(*(part[run].tolist() for part in s.before), strict=True)
-    panel = Panel.begin(gates, before=[Interval(-1, 0.0, (Counts(0, 0, *row),)) for row in before])
+    panel = Panel.begin(gates, before=[_interval(-1, 0.0, Counts(0, 0, *row)) for row in before])
     rows = zip(s.n_c[run].tolist(), s.e_c[run].tolist(), s.n_s[run].tolist(), s.e_s[run].tolist(), strict=True)
     for look, row in enumerate(rows, 1):
-        panel = panel.observe(Interval(0, SHARE, (counts := Counts(*row),), users={0.0: (counts,)}))
+        panel = panel.observe(_interval(0, SHARE, Counts(*row)))
         if panel.verdict(False).outcome == "bad":
             return look
     return 0
+
+
+def _interval(step: int, share: float, counts: Counts) -> Interval:
+    """Whichever a gate counts: requests, or visits of users."""
+    return Interval(step, share, (counts,), users={0.0: (counts,)})
 
 
 def first(hit: NDArray[np.bool_]) -> Ints:
@@ -240,7 +255,7 @@ def outcome(world: World, found: Ints) -> Outcome:
 def compare(world: World, runs: int, seed: int) -> tuple[dict[str, Outcome], dict[str, list[int]]]:
     """All judges on the same streams: outcomes, and when each run was turned back."""
     made = streams(world, runs, np.random.default_rng(seed))
-    if world.users == "once":
+    if world.users == "visits":
         found = {"ciflow": by_ciflow(made, by_user=True)}
     else:
         found = {name: judge(made) for name, judge in JUDGES.items()}

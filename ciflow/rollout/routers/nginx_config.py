@@ -302,10 +302,7 @@ exec {shlex.join(command(binary, settings))}"""
 # --- counters -------------------------------------------------------------------------------------------
 
 _AWK = r"""
-BEGIN {
-  FS = "|"; n = split(EDGES, edge, " ")
-  while (MET != "" && (getline line < MET) > 0) met[line] = 1
-}
+BEGIN { FS = "|"; n = split(EDGES, edge, " ") }
 { size += length($0) + 1; cut = 0 }
 $NF != "." { cut = length($0) + 1; next }
 $1 == "a" || $1 == "b" {
@@ -320,13 +317,17 @@ $1 == "a" || $1 == "b" {
   else bad = 0
   spent = 0; m = split($3, part, / *[,:] +/); for (i = 1; i <= m; i++) spent += part[i]
   for (i = 1; i <= n; i++) if (late[i] = left || spent > edge[i] + 0) slow[$1, i]++
-  if (MET != "" && !(($1, $5) in came)) user($1, $5)
+  if (MET != "" && !(($1, $5) in came)) {
+    came[$1, $5] = 1; seen[$1]++; users++; side[users] = $1; who[users] = $5
+    late[0] = bad; for (i = 0; i <= n; i++) { kept[users, i] = late[i]; here[i " " $5] = 1 }
+  }
 }
-function user(slot, who,    i) {
-  came[slot, who] = 1; seen[slot]++; late[0] = bad
-  for (i = 0; i <= n; i++) if (!((i " " who) in met)) {
-    risk[slot, i]++
-    if (late[i]) { now[slot, i]++; met[i " " who] = 1; print i " " who >> MET }
+function judge(    line, u, i, of) {
+  while (MET != "" && (getline line < MET) > 0) if (line in here) met[line] = 1
+  close(MET)
+  for (u = 1; u <= users; u++) for (i = 0; i <= n; i++) if (!((of = i " " who[u]) in met)) {
+    risk[side[u], i]++
+    if (kept[u, i]) { now[side[u], i]++; met[of] = 1; print of >> MET }
   }
 }
 function sums(slot,    line, i) {
@@ -337,7 +338,7 @@ function sums(slot,    line, i) {
   for (i = 0; i <= n; i++) line = line " " (risk[slot, i] + 0) " " (now[slot, i] + 0)
   print line
 }
-END { print "size", size - cut; sums("a"); sums("b") }
+END { judge(); print "size", size - cut; sums("a"); sums("b") }
 """
 
 
