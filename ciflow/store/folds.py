@@ -113,11 +113,15 @@ def _holder(event: Event) -> Holder | None:
 
 
 def _with_fate(store: Store, found: RunSummary) -> RunSummary:
-    """A run without an end whose process is gone was interrupted. On another machine only its locks can say."""
+    """A run without an end whose process is gone was interrupted. On another machine only its locks can say. What it
+    wrote last may have come after `found` was read: so that is read again once nobody can write any more."""
     if found.state != "running" or found.holder is None or found.holder.lives():
         return found
     holds = any(h.holder and h.holder.run == found.run and not h.holder.gone() for h in store.locks.all())
-    return found if holds else replace(found, state="interrupted")
+    if holds:
+        return found
+    now = _fold_runs(store.events(run=found.run, kinds=RUN_KINDS))[found.run]
+    return now if now != found else replace(found, state="interrupted")
 
 
 def releases(events: Iterable[Event]) -> dict[str, list[Release]]:

@@ -77,6 +77,19 @@ def test_a_run_without_an_end_runs_as_long_as_its_process_does(store: Store, tel
     ]  # fmt: skip
 
 
+def test_a_run_that_ends_while_somebody_looks_was_not_interrupted(
+    store: Store, tell: Teller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def ends(_: Holder) -> bool:
+        tell("R-1", "run_ended", exit=6, result="failed")
+        return False
+
+    begin(tell, "R-1")
+    monkeypatch.setattr(Holder, "lives", ends)
+    found = summary(store, "R-1")
+    assert found and (found.state, found.exit) == ("failed", 6)
+
+
 def test_a_rollback_that_did_not_reach_all_routers_is_no_run_to_resume(store: Store, tell: Teller) -> None:
     """It walks no plan: the same command again is how it goes on."""
     tell("R-1", "run_started", playbook="rollback shield", who="ada")
