@@ -18,7 +18,7 @@ import pytest
 from scipy.stats import binom
 
 from ciflow.model import At, Change, Detached, Operation, Probe, Reply, Step
-from ciflow.rollout.routers import CLUSTERED, ROUTERS, Dial, Fenced, RouterError, Sample, interval
+from ciflow.rollout.routers import CLUSTERED, ROUTERS, Dial, Fenced, Router, RouterError, Sample, interval
 from ciflow.rollout.routers.dial import Asked
 from ciflow.rollout.routers.guard import OnHost
 from tests.parts import process
@@ -59,9 +59,16 @@ def routed(shared: Rig) -> Iterator[Rig]:
     router = shared.prepared()
     shared.turn(router, 0, live="a")
     yield shared
-    now = shared.do(router.read())
-    shared.turn(router, 0, live="a")
-    shared.do(router.guard(now.token, 0))
+    process.wait_for(lambda: at_rest(shared, router))
+
+
+def at_rest(routed: Rig, router: Router) -> bool:
+    """Turned back, with no dead-man armed. One that fires between the look and the turn has the turn refused."""
+    with suppress(Fenced):
+        turned = routed.turn(router, 0, live="a")
+        routed.do(router.guard(turned.token, 0))
+        return True
+    return False
 
 
 def split(routed: Rig, requests: int) -> Counter[tuple[int, str]]:
@@ -213,33 +220,35 @@ def gave_up(routed: Rig, before: Sample) -> int:
 
 
 def test_counters_under_load_miss_nobody(counting: Rig) -> None:
-    counting.turn(counting.router(), 2_500)
-    first = last = sample(counting)
+    patient = {"overdue": 60} if counting.kind == "haproxy" else {}  # nobody is too late on a busy machine
+    router = counting.router(**patient)
+    counting.turn(router, 2_500)
+    first = last = counting.do(router.counts())
     total: Counter[str] = Counter()
+
+    def add(last: Sample) -> Sample:
+        now = counting.do(router.counts(last))
+        counts = interval(last, now)
+        assert counts is not None
+        for slot in ("a", "b"):
+            total[slot] += counts[slot].requests
+            total["bad"] += counts[slot].bad
+        return now
+
     with Users(counting.port, rate=600) as users:
         for _ in range(10):
             time.sleep(0.1)
-            last = add(counting, total, last)
+            last = add(last)
     samples = [last]
 
     def all_in() -> bool:
-        samples.append(add(counting, total, samples[-1]))
+        samples.append(add(samples[-1]))
         return total["a"] + total["b"] >= users.answers
 
     process.wait_for(all_in)
     assert first.identity == last.identity
     assert total["a"] == users.seen[200, "a"] and total["b"] == users.seen[200, "b"]
     assert total["bad"] == 0
-
-
-def add(routed: Rig, total: Counter[str], last: Sample) -> Sample:
-    now = sample(routed, last)
-    counts = interval(last, now)
-    assert counts is not None
-    for slot in ("a", "b"):
-        total[slot] += counts[slot].requests
-        total["bad"] += counts[slot].bad
-    return now
 
 
 def test_the_limit_of_a_guarded_pause_reads_the_real_counter(counting: Rig) -> None:
