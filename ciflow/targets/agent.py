@@ -2594,7 +2594,8 @@ def execute(op: Op, job: Work) -> Reply:
     except Failure as e:
         reply = e.reply
     except OSError as e:
-        where = " %s:" % text(os.fsencode(e.filename)) if e.filename is not None else ""
+        place = e.filename if e.filename is not None else op.get("path")
+        where = " %s:" % text(os.fsencode(place)) if place else ""
         reply = {
             "ok": False,
             "error": "%s:%s %s" % (op["op"], where, e.strerror or e),

@@ -335,7 +335,8 @@ def _socket(route: Route, through: _Lease | None, where: str) -> socket.socket |
             return _proxy(route)
         return _Prompt.to(route)
     except (OSError, paramiko.SSHException) as e:
-        raise Unreachable(f"{where}: no connection: {e}") from e
+        reason = e.strerror if isinstance(e, OSError) and e.strerror else str(e)
+        raise Unreachable(f"{where}: no connection: {reason}") from e
 
 
 def _proxy(route: Route) -> socket.socket:
