@@ -2594,7 +2594,7 @@ def execute(op: Op, job: Work) -> Reply:
     except Failure as e:
         reply = e.reply
     except OSError as e:
-        place = e.filename if e.filename is not None else op.get("path")
+        place = e.filename if e.filename is not None else op.get("dest") or op.get("path")
         where = " %s:" % text(os.fsencode(place)) if place else ""
         reply = {
             "ok": False,
