@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from scipy.stats import binom
@@ -220,7 +221,7 @@ def gave_up(routed: Rig, before: Sample) -> int:
 
 
 def test_counters_under_load_miss_nobody(counting: Rig) -> None:
-    patient = {"overdue": 60} if counting.kind == "haproxy" else {}  # nobody is too late on a busy machine
+    patient: dict[str, Any] = {"overdue": 60} if counting.kind == "haproxy" else {}  # the machine is busy
     router = counting.router(**patient)
     counting.turn(router, 2_500)
     first = last = counting.do(router.counts())
