@@ -120,7 +120,7 @@ def test_a_guarded_pause_gives_back_when_the_candidate_errs(production: Service)
     assert production.live() == before
 
 
-@pytest.mark.parametrize("said", ["promote", "promote --full", "abort"])
+@pytest.mark.parametrize("said", ["promote", pytest.param("promote --full", marks=pytest.mark.slow), "abort"])
 def test_a_pause_after_a_bad_verdict_is_a_persons_to_end(production: Service, said: str) -> None:
     """The gates have said bad, the run has ended, and users still meet the candidate. Somebody who knows better goes
     on, whatever the gates had against it; somebody else ends it. (A rollback: test_rollback.py.)"""
