@@ -25,6 +25,9 @@ _STREAM = "/google.bytestream.ByteStream"
 _BATCH = 3 * 1024 * 1024  # bytes in one message: servers take 4 MiB
 _PIECE = 1024 * 1024
 _CALL = 60.0  # seconds for a call other than Execute
+# Milliseconds of silence after which a farm is asked for a sign of life, and that it has for one. Without, a machine
+# that is cut off holds a build up for ever; servers of gRPC take more than one question in five minutes for abuse.
+_SILENCE, _SIGN_OF_LIFE = 310_000, 20_000
 _TRIES = 5  # times that a stream which broke off is taken up again
 _GONE = "EHOSTUNREACH"  # what `errno` says when the farm can't be had
 
@@ -118,11 +121,12 @@ class _Farm:
         address = urlsplit(str(self.request["endpoint"]))
         if address.scheme not in ("grpc", "grpcs") or not address.hostname or address.path.strip("/"):
             raise Refused(f"no farm is at {self.request['endpoint']}", help="grpc://HOST:PORT, or grpcs:// for TLS")
+        options = (("grpc.keepalive_time_ms", _SILENCE), ("grpc.keepalive_timeout_ms", _SIGN_OF_LIFE))
         if address.scheme == "grpc":
-            self._channel = grpc.insecure_channel(address.netloc)
+            self._channel = grpc.insecure_channel(address.netloc, options)
         else:
             ca = Path(self.request["ca"]).read_bytes() if self.request.get("ca") else None
-            self._channel = grpc.secure_channel(address.netloc, grpc.ssl_channel_credentials(ca))
+            self._channel = grpc.secure_channel(address.netloc, grpc.ssl_channel_credentials(ca), options)
         return self
 
     def __exit__(self, *_of: object) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
+import signal
 import subprocess
 import threading
 import time
@@ -16,11 +17,13 @@ import pytest
 
 from ciflow.diagnostics import TargetError
 from ciflow.model import Reply
+from ciflow.targets import remote_execution
 from ciflow.targets.protobuf import Fields, message
 from ciflow.targets.remote_execution import ask_remote
 from ciflow.targets.remote_tree import inputs_of, place_for
 from tests.engine.playing import Bench
 from tests.parts.casd import Casd, casd
+from tests.parts.process import descendants
 
 grpc = pytest.importorskip("grpc", reason="grpcio is not installed: the extra `remote`")
 BUSYBOX = shutil.which("busybox") or "/bin/busybox"
@@ -144,6 +147,43 @@ def test_a_build_outlives_the_farm_that_runs_it(tmp_path: Path, folder: Path, di
     assert played.exit == 0, played.outcome("Build")
     assert played.outcome("Build")["where"] == ("controller" if dies else "farm")
     assert (folder / "c").read_text() == "made\n"
+
+
+@pytest.mark.slow
+def test_a_farm_that_falls_silent_while_it_runs_a_command_is_given_up(
+    tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a machine does that is cut off: its connections stay, and nothing comes. A command can't be told from it
+    by how long it takes, so that nothing but its silence ends this."""
+    monkeypatch.setattr(remote_execution, "_SILENCE", 1_000)
+    monkeypatch.setattr(remote_execution, "_SIGN_OF_LIFE", 1_000)
+    monkeypatch.setattr(remote_execution, "_TRIES", 2)
+    with casd(tmp_path) as own:
+        with_applets(folder, "sleep 3600\n")
+        stopped: list[int] = []
+
+        def stop() -> None:
+            until = time.monotonic() + 60.0
+            while not any(b"3600" in cmdline(pid) for pid in descendants(own.running.pid)) and time.monotonic() < until:
+                time.sleep(0.05)
+            stopped.extend([own.running.pid, *descendants(own.running.pid)])
+            for pid in stopped:
+                os.kill(pid, signal.SIGSTOP)
+
+        waiting = threading.Thread(target=stop)
+        waiting.start()
+        reply = ask(own, folder)
+        waiting.join()
+        own.die()
+    assert stopped
+    assert (reply.ok, reply.rc, reply.errno) == (False, None, "EHOSTUNREACH")
+
+
+def cmdline(pid: int) -> bytes:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return b""
 
 
 # --- what needs no farm -------------------------------------------------------------------------------------------
