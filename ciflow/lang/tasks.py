@@ -6,51 +6,24 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from ciflow.dataclass import dataclass
 from ciflow.diagnostics import Diagnostic, Findings, Invalid, Span
-from ciflow.lang.args import Spans, arguments, words
+from ciflow.lang.args import Spans
 from ciflow.lang.early import early
-from ciflow.lang.foreign import instead, is_foreign
 from ciflow.lang.inherit import Inherited, conditions, defaults_of, extend, names
 from ciflow.lang.kinds import duration, fit
 from ciflow.lang.modulenames import short
-from ciflow.lang.near import nearest
 from ciflow.lang.place import Place
-from ciflow.lang.schema import check_module, check_part, module_schema, part_schema, verbs
+from ciflow.lang.schema import check_module, check_part, module_schema
 from ciflow.lang.scope import Level
 from ciflow.lang.sources import Sources, join
+from ciflow.lang.verb import Found, VerbReader
 from ciflow.model import Block, Loop, Node, Task, Template
 
 if TYPE_CHECKING:
     from ciflow.lang.roles import Roles
 
-_FREE = frozenset({"action", "local_action"})
 _IMPORTS = frozenset({"import_tasks", "import_role"})
-_OWN_MODULES = ("library", "action_plugins")
 DYNAMIC = frozenset({"include_tasks", "include_role", "include_vars", "meta"})
-
-
-@dataclass(frozen=True, slots=True)
-class _Found:
-    """A task's module, the key it was written as, and its arguments with their place and what is wrong with them."""
-
-    module: str
-    written: str
-    place: Place | None
-    args: dict[str, Any]
-    faults: Findings
-
-
-@dataclass(frozen=True, slots=True)
-class _Shape:
-    """What the keys of a task are: those that name modules, and its `with_..`. Most tasks share one of a few shapes."""
-
-    modules: tuple[str, ...]
-    loops: tuple[str, ...]
-    others: frozenset[str]  # whose meaning is not a keyword's: the module's and the loop's
-
-    def without(self, written: str) -> frozenset[str]:
-        return self.others if written in self.others else self.others | {written}
 
 
 class TaskReader:
@@ -60,9 +33,7 @@ class TaskReader:
         self.sources = sources
         self.findings = sources.findings
         self.roles: Roles
-        self._keywords = frozenset(part_schema("task").fields)
-        self._verbs = verbs()
-        self._shapes: dict[tuple[Any, ...], _Shape] = {}
+        self._verbs = VerbReader(sources)
 
     def nodes(self, place: Place | None, above: Inherited, path: tuple[str, ...], section: str) -> tuple[Node, ...]:
         """The nodes of a list of tasks; `section` (tasks, block, rescue, ..) names their place in `path`."""
@@ -115,11 +86,11 @@ class TaskReader:
 
     def _task(self, place: Place, above: Inherited, path: tuple[str, ...]) -> tuple[Node, ...]:
         before = len(self.findings.items)
-        found = self._module(place, above) or self._of_others(place, above, before)
+        found = self._verbs.read(place, above)
         if found is None:
-            check_part("task", place, self.findings, ignore=self._foreign(place))
+            check_part("task", place, self.findings, ignore=self._verbs.foreign(place))
             return self._lost(place)
-        check_part("task", place, self.findings, ignore=self._shape(place).without(found.written))
+        check_part("task", place, self.findings, ignore=self._verbs.shape(place).without(found.written))
         if found.module in _IMPORTS:
             self.findings.items.extend(found.faults.items)
         if found.module == "import_tasks":
@@ -141,7 +112,7 @@ class TaskReader:
 
     def _looked_up(self, place: Place, faults: Findings) -> None:
         """`with_NAME` of a lookup that isn't there."""
-        for key in self._shape(place).loops:
+        for key in self._verbs.shape(place).loops:
             from ciflow.lang.lookups import lookup_named  # most playbooks loop without
 
             try:
@@ -166,7 +137,7 @@ class TaskReader:
         self.sources.lost.append(place)
         return ()
 
-    def _checked(self, spans: Spans, found: _Found, above: Inherited) -> dict[str, Any]:
+    def _checked(self, spans: Spans, found: Found, above: Inherited) -> dict[str, Any]:
         """The arguments with the module's defaults, checked as far as they hold no template."""
         if "" in found.args:
             return found.args
@@ -174,123 +145,6 @@ class TaskReader:
         made = {key: args.pop(key) for key in list(args) if isinstance(key, Template)}
         checked = check_module(found.module, args, spans.of_argument, found.faults)
         return checked | made if made else checked
-
-    def _foreign(self, place: Place) -> frozenset[str]:
-        """Keys of a task without a known module: those that nothing is said about."""
-        return frozenset(key for key in place.value if key not in self._keywords)
-
-    def _shape(self, place: Place) -> _Shape:
-        keys = tuple(place.value)
-        found = self._shapes.get(keys)
-        if found is None:
-            modules = tuple(key for key in keys if self._is_module(key))
-            loops = tuple(key for key in keys if isinstance(key, str) and key.startswith("with_"))
-            found = self._shapes[keys] = _Shape(modules, loops, frozenset((*modules, *loops)))
-        return found
-
-    def _module(self, place: Place, above: Inherited) -> _Found | None:
-        candidates = self._shape(place).modules
-        if len(candidates) > 1:
-            first, second = candidates[:2]
-            self.findings.error("CF0108", f"a task has one module; this has `{first}` and `{second}`",
-                                place.key_span(second), help="make two tasks of it")  # fmt: skip
-            return None
-        if not candidates:
-            return self._from_action(place, above)
-        written = candidates[0]
-        module, below, faults = short(written), place.fields[written], Findings()
-        args = {**self._extra_args(place, module, faults), **self._args(below, module, faults)}
-        return _Found(module, written, below, args, faults)
-
-    def _is_module(self, key: Any) -> bool:
-        return isinstance(key, str) and key not in self._keywords and short(key) in self._verbs
-
-    def _args(self, place: Place, module: str, faults: Findings) -> dict[str, Any]:
-        return arguments(place, module_schema(module), module, faults)
-
-    def _extra_args(self, place: Place, module: str, faults: Findings) -> dict[str, Any]:
-        below = place.fields.get("args")
-        if below is None or below.value is None:
-            return {}
-        if isinstance(below.value, dict):
-            return arguments(below, module_schema(module), module, faults)
-        return {}
-
-    def _from_action(self, place: Place, above: Inherited) -> _Found | None:
-        for key in _FREE & place.value.keys():
-            below = place.fields[key]
-            faults = Findings()
-            if isinstance(below.value, list):
-                return None  # which the schema tells
-            own = extend(above, place, self.sources, level=Level.TASK_VARS) if "vars" in place.fields else above
-            found = self._action(below, faults, own)
-            if found is None or found[0] not in self._verbs:
-                self._unknown(str(found[0]) if found else "", below.span, above)
-                return None
-            module, args = found
-            return _Found(module, key, below, {**self._extra_args(place, module, faults), **args}, faults)
-        unknown = [key for key in place.value if key not in self._keywords and not str(key).startswith("with_")]
-        for key in unknown:
-            self._unknown(str(key), place.key_span(key), above)
-        if not unknown:
-            self.findings.error("CF0107", "this task has no module", place.span, label="what should it do?")
-        return None
-
-    def _action(self, place: Place, faults: Findings, own: Inherited) -> tuple[str, dict[str, Any]] | None:
-        """`action: copy src=a dest=b` or `action: {module: copy, src: a}`, where `args` may hold arguments as well; the
-        name may be that of a variable which is known before the run."""
-        if isinstance(place.value, dict):
-            name = early(place.value.get("module", ""), own, self.sources)
-            module = short(str(getattr(name, "source", name)))
-            if module not in self._verbs:
-                return module, {}
-            fields = {key: below for key, below in place.fields.items() if key != "module"}
-            if isinstance(place.value.get("args"), dict):
-                fields |= fields.pop("args").fields
-            inner = Place(place.file, (0, 0, 0, 0), {key: below.value for key, below in fields.items()})
-            inner.fields = fields
-            return module, self._args(inner, module, faults)
-        text = str(getattr(place.value, "source", place.value) or "")
-        start, end = next(words(text), (0, 0))
-        name = early(place.template(text[start:end], start), own, self.sources)
-        module = short(str(getattr(name, "source", name)))
-        if module not in self._verbs:
-            return module, {}
-        rest = text[end:].lstrip()
-        inner = Place(place.file, (0, 0, 0, 0), place.template(rest, len(text) - len(rest)) if rest else None)
-        return module, self._args(inner, module, faults)
-
-    def _of_others(self, place: Place, above: Inherited, before: int) -> _Found | None:
-        """A task for another system, of a module that ciflow does not have, which a condition may keep from running: it
-        fails where it is reached. One that runs in any case stays an error."""
-        written = next((key for key in place.value if is_foreign(key) and key not in self._keywords), None)
-        if written is None or not (above.when or "when" in place.fields):
-            return None
-        del self.findings.items[before:]
-        text = f"ciflow has no module `{written}`"
-        self.findings.warning("CF0106", text, place.key_span(written), label="fails where its condition holds")
-        return _Found("fail", str(written), None, {"msg": text}, Findings())
-
-    def _of_the_project(self, name: str, above: Inherited) -> str:
-        """The file of a module that the project brings for Ansible, if it does."""
-        folders = (above.role_path, self.sources.folder or ".")
-        files = [join(folder, f"{kind}/{name}.py") for folder in folders if folder for kind in _OWN_MODULES]
-        return self.sources.first(files) or ""
-
-    def _unknown(self, name: str, span: Span, above: Inherited) -> None:
-        if "{{" in name:
-            self.findings.error("CF0106", f"the name of a module must be known before the run: `{name}`", span)
-            return
-        other = instead(name)
-        near = "" if other else nearest(short(name), sorted(self._verbs | self._keywords))
-        own = self._of_the_project(name, above)
-        label = f"did you mean `{near}`?" if near else ""
-        if own:
-            near, label = "", f"{own} is not loaded: ciflow runs its own modules only"
-        what = "keyword" if near in self._keywords else "module"
-        code = "CF0102" if what == "keyword" else "CF0106"
-        self.findings.error(code, f"unknown {what} `{name}`" + (" in a task" if what == "keyword" else ""), span,
-                            label=label, help="" if own else other)  # fmt: skip
 
     def _built(
         self, place: Place, module: str, args: Mapping[str, Any], spans: Spans, above: Inherited, path: tuple[str, ...]
@@ -337,7 +191,7 @@ class TaskReader:
         )
 
     def _loop(self, place: Place, own: Inherited) -> Loop | None:
-        kinds = [*(["loop"] if "loop" in place.fields else []), *self._shape(place).loops]
+        kinds = [*(["loop"] if "loop" in place.fields else []), *self._verbs.shape(place).loops]
         if not kinds:
             return None
         if len(kinds) > 1:
@@ -377,7 +231,7 @@ class TaskReader:
         if not name:
             self.findings.error("CF0103", "`import_tasks` needs `file`", place.span)
             return ()
-        if "loop" in place.fields or self._shape(place).loops:
+        if "loop" in place.fields or self._verbs.shape(place).loops:
             self.findings.error("CF0111", "`import_tasks` can't loop", place.span, label="use `include_tasks`")
         return self.file(str(name), own, path, span)
 
