@@ -1,10 +1,12 @@
 """The heavy figures of the routers' contract: turns of the dial under load, and races of two writers for it.
 
-usage: python -m benchmarks.routers [--turns N] [--rate R] [--races N] [ROUTER..]
+usage: python -m benchmarks.routers [--turns N] [--rate R] [--races N] [--pods N] [ROUTER..]
 
 Of each router: no request fails while the dial turns N times at R requests a second, and of two writers that race for
 it exactly one wins, each of N times. It says which rate this machine came to, and what a turn took. Istio, which has no
-data plane here, and pods behind one Service have the races only.
+data plane here, and pods behind one Service have the races only. `--pods`: how many addresses a slot has in a cluster.
+Traefik keeps two idle connections to each of an Ingress of ingress-nginx (github.com/traefik/traefik/issues/13123), so
+that a slot of one address gets a new connection for most requests.
 """
 
 from __future__ import annotations
@@ -44,14 +46,14 @@ class Failed(Exception):
 
 
 @contextlib.contextmanager
-def rig_of(kind: str) -> Iterator[Rig]:
+def rig_of(kind: str, pods: int) -> Iterator[Rig]:
     with process.short_folder(kind) as folder, contextlib.ExitStack() as stack:
         if kind not in CLUSTERED:
             yield stack.enter_context(rig(kind, folder))
             return
         cluster = stack.enter_context(kube(stack.enter_context(process.short_folder("kube"))))
         given = (cluster, folder, "routers")
-        yield stack.enter_context(crowd_rig(*given) if kind == "replicas" else kube_rig(kind, *given))
+        yield stack.enter_context(crowd_rig(*given) if kind == "replicas" else kube_rig(kind, *given, pods))
 
 
 @contextlib.contextmanager
@@ -74,6 +76,8 @@ def bearable(routed: Rig, rate: float) -> float:
         time.sleep(REST_S)
     told = json.loads(report.read_text())
     if told["failed"] or told["achieved_rate"] < rate * 0.95 or told["latency_ms"]["p99"] > SLOW_MS:
+        said = f"{told['achieved_rate']:.0f} came, {told['failed']} failed, p99 {told['latency_ms']['p99']:.0f} ms"
+        print(f"{routed.kind}: {rate:g} requests/s are too much here without any turn: {said}", flush=True)
         return bearable(routed, rate / 2)
     return rate
 
@@ -108,9 +112,10 @@ def main() -> None:
     parser.add_argument("--turns", type=int, default=200)
     parser.add_argument("--rate", type=float, default=2_000.0)
     parser.add_argument("--races", type=int, default=1_000)
+    parser.add_argument("--pods", type=int, default=1)
     given = parser.parse_args()
     for kind in given.kinds:
-        with rig_of(kind) as routed:
+        with rig_of(kind, given.pods) as routed:
             if given.turns and kind not in UNLOADED:
                 print(f"{kind}: {turns(routed, given.turns, given.rate)}", flush=True)
             routed.turn(routed.prepared(), 0, live="a")

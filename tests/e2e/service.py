@@ -264,12 +264,12 @@ def kube_service(kube: Kube, kind: str = "gateway-api", namespace: str = "e2e") 
     with process.short_folder("e2e") as home, ExitStack() as stack:
         gateway.define(kube, gateway.GATEWAY)
         port, slots = process.free_port(), {name: process.free_port(NODE_IP) for name in "ab"}
-        things = [thing for name in "ab" for thing in gateway.outside(f"{NAME}-{name}", NODE_IP, slots[name])]
+        things = [thing for name in "ab" for thing in gateway.outside(f"{NAME}-{name}", slots[name], NODE_IP)]
         gateway.put_all(kube, namespace, [*things, *gateway.route(kind, NAME, port)])
         users = PatientUsers(port, rate=160, clients=6)
         settings = kube_settings(kube, namespace)
-        found = Service(kind, home, port, slots, users, settings, "0.0.0.0", "[]", f"{NAME}-")
-        argv = gateway.traefik_argv(home / "traefik", kind, port, process.free_port(), (namespace,))
+        found = Service(kind, home, port, slots, users, settings, "0.0.0.0", "[]", address=f"{NAME}-")
+        argv = gateway.traefik_argv(home / "traefik", kind, port, process.free_port(), namespace)
         ready = partial(process.answers, "127.0.0.1", port)
         env = {"KUBECONFIG": str(kube.kubeconfig)}
         stack.enter_context(process.run("traefik", argv, home, ready, env=env))

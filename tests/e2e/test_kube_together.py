@@ -72,9 +72,9 @@ def _pair(kube: Kube) -> Iterator[tuple[Service, dict[str, PatientUsers]]]:
         for name in CLUSTERS:
             port = process.free_port()
             slots = {slot: process.free_port(NODE_IP) for slot in "ab"}
-            things = [t for slot in "ab" for t in gateway.outside(f"{NAME}-{slot}", NODE_IP, slots[slot])]
+            things = [t for slot in "ab" for t in gateway.outside(f"{NAME}-{slot}", slots[slot], NODE_IP)]
             gateway.put_all(kube, name, [*things, *gateway.route("gateway-api", NAME, port)])
-            argv = gateway.traefik_argv(home / name, "gateway-api", port, process.free_port(), (name,))
+            argv = gateway.traefik_argv(home / name, "gateway-api", port, process.free_port(), name)
             ready, env = partial(process.answers, "127.0.0.1", port), {"KUBECONFIG": str(kube.kubeconfig)}
             stack.enter_context(process.run(f"traefik-{name}", argv, home, ready, env=env))
             cells.append({"cluster": name, **slots})

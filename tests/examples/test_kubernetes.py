@@ -56,7 +56,7 @@ def test_it_is_released_twice_and_taken_back_and_no_request_fails(kube: Kube, tm
 
     with ExitStack() as stack:
         gateway.define(kube, gateway.GATEWAY)
-        argv = gateway.traefik_argv(tmp_path / "traefik", "gateway-api", port, process.free_port())
+        argv = gateway.traefik_argv(tmp_path / "traefik", "gateway-api", port, process.free_port(), SPACE)
         edge = [thing for thing in gateway.route("gateway-api", "shop", port) if thing["kind"] != "HTTPRoute"]
         gateway.put_all(kube, SPACE, [*edge, yaml.safe_load((EXAMPLE / "route.yml").read_text())])
         ready = lambda: process.answers("127.0.0.1", port)  # noqa: E731

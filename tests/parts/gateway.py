@@ -5,6 +5,7 @@ For Istio there is no data plane here.
 """
 
 import json
+import urllib.request
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,10 +17,7 @@ from tests.parts.kube import NODE_IP, Kube, Refused
 
 GATEWAY, ISTIO = "gateway-1.6.3", "istio-1.31.4"
 DEFINITIONS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
-PROVIDERS: dict[str, dict[str, Any]] = {
-    "gateway-api": {"kubernetesGateway": {"throttleDuration": "0s"}},
-    "ingress-nginx": {"kubernetesIngressNGINX": {"throttleDuration": "0s"}},
-}
+SERVED = ("gateway-api", "ingress-nginx")  # by Traefik
 
 
 def define(kube: Kube, part: str) -> None:
@@ -62,8 +60,8 @@ def put_all(kube: Kube, namespace: str, things: Sequence[Mapping[str, Any]]) -> 
         put(kube, f"{root}{version}{space}/{plural}", thing)
 
 
-def outside(name: str, address: str, port: int) -> list[dict[str, Any]]:
-    """A Service on port 80 whose one endpoint is a program of this machine."""
+def outside(name: str, port: int, *addresses: str) -> list[dict[str, Any]]:
+    """A Service on port 80 whose endpoints are those addresses of a program of this machine."""
     ports = [{"name": "http", "port": port, "protocol": "TCP"}]
     return [
         {
@@ -78,14 +76,15 @@ def outside(name: str, address: str, port: int) -> list[dict[str, Any]]:
             "metadata": {"name": f"{name}-1", "labels": {"kubernetes.io/service-name": name}},
             "addressType": "IPv4",
             "ports": ports,
-            "endpoints": [{"addresses": [address], "conditions": {"ready": True}}],
+            "endpoints": [{"addresses": [address], "conditions": {"ready": True}} for address in addresses],
         },
     ]
 
 
 def crowd(service: str, program: str, replicas: Mapping[str, int]) -> list[dict[str, Any]]:
     """A Service over the pods of two Deployments, whose program is told its slot, port and address. A pod that is to
-    end serves on for a moment, as those must that the Service may still lead to."""
+    end serves on for a moment, as those must that the Service may still lead to. A pod that asks for no CPU would get
+    none on a machine that has much else to do."""
     things: list[dict[str, Any]] = [
         {
             "apiVersion": "v1",
@@ -100,6 +99,7 @@ def crowd(service: str, program: str, replicas: Mapping[str, int]) -> list[dict[
             "name": "main",
             "image": images.GUARD,
             "command": ["python3", "-c", program, slot, "8080", "0.0.0.0"],
+            "resources": {"requests": {"cpu": "50m"}},
             "readinessProbe": {"tcpSocket": {"port": 8080}, "periodSeconds": 1},
             "lifecycle": {"preStop": {"sleep": {"seconds": 3}}},
         }
@@ -110,14 +110,15 @@ def crowd(service: str, program: str, replicas: Mapping[str, int]) -> list[dict[
     return things
 
 
-def traefik_argv(folder: Path, kind: str, port: int, metrics: int, namespaces: Sequence[str] = ()) -> list[str]:
-    """Traefik as data plane of that kind of router: users at 127.0.0.1:port. It needs KUBECONFIG. `namespaces`: the
-    only ones that it looks into."""
+def traefik_argv(folder: Path, kind: str, port: int, admin: int, namespace: str) -> list[str]:
+    """Traefik as data plane of that kind of router in one namespace: users at 127.0.0.1:port, its API and metrics at
+    127.0.0.1:admin. It needs KUBECONFIG."""
     folder.mkdir(exist_ok=True)
     document = {
-        "entryPoints": {"web": {"address": f"127.0.0.1:{port}"}, "metrics": {"address": f"127.0.0.1:{metrics}"}},
-        "metrics": {"prometheus": {"entryPoint": "metrics", "addServicesLabels": True}},
-        "providers": {"providersThrottleDuration": 0, **_only(kind, namespaces)},
+        "entryPoints": {"web": {"address": f"127.0.0.1:{port}"}, "traefik": {"address": f"127.0.0.1:{admin}"}},
+        "metrics": {"prometheus": {"addServicesLabels": True}},
+        "api": {"insecure": True},
+        "providers": {"providersThrottleDuration": 0, **_provider(kind, namespace)},
         "global": {"checkNewVersion": False, "sendAnonymousUsage": False},
         "log": {"level": "INFO"},
     }
@@ -125,10 +126,19 @@ def traefik_argv(folder: Path, kind: str, port: int, metrics: int, namespaces: S
     return [process.find("traefik", "traefik"), f"--configFile={folder}/traefik.json"]
 
 
-def _only(kind: str, namespaces: Sequence[str]) -> dict[str, Any]:
-    if not namespaces:
-        return PROVIDERS[kind]
-    return {name: {**said, "namespaces": list(namespaces)} for name, said in PROVIDERS[kind].items()}
+def weights(admin: int) -> list[tuple[int, ...]]:
+    """Those of each service that Traefik splits, as it has them in force."""
+    with urllib.request.urlopen(f"http://127.0.0.1:{admin}/api/rawdata", timeout=60) as answer:
+        services = json.load(answer).get("services", {})
+    split = [service["weighted"]["services"] for service in services.values() if "weighted" in service]
+    return [tuple(int(one.get("weight", 1)) for one in parts) for parts in split]
+
+
+def _provider(kind: str, namespace: str) -> dict[str, Any]:
+    """Of that namespace alone: rules of another one's Ingress for the same path would win over ours, or not."""
+    if kind == "gateway-api":
+        return {"kubernetesGateway": {"throttleDuration": "0s", "namespaces": [namespace]}}
+    return {"kubernetesIngressNGINX": {"throttleDuration": "0s", "watchNamespace": namespace}}
 
 
 def route(kind: str, service: str, port: int) -> list[dict[str, Any]]:

@@ -17,6 +17,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Any
 
@@ -392,6 +393,18 @@ def control_plane(kube: Kube) -> Iterator[None]:
         stack.enter_context(process.run("controller", controller_argv(kube), folder, lambda: True))
         stack.enter_context(process.run("scheduler", scheduler_argv(kube), folder, lambda: True))
         yield
+
+
+@contextlib.contextmanager
+def more_addresses(count: int) -> Iterator[list[str]]:
+    """So many more addresses of a node that runs."""
+    added = [str(IPv4Address(NODE_IP) + 10 + number) for number in range(count)]
+    with contextlib.ExitStack() as stack:
+        for address in added:
+            place = [f"{address}/24", "dev", NODE_BRIDGE]
+            subprocess.run(["ip", "address", "add", *place], check=True)
+            stack.callback(subprocess.run, ["ip", "address", "delete", *place], check=True)
+        yield added
 
 
 @contextlib.contextmanager

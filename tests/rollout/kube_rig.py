@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 
 from ciflow.model import Detached, Exec
+from ciflow.rollout.routers.dial import WHOLE
 from ciflow.rollout.routers.embedded import process_key
 from tests.parts import gateway, images, process
-from tests.parts.kube import NODE_IP, Kube
+from tests.parts.kube import NODE_IP, Kube, more_addresses
 from tests.rollout.host import AgentHost
 from tests.rollout.rig import SERVICE, UPSTREAM, Rig, get, version
 
@@ -22,31 +23,37 @@ def kube_settings(kube: Kube, namespace: str) -> dict[str, Any]:
     return {"kubeconfig": str(kube.kubeconfig), "namespace": namespace, "guard_image": images.GUARD}
 
 
-def start_data_plane(host: AgentHost, kube: Kube, folder: Path, kind: str, port: int) -> None:
-    """Traefik, kept alive by the agent of this machine as any router is."""
-    argv = gateway.traefik_argv(folder / "traefik", kind, port, process.free_port())
+def start_data_plane(host: AgentHost, kube: Kube, folder: Path, kind: str, port: int, namespace: str) -> int:
+    """Traefik, kept alive by the agent of this machine as any router is; the port of its API."""
+    admin = process.free_port()
+    argv = gateway.traefik_argv(folder / "traefik", kind, port, admin, namespace)
     run = Exec(argv=tuple(argv), env={"KUBECONFIG": str(kube.kubeconfig)})
     host.answer(Detached(key=process_key(kind, SERVICE), operations=(run,), restart=True))
+    process.wait_for(lambda: process.answers("127.0.0.1", port) and get(port)[0] == 200)
+    return admin
 
 
 @contextlib.contextmanager
-def kube_rig(kind: str, kube: Kube, folder: Path, namespace: str) -> Iterator[Rig]:
-    """Raises process.MissingPart where the definitions or Traefik are missing."""
+def kube_rig(kind: str, kube: Kube, folder: Path, namespace: str, pods: int = 1) -> Iterator[Rig]:
+    """Each slot has so many addresses, as its pods would. Raises process.MissingPart where the definitions or Traefik
+    are missing."""
     process.find("traefik", "traefik")
     gateway.define(kube, gateway.ISTIO if kind == "istio" else gateway.GATEWAY)
     port, ports = process.free_port(), {"a": process.free_port(NODE_IP), "b": process.free_port(NODE_IP)}
-    things = [thing for slot in "ab" for thing in gateway.outside(f"{SERVICE}-{slot}", NODE_IP, ports[slot])]
-    gateway.put_all(kube, namespace, [*things, *gateway.route(kind, SERVICE, port)])
     slots = {slot: {"address": f"{SERVICE}-{slot}", "port": 80} for slot in "ab"}
     with ExitStack() as stack:
-        stack.enter_context(version("a", ports["a"], folder, NODE_IP))
-        b = stack.enter_context(version("b", ports["b"], folder, NODE_IP))
+        addresses = (NODE_IP, *stack.enter_context(more_addresses(pods - 1)))
+        things = [thing for slot in "ab" for thing in gateway.outside(f"{SERVICE}-{slot}", ports[slot], *addresses)]
+        gateway.put_all(kube, namespace, [*things, *gateway.route(kind, SERVICE, port)])
+        stack.enter_context(version("a", ports["a"], folder, *addresses))
+        b = stack.enter_context(version("b", ports["b"], folder, *addresses))
         stack.enter_context(pytest.MonkeyPatch.context()).setenv("HOME", str(folder))
         host = stack.enter_context(AgentHost())
-        if kind in gateway.PROVIDERS:
-            start_data_plane(host, kube, folder, kind, port)
-            process.wait_for(lambda: process.answers("127.0.0.1", port) and get(port)[0] == 200)
-        yield Rig(kind, port, folder, host, slots, kube_settings(kube, namespace), b, lag=1.5)
+        routed = Rig(kind, port, folder, host, slots, kube_settings(kube, namespace), b)
+        if kind in gateway.SERVED:
+            admin = start_data_plane(host, kube, folder, kind, port, namespace)
+            routed.obeys = lambda share: (WHOLE - share, share) in gateway.weights(admin)
+        yield routed
 
 
 @contextlib.contextmanager
@@ -58,4 +65,4 @@ def crowd_rig(kube: Kube, folder: Path, namespace: str) -> Iterator[Rig]:
     with ExitStack() as stack:
         stack.enter_context(pytest.MonkeyPatch.context()).setenv("HOME", str(folder))
         host = stack.enter_context(AgentHost())
-        yield Rig("replicas", 80, folder, host, slots, settings, None, 1.0)  # type: ignore[arg-type]
+        yield Rig("replicas", 80, folder, host, slots, settings, None)  # type: ignore[arg-type]

@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -50,17 +50,19 @@ async def serve(reader, writer):
     finally:
         writer.close()
 async def main():
-    async with await asyncio.start_server(serve, sys.argv[3], port, backlog=512) as server:
+    async with await asyncio.start_server(serve, sys.argv[3].split(","), port, backlog=512) as server:
         await server.serve_forever()
 asyncio.run(main())
 """.replace("%SLOW%", str(SLOW))
 
 
 @contextlib.contextmanager
-def version(slot: str, port: int, folder: Path, address: str = "127.0.0.1") -> Iterator[process.Running]:
-    """One slot's program: says which slot it is, and fails, lacks, dawdles or hangs by path."""
-    argv = [sys.executable, "-c", UPSTREAM, slot, str(port), address]
-    with process.run(f"slot-{slot}", argv, folder, lambda: process.answers(address, port)) as running:
+def version(slot: str, port: int, folder: Path, *addresses: str) -> Iterator[process.Running]:
+    """One slot's program: says which slot it is, and fails, lacks, dawdles or hangs by path. It listens at all of the
+    addresses; on loopback without any."""
+    first, *_ = listening = addresses or ("127.0.0.1",)
+    argv = [sys.executable, "-c", UPSTREAM, slot, str(port), ",".join(listening)]
+    with process.run(f"slot-{slot}", argv, folder, lambda: process.answers(first, port)) as running:
         yield running
 
 
@@ -176,7 +178,7 @@ class Rig:
     slots: Mapping[str, Mapping[str, Any]]
     settings: Mapping[str, Any]
     candidate: process.Running  # slot b's program
-    lag: float = 0.0  # seconds that the data plane may take to follow the word of its controller
+    obeys: Callable[[int], bool] = lambda _share: True  # whether the data plane has followed the word of its controller
 
     def router(self, by: str = "", **more: Any) -> Router:
         (router,) = build(self.kind, {**self.settings, **more}, SERVICE, self.slots, ("localhost",), edges=EDGES, by=by)

@@ -54,7 +54,7 @@ def slots(kube: Kube) -> Iterator[Rig]:
         host = stack.enter_context(AgentHost())
         things = [*slot_objects("a", 3), *slot_objects("b", 1), *gateway.route("ingress-nginx", SERVICE, 80)]
         gateway.put_all(kube, SPACE, things)
-        wait_for(lambda: ready(kube) == {"a": 3, "b": 1}, 60)
+        wait_for(lambda: ready(kube) == {"a": 3, "b": 1})
         at = {slot: {"address": f"{SERVICE}-{slot}", "port": 80} for slot in "ab"}
         settings = {**kube_settings(kube, SPACE), "deployments": DEPLOYMENTS, "timeout": 20}
         yield Rig("ingress-nginx", 80, folder, host, at, settings, None)  # type: ignore[arg-type]
@@ -72,7 +72,7 @@ def router(kube: Kube, slots: Rig) -> Iterator[Router]:
             kube.ask("DELETE", f"{SCALERS}/busy-{slot}")
         notes = {"annotations": {f"size.ciflow-{SERVICE}": None}}
         kube.ask("PATCH", f"{APPS}/{SERVICE}-{slot}", {"metadata": notes, "spec": {"replicas": pods}})
-    wait_for(lambda: ready(kube) == {"a": 3, "b": 1}, 60)
+    wait_for(lambda: ready(kube) == {"a": 3, "b": 1})
 
 
 def ready(kube: Kube) -> dict[str, int]:
@@ -216,7 +216,7 @@ def test_drain_replaces_the_pods_of_the_slot_that_was_left_and_no_others(
     token = slots.do(router.read()).token
     slots.do(router.cut("b", 1.0))
     wait_for(lambda: done(kube, "cut") == f"{token} done")
-    wait_for(lambda: not pods_of(kube, "b") & before["b"] and ready(kube)["b"] == 1, 60)
+    wait_for(lambda: not pods_of(kube, "b") & before["b"] and ready(kube)["b"] == 1)
     assert pods_of(kube, "a") == before["a"]
 
 

@@ -74,7 +74,8 @@ def at_rest(routed: Rig, router: Router) -> bool:
 
 def split(routed: Rig, requests: int) -> Counter[tuple[int, str]]:
     """Where requests go, once whoever routes does as it has said."""
-    time.sleep(routed.lag)
+    share = routed.do(routed.router().read()).share
+    process.wait_for(lambda: routed.obeys(share))
     return burst(routed.port, requests)
 
 
