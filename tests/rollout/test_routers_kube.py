@@ -18,12 +18,13 @@ from ciflow.rollout.metrics import watch as left_to_others
 from ciflow.rollout.routers import Dial, Fenced, Router, RouterError, build
 from ciflow.rollout.routers.dial import Guard
 from ciflow.rollout.thresholds import Threshold
-from tests.parts import process
+from tests.parts import gateway, process
 from tests.parts.http import recorded
 from tests.parts.kube import NODE_IP, Kube
+from tests.parts.kube import Refused as Lacking
 from tests.parts.prometheus import prometheus
 from tests.rollout import test_routers as contract
-from tests.rollout.kube_rig import crowd_rig, kube_rig
+from tests.rollout.kube_rig import crowd_rig, kube_rig, kube_settings
 from tests.rollout.rig import SERVICE, Rig, Users, get
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("kube")]
@@ -61,6 +62,25 @@ def test_a_route_that_is_not_there_is_named_with_what_is_needed(edge: Rig) -> No
     with pytest.raises(RouterError, match=r"there is no HTTPRoute nowhere in the cluster") as lack:
         prepared(edge, name="nowhere")
     assert "backendRefs: [{name: shield-a, port: 80, weight: 1}" in lack.value.help
+
+
+def test_a_cluster_without_the_definitions_says_which_is_lacking(kube: Kube, edge: Rig) -> None:
+    """Of Istio here, whose own tests come later and define them."""
+    definition = f"{gateway.DEFINITIONS}/virtualservices.networking.istio.io"
+    with contextlib.suppress(Lacking):
+        kube.ask("DELETE", definition)
+    process.wait_for(lambda: not there(kube, definition))
+    (router,) = build("istio", kube_settings(kube, SPACE), SERVICE, edge.slots, ("localhost",))
+    with pytest.raises(RouterError, match=r"the cluster has no kind VirtualService in networking\.istio\.io") as lack:
+        edge.do(router.prepare(edge.dial()))
+    assert "kind: VirtualService" in lack.value.help
+
+
+def there(kube: Kube, path: str) -> bool:
+    try:
+        return bool(kube.ask("GET", path))
+    except Lacking:
+        return False
 
 
 @pytest.mark.parametrize(
@@ -363,6 +383,21 @@ def test_istio_s_weights_by_its_api_alone(kube: Kube, mesh: Rig, share: int) -> 
     assert [one.get("weight", 0) for one in routes] == [10_000 - share, share]
 
 
+def test_istio_s_testers_by_its_api_alone(kube: Kube, mesh: Rig) -> None:
+    """Their rule, before the others, leads to the slot that is not live, at any share."""
+    rules = kube.ask("GET", VIRTUAL)["spec"]["http"]
+    testers = {"match": [{"headers": {"x-canary": {"exact": "1"}}}], "route": rules[0]["route"]}
+    kube.ask("PATCH", VIRTUAL, {"spec": {"http": [testers, *rules]}})
+    try:
+        router = prepared(mesh, header={"name": "X-Canary", "value": "1"})
+        for share, live, testers_b in ((0, "a", 10_000), (500, "a", 10_000), (10_000, "b", 0), (0, "a", 10_000)):
+            mesh.turn(router, share, live=live)
+            routes = [rule["route"] for rule in kube.ask("GET", VIRTUAL)["spec"]["http"]]
+            assert [route[1].get("weight", 0) for route in routes] == [testers_b, share]
+    finally:
+        kube.ask("PATCH", VIRTUAL, {"spec": {"http": rules}})
+
+
 def test_istio_s_dead_man_by_its_api_alone(mesh: Rig) -> None:
     router = prepared(mesh)
     mesh.turn(router, 5_000, lease=1.0)
@@ -434,6 +469,7 @@ def test_replicas_come_as_near_to_the_share_as_whole_pods_do(
     [
         contract.test_what_was_turned_is_read_back_with_token_and_manifest,
         contract.test_a_smaller_token_is_refused_and_the_holder_named,
+        contract.test_of_two_writers_that_race_for_the_dial_exactly_one_wins,
         contract.test_a_writer_stopped_before_any_of_its_steps_does_no_harm_when_it_goes_on,
     ],
 )
