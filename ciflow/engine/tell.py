@@ -45,7 +45,7 @@ def diagnostic(faults: Iterable[Diagnostic], files: Files) -> dict[str, str]:
     """The places of faults in the playbook's files, with their lines."""
     from ciflow.lang.snippets import places_of  # most runs have none
 
-    found = places_of(faults, files.sources()) if faults else ""
+    found = places_of(faults, files.sources(one.span.file for one in faults if one.span)) if faults else ""
     return {"diagnostic": found} if found else {}
 
 

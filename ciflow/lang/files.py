@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import stat
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from ciflow.diagnostics import Diagnostic, Invalid, Span
@@ -150,9 +150,10 @@ class Files:
         plain = ((path, content) for path, content in self._read.items() if path[-1:] != "/" and "\0" not in path)
         return tuple(path for path, content in plain if _on_disk(path) != content)
 
-    def sources(self) -> dict[str, str]:
-        """Texts of the files read, for the snippets of diagnostics; none of those that are encrypted."""
-        known = self._read.items()
+    def sources(self, of: Iterable[str] | None = None) -> dict[str, str]:
+        """Texts of the files read, or of those named, for the snippets of diagnostics; none of those encrypted."""
+        names = self._read if of is None else self._read.keys() & set(of)
+        known = ((path, self._read[path]) for path in names)
         files = ((path, content) for path, content in known if path[-1:] != "/" and path not in self._opened)
         return {path: content.decode("utf-8", "replace") for path, content in files}
 
