@@ -248,12 +248,12 @@ NAMES = ("greet", "build", "cached", "roll")
 
 
 def judged(shell: Shell, server: str, *argv: str) -> None:
-    """Every file passes a program that takes it as its last argument."""
-    for name in NAMES:
-        out = shell.folder / ".github" / "workflows" / f"{name}.yml"
-        assert shell("export", server, f"{name}.yml", "-i", "hosts.ini", "-o", str(out)).returncode == 0
-        done = subprocess.run([*argv, str(out)], capture_output=True, text=True, timeout=120)
-        assert done.returncode == 0, done.stdout + done.stderr
+    """All files pass a program that takes them as its last arguments."""
+    made = [str(shell.folder / ".github" / "workflows" / f"{name}.yml") for name in NAMES]
+    for name, out in zip(NAMES, made, strict=True):
+        assert shell("export", server, f"{name}.yml", "-i", "hosts.ini", "-o", out).returncode == 0
+    done = subprocess.run([*argv, *made], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 @pytest.mark.parametrize(("server", "schema"), [("github", "github-workflows"), ("gitlab", "gitlab-ci")])
