@@ -6,8 +6,9 @@ import base64
 import copy
 import functools
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import paramiko
 
@@ -16,8 +17,8 @@ from ciflow.targets.connection import Connection
 from ciflow.targets.known_hosts import fingerprint
 from ciflow.targets.ssh_options import Route
 
+OPENSSH = b"-----BEGIN OPENSSH PRIVATE KEY-----"
 MAGIC = b"openssh-key-v1\0"
-KINDS: Mapping[str, type[paramiko.PKey]] = {"ssh-rsa": paramiko.RSAKey, "ssh-ed25519": paramiko.Ed25519Key}
 _READING = threading.Lock()  # of keys: whoever needs the same one waits for it instead of reading it as well
 DEFAULT_KEYS = ("id_ed25519", "id_ecdsa", "id_rsa")
 
@@ -143,20 +144,42 @@ def _key(path: str, passphrase: str) -> paramiko.PKey:
 
 @functools.lru_cache(maxsize=16)
 def _read(path: str, passphrase: str, _inode: int, _changed: int) -> paramiko.PKey:
-    kind = KINDS.get(_kind(Path(path).read_bytes()))
-    read: Callable[..., paramiko.PKey] = kind.from_private_key_file if kind else paramiko.PKey.from_path
+    content = Path(path).read_bytes()
+    read = _ed25519 if _kind(content) == "ssh-ed25519" else _by_cryptography
     try:
-        return read(path)
+        return read(path, content, None)
     except (paramiko.PasswordRequiredException, TypeError) as e:  # TypeError: cryptography's own word for the same
         if not passphrase:
             raise paramiko.PasswordRequiredException from e
-        return read(path, passphrase.encode("utf-8", "surrogateescape"))  # bytes, whatever is declared
+        return read(path, content, passphrase.encode("utf-8", "surrogateescape"))
+
+
+def _ed25519(path: str, _content: bytes, passphrase: Any) -> paramiko.PKey:
+    return paramiko.Ed25519Key.from_private_key_file(path, passphrase)  # bytes, whatever is declared
+
+
+def _by_cryptography(_path: str, content: bytes, passphrase: bytes | None) -> paramiko.PKey:
+    """paramiko's own reader reads them twice, misses one in four ECDSA keys of OpenSSH's format, and all of PKCS#8."""
+    from cryptography.exceptions import UnsupportedAlgorithm
+    from cryptography.hazmat.primitives.asymmetric import ec, rsa
+    from cryptography.hazmat.primitives.serialization import load_pem_private_key, load_ssh_private_key
+
+    load = load_ssh_private_key if OPENSSH in content else load_pem_private_key
+    try:
+        key = load(content, passphrase)
+    except UnsupportedAlgorithm as e:
+        raise ValueError(str(e)) from e
+    if isinstance(key, rsa.RSAPrivateKey):
+        return paramiko.RSAKey(key=key)
+    if isinstance(key, ec.EllipticCurvePrivateKey):
+        return paramiko.ECDSAKey(vals=(key, key.public_key()))
+    raise ValueError("keys of its kind are read in OpenSSH's format only: ssh-keygen -p writes it so")
 
 
 def _kind(content: bytes) -> str:
     """What a private key is of, by its public half, which no passphrase locks (PROTOCOL.key of OpenSSH); "" of another
-    format. paramiko reads the whole key to know it, and then once more."""
-    data = base64.b64decode(content.partition(b"-----BEGIN OPENSSH PRIVATE KEY-----")[2].partition(b"-----END")[0])
+    format."""
+    data = base64.b64decode(content.partition(OPENSSH)[2].partition(b"-----END")[0])
     if not data.startswith(MAGIC):
         return ""
     message = paramiko.Message(data[len(MAGIC) :])

@@ -415,7 +415,7 @@ def node(kube: Kube) -> Iterator[None]:
         stack.callback(tidy, folder)
         stack.callback(end_pods, folder)
         socket = folder / "containerd.sock"
-        stack.enter_context(process.run("containerd", containerd_argv(folder), folder, socket.is_socket))
+        stack.enter_context(process.run("containerd", containerd_argv(folder), folder, lambda: process.listens(socket)))
         import_images(folder)
         stack.enter_context(process.run("kubelet", kubelet_argv(folder), folder, kube.ready, 60))
         stack.enter_context(process.run("proxy", proxy_argv(folder), folder, lambda: True))

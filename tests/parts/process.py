@@ -135,6 +135,12 @@ def wait_until(ready: Callable[[], bool], running: Running, timeout_s: float = 3
         time.sleep(0.02)
 
 
+def listens(path: Path) -> bool:
+    """Whether a program takes connections at a socket: its file is there a moment before it does."""
+    with socket.socket(socket.AF_UNIX) as one:
+        return one.connect_ex(str(path)) == 0
+
+
 def wait_for(
     found: Callable[[], T | None], what: str = "it", patience_s: float = 120.0, told: Callable[[], str] = str
 ) -> T:

@@ -19,6 +19,7 @@ from ciflow.targets import Connection
 from ciflow.targets.session import Ended, Ready
 from ciflow.targets.ssh import _route
 from ciflow.targets.ssh_config import flattened
+from ciflow.targets.ssh_login import _key_files
 from tests.conftest import Start
 from tests.parts import process
 from tests.parts.accounts import Accounts
@@ -148,7 +149,7 @@ def key_pair(path: Path, passphrase: str = "") -> Path:
 def ssh_agent(folder: Path, *keys: Path) -> Iterator[Path]:
     """The socket of an agent that holds these keys; it gets their passphrase from a program."""
     path = folder / "agent"
-    with process.run("ssh-agent", ["ssh-agent", "-D", "-a", str(path)], folder, path.is_socket):
+    with process.run("ssh-agent", ["ssh-agent", "-D", "-a", str(path)], folder, lambda: process.listens(path)):
         ask = folder / "ask"
         ask.write_text("#!/bin/sh\necho open sesame\n")
         ask.chmod(0o700)
@@ -175,6 +176,29 @@ def test_a_key_with_a_passphrase_is_opened_by_it_or_by_the_agent(
     monkeypatch.setenv("SSH_AUTH_SOCK", str(start(ssh_agent(tmp_path, key))))
     only = connection.common_args + " -o IdentitiesOnly=yes"
     says_hello(replace(connection, common_args=only))
+
+
+@pytest.mark.parametrize(
+    "form", ["-t rsa -b 2048", "-t rsa -b 2048 -m PKCS8", "-t ecdsa", "-t ecdsa -m PEM", "-t ecdsa -b 384 -m PKCS8"]
+)
+@pytest.mark.parametrize("passphrase", ["", "open sesame"])
+def test_keys_are_read_in_every_form_that_ssh_keygen_writes(home: Path, form: str, passphrase: str) -> None:
+    key = home / "key"
+    argv = ["ssh-keygen", "-q", *form.split(), "-N", passphrase, "-C", "", "-f", str(key)]
+    subprocess.run(argv, check=True, capture_output=True)
+    [(_, found)] = _key_files((str(key),), (), passphrase, tried := [])
+    assert (tried, found.get_base64()) == ([], Path(f"{key}.pub").read_text().split()[1])
+    signed = found.sign_ssh_data(b"x")
+    assert found.verify_ssh_sig(b"x", paramiko.Message(signed.asbytes()))
+    assert list(_key_files((str(key),), (), "wrong", [])) == [] or not passphrase
+
+
+def test_no_key_of_a_kind_is_missed_by_chance(home: Path) -> None:
+    """paramiko's own reader misses one ECDSA key in four."""
+    for number in range(16):
+        key = home / f"key{number}"
+        subprocess.run(["ssh-keygen", "-q", "-t", "ecdsa", "-N", "", "-C", "", "-f", str(key)], check=True)
+        assert len(list(_key_files((str(key),), (), "", []))) == 1
 
 
 def test_a_key_is_opened_once_for_all_hosts_and_anew_when_its_file_is_another(
