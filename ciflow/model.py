@@ -752,14 +752,14 @@ class Note:
 
 
 @dataclass(frozen=True, slots=True)
-class Together:
+class Abreast:
     """Steps of several generators side by side; answered when all have ended. Each keeps what it came to, and a failure
     of its own, for itself."""
 
     parts: tuple[Generator[Step, Reply, None], ...]
 
 
-Step: TypeAlias = Probe | Change | At | Render | Hold | Run | Compile | Note | Together
+Step: TypeAlias = Probe | Change | At | Render | Hold | Run | Compile | Note | Abreast
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

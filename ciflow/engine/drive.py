@@ -16,7 +16,7 @@ from ciflow.engine.link import Call, Connection, predicted, went_well
 from ciflow.engine.reached import api_of
 from ciflow.engine.wire import Wire
 from ciflow.lang.scope import MISSING
-from ciflow.model import Api, At, Change, Compile, Hold, Note, Operation, Probe, Render, Reply, Run, Step, Together
+from ciflow.model import Abreast, Api, At, Change, Compile, Hold, Note, Operation, Probe, Render, Reply, Run, Step
 
 T = TypeVar("T")
 
@@ -104,8 +104,8 @@ class Driver:
             return await self.render(step, key)
         if isinstance(step, Hold):
             return await self._held(step, key)
-        if isinstance(step, Together):
-            return await self._together(step, key)
+        if isinstance(step, Abreast):
+            return await self._abreast(step, key)
         if isinstance(step, Note):
             self.wire.recorder.emit(step.kind, step.data, play=key.play, host=key.host, task=key.task)
             self.wire.schedule()
@@ -116,7 +116,7 @@ class Driver:
             return await self.compile(step)
         return await self.run(step, key)
 
-    async def _together(self, step: Together, key: Key) -> Reply:
+    async def _abreast(self, step: Abreast, key: Key) -> Reply:
         """Each part has a driver and keys of its own, so that a replay meets the same whoever was first."""
         parts = [
             asyncio.ensure_future(replace(self, key=key.below(number), number=0, current=None).drive(part))

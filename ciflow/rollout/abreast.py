@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TypeAlias, TypeVar
 
 from ciflow.diagnostics import TargetError
-from ciflow.model import Together
+from ciflow.model import Abreast
 from ciflow.rollout.routers.dial import Asked, Fenced, RouterError
 
 T = TypeVar("T")
@@ -27,7 +27,7 @@ def abreast(parts: Sequence[Asked[T]]) -> Asked[list[T | Trouble]]:
     if len(running) == 1:
         yield from running[0]
     elif running:
-        yield Together(running)
+        yield Abreast(running)
     return [found[number] for number in range(len(running))]
 
 

@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 from ciflow.diagnostics import CiflowError, TargetError, Unreachable
 from ciflow.encoding import encode_operation
 from ciflow.model import (
+    Abreast,
     At,
     CanaryStep,
     Change,
@@ -31,7 +32,6 @@ from ciflow.model import (
     Stat,
     Step,
     Talk,
-    Together,
     Wait,
     Watch,
     Write,
@@ -408,7 +408,7 @@ class Release:
 
 
 def taking_turns(steps: Asked[T]) -> Asked[T]:
-    """The same steps without `Together`: its parts take turns, a step each."""
+    """The same steps without `Abreast`: its parts take turns, a step each."""
     reply: Reply | None = None
     error: CiflowError | None = None
     while True:
@@ -417,7 +417,7 @@ def taking_turns(steps: Asked[T]) -> Asked[T]:
         except StopIteration as stop:
             return stop.value  # type: ignore[no-any-return]
         reply, error = Reply(), None
-        if isinstance(step, Together):
+        if isinstance(step, Abreast):
             yield from _in_turns(step)
             continue
         try:
@@ -426,15 +426,15 @@ def taking_turns(steps: Asked[T]) -> Asked[T]:
             error = thrown
 
 
-def _in_turns(together: Together) -> Asked[None]:
-    waiting: list[tuple[Asked[None], Reply | CiflowError | None]] = [(part, None) for part in together.parts]
+def _in_turns(abreast: Abreast) -> Asked[None]:
+    waiting: list[tuple[Asked[None], Reply | CiflowError | None]] = [(part, None) for part in abreast.parts]
     while waiting:
         part, answer = waiting.pop(0)
         try:
             step = part.throw(answer) if isinstance(answer, CiflowError) else part.send(answer)  # type: ignore[arg-type]
         except StopIteration:
             continue
-        assert not isinstance(step, Together), "parts of parts are not tried here"
+        assert not isinstance(step, Abreast), "parts of parts are not tried here"
         try:
             waiting.append((part, (yield step)))
         except CiflowError as thrown:
