@@ -9,6 +9,8 @@ from typing import Protocol
 from ciflow.dataclass import dataclass, field
 
 M_ARENA_MAX = -8  # of glibc's malloc.h
+OWN_DESCRIPTORS = 64  # for the journal, sources, the loop, and programs on the controller
+
 
 @dataclass(frozen=True, slots=True)
 class BecomeUser:
@@ -70,8 +72,10 @@ class Pipe(Protocol):
 
 
 def connection_cap() -> int:
-    """How many connections to hold at most: the lesser of 1,000 and half of this process's descriptors."""
-    return min(1000, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 2)
+    """How many connections to hold at most: 1,000, or as many as this process has descriptors for. A connection takes
+    two where a program carries it, and the process itself needs some."""
+    spare = resource.getrlimit(resource.RLIMIT_NOFILE)[0] - OWN_DESCRIPTORS
+    return max(1, min(1000, spare // 2))
 
 
 def share_arenas() -> None:

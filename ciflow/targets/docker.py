@@ -7,6 +7,7 @@ The daemon's own API (`ask_docker`) is answered here as well, one plain HTTP req
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
 import shlex
@@ -118,7 +119,7 @@ class DockerPipe:
     """The connection that an exec was taken over by. stdout and stderr come as one, as in a terminal."""
 
     def __init__(self, held: Any, name: str) -> None:
-        self._held = held  # the SDK's object, which closes the connection when nobody refers to it
+        self._held = held  # the SDK's object, which holds the connection open as well
         self._socket: socket.socket = getattr(held, "_sock", held)
         self._socket.settimeout(SEND_TIMEOUT)
         self._name = name
@@ -165,10 +166,10 @@ class DockerPipe:
         return b"".join(found)
 
     def close(self) -> None:
-        try:
-            self._socket.shutdown(socket.SHUT_RDWR)
-        except OSError:
-            return  # the other end went first
+        with contextlib.suppress(OSError):  # the other end went first, or it is closed already
+            self._socket.shutdown(socket.SHUT_RDWR)  # wakes whoever waits for it
+        self._held.close()
+        self._socket.close()
 
 
 def open_docker(connection: Connection, command: str) -> DockerPipe:

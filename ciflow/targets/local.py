@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import subprocess
 
@@ -41,12 +42,10 @@ class LocalPipe:
             return b""
 
     def close(self) -> None:
-        for end in (self._sender, self._socket):
-            try:
-                end.shutdown(socket.SHUT_RDWR)
-            except OSError:
-                continue  # the other end went first
+        with contextlib.suppress(OSError):  # the other end went first, or it is closed already
+            self._socket.shutdown(socket.SHUT_RDWR)  # wakes whoever waits for it
         self._sender.close()
+        self._socket.close()
         self._process.poll()
 
 

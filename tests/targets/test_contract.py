@@ -1,5 +1,6 @@
 """What every target keeps to: this machine, a real sshd, a real container, hosts with a shell but no Python."""
 
+import gc
 import os
 import random
 import resource
@@ -9,7 +10,7 @@ import pytest
 
 from ciflow.model import Exec, Read, Stat
 from ciflow.targets import Connection
-from ciflow.targets.session import Answer
+from ciflow.targets.session import Answer, Ended
 from tests.parts.process import wait_for
 from tests.targets.conftest import BOTH_AGENTS, SHELLS, reach
 from tests.targets.parley import Parley
@@ -22,6 +23,27 @@ PRINT_ARGUMENTS = 'for a; do printf "%s\\0" "$a"; done'
 @pytest.fixture(params=TARGETS)
 def connection(request: pytest.FixtureRequest) -> Connection:
     return reach(request.param, request)
+
+
+def test_a_closed_connection_gives_its_descriptors_back_at_once(connection: Connection) -> None:
+    """Not when Python looks for cycles next, which is seldom: a run goes through thousands of hosts."""
+    Parley(connection).ready().session.close()  # what is loaded once, and kept
+    gc.collect()
+    gc.disable()
+    try:
+        before = _descriptors()
+        for _ in range(3):
+            host = Parley(connection).ready()
+            host.session.close()
+            host.next(Ended)
+            del host
+        wait_for(lambda: _descriptors() <= before, f"{before} open descriptors, as before")
+    finally:
+        gc.enable()
+
+
+def _descriptors() -> int:
+    return len(os.listdir("/proc/self/fd"))  # noqa: PTH208 - of names there is none to keep
 
 
 def test_arguments_arrive_byte_for_byte(host: Parley) -> None:
