@@ -17,7 +17,7 @@ from ciflow.encoding import loads
 from ciflow.model import Exec, Mkdir, Operation, Watch
 from ciflow.rollout.routers.dial import WHOLE, Asked, Counts, Dial, RouterError, Sample, Slot, bad_before, done
 from ciflow.rollout.routers.filed import FiledRouter
-from ciflow.rollout.routers.settings import absolute, only
+from ciflow.rollout.routers.settings import absolute, not_sticky, only
 
 SETTINGS = ("set", "read", "counts", "env", "timeout", "dir")
 HEAD = 3  # lines of the dial file before its JSON: share and safe share of slot b in percent, and the live slot
@@ -181,11 +181,7 @@ def build(
     settings: Mapping[str, Any], service: str, slots: Mapping[str, Slot], host: str, edges: tuple[float, ...], by: str
 ) -> CommandRouter:
     """From `router: {command: {set: .., read: ..}}`; each command is a text for the shell or a list of words."""
-    if by:
-        raise Refused(
-            f"by: {by} is not built for the router command, which only knows shares",
-            help="Use router haproxy, envoy or nginx for sticky users, or leave `by` out.",
-        )
+    not_sticky("command", by, "which only knows shares")
     only("command", settings, SETTINGS, ("set", "read"))
     absolute("command", settings, "dir")
     env = settings.get("env") or {}

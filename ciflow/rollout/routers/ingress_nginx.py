@@ -13,8 +13,8 @@ from ciflow.dataclass import dataclass
 from ciflow.rollout.routers.dial import WHOLE, Asked, Dial, RouterError, Slot
 from ciflow.rollout.routers.kube import KubeRouter
 from ciflow.rollout.routers.kube_objects import Patch, Ref, Thing, noted, put, same
-from ciflow.rollout.routers.kube_settings import SETTINGS, SIZED, kube_settings, not_sticky
-from ciflow.rollout.routers.settings import only
+from ciflow.rollout.routers.kube_settings import SETTINGS, SIZED, kube_settings
+from ciflow.rollout.routers.settings import not_sticky, only
 
 CANARY = "nginx.ingress.kubernetes.io/canary"
 WEIGHT, TOTAL = f"{CANARY}-weight", f"{CANARY}-weight-total"

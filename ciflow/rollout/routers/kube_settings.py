@@ -77,11 +77,3 @@ def _part(kind: str, said: Any) -> float:
             f"`surge` of router {kind} is a part of the pods that the candidate's share takes, as 25%, not {said}"
         )
     return float(text.rstrip("%")) / 100
-
-
-def not_sticky(kind: str, by: str) -> None:
-    if by:
-        raise Refused(
-            f"by: {by} is not built for the router {kind}, which has no word for it",
-            help="Use router haproxy, envoy or nginx for sticky users, or leave `by` out.",
-        )

@@ -15,8 +15,8 @@ from ciflow.rollout.routers.dial import WHOLE, Asked, Dial, RouterError, Slot, d
 from ciflow.rollout.routers.kube import KubeRouter, as_text
 from ciflow.rollout.routers.kube_lease import PAUSE, Held
 from ciflow.rollout.routers.kube_objects import Patch, Ref, Thing, put
-from ciflow.rollout.routers.kube_settings import SETTINGS, kube_settings, not_sticky
-from ciflow.rollout.routers.settings import only
+from ciflow.rollout.routers.kube_settings import SETTINGS, kube_settings
+from ciflow.rollout.routers.settings import not_sticky, only
 
 AUTOSCALER = {"api_version": "autoscaling/v2", "kind": "HorizontalPodAutoscaler"}
 

@@ -90,6 +90,15 @@ def private(kind: str, settings: Mapping[str, Any], name: str, default: str, may
     return address.replace("localhost:", "127.0.0.1:")
 
 
+def not_sticky(kind: str, by: str, why: str = "which has no word for it") -> None:
+    """Refuse `by:` of a canary, for a router that can't keep a user on one side."""
+    if by:
+        raise Refused(
+            f"by: {by} is not built for the router {kind}, {why}",
+            help="Use router haproxy, envoy or nginx for sticky users, or leave `by` out.",
+        )
+
+
 def sticky(kind: str, by: str) -> str:
     """`by:` of a canary, for a router that hashes users: cookie, cookie:NAME, header:NAME or ip."""
     way, _, name = by.partition(":")

@@ -19,7 +19,7 @@ from ciflow.rollout.routers import traefik_config as config
 from ciflow.rollout.routers.dial import Asked, Dial, RouterError, Sample, Slot, bad_before, done
 from ciflow.rollout.routers.embedded import Program, beside_python
 from ciflow.rollout.routers.filed import LOOKS, PAUSE, FiledRouter, Unready
-from ciflow.rollout.routers.settings import absolute, only, private, tester
+from ciflow.rollout.routers.settings import absolute, not_sticky, only, private, tester
 
 SETTINGS = (
     "file",
@@ -165,11 +165,7 @@ def build(
     settings: Mapping[str, Any], service: str, slots: Mapping[str, Slot], host: str, edges: tuple[float, ...], by: str
 ) -> TraefikRouter:
     """From `router: {traefik: {file: .., admin: .., route: {rule: ..}}}` or `{embedded: true, port: .., admin: ..}`."""
-    if by:
-        raise Refused(
-            f"by: {by} is not built for the router traefik, whose hash can't be salted by release",
-            help="Use router haproxy, envoy or nginx for sticky users, or leave `by` out.",
-        )
+    not_sticky("traefik", by, "whose hash can't be salted by release")
     embedded = bool(settings.get("embedded", False))
     only("traefik", settings, SETTINGS, ("port", "admin") if embedded else ("file", "admin", "route"))
     absolute("traefik", settings, "dir", "file", "binary")

@@ -16,8 +16,8 @@ from ciflow.dataclass import dataclass
 from ciflow.rollout.routers.dial import WHOLE, Dial, RouterError, Slot
 from ciflow.rollout.routers.kube import KubeRouter
 from ciflow.rollout.routers.kube_objects import Patch, Ref, Thing, put, same
-from ciflow.rollout.routers.kube_settings import SETTINGS, SIZED, KubeSettings, kube_settings, not_sticky
-from ciflow.rollout.routers.settings import only, tester
+from ciflow.rollout.routers.kube_settings import SETTINGS, SIZED, KubeSettings, kube_settings
+from ciflow.rollout.routers.settings import not_sticky, only, tester
 
 Values = Mapping[str, Any]
 
