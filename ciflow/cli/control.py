@@ -6,7 +6,7 @@ import time
 
 import click
 
-from ciflow.cli.options import state_option
+from ciflow.cli.options import journal_of, state_option
 from ciflow.diagnostics import ExitCode, NoSuch, Refused
 from ciflow.model import Event
 from ciflow.store.folds import history
@@ -113,10 +113,7 @@ def annotate(run: str, reason: tuple[str, ...], state: Place | None) -> int:
     text = " ".join(reason).strip()
     if not text:
         raise click.UsageError("annotate needs words to write down")
-    place = state or default_state()
-    if not place.exists():
-        raise NoSuch("nothing was run yet", help=f"there is no journal in {place}")
-    with Store.open(place) as store:
+    with Store.open(journal_of(state)) as store:
         found = find_run(store, run)
         store.append([Event(kind="annotation", run=found.run, at=time.time(), data={"by": who(), "reason": text})])
         click.echo(f"written down beside {found.run}; `ciflow show {found.run}` has it", err=True)

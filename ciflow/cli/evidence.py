@@ -11,11 +11,11 @@ from typing import Any
 
 import click
 
-from ciflow.cli.options import json_option, state_option
+from ciflow.cli.options import journal_of, json_option, state_option
 from ciflow.cli.sign import asked_passphrase
 from ciflow.diagnostics import ExitCode, NoSuch, Refused
 from ciflow.store.folds import Release, history
-from ciflow.store.place import Place, default_state
+from ciflow.store.place import Place
 from ciflow.store.store import Store
 
 _PLACE = click.Path(path_type=Path, resolve_path=True)
@@ -61,10 +61,7 @@ def _make(
     from ciflow.store.artifacts import open_shelf
     from ciflow.supply.evidence import pack
 
-    place = state or default_state()
-    if not place.exists():
-        raise NoSuch("nothing was run yet", help=f"there is no journal in {place}")
-    with Store.open(place, read_only=True) as store:
+    with Store.open(journal_of(state), read_only=True) as store:
         found = _release(store, named)
         events = list(store.events(run=found.run))
         wanted = policy_at(str(policy)) if policy else None

@@ -7,11 +7,11 @@ from typing import Any
 
 import click
 
-from ciflow.cli.options import json_option, state_option
+from ciflow.cli.options import journal_of, json_option, state_option
 from ciflow.cli.resume import find_run
 from ciflow.diagnostics import ExitCode, NoSuch
 from ciflow.model import Event
-from ciflow.store.place import Place, default_state
+from ciflow.store.place import Place
 from ciflow.store.store import Store
 
 _INNER = frozenset({"op_sent", "op_reply", "rendered", "snapshot"})
@@ -25,10 +25,7 @@ _INNER = frozenset({"op_sent", "op_reply", "rendered", "snapshot"})
 @state_option
 def command(run: str, task: str, host: str, as_json: bool, state: Place | None) -> int:
     """Show what RUN did, in order; with TASK (its name, or part of it) also what it printed on each host."""
-    path = state or default_state()
-    if not path.exists():
-        raise NoSuch("nothing was run yet", help=f"there is no journal in {path}")
-    with Store.open(path, read_only=True) as store:
+    with Store.open(journal_of(state), read_only=True) as store:
         found = find_run(store, run)
         events = [e for e in store.events(run=found.run) if e.kind not in _INNER and (not host or e.host in ("", host))]
     if task:

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from ciflow.diagnostics import Refused
-from ciflow.store.place import Place, place_of
+from ciflow.diagnostics import NoSuch, Refused
+from ciflow.store.place import Place, default_state, place_of
 
 if TYPE_CHECKING:
     from ciflow.engine.context import Options
@@ -28,6 +28,14 @@ def state_option(function: F) -> F:
 
     told = "Folder of the journal, or postgresql://HOST/DATABASE."
     return click.option("--state", callback=placed, envvar="CIFLOW_STATE", metavar="PLACE", help=told)(function)
+
+
+def journal_of(state: Place | None) -> Place:
+    """Where the journal of past runs is. Raises NoSuch where nothing has written one yet."""
+    place = state or default_state()
+    if not place.exists():
+        raise NoSuch("nothing was run yet", help=f"there is no journal in {place}")
+    return place
 
 
 def json_option(function: F) -> F:

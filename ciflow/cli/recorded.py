@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from ciflow.cli.options import journal_of
 from ciflow.cli.resume import find_run
 from ciflow.dataclass import dataclass
-from ciflow.diagnostics import NoSuch
 from ciflow.report.record import KINDS, Record
 from ciflow.store.folds import RunSummary, history
 from ciflow.store.place import Place
@@ -19,11 +19,9 @@ class Recorded:
     record: Record
 
 
-def recorded(place: Place, run: str) -> Recorded:
+def recorded(state: Place | None, run: str) -> Recorded:
     """By its id, or the beginning of it; without one the newest. Raises NoSuch."""
-    if not place.exists():
-        raise NoSuch("nothing was run yet", help=f"there is no journal in {place}")
-    with Store.open(place, read_only=True) as store:
+    with Store.open(journal_of(state), read_only=True) as store:
         found, record = find_run(store, run), Record()
         for event in store.events(run=found.run, kinds=KINDS):
             record.event(event)

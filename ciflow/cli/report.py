@@ -11,7 +11,7 @@ from ciflow.cli.output import put
 from ciflow.cli.recorded import recorded
 from ciflow.diagnostics import ExitCode
 from ciflow.report.files import FORMATS, format_of, written
-from ciflow.store.place import Place, default_state
+from ciflow.store.place import Place
 
 
 @click.command("report")
@@ -23,5 +23,5 @@ from ciflow.store.place import Place, default_state
 def command(run: str, form: str | None, output: Path | None, state: Place | None) -> int:
     """Write a report of RUN: a page, JUnit XML, JSON, or Markdown; without RUN of the newest."""
     wanted = form or (format_of(output) if output else "md")
-    put(written(recorded(state or default_state(), run).record, wanted), output)
+    put(written(recorded(state, run).record, wanted), output)
     return ExitCode.OK

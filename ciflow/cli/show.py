@@ -16,7 +16,7 @@ from ciflow.diagnostics import ExitCode
 from ciflow.report.console import wants_colour
 from ciflow.report.stream import Out
 from ciflow.report.text import line, safe
-from ciflow.store.place import Place, default_state
+from ciflow.store.place import Place
 
 
 @click.command("show")
@@ -25,7 +25,7 @@ from ciflow.store.place import Place, default_state
 @state_option
 def command(run: str, as_json: bool, state: Place | None) -> int:
     """Show what RUN came to, on one screen, as it stood at its end; without RUN the newest."""
-    found = recorded(state or default_state(), run)
+    found = recorded(state, run)
     if as_json:
         click.echo(json.dumps({**found.record.data(), "state": found.run.state}))
         return ExitCode.OK
