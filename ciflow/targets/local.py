@@ -24,12 +24,11 @@ class LocalPipe:
                 ["/bin/sh", "-c", command], stdin=end, stdout=end, stderr=end, start_new_session=True
             )
         self._socket = ours
-        self._sender = ours.dup()
-        self._sender.settimeout(SEND_TIMEOUT)
+        self._socket.settimeout(SEND_TIMEOUT)  # what is received is waited for before
 
     def send(self, data: bytes) -> None:
         try:
-            self._sender.sendall(data)
+            self._socket.sendall(data)
         except OSError as e:
             raise Lost(f"the local agent is gone: {e}") from e
 
@@ -44,7 +43,6 @@ class LocalPipe:
     def close(self) -> None:
         with contextlib.suppress(OSError):  # the other end went first, or it is closed already
             self._socket.shutdown(socket.SHUT_RDWR)  # wakes whoever waits for it
-        self._sender.close()
         self._socket.close()
         self._process.poll()
 
