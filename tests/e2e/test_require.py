@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.service import Service, finish
+from tests.supply import leaky
 
 KEY = "key: {home}/release.pem, passphrase_file: {home}/passphrase"
 BEFORE = """
@@ -26,28 +27,6 @@ BEFORE = """
         scan: {{chdir: "{home}/{{{{ crate }}}}", artifact: program, databases: [{home}/advisories], fail_on: never}}
 """
 REQUIRE = "require: {{signed_by: {home}/release.pem.pub, provenance: true, no_vulnerabilities: medium}}"
-LOCK = """version = 4
-[[package]]
-name = "leaky"
-version = "VERSION"
-source = "registry+https://github.com/rust-lang/crates.io-index"
-checksum = "CHECKSUM"
-""".replace("CHECKSUM", "a" * 64)
-ADVISORY = """```toml
-[advisory]
-id = "RUSTSEC-2026-0001"
-package = "leaky"
-date = "2026-01-01"
-cvss = "CVSS:3.1/AV:N/AC:L/PR:N/UI:N/S:U/C:L/I:N/A:N"
-
-[versions]
-patched = [">= 1.0.1"]
-```
-
-# It leaks
-
-Details.
-"""
 
 
 def put(path: Path, text: str) -> None:
@@ -60,9 +39,9 @@ def requiring(production: Service) -> str:
     (CVSS 5.3, as the one of `leaky` 1.0.0)."""
     home = production.home
     put(home / "passphrase", "no one knows")
-    put(home / "advisories/crates/leaky/RUSTSEC-2026-0001.md", ADVISORY)
-    for crate, version in (("sound", "1.0.1"), ("holey", "1.0.0")):
-        put(home / crate / "Cargo.lock", LOCK.replace("VERSION", version))
+    put(home / "advisories" / leaky.PLACE, leaky.ADVISORY)
+    for crate, version in (("sound", leaky.MENDED), ("holey", leaky.HOLED)):
+        put(home / crate / "Cargo.lock", leaky.lock(version))
     path = production.write("requiring.yml")
     text = path.read_text().replace("vars:\n", "vars:\n  lacks: nothing\n  crate: sound\n", 1)
     text = text.replace("plays:\n", "plays:" + BEFORE.format(home=home, key=KEY.format(home=home)), 1)

@@ -6,6 +6,7 @@ import pytest
 
 from ciflow.diagnostics import Invalid
 from tests.engine.playing import Bench, Played
+from tests.supply import leaky
 
 KEY = "key: {here}/out/release.pem, passphrase_file: {here}/out/pass, create_key: true"
 PLAYS = """
@@ -103,35 +104,12 @@ SCAN = """
   tasks:
     - scan: {chdir: {here}/crate, artifact: server, databases: [{here}/db], fail_on: never}
 """
-LOCK = """
-version = 4
-[[package]]
-name = "leaky"
-version = "1.0.0"
-source = "registry+https://github.com/rust-lang/crates.io-index"
-checksum = "CHECKSUM"
-""".replace("CHECKSUM", "a" * 64)
-ADVISORY = """```toml
-[advisory]
-id = "RUSTSEC-2026-0001"
-package = "leaky"
-date = "2026-01-01"
-cvss = "CVSS:3.1/AV:N/AC:L/PR:N/UI:N/S:U/C:L/I:N/A:N"
-
-[versions]
-patched = [">= 1.0.1"]
-```
-
-# It leaks
-
-Details.
-"""
 
 
 def scanned(bench: Bench, level: str, *, scan: bool = True) -> Played:
     """A release that has a hole of severity medium (CVSS 5.3)."""
-    bench.file("crate/Cargo.lock", LOCK)
-    bench.file("db/crates/leaky/RUSTSEC-2026-0001.md", ADVISORY)
+    bench.file("crate/Cargo.lock", leaky.lock(leaky.HOLED))
+    bench.file(f"db/{leaky.PLACE}", leaky.ADVISORY)
     text = PLAYS.replace("- name: Roll out", (SCAN if scan else "") + "- name: Roll out")
     text = text.replace("release.pem.pub}", f"release.pem.pub, no_vulnerabilities: {level}}}")
     return bench.play(text.replace("KEY", KEY).replace("not SIGNED", "false").replace("SIGNED", "true"))
