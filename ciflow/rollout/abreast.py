@@ -11,6 +11,7 @@ from ciflow.rollout.routers.dial import Asked, Fenced, RouterError
 
 T = TypeVar("T")
 Trouble: TypeAlias = RouterError | TargetError | Fenced
+TROUBLES = (RouterError, TargetError, Fenced)
 
 
 def abreast(parts: Sequence[Asked[T]]) -> Asked[list[T | Trouble]]:
@@ -20,7 +21,7 @@ def abreast(parts: Sequence[Asked[T]]) -> Asked[list[T | Trouble]]:
     def kept(number: int, part: Asked[T]) -> Asked[None]:
         try:
             found[number] = yield from part
-        except (RouterError, TargetError, Fenced) as error:
+        except TROUBLES as error:
             found[number] = error
 
     running = tuple(kept(number, part) for number, part in enumerate(parts))
@@ -34,7 +35,7 @@ def abreast(parts: Sequence[Asked[T]]) -> Asked[list[T | Trouble]]:
 def all_of(parts: Sequence[Asked[T]]) -> Asked[list[T]]:
     """The same where one's trouble is trouble of all: it is raised when all have ended, Fenced before others."""
     found = yield from abreast(parts)
-    troubles = [one for one in found if isinstance(one, RouterError | TargetError | Fenced)]
+    troubles = [one for one in found if isinstance(one, TROUBLES)]
     if troubles:
         raise next((one for one in troubles if isinstance(one, Fenced)), troubles[0])
-    return [one for one in found if not isinstance(one, RouterError | TargetError | Fenced)]
+    return [one for one in found if not isinstance(one, TROUBLES)]
