@@ -102,8 +102,9 @@ class Dials:
         old, live = manifest.slot(self.candidate), manifest.slot(self.live)
         moving = next((dial for dial in self.dials if not dial.at_rest), None)
         if moving is not None:
+            version = (live if moving.promoting else old).version
             raise Locked(
-                f"a rollout of {service} {old.version} by {manifest.who} is under way "
+                f"a rollout of {service} {version} by {manifest.who} is under way "
                 f"({abs(moving.share - moving.safe) / 100:g} %, release {manifest.release})",
                 help=f"`ciflow resume` goes on with it, `ciflow rollback {service}` ends it, and so does its dead-man",
             )

@@ -104,7 +104,9 @@ def decide(dial: Dial, order: Order) -> Decision:
     manifest = dial.manifest
     live, other = manifest.slot(dial.live), manifest.slot(dial.candidate)
     if not dial.at_rest:
-        return Decision("abort", "a rollout is under way", other, live, abs(dial.share - dial.safe))
+        source, target = (live, other) if dial.promoting else (other, live)
+        share = dial.share if source.name == "b" else WHOLE - dial.share
+        return Decision("abort", "a rollout is under way", source, target, share)
     if dial.live and _good_enough(live, other, order):
         if live.irreversible and not order.break_glass:
             names = ", ".join(f"`{name}`" for name in live.irreversible)

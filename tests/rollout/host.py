@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from ciflow.model import Api, At, Change, Detached, Operation, Probe, Reply
+from ciflow.model import Api, At, Change, Detached, Hold, Note, Operation, Probe, Reply
 from ciflow.rollout.routers.dial import Asked
 from ciflow.targets.api import performed
 from tests.parts.session import Waiting
@@ -42,6 +43,10 @@ class AgentHost:
                 step = steps.send(reply)
             except StopIteration as end:
                 return end.value  # type: ignore[no-any-return]
+            if isinstance(step, Note | Hold):  # of a rollback; a router has neither
+                time.sleep(step.seconds if isinstance(step, Hold) else 0)
+                reply = Reply()
+                continue
             assert isinstance(step, At), f"a router yields At, not {step}"
             assert isinstance(step.step, Probe | Change)
             self.seen(step.step.operation)

@@ -15,7 +15,7 @@ NOW = 1000.0
 
 
 def dial(share: int = 0, live: str = "a", b: dict[str, Any] | None = None, **a: Any) -> Dial:
-    slots = (Slot("a", version="1.0", **{"observed_good": True, **a}), Slot("b", **(b or {})))
+    slots = (Slot("a", **{"version": "1.0", "observed_good": True, **a}), Slot("b", **(b or {})))
     return Dial(share, 3, live, Manifest(SERVICE, slots=slots))
 
 
@@ -57,6 +57,22 @@ HALF = {"version": "2.0", "usable": False}
 )
 def test_the_decision(at: Dial, asked: Order, kind: str) -> None:
     assert decide(at, asked).kind == kind
+
+
+@pytest.mark.parametrize(
+    ("at", "to", "share"),
+    [
+        (dial(500, b=HALF), "a", 500),
+        (dial(9_500, "b", b={"version": "2.0"}, version="", usable=False), "b", 500),
+        # a promotion that is written down and not in force yet: of b, then of a
+        (dial(5_000, "b", b={"version": "2.0"}), "a", 5_000),
+        (dial(4_000, "a", b={"version": "0.9", "observed_good": True}, observed_good=False), "b", 6_000),
+    ],
+)
+def test_under_way_the_traffic_goes_to_who_had_all_of_it_before(at: Dial, to: str, share: int) -> None:
+    """`share` of the requests met the version that is left."""
+    decision = decide(at, order(contested=True))
+    assert (decision.kind, decision.target.name, decision.share) == ("abort", to, share)
 
 
 def test_what_any_router_needs_all_do() -> None:

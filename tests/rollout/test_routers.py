@@ -19,7 +19,8 @@ import pytest
 from scipy.stats import binom
 
 from ciflow.model import At, Change, Detached, Operation, Probe, Reply, Step
-from ciflow.rollout.routers import CLUSTERED, ROUTERS, Dial, Fenced, Router, RouterError, Sample, interval
+from ciflow.rollout.rollback import Order, roll_back
+from ciflow.rollout.routers import CLUSTERED, ROUTERS, Dial, Fenced, Router, RouterError, Sample, interval, slots_of
 from ciflow.rollout.routers.dial import Asked
 from ciflow.rollout.routers.guard import OnHost
 from tests.parts import process
@@ -382,6 +383,41 @@ def test_a_writer_stopped_before_any_of_its_steps_does_no_harm_when_it_goes_on(r
         read = routed.do(routed.router().read())
         assert (read.share, read.manifest.who) == (0, "rollback"), f"stopped before step {sleep_before}"
         assert fenced or sleep_before > steps / 2, f"stopped before step {sleep_before}, it thinks that it turned"
+
+
+def test_a_rollback_between_any_two_steps_of_a_promotion_goes_back(routed: Rig) -> None:
+    """What is written down of a promotion that is not in force yet does not make the new version the one to trust."""
+    routed.turn(routed.router(), 0, live="a")
+    ended, step = False, 0
+    while not ended:
+        now = half_way(routed)
+        promotion = routed.router().turn(promoted(now), now.token)
+        pending: Step | None = next(promotion)
+        for _ in range(step):
+            pending = one_step(routed, promotion, pending)
+        ended = pending is None
+        back = routed.do(roll_back([routed.router()], Order(SERVICE, "ann", "it is bad", time.time(), contested=True)))
+        assert back.decision.target.name == "a" and not back.failed, f"{back} before step {step}"
+        finishes(routed, promotion, pending)
+        read = routed.do(routed.router().read())
+        assert (read.share, read.live, read.manifest.who) == (0, "a", "ann"), f"before step {step}"
+        step += 5 if routed.kind == "replicas" else 1  # where pods start at each
+    assert step >= 4
+
+
+def half_way(routed: Rig) -> Dial:
+    """Version 2.0 in slot b has half of the traffic, as a release leaves the dial before it promotes."""
+    now = routed.do(routed.router().read())
+    versions: dict[str, dict[str, Any]] = {"a": {"version": "1.0", "observed_good": True}, "b": {"version": "2.0"}}
+    known = {name: replace(slot, usable=name == "a", **versions[name]) for name, slot in slots_of(routed.slots).items()}
+    manifest = replace(now.manifest, slots=tuple(known.values()), who="release")
+    to = replace(now, share=5_000, live="a", token=now.token + 1, manifest=manifest)
+    return routed.do(routed.router().turn(to, now.token, lease=60))
+
+
+def promoted(dial: Dial) -> Dial:
+    slots = tuple(replace(slot, usable=True) for slot in dial.manifest.slots)
+    return replace(dial, share=10_000, live="b", expires=0.0, manifest=replace(dial.manifest, slots=slots))
 
 
 def one_step(routed: Rig, steps: Asked[Dial], pending: Step | None) -> Step | None:

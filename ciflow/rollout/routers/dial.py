@@ -152,6 +152,13 @@ class Dial:
         return self.share == self.safe and not self.mirror
 
     @property
+    def promoting(self) -> bool:
+        """A promotion is written down and not yet in force, as between the writes of most routers: the slot that had
+        all traffic is still one to go back to, which a candidate's is not before that."""
+        former = self.manifest.slot(self.candidate)
+        return not self.at_rest and bool(self.live and former.version) and former.usable
+
+    @property
     def candidate(self) -> str:
         """The slot that is not live: where a release goes."""
         return "b" if self.live == "a" else "a"
