@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import replace
-from itertools import pairwise
 from typing import Any
 
 from ciflow.diagnostics import Findings, Invalid
@@ -15,7 +14,8 @@ from ciflow.lang.inherit import Inherited, conditions, extend, keywords, names, 
 from ciflow.lang.kinds import boolean, duration, percent
 from ciflow.lang.matrix import read_matrix
 from ciflow.lang.modulenames import short
-from ciflow.lang.near import did_you_mean, nearest
+from ciflow.lang.near import nearest
+from ciflow.lang.needs import check_needs
 from ciflow.lang.place import Place
 from ciflow.lang.roles import Roles
 from ciflow.lang.schema import check_part, part_schema
@@ -69,7 +69,7 @@ def read_playbook(path: str, sources: Sources, extra: Mapping[str, Any] = EMPTY)
     store = reader.settled(chosen) if chosen is not None else None
     with sources.inside(path, "", None):
         plays = reader.plays(plays_place)
-    reader.check_needs(plays)
+    check_needs(plays, reader.needs, sources.findings)
     if not plays and not sources.findings.errors:
         sources.findings.error("CF0113", "this playbook has no plays", document.span)
     name = whole.value.get("name") if whole else None
@@ -87,7 +87,7 @@ class PlaybookReader:
         self.shared: Mapping[str, Any] = EMPTY
         self.findings: Findings = sources.findings
         self._ids: dict[str, Play] = {}
-        self._needs: dict[str, Place] = {}  # where each play says what it needs, by id
+        self.needs: dict[str, Place] = {}  # where each play says what it needs, by id
 
     def parts(self, document: Place) -> tuple[Place | None, Place | None]:
         """The list of plays, and the mapping that it stands in, if any."""
@@ -165,47 +165,6 @@ class PlaybookReader:
         return replace(play, vars=merged, tags=play.tags | more, when=when + play.when,
                        tasks=_tagged(play.tasks, more), handlers=play.handlers)  # fmt: skip
 
-    # --- needs -------------------------------------------------------------------------------------------
-
-    def check_needs(self, plays: list[Play]) -> None:
-        """Names in `needs` that are no play, and plays that wait for themselves."""
-        ids = {play.id: play.id for play in plays} | {play.name: play.id for play in plays}
-        waits: dict[str, list[str]] = {}
-        for play in plays:
-            for number, name in enumerate(play.needs or ()):
-                if name in ids:
-                    waits.setdefault(play.id, []).append(ids[name])
-                    continue
-                span = self._needs[play.id].at(number).span
-                self.findings.error("CF0301", f"`needs` names a play that is not there: `{name}`", span,
-                                    label=did_you_mean(name, ids))  # fmt: skip
-        self._check_cycles(plays, waits)
-
-    def _check_cycles(self, plays: list[Play], waits: dict[str, list[str]]) -> None:
-        """Plays are taken away as soon as all they need is; what is left waits for itself (Kahn 1962)."""
-        left = {play.id: set(waits.get(play.id, ())) for play in plays}
-        names = {play.id: play.name for play in plays}
-        for before, play in pairwise(plays):
-            if play.needs is None:
-                left[play.id].add(before.id)
-        while ready := [id for id, needed in left.items() if not needed & left.keys()]:
-            for id in ready:
-                del left[id]
-        chain = self._cycle(left)
-        if chain:
-            words = " -> ".join(f"`{names[id]}`" for id in chain)
-            span = next((self._needs[id].span for id in chain if id in self._needs), None)
-            self.findings.error("CF0302", f"plays need each other: {words}", span)
-
-    def _cycle(self, left: dict[str, set[str]]) -> list[str]:
-        """One cycle among plays that wait, first and last the same."""
-        chain: list[str] = []
-        at = next(iter(left), "")
-        while at and at not in chain:
-            chain.append(at)
-            at = next((id for id in left[at] if id in left), "")
-        return [*chain[chain.index(at) :], at] if at else []
-
     # --- one play ----------------------------------------------------------------------------------------
 
     def _play(self, place: Place) -> Play:
@@ -231,7 +190,7 @@ class PlaybookReader:
         name = str(getattr(value.get("name"), "source", value.get("name")) or _hosts_text(value.get("hosts")))
         id = self._id(place, name)
         if value.get("needs") is not None:
-            self._needs[id] = fields["needs"]
+            self.needs[id] = fields["needs"]
         asked = fields["vars_prompt"].items if isinstance(value.get("vars_prompt"), list) else ()
         asked = [one for one in asked if isinstance(one.value, dict) and isinstance(one.value.get("name"), str)]
         basic = Play(id, name, value.get("hosts"), place.span, nodes, (*roles.handlers, *handlers),

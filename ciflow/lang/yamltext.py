@@ -87,11 +87,8 @@ def parse(
         return None
     try:
         nodes = _compose(text)
-    except yaml.MarkedYAMLError as error:
-        findings.items.append(_syntax_error(error, text, file))
-        return None
-    except yaml.reader.ReaderError as error:
-        findings.items.append(_character_error(error, text, file))
+    except (yaml.MarkedYAMLError, yaml.reader.ReaderError) as error:
+        findings.items.append(_fault(error, text, file))
         return None
     except RecursionError:
         findings.error("CF0018", "values are nested too deep", Span(file, 1, 1))
@@ -175,86 +172,18 @@ def _compose(text: str) -> list[yaml.Node]:
     return nodes
 
 
-_BARE_TEMPLATE = re.compile(r"^\s*(?:-\s+)*(?:[^\s#'\"{][^#'\"{]*:\s+|-\s+)(\{\{)")
+def _fault(error: yaml.MarkedYAMLError | yaml.reader.ReaderError, text: str, file: str) -> Diagnostic:
+    from ciflow.lang import yaml_faults  # nobody else waits for its patterns
 
-
-_KEY = re.compile(r"\s*(?:-\s+)*[^\s:]+:\s")  # what a line begins with whose value holds another colon
-
-
-def _syntax_error(error: yaml.MarkedYAMLError, text: str, file: str) -> Diagnostic:
-    mark = error.problem_mark or error.context_mark
-    line, column = (mark.line, mark.column) if mark else (0, 0)
-    lines = text.splitlines() or [""]
-    for candidate in (line, line - 1):
-        if 0 <= candidate < len(lines) and (bare := _BARE_TEMPLATE.match(lines[candidate])):
-            return _unquoted(file, candidate + 1, bare.start(1) + 1, lines[candidate][bare.start(1) :].rstrip())
-    problem = error.problem or str(error)
-    if "'\\t'" in problem or (line < len(lines) and "\t" in lines[line][: column + 1]):
-        column = lines[line].find("\t") if line < len(lines) and "\t" in lines[line] else column
-        span = Span(file, line + 1, column + 1, line + 1, column + 2)
-        return Diagnostic("error", "CF0011", "a tab can't indent YAML", span, "use spaces")
-    if line >= len(lines):
-        line, column = len(lines) - 1, len(lines[-1])
-    context = f" {error.context}" if error.context else ""
-    related: tuple[tuple[str, Span | None], ...] = ()
-    if error.context_mark and error.context_mark.line != line:
-        related = (("it began here", Span(file, error.context_mark.line + 1, error.context_mark.column + 1)),)
-    label = _likely(problem, lines, line, column)
-    span = Span(file, line + 1, column + 1)
-    return Diagnostic("error", "CF0010", f"YAML: {problem}{context}", span, label, related=related)
-
-
-_LIKELY = (  # a piece of the parser's message, and what somebody most often did
-    ("expected '-' indicator", "indent it as the keys of the item above, or begin it with `- `"),
-    ("expected key", "its indent fits no line above"),
-    ("unexpected end of stream", "the quote is never closed"),
-    ("cannot start any token", "quote this text"),
-    ("undefined alias", "quote it: `*` begins an alias in YAML"),
-    ("could not find expected ':'", "does this text lack its `key:`, or its indent?"),
-    ("block sequence entries", "a list begins on a line of its own"),
-    ("expected ',' or ']'", "is the `[` never closed?"),
-    ("expected ',' or '}'", "is the `{` never closed?"),
-)
-
-
-def _likely(problem: str, lines: list[str], number: int, column: int) -> str:
-    """What somebody may have meant where YAML can't go on."""
-    line = lines[number]
-    if "expected key" in problem and (line[:column].strip() or line[column : column + 1] in ("'", '"')):
-        return "a quote ends before it: escape the inner ones, or use the other kind around all"
-    if "mapping values" not in problem:
-        return next((said for piece, said in _LIKELY if piece in problem), "")
-    if _KEY.match(line[:column]):
-        return "this text holds a `:` and a blank: quote all of it"
-    before = lines[number - 1] if number else ""
-    if _KEY.match(before) and _depth(before) < _depth(line):
-        return "indented too deep: the line before has its value already"
-    return "does the line before lack its `:`?"
-
-
-def _depth(line: str) -> int:
-    """Where the text of a line begins, behind the `- ` of a list."""
-    return len(line) - len(line.lstrip(" -"))
-
-
-def _unquoted(file: str, line: int, column: int, text: str) -> Diagnostic:
-    span = Span(file, line, column, line, column + len(text))
-    return Diagnostic("error", "CF0016", "YAML reads `{{` as a mapping", span, f'quote the template: "{text}"')
-
-
-def _character_error(error: yaml.reader.ReaderError, text: str, file: str) -> Diagnostic:
-    before = text[: error.position]
-    span = Span(file, before.count("\n") + 1, len(before) - before.rfind("\n"))
-    code = ord(error.character) if isinstance(error.character, str) else int(error.character)
-    return Diagnostic("error", "CF0010", f"YAML: the control character 0x{code:02x} is not allowed", span)
+    if isinstance(error, yaml.MarkedYAMLError):
+        return yaml_faults.syntax_error(error, text, file)
+    return yaml_faults.character_error(error, text, file)
 
 
 class _Builder:
     """Composed nodes to places. Aliased collections share one Place; their expanded size is what counts."""
 
-    def __init__(
-        self, text: str, file: str, findings: Findings, trusted: bool, vault: Vault | None = None
-    ) -> None:
+    def __init__(self, text: str, file: str, findings: Findings, trusted: bool, vault: Vault | None = None) -> None:
         self.vault = vault
         self.text = text
         self.file = file
@@ -388,7 +317,9 @@ class _Builder:
         )
         if flow and key.start_mark.line == start.line and key.start_mark.column == start.column + 1:
             text = self.text[start.index : end.index]
-            self.findings.items.append(_unquoted(self.file, start.line + 1, start.column + 1, text))
+            from ciflow.lang.yaml_faults import unquoted
+
+            self.findings.items.append(unquoted(self.file, start.line + 1, start.column + 1, text))
         else:
             self.error(key, "CF0101", "a key must be a scalar")
 

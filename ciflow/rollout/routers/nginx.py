@@ -19,6 +19,7 @@ from ciflow.dataclass import dataclass
 from ciflow.diagnostics import Refused
 from ciflow.model import Exec, Mkdir, Operation, Watch
 from ciflow.rollout.routers import nginx_config as config
+from ciflow.rollout.routers import nginx_counts
 from ciflow.rollout.routers.dial import Asked, Counts, Dial, RouterError, Sample, Slot, done
 from ciflow.rollout.routers.embedded import Program, wheel
 from ciflow.rollout.routers.filed import FiledRouter
@@ -144,11 +145,11 @@ class NginxRouter(FiledRouter):
 
     def counts(self, before: Sample | None = None) -> Asked[Sample]:
         """What the log has had since `before`, added to it; without one it begins at the log's end."""
-        script = config.count_script(self.settings, self.slots, before.position if before else "")
+        script = nginx_counts.count_script(self.settings, self.slots, before.position if before else "")
         reply = yield self._probe(Exec(shell=script, timeout=RELOAD))
         text = done(reply, f"reading {self.settings.log}", self.host).stdout.decode("utf-8", "replace")
         try:
-            found = config.parse_counts(text, self.settings.edges)
+            found = nginx_counts.parse_counts(text, self.settings.edges)
         except ValueError as error:
             raise RouterError(f"reading {self.settings.log} on {self.host}: {error}") from error
         known: Mapping[str, Counts] = before.slots if before else {}
@@ -156,7 +157,7 @@ class NginxRouter(FiledRouter):
         return Sample(self.host, found.identity, reply.started, slots, found.position)
 
     def errors(self, slot: str, more: int, since: Sample | None = None) -> tuple[Watch, ...]:
-        script = config.errors_script(self.settings, self.slots, slot, since.position if since else "")
+        script = nginx_counts.errors_script(self.settings, self.slots, slot, since.position if since else "")
         return (Watch(read=Exec(shell=script, timeout=RELOAD), pattern=r"bad (\d+)", limit=more),)
 
 
