@@ -6,8 +6,8 @@ its templates and then finds them written, W7 runs near and far.
 
 import contextlib
 import shlex
-import shutil
 import sys
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -152,7 +152,10 @@ def templates(setting: Setting) -> Iterator[Work]:
         script = deploy(hosts.folder / "templates.py", ["from pyinfra import host", *lines])
 
         def twice(command: Command) -> list[Step]:
-            shutil.rmtree(root, ignore_errors=True)
+            """What was written before is put aside: ext4 takes long to find an inode for a minute after many files
+            were removed, and whoever came next would pay."""
+            if root.exists():
+                root.rename(root.with_name(f"written-{time.monotonic_ns()}"))
             root.mkdir()
             return [Step("W3", command), Step("W3-second", command)]
 

@@ -95,16 +95,14 @@ def configuration(server: Sshd, settings: Mapping[str, str]) -> str:
 
     Under sshd, bash reads ~/.bashrc for each command unless SHLVL says that it runs inside another shell: root's
     start-up files (80 ms where they set up pyenv) would otherwise be what tests and benches measure.
-    Authorized keys come from a command run as root, since sshd would read a file as the user who logs in,
-    who cannot enter root's temporary folders.
+    Authorized keys of others than root come from a command run as root, since sshd would read a file as the user who
+    logs in, who cannot enter root's temporary folders.
     """
     at = f"[{server.address}]:{server.port}" if ":" in server.address else f"{server.address}:{server.port}"
     usual = {
         "ListenAddress": at,
         "HostKey": server.folder / "host_key",
-        "AuthorizedKeysCommand": f"/bin/cat {server.key.with_suffix('.pub')}",
-        "AuthorizedKeysCommandUser": "root",
-        "AuthorizedKeysFile": "none",
+        **authorized_keys(server),
         "PidFile": "none",
         "UsePAM": "no",
         "StrictModes": "no",
@@ -119,6 +117,17 @@ def configuration(server: Sshd, settings: Mapping[str, str]) -> str:
         "Subsystem": "sftp internal-sftp",
     }
     return "".join(f"{name} {value}\n" for name, value in {**usual, **settings}.items())
+
+
+def authorized_keys(server: Sshd) -> dict[str, str]:
+    public = str(server.key.with_suffix(".pub"))
+    if server.user.name == "root":
+        return {"AuthorizedKeysFile": public}
+    return {
+        "AuthorizedKeysCommand": f"/bin/cat {public}",
+        "AuthorizedKeysCommandUser": "root",
+        "AuthorizedKeysFile": "none",
+    }
 
 
 @contextlib.contextmanager

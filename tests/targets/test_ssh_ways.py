@@ -161,7 +161,7 @@ def ssh_agent(folder: Path, *keys: Path) -> Iterator[Path]:
 
 def accepting(start: Start, tmp_path: Path, key: Path) -> Sshd:
     """A server that lets this key in."""
-    settings = {"AuthorizedKeysCommand": f"/bin/cat {key}.pub"}
+    settings = {"AuthorizedKeysFile": f"{key}.pub"}
     return start(start_sshd(tmp_path / "own", settings=settings))
 
 
@@ -238,7 +238,7 @@ def test_of_the_agents_keys_none_is_offered_when_only_the_named_ones_may_be(
 
 def test_a_certificate_opens_the_door_and_an_expired_one_does_not(start: Start, home: Path, tmp_path: Path) -> None:
     authority, key = key_pair(home / "authority"), key_pair(home / "mine")
-    settings = {"TrustedUserCAKeys": f"{authority}.pub", "AuthorizedKeysCommand": "/bin/true"}
+    settings = {"TrustedUserCAKeys": f"{authority}.pub", "AuthorizedKeysFile": "none"}
     server = start(start_sshd(tmp_path / "own", settings=settings))
 
     def certify(validity: str, name: Path) -> None:
