@@ -1,4 +1,4 @@
-"""SSH as a target: only this, `ssh_login.py` and `ssh_config.py` know paramiko.
+"""SSH as a target: only this, `ssh_agent.py`, `ssh_login.py` and `ssh_trust.py` know paramiko.
 
 One transport per (address, port, user) is shared by the identities that use it, each agent on a channel of its own.
 paramiko's exceptions become ours here.
@@ -28,10 +28,12 @@ with lean_import("paramiko", "invoke"):
 from ciflow.dataclass import dataclass, field
 from ciflow.diagnostics import Lost, Unreachable
 from ciflow.targets.connection import Connection
-from ciflow.targets.known_hosts import KnownKey, fingerprint, host_name, keys_for, parse_known_hosts, verdict
+from ciflow.targets.known_hosts import KnownKey
+from ciflow.targets.ssh_agent import LentAgent
 from ciflow.targets.ssh_config import settings_for
 from ciflow.targets.ssh_login import log_in
 from ciflow.targets.ssh_options import Route, parse_hop, resolve
+from ciflow.targets.ssh_trust import check_host_key, known_keys, offer
 
 SEND_TIMEOUT = 30.0  # seconds
 SLICE = 32 * 1024  # bytes: no more than one packet, so that a large send copies nothing twice
@@ -39,9 +41,6 @@ TICK = 2.0  # seconds a channel waits before it looks up; paramiko has one timeo
 HANDSHAKES = 16  # at once; each costs milliseconds of processor time
 AT_ONE_SERVER = 8  # of them: sshd's MaxStartups begins to drop at ten
 DROPPED = (0.2, 0.4, 0.8, 1.6)  # seconds before a server that hung up is asked again, less up to half by chance
-# The fastest first, measured on loopback; everything else that paramiko knows stays on offer behind them.
-KEX = ("curve25519-sha256@libssh.org", "ecdh-sha2-nistp256", "mlkem768x25519-sha256")
-CIPHERS = ("aes128-gcm@openssh.com", "aes256-gcm@openssh.com", "aes128-ctr")
 
 logging.getLogger("paramiko").addHandler(logging.NullHandler())  # it raises what matters, and would print it as well
 
@@ -148,17 +147,19 @@ class SshPipe:
     def __init__(self, channel: paramiko.Channel, lease: _Lease, name: str) -> None:
         self._channel, self._lease, self._name = channel, lease, name
         self._closing = threading.Lock()
-        self._forwarding: paramiko.agent.AgentRequestHandler | None = None
+        self._lent: list[LentAgent] = []
 
     @property
     def silence(self) -> tuple[float, int]:
         """ServerAliveInterval and ServerAliveCountMax; (0, ..) where nobody has set them."""
         return self._lease.shared.route.alive_every, self._lease.shared.route.alive_count
 
-    def forward_agent(self) -> None:
-        """Commands there may use our ssh-agent, where there is one."""
-        if self._lease.shared.route.forward_agent and os.environ.get("SSH_AUTH_SOCK"):
-            self._forwarding = paramiko.agent.AgentRequestHandler(self._channel)
+    def prepare(self) -> None:
+        """What commands there may have of ours: an ssh-agent, and variables of our environment."""
+        if path := self._lease.shared.route.lent:
+            self._channel.request_forward_agent(lambda asking: self._lent.append(LentAgent(path, asking)))
+        for name, value in self._lease.shared.route.environment:
+            self._channel.set_environment_variable(name, value)
 
     def send(self, data: bytes) -> None:
         at, until = 0, time.monotonic() + SEND_TIMEOUT
@@ -187,8 +188,8 @@ class SshPipe:
     def close(self) -> None:
         if self._closing.acquire(blocking=False):  # only once
             self._channel.close()
-            if self._forwarding is not None:
-                self._forwarding.close()
+            for lent in self._lent:
+                lent.close()
             threading.Thread(target=self._lease.release, daemon=True).start()
 
 
@@ -210,7 +211,7 @@ def open_ssh(connection: Connection, command: str) -> SshPipe:
     channel, lease = _POOL.open(connection)
     pipe = SshPipe(channel, lease, connection.name)
     try:
-        pipe.forward_agent()
+        pipe.prepare()
         channel.set_combine_stderr(True)
         channel.event = _Promptly(connection.connect_timeout)
         channel.exec_command("exec /bin/sh -c " + shlex.quote(command))
@@ -256,12 +257,11 @@ def _route(connection: Connection) -> Route:
 def _transport(route: Route, connection: Connection, through: _Lease | None) -> paramiko.Transport:
     """One hop, connected, its host key checked, logged in."""
     where = f"{connection.name} ({route.address}:{route.port})"
-    name = route.alias or host_name(route.address, route.port)
-    known = tuple(key for file in route.known_hosts for key in _known_in(file, name))
+    known = known_keys(route)
     with _POOL.handshake(route):
-        transport = _greeted(route, through, where, _known_kinds(known))
+        transport = _greeted(route, through, where, known)
         try:
-            _check_host_key(transport.get_remote_server_key(), known, name, route, connection)
+            check_host_key(transport.get_remote_server_key(), known, route, connection.name)
             log_in(transport, route, connection)
         except (paramiko.SSHException, OSError, EOFError) as e:
             transport.close()
@@ -272,13 +272,13 @@ def _transport(route: Route, connection: Connection, through: _Lease | None) -> 
         return transport
 
 
-def _greeted(route: Route, through: _Lease | None, where: str, kinds: frozenset[str]) -> paramiko.Transport:
+def _greeted(route: Route, through: _Lease | None, where: str, known: tuple[KnownKey, ...]) -> paramiko.Transport:
     """A transport with its keys agreed on. A server that hangs up before it has said who it is has too many who are
     logging in (MaxStartups drops some of them by chance): it is asked again, by nobody at the same moment."""
     for pause in (*DROPPED, None):
         transport = paramiko.Transport(_socket(route, through, where))
         try:
-            _prefer(transport.get_security_options(), kinds)
+            offer(transport.get_security_options(), route, known)
             transport.banner_timeout = transport.auth_timeout = max(route.timeout, 5.0)
             transport.start_client(timeout=route.timeout)
             if not transport.initial_kex_done:
@@ -295,14 +295,6 @@ def _greeted(route: Route, through: _Lease | None, where: str, kinds: frozenset[
     raise AssertionError("the last pause is None")
 
 
-def _prefer(options: paramiko.transport.SecurityOptions, kinds: frozenset[str]) -> None:
-    """What is fast, and host keys of kinds that we can check: a server with several would look changed else."""
-    options.kex = (*KEX, *(k for k in options.kex if k not in KEX))
-    options.ciphers = (*CIPHERS, *(c for c in options.ciphers if c not in CIPHERS))
-    first = tuple(kind for kind in options.key_types if kind in kinds)
-    options.key_types = (*first, *(k for k in options.key_types if k not in kinds))
-
-
 class _Prompt(socket.socket):
     """A TCP socket that neither holds small packets back nor their acknowledgements.
 
@@ -312,8 +304,7 @@ class _Prompt(socket.socket):
 
     @classmethod
     def to(cls, route: Route) -> _Prompt:
-        plain = socket.create_connection((route.address, route.port), route.timeout)
-        made = cls(fileno=plain.detach())
+        made = cls(fileno=_connected(route).detach())
         made.settimeout(route.timeout)
         made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return made
@@ -323,6 +314,19 @@ class _Prompt(socket.socket):
         if hasattr(socket, "TCP_QUICKACK"):
             self.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
         return data
+
+
+def _connected(route: Route) -> socket.socket:
+    """By the first of the host's addresses that answers, of the family and from the address that are asked for."""
+    found = socket.getaddrinfo(route.address, route.port, route.family, socket.SOCK_STREAM)
+    source = (route.bind, 0) if route.bind else None
+    for number, (*_, place) in enumerate(found, 1):
+        try:
+            return socket.create_connection((str(place[0]), route.port), route.timeout, source)
+        except OSError:
+            if number == len(found):
+                raise
+    raise OSError("it has no address")
 
 
 def _socket(route: Route, through: _Lease | None, where: str) -> socket.socket | paramiko.Channel:
@@ -351,39 +355,3 @@ def _proxy(route: Route) -> socket.socket:
         end = theirs.fileno()
         subprocess.Popen(["/bin/sh", "-c", "exec " + command], stdin=end, stdout=end, start_new_session=True)
     return ours
-
-
-def _known_in(file: str, name: str) -> tuple[KnownKey, ...]:
-    path = Path(file)
-    return keys_for(parse_known_hosts(path.read_text(errors="replace")), name) if path.is_file() else ()
-
-
-def _known_kinds(known: tuple[KnownKey, ...]) -> frozenset[str]:
-    """The key types by which a host is known."""
-    kinds = {key.kind for key in known if not key.marker}
-    return frozenset(kinds | {"rsa-sha2-512", "rsa-sha2-256"} if "ssh-rsa" in kinds else kinds)
-
-
-def _check_host_key(
-    key: paramiko.PKey, known: tuple[KnownKey, ...], name: str, route: Route, connection: Connection
-) -> None:
-    found = verdict(known, name, key.get_name(), key.asbytes())
-    if found == "trusted" or (found == "unknown" and route.strict == "no"):
-        return
-    file, line = Path(route.known_hosts[0]), f"{name} {key.get_name()} {key.get_base64()}"
-    if found == "unknown" and route.strict == "accept-new":
-        file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with file.open("a") as f:
-            f.write(line + "\n")
-        return
-    accept = f"echo {shlex.quote(line)} >> {shlex.quote(str(file))}"  # no ssh-keyscan: it goes through no jump host
-    held = next((held for held in route.known_hosts if _known_in(held, name)), str(file))
-    remove = f"ssh-keygen -R {shlex.quote(name)} -f {shlex.quote(held)}"
-    raise Unreachable(
-        f"{connection.name}: the host key of {name} is {found}: {key.get_name()} {fingerprint(key.asbytes())}",
-        help={
-            "unknown": f"compare the fingerprint with the host's own, then accept it:\n  {accept}",
-            "changed": f"somebody may be in between. If the host was rebuilt:\n  {remove} && {accept}",
-            "revoked": "this key must not be used any more: give the host a new one",
-        }[found],
-    )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import copy
 import functools
+import re
 import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -12,71 +13,108 @@ from typing import Any
 
 import paramiko
 
+from ciflow.dataclass import dataclass, field
 from ciflow.diagnostics import Unreachable
 from ciflow.targets.connection import Connection
 from ciflow.targets.known_hosts import fingerprint
+from ciflow.targets.ssh_agent import agent_keys
 from ciflow.targets.ssh_options import Route
+from ciflow.targets.ssh_trust import too_short
 
 OPENSSH = b"-----BEGIN OPENSSH PRIVATE KEY-----"
 MAGIC = b"openssh-key-v1\0"
 _READING = threading.Lock()  # of keys: whoever needs the same one waits for it instead of reading it as well
 DEFAULT_KEYS = ("id_ed25519", "id_ecdsa", "id_rsa")
+OF_A_CODE = re.compile(r"(?<![a-z])(otp|one[- ]?time|verification|code|token|passcode|pin)(?![a-z])", re.IGNORECASE)
 
 
 def log_in(transport: paramiko.Transport, route: Route, connection: Connection) -> None:
-    """A server may want several proofs, one after the other (sshd's AuthenticationMethods)."""
-    tried: list[str] = []
-    if _by_keys(transport, route, connection, tried) or _by_password(transport, route, connection, tried):
+    """A server may want several proofs, one after the other (sshd's AuthenticationMethods). Unreachable: it lets us in
+    by none that we have, or asks what nothing here can answer."""
+    login = _Login(transport, route, connection)
+    if login.succeeds():
         return
+    tried = f"; tried: {', '.join(login.tried)}" if login.tried else ": there is neither a key nor a password to try"
     raise Unreachable(
-        f"{connection.name}: {route.user}@{route.address}:{route.port} refused the login"
-        + (f"; tried: {', '.join(tried)}" if tried else ": there is neither a key nor a password to try"),
+        f"{connection.name}: {route.user}@{route.address}:{route.port} refused the login{tried}",
         help="set ansible_ssh_private_key_file or ansible_user, or load the key into ssh-agent",
     )
 
 
-def _by_keys(transport: paramiko.Transport, route: Route, connection: Connection, tried: list[str]) -> bool:
-    for label, key in _keys(route, connection, tried):
-        try:
-            more = transport.auth_publickey(route.user, key)
-        except paramiko.BadAuthenticationType:
-            tried.append("keys (the server takes none)")
-            return False
-        except paramiko.AuthenticationException as e:
-            _heard(e)
-            tried.append(label)
-            if not transport.is_active():
+@dataclass(slots=True)
+class _Login:
+    """One login. Each method gives what the server also wants ([]: nothing, we are in), or None where it is refused."""
+
+    transport: paramiko.Transport
+    route: Route
+    connection: Connection
+    tried: list[str] = field(default_factory=list)
+    refused: bool = False  # the password: it goes there once, by whichever method, for others count failures
+
+    def succeeds(self) -> bool:
+        ways = {"publickey": self._by_keys, "password": self._by_password, "keyboard-interactive": self._by_questions}
+        left, wanted = list(self.route.methods), list(self.route.methods)
+        while method := next((one for one in left if one in wanted), ""):
+            if not self.transport.is_active():
                 return False
-            continue
+            wanted.remove(method)
+            more = ways[method]()
+            if more == []:
+                return True
+            if more:  # a proof was taken: those that were too early before may be next
+                left.remove(method)
+                wanted = [one for one in left if one in more]
+        return False
+
+    def _by_keys(self) -> list[str] | None:
+        for label, key in _keys(self.route, self.connection, self.tried):
+            try:
+                more = self.transport.auth_publickey(self.route.user, key)
+            except paramiko.BadAuthenticationType:
+                self.tried.append("keys (the server takes none)")
+                return None
+            except paramiko.AuthenticationException as e:
+                _heard(e)
+                self.tried.append(label)
+                if not self.transport.is_active():
+                    return None
+                continue
+            return self._taken(label, more)
+        return None
+
+    def _by_password(self) -> list[str] | None:
+        if not self.connection.password or self.refused:
+            return None
+        try:
+            more = self.transport.auth_password(self.route.user, self.connection.password, fallback=False)
+        except paramiko.BadAuthenticationType:
+            return None
+        except paramiko.AuthenticationException as e:
+            self._refuse(e, "password")
+            return None
+        return self._taken("password", more)
+
+    def _by_questions(self) -> list[str] | None:
+        if not self.connection.password or self.refused:
+            return None
+        try:
+            more = self.transport.auth_interactive(self.route.user, _Answering(self.connection))
+        except paramiko.BadAuthenticationType:
+            return None
+        except paramiko.AuthenticationException as e:
+            self._refuse(e, "password (keyboard-interactive)")
+            return None
+        return self._taken("password (keyboard-interactive)", more)
+
+    def _taken(self, label: str, more: list[str]) -> list[str]:
         if more:
-            tried.append(f"{label} (taken; the server also wants {' or '.join(more)})")
-        return not more
-    return False
+            self.tried.append(f"{label} (taken; the server also wants {' or '.join(more)})")
+        return more
 
-
-def _by_password(transport: paramiko.Transport, route: Route, connection: Connection, tried: list[str]) -> bool:
-    """As the method `password`, or as the answer to the question that `keyboard-interactive` asks."""
-    if not connection.password or not transport.is_active():
-        return False
-    try:
-        if not (more := transport.auth_password(route.user, connection.password, fallback=False)):
-            return True
-        tried.append(f"password (taken; the server also wants {' or '.join(more)})")
-    except paramiko.BadAuthenticationType as refused:
-        more = refused.allowed_types
-    except paramiko.AuthenticationException as e:
-        _heard(e)
-        tried.append("password")
-        return False
-    if "keyboard-interactive" not in more:
-        return False
-    try:
-        if not transport.auth_interactive(route.user, _answering(connection.password)):
-            return True
-    except paramiko.AuthenticationException as e:
-        _heard(e)
-        tried.append("password (keyboard-interactive)")
-    return False
+    def _refuse(self, error: paramiko.AuthenticationException, label: str) -> None:
+        _heard(error)
+        self.refused = True
+        self.tried.append(label)
 
 
 def _heard(error: paramiko.AuthenticationException) -> None:
@@ -85,48 +123,69 @@ def _heard(error: paramiko.AuthenticationException) -> None:
         raise TimeoutError("the login was not answered in time") from error
 
 
-class _answering:  # noqa: N801 - called as a function
-    """Answers what is asked without an echo with the password, once: who asks again has refused it."""
+class _Answering:
+    """Answers a server's questions: the first that may be for the password, once. Any other ends the login at once: a
+    wrong answer would count as a failure, and the password is nothing to answer a question about a code with."""
 
-    def __init__(self, password: str) -> None:
-        self._answers = [password]
+    def __init__(self, connection: Connection) -> None:
+        self._name = connection.name
+        self._answers = [connection.password]
 
     def __call__(self, _title: str, _instructions: str, asked: Sequence[tuple[str, bool]]) -> list[str]:
-        return ["" if echo or not self._answers else self._answers.pop() for _question, echo in asked]
+        return [self._answer(question, echo) for question, echo in asked]
+
+    def _answer(self, question: str, echo: bool) -> str:
+        if self._answers and not echo and not OF_A_CODE.search(question):
+            return self._answers.pop()
+        shown = "".join(one if one.isprintable() else " " for one in question).strip()[:200]
+        again = "" if self._answers else " after the password"
+        raise Unreachable(
+            f"{self._name}: the server asks {shown!r}{again}, which nothing here can answer",
+            help="let this user in by a key or a certificate alone (AuthenticationMethods in a Match of sshd_config)",
+        )
 
 
 def _keys(route: Route, connection: Connection, tried: list[str]) -> Iterator[tuple[str, paramiko.PKey]]:
     """Keys to try: named ones; else, unless there is a password, the agent's and those of ~/.ssh."""
-    yield from _key_files(route.keys, route.certificates, connection.passphrase, tried)
+    yield from _key_files(route, route.keys or (), connection.passphrase, tried)
     if connection.password:
         return
     if not route.only_these_keys:
-        for key in _agent_keys():
+        for key in agent_keys(route.agent):
             yield f"agent key {fingerprint(key.asbytes())}", key
-    if not route.keys:
+    if route.keys is None:
         usual = tuple(str(Path.home() / ".ssh" / name) for name in DEFAULT_KEYS)
-        yield from _key_files(usual, route.certificates, connection.passphrase, [])
+        yield from _key_files(route, usual, connection.passphrase, [])
 
 
 def _key_files(
-    paths: tuple[str, ...], certificates: tuple[str, ...], passphrase: str, tried: list[str]
+    route: Route, paths: tuple[str, ...], passphrase: str, tried: list[str]
 ) -> Iterator[tuple[str, paramiko.PKey]]:
     for path in paths:
+        label = path
         try:
-            for certificate in (*certificates, f"{path}-cert.pub"):
-                if (certified := _certified(path, certificate, passphrase)) is not None:
-                    yield f"{path} with {certificate}", certified
-            yield path, _key(path, passphrase)
-        except FileNotFoundError:
-            tried.append(f"{path} (is not there)")
-        except paramiko.PasswordRequiredException:
-            if (held := _held_by_agent(path)) is not None:
-                yield f"{path} by ssh-agent", held
-            else:
-                words = "has a passphrase: set ansible_ssh_private_key_passphrase, or load it into ssh-agent"
-                tried.append(f"{path} ({words})")
+            key = _key(path, passphrase)
         except (OSError, paramiko.SSHException, ValueError, TypeError) as e:
-            tried.append(f"{path} ({'its passphrase is another' if passphrase else e})")
+            if (held := _held_by_agent(path, route.agent)) is None:
+                tried.append(f"{path} ({_why_not(e, passphrase)})")
+                continue
+            key, label = held, f"{path} by ssh-agent"
+        if too_short(key, route):
+            tried.append(f"{label} (shorter than RequiredRSASize)")
+            continue
+        for certificate in (*route.certificates, f"{path}-cert.pub"):
+            if _certifies(certificate, key):
+                yield f"{label} with {certificate}", key
+        key.public_blob = None
+        yield label, key
+
+
+def _why_not(error: Exception, passphrase: str) -> str:
+    if isinstance(error, FileNotFoundError):
+        return "is not there"
+    if isinstance(error, paramiko.PasswordRequiredException):
+        return "has a passphrase: set ansible_ssh_private_key_passphrase, or load it into ssh-agent"
+    return "its passphrase is another" if passphrase else str(error)
 
 
 def _key(path: str, passphrase: str) -> paramiko.PKey:
@@ -189,28 +248,27 @@ def _kind(content: bytes) -> str:
     return paramiko.Message(message.get_string()).get_text()
 
 
-def _certified(path: str, certificate: str, passphrase: str) -> paramiko.PKey | None:
-    """The key as an authority vouches for it; None where the certificate is not there, or is another key's."""
+def _certifies(certificate: str, key: paramiko.PKey) -> bool:
+    """Whether an authority vouches for the key there; from then on the key shows it. Not where the certificate is not
+    there, or is another key's."""
+    key.public_blob = None
     if not Path(certificate).is_file():
-        return None
-    key = _key(path, passphrase)
+        return False
     try:
         key.load_certificate(certificate)
     except ValueError:
-        return None
+        return False
     blob = key.public_blob
-    return key if blob is not None and key.asbytes()[-32:] in blob.key_blob else None
+    return blob is not None and key.asbytes()[-32:] in blob.key_blob
 
 
-def _held_by_agent(path: str) -> paramiko.PKey | None:
-    """The agent's key of which `path` is the locked file, as its public half beside it says."""
-    public = Path(f"{path}.pub")
-    words = public.read_text(errors="replace").split() if public.is_file() else []
-    return next((key for key in _agent_keys() if len(words) > 1 and key.get_base64() == words[1]), None)
-
-
-def _agent_keys() -> tuple[paramiko.PKey, ...]:
-    try:
-        return tuple(paramiko.Agent().get_keys())
-    except (OSError, paramiko.SSHException):
-        return ()
+def _held_by_agent(path: str, agent: str) -> paramiko.PKey | None:
+    """The agent's key of which `path` is the public half, or has it beside it: the file itself may be locked, or not
+    be here."""
+    for public in (Path(path), Path(f"{path}.pub")):
+        words = public.read_text(errors="replace").split() if agent and public.is_file() else []
+        if len(words) > 1:
+            held = (key for key in agent_keys(agent) if key.get_base64() == words[1])
+            if (found := next(held, None)) is not None:
+                return found
+    return None

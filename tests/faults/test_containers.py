@@ -161,3 +161,26 @@ def test_a_daemon_that_restarts_under_a_command_makes_it_unknown_and_nothing_run
     assert played.status("Long") == "unknown"
     assert "After" not in played.names()
     assert guarded.docker.cli("exec", guarded.container, "cat", "/tmp/log") == "begun"
+
+
+@pytest.mark.fault(23)
+@pytest.mark.slow
+def test_a_daemon_that_crashes_and_keeps_its_containers_loses_nothing(bench: Bench) -> None:
+    """`--live-restore`: the command goes on in there, and the agent is asked what became of it."""
+    with ExitStack() as stack:
+        folder = stack.enter_context(short_folder("live"))
+        daemon = stack.enter_context(docker_part.docker(folder, another=4, more=("--live-restore",)))
+        name = stack.enter_context(daemon.container(images.PYTHON))
+        bench.hosts(f"h ansible_connection=docker ansible_host={name} ansible_docker_docker_host={daemon.host}\n")
+
+        def crash() -> None:
+            daemon.crash()
+            daemon.start()
+            daemon.cli("exec", name, "touch", "/tmp/go")
+
+        thread = _when_begun(daemon, name, crash)
+        played = bench.play(PLAY.replace("sleep 3", "until test -e /tmp/go; do sleep 0.1; done"))
+        thread.join()
+        assert played.exit == 0, (played.errors(), played.ends())
+        assert played.outcome("Long")["stdout"] == "said"
+        assert played.outcome("After")["stdout"].split() == ["begun", "ended"]

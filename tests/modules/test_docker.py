@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, ClassVar
 
+import bcrypt
 import pytest
 
 from ciflow.diagnostics import Refused
@@ -16,6 +17,7 @@ from ciflow.targets.docker_relay import connection_of
 from tests.engine.playing import Bench, Played
 from tests.parts import docker as docker_part
 from tests.parts import images
+from tests.parts import registry as registry_part
 from tests.parts.docker import Docker
 from tests.parts.process import short_folder
 from tests.parts.sshd import Sshd
@@ -304,6 +306,38 @@ def test_credentials_come_from_the_docker_commands_helpers_and_are_written_down_
     assert (given["username"], given["password"]) == ("ann", "xyzzy-word")
     kept = [path for path in tmp_path.rglob("*") if path.is_file() and path != helper]
     assert not [path for path in kept if b"xyzzy-word" in path.read_bytes()]
+
+
+@pytest.mark.slow
+def test_a_registry_that_asks_for_a_login_gets_that_of_the_helper(
+    shop: Shop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A real registry, and a real daemon that pushes to it and pulls from it; with another word neither is let in."""
+    hashed = bcrypt.hashpw(b"xyzzy-word", bcrypt.gensalt(4)).decode()
+    (tmp_path / "registry").mkdir()
+    (tmp_path / "registry/users").write_text(f"ann:{hashed}\n")
+    (tmp_path / "bin").mkdir()
+    helper = tmp_path / "bin/docker-credential-vaulted"
+    monkeypatch.setenv("PATH", f"{helper.parent}:{os.environ['PATH']}")
+    monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path))
+    auth = f"htpasswd: {{realm: shop, path: {tmp_path}/registry/users}}"
+    with registry_part.registry(tmp_path / "registry", auth) as registry:
+        (tmp_path / "config.json").write_text(json.dumps({"credHelpers": {registry: "vaulted"}}))
+        name = f"{registry}/shop:1"
+        shop.docker.cli("tag", images.BUSYBOX, name)
+        outcomes = []
+        for word in ("another", "xyzzy-word"):
+            helper.write_text(f"""#!/bin/sh\ncat >/dev/null\necho '{{"Username": "ann", "Secret": "{word}"}}'\n""")
+            helper.chmod(0o755)
+            pushed = shop.task("image", {"name": name, "source": "local", "push": True})
+            shop.docker.cli("rmi", name)
+            pulled = shop.task("image", {"name": name})
+            outcomes.append((pushed.exit, pulled.exit))
+            if word == "another":
+                assert "xyzzy" not in str(pushed.msg("do")) and "unauthorized" in str(pulled.msg("do")).lower()
+                shop.docker.cli("tag", images.BUSYBOX, name)
+        assert outcomes == [(4, 4), (0, 0)]
+        shop.docker.cli("rmi", name)
 
 
 @pytest.mark.slow

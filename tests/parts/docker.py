@@ -56,6 +56,13 @@ class Docker:
             return bool(self.cli("version", "--format", "{{.Server.Version}}"))
         return False
 
+    def crash(self) -> None:
+        """The daemon alone is killed: with `--live-restore` its containers live on until it is started again."""
+        if self.running is not None:
+            process.kill([self.running.pid])
+            self.running.process.wait()
+            self.running = None
+
     def stop(self) -> None:
         if self.running is not None:
             process.end(self.running, patience_s=20)

@@ -68,6 +68,15 @@ class Kube:
         process.kill([self.parts["apiserver"].pid])
         process.end(self.parts["apiserver"])
 
+    def start_kubelet(self) -> None:
+        self.parts["kubelet"] = process.start("kubelet", kubelet_argv(self.folder), self.folder)
+        process.wait_until(self.ready, self.parts["kubelet"], 60)
+
+    def stop_kubelet(self) -> None:
+        """As its crash or upgrade: pods live on, and what was executed in them through it."""
+        process.kill([self.parts["kubelet"].pid])
+        process.end(self.parts["kubelet"])
+
     @property
     def kubeconfig(self) -> Path:
         return self.folder / "admin.kubeconfig"
@@ -114,20 +123,23 @@ class Kube:
         self, name: str, image: str = images.BUSYBOX, spec: Mapping[str, Any] | None = None, **more: Any
     ) -> str:
         """A pod asleep, with fields of its container in `more` and others in `spec`; it runs when this returns."""
-        container = {"name": "main", "image": image, "command": ["sleep", "1000000"], **more}
-        spec = {"terminationGracePeriodSeconds": 0, "containers": [container], **(spec or {})}
-        if mounts := container.get("volumeMounts"):
-            spec["volumes"] = [{"name": one["name"], "hostPath": {"path": one.pop("from")}} for one in mounts]
-        thing = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "labels": {"app": name}}, "spec": spec}
+        thing = {"apiVersion": "v1", "kind": "Pod", **template(name, image, spec, **more)}
         self.ask("POST", "/api/v1/namespaces/default/pods", thing)
         self.wait_for_phase(name, "Running")
         return name
 
     def start_python(self, name: str, folder: str = "/tmp", **more: Any) -> str:
         """A pod with the machine's Python, and its `folder` at the same path."""
-        usr = {"name": "usr", "from": "/usr", "mountPath": "/usr", "readOnly": True}
-        shared = {"name": "shared", "from": folder, "mountPath": folder}
-        return self.start_pod(name, images.PYTHON, volumeMounts=[usr, shared], **more)
+        return self.start_pod(name, images.PYTHON, volumeMounts=python_mounts(folder), **more)
+
+    def deploy_python(self, name: str, folder: str) -> None:
+        """A Deployment of one such pod; it runs when this returns."""
+        pod = template(name, images.PYTHON, volumeMounts=python_mounts(folder))
+        spec = {"selector": {"matchLabels": {"app": name}}, "template": pod}
+        thing = {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": name}, "spec": spec}
+        self.ask("POST", "/apis/apps/v1/namespaces/default/deployments", thing)
+        path = f"/apis/apps/v1/namespaces/default/deployments/{name}"
+        process.wait_for(lambda: self.ask("GET", path).get("status", {}).get("availableReplicas"), "its pod")
 
     def wait_for_phase(self, pod: str, phase: str, timeout_s: float = 30.0) -> dict[str, Any]:
         """The pod of namespace default once it is in `phase`. Raises TimeoutError with its last status."""
@@ -139,6 +151,20 @@ class Kube:
             if time.monotonic() > deadline:
                 raise TimeoutError(f"pod {pod} is not {phase}: {json.dumps(found['status'], indent=1)}")
             time.sleep(0.1)
+
+
+def template(name: str, image: str, spec: Mapping[str, Any] | None = None, **more: Any) -> dict[str, Any]:
+    """A pod asleep, labelled with its name. Mounts say with `from` what is there on the node."""
+    container = {"name": "main", "image": image, "command": ["sleep", "1000000"], **more}
+    spec = {"terminationGracePeriodSeconds": 0, "containers": [container], **(spec or {})}
+    if mounts := container.get("volumeMounts"):
+        spec["volumes"] = [{"name": one["name"], "hostPath": {"path": one.pop("from")}} for one in mounts]
+    return {"metadata": {"name": name, "labels": {"app": name}}, "spec": spec}
+
+
+def python_mounts(folder: str) -> list[dict[str, Any]]:
+    usr = {"name": "usr", "from": "/usr", "mountPath": "/usr", "readOnly": True}
+    return [usr, {"name": "shared", "from": folder, "mountPath": folder}]
 
 
 @functools.cache
@@ -417,7 +443,8 @@ def node(kube: Kube) -> Iterator[None]:
         socket = folder / "containerd.sock"
         stack.enter_context(process.run("containerd", containerd_argv(folder), folder, lambda: process.listens(socket)))
         import_images(folder)
-        stack.enter_context(process.run("kubelet", kubelet_argv(folder), folder, kube.ready, 60))
+        stack.callback(kube.stop_kubelet)
+        kube.start_kubelet()
         stack.enter_context(process.run("proxy", proxy_argv(folder), folder, lambda: True))
         serve_api_to_pods(kube)
         yield

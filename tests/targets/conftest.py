@@ -40,6 +40,15 @@ def own_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monke
     return home
 
 
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The user's home, with a folder .ssh and no agent."""
+    (tmp_path / "home" / ".ssh").mkdir(parents=True, mode=0o700)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.delenv("SSH_AUTH_SOCK", raising=False)
+    return tmp_path / "home"
+
+
 @pytest.fixture(scope="session")
 def contained(docker: Docker, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Connection]:
     """A container with Python that sees the machine's processes and the folders of the tests, as a host would."""

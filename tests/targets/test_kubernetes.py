@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.server
 import json
+import os
+import signal
 import ssl
 import threading
 import time
@@ -306,17 +309,33 @@ LONG = """
 """
 
 
-def test_a_restart_of_the_api_server_loses_no_task_and_repeats_none(kube: Kube, bench: Bench) -> None:
-    kube.start_python("restarted", str(bench.folder))
-    bench.hosts(inventory(kube, "restarted"))
+def meanwhile(bench: Bench, act: Callable[[], object]) -> threading.Thread:
+    """Act in the middle of the long task, and let it end after that."""
+
+    def wait() -> None:
+        try:
+            wait_for(bench.wrote)
+            act()
+        finally:
+            (bench.out / "go").touch()
+
+    thread = threading.Thread(target=wait)
+    thread.start()
+    return thread
+
+
+@pytest.mark.parametrize("part", ["apiserver", "kubelet"])
+def test_a_restart_of_the_cluster_loses_no_task_and_repeats_none(kube: Kube, bench: Bench, part: str) -> None:
+    name = f"restarted-{part}"
+    kube.start_python(name, str(bench.folder))
+    bench.hosts(inventory(kube, name))
 
     def restart() -> None:
-        kube.stop_apiserver()
-        kube.start_apiserver()
+        getattr(kube, f"stop_{part}")()
+        getattr(kube, f"start_{part}")()
 
-    thread = threading.Timer(2.5, restart)
-    thread.start()
-    played = bench.play(LONG.replace("WORK", "sleep 6; echo done"))
+    thread = meanwhile(bench, restart)
+    played = bench.play(LONG.replace("WORK", "until test -e {here}/out/go; do sleep 0.1; done; sleep 1; echo done"))
     thread.join()
     assert played.exit == 0, played.msg("Long")
     assert played.outcome("Long")["stdout"] == "done"
@@ -324,24 +343,49 @@ def test_a_restart_of_the_api_server_loses_no_task_and_repeats_none(kube: Kube, 
     assert any("connecting again" in event.data["message"] for event in played.of("warning"))
 
 
-@pytest.mark.parametrize("how", ["deleted", "evicted"])
+@pytest.mark.parametrize("how", ["deleted", "evicted", "restarted", "replaced"])
 def test_a_pod_that_is_taken_away_in_the_middle_leaves_its_task_unknown(kube: Kube, bench: Bench, how: str) -> None:
-    """Deleted, or evicted as by who drains its node (policy/v1, Eviction)."""
-    kube.start_python(how, str(bench.folder))
-    bench.hosts(inventory(kube, how))
+    """Deleted; evicted as by who drains its node (policy/v1, Eviction); its container started again; or another pod in
+    its place, as a Deployment's rollout has it: that its journal knows nothing does not mean that nothing ran."""
     pod = f"/api/v1/namespaces/default/pods/{how}"
+    deployment = f"/apis/apps/v1/namespaces/default/deployments/{how}"
+    if how == "replaced":
+        kube.deploy_python(how, str(bench.folder))
+        bench.hosts(inventory(kube, "any").replace("\n", f" ansible_kubectl_selector=app={how}\n"))
+    else:
+        kube.start_python(how, str(bench.folder))
+        bench.hosts(inventory(kube, how))
     eviction = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": how, "namespace": "default"}}
+    another = {"spec": {"template": {"metadata": {"annotations": {"version": "2"}}}}}
+    acts: dict[str, Callable[[], object]] = {
+        "deleted": lambda: kube.ask("DELETE", pod, timeout_s=30.0),
+        "evicted": lambda: kube.ask("POST", f"{pod}/eviction", eviction, timeout_s=30.0),
+        "restarted": lambda: kill_first_process(kube.ask("GET", pod)["metadata"]["uid"]),
+        "replaced": lambda: kube.ask("PATCH", deployment, another, timeout_s=30.0),
+    }
 
     def take_away() -> None:
         wait_for(bench.wrote)
-        kube.ask(*(("DELETE", pod) if how == "deleted" else ("POST", f"{pod}/eviction", eviction)), timeout_s=30.0)
+        acts[how]()
 
     thread = threading.Thread(target=take_away)
     thread.start()
-    played = bench.play(LONG.replace("WORK", "sleep 60"))
+    played = bench.play(LONG.replace("WORK", "sleep 100"))
     thread.join()
     assert (played.exit, played.status("Long")) == (4, "unknown")
     assert bench.wrote() == ["once"]
+    if how == "replaced":
+        kube.ask("DELETE", deployment)
+
+
+def kill_first_process(uid: str) -> None:
+    """Of the one container of a pod: it ends, and is started again."""
+    for folder in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if uid in (folder / "cgroup").read_text() and (folder / "cmdline").read_bytes().startswith(
+                b"sleep\x001000000"
+            ):
+                os.kill(int(folder.name), signal.SIGKILL)
 
 
 def test_a_command_that_eats_all_memory_is_never_well(kube: Kube, bench: Bench) -> None:

@@ -41,6 +41,17 @@ def success(connection: Connection) -> Parley:
     return Parley(connection).ready()
 
 
+def says_hello(connection: Connection) -> None:
+    host = success(connection)
+    assert host(Exec(argv=("echo", "hello"))).stdout == b"hello\n"
+    host.close()
+
+
+def own(server: Sshd, number: int) -> str:
+    """Arguments that nobody else has, or one connection would be shared."""
+    return f"-F none -o UserKnownHostsFile={server.known_hosts} -o ConnectTimeout={20 + number}"
+
+
 # --- host keys
 
 
@@ -276,7 +287,7 @@ def test_an_address_or_user_that_a_shell_would_read_is_refused(
 @pytest.mark.parametrize(("text", "seconds"), [("90", 90), ("1m30s", 90), ("2H", 7200), ("1d", 86400)])
 def test_times_are_read_as_openssh_writes_them(text: str, seconds: float) -> None:
     connection = Connection(kind="ssh", name="h", common_args=f"-o ServerAliveInterval={text} -o ConnectTimeout={text}")
-    route = resolve(connection, lambda *_: {}, {}, Path("/home/me"))
+    route = resolve(connection, lambda _host, _file, said: said, {}, Path("/home/me"))
     assert (route.alive_every, route.timeout) == (seconds, seconds)
 
 
