@@ -165,7 +165,7 @@ def test_a_daemon_that_restarts_under_a_command_makes_it_unknown_and_nothing_run
 
 @pytest.mark.fault(23)
 @pytest.mark.slow
-def test_a_daemon_that_crashes_and_keeps_its_containers_loses_nothing(bench: Bench) -> None:
+def test_a_daemon_that_restarts_and_keeps_its_containers_loses_nothing(bench: Bench) -> None:
     """`--live-restore`: the command goes on in there, and the agent is asked what became of it."""
     with ExitStack() as stack:
         folder = stack.enter_context(short_folder("live"))
@@ -173,12 +173,12 @@ def test_a_daemon_that_crashes_and_keeps_its_containers_loses_nothing(bench: Ben
         name = stack.enter_context(daemon.container(images.PYTHON))
         bench.hosts(f"h ansible_connection=docker ansible_host={name} ansible_docker_docker_host={daemon.host}\n")
 
-        def crash() -> None:
-            daemon.crash()
+        def restart() -> None:
+            daemon.stop_alone()
             daemon.start()
             daemon.cli("exec", name, "touch", "/tmp/go")
 
-        thread = _when_begun(daemon, name, crash)
+        thread = _when_begun(daemon, name, restart)
         played = bench.play(PLAY.replace("sleep 3", "until test -e /tmp/go; do sleep 0.1; done"))
         thread.join()
         assert played.exit == 0, (played.errors(), played.ends())

@@ -56,10 +56,10 @@ class Docker:
             return bool(self.cli("version", "--format", "{{.Server.Version}}"))
         return False
 
-    def crash(self) -> None:
-        """The daemon alone is killed: with `--live-restore` its containers live on until it is started again."""
+    def stop_alone(self) -> None:
+        """The daemon alone, as its upgrade has it: with `--live-restore` its containers live on without it."""
         if self.running is not None:
-            process.kill([self.running.pid])
+            self.running.process.terminate()
             self.running.process.wait()
             self.running = None
 
