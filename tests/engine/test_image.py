@@ -16,6 +16,7 @@ from ciflow.model import Reply
 from ciflow.targets import APIS
 from tests.engine.playing import Bench
 from tests.parts import images
+from tests.parts.crash import dies_after
 from tests.parts.docker import Docker
 from tests.parts.process import wait_for
 
@@ -157,3 +158,28 @@ def test_a_killed_run_goes_on_in_its_container_and_then_removes_it(bench: Bench,
     told = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
     counts = [one for one in told if one.get("kind") == "task_ended" and one["data"]["name"] == "count"]
     assert counts[-1]["data"]["outcome"]["stdout"] == "once"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("word", ["POST /images/create", "POST /containers/create", "/start", "DELETE /containers"])
+def test_killed_between_what_the_daemon_did_and_its_record_nothing_is_made_twice_or_left(
+    bench: Bench, daemon: Docker, registry: str, word: str
+) -> None:
+    """After its pull, its making, its start and its removal."""
+    image = f"{registry}/python:1"
+    daemon.cli("tag", images.PYTHON, image)
+    daemon.cli("push", image)
+    daemon.cli("rmi", image)
+    path = bench.file("play.yml", f"""
+        - hosts: localhost
+          image: {{name: "{image}", volumes: ["/usr:/usr:ro", "{bench.out}:/out"]}}
+          tasks: [{{name: once, shell: echo once >> /out/log}}]
+    """)  # fmt: skip
+    environment = {**os.environ, "XDG_STATE_HOME": str(bench.folder / "xdg")}
+    assert dies_after("docker", word, "apply", str(path), folder=bench.folder, env=environment) == -9
+    command = [sys.executable, "-m", "ciflow", "resume"]
+    done = subprocess.run(command, cwd=bench.folder, env=environment, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert bench.wrote() == ["once"]
+    assert left(daemon) == []
+    daemon.cli("rmi", image)

@@ -20,6 +20,7 @@ from ciflow.lang.inventory import load_inventory
 from ciflow.targets.kubernetes import Cluster
 from tests.engine.playing import Bench, Played
 from tests.parts import images
+from tests.parts.crash import dies_after
 from tests.parts.kube import Kube, Refused
 from tests.parts.process import wait_for
 
@@ -147,7 +148,8 @@ def test_a_template_with_several_documents_is_waited_for(desk: Desk) -> None:
     results = played.outcome("Roll out")["result"]["results"]
     assert [one["kind"] for one in results] == ["Deployment", "Service"]
     assert desk.play(ROLL_OUT.replace("LIMIT", "60")).outcome("Roll out")["changed"] is False
-    asked = desk.play("""
+    asked = desk.play(
+        """
 - name: Pods
   k8s_info: {kind: Pod, label_selectors: [app=web], namespace: NS, field_selectors: [status.phase=Running]}
 - name: Say
@@ -155,7 +157,8 @@ def test_a_template_with_several_documents_is_waited_for(desk: Desk) -> None:
   failed_when: false
 - name: Nothing
   k8s_exec: {selector: app=web, command: /bin/nothing}
-""".replace("NS", desk.namespace))
+""".replace("NS", desk.namespace)
+    )
     assert len(asked.outcome("Pods")["resources"]) == 2
     said = asked.outcome("Say")
     assert (said["rc"], said["stdout"], said["stderr"]) == (3, "hello", "oh")
@@ -417,6 +420,23 @@ def test_a_killed_run_goes_on_in_its_pod_and_repeats_nothing(desk: Desk) -> None
     assert ended.returncode == 0, ended.stdout + ended.stderr
     assert log.read_text() == "once\n"
     assert desk.get("/api/v1/namespaces/NS/configmaps/after")
+    assert desk.get("/apis/batch/v1/namespaces/NS/jobs")["items"] == []
+
+
+@pytest.mark.parametrize("word", ["apply", "delete"])
+def test_killed_between_what_the_server_did_and_its_record_nothing_is_made_twice_or_left(desk: Desk, word: str) -> None:
+    """After it had made the Job of a play, and taken it away."""
+    playbook = desk.bench.file("killed.yml", f"""
+        - hosts: localhost
+          connection: kubernetes
+          image: {{name: "{images.PYTHON}", volumes: ["/usr:/usr:ro", "{desk.bench.out}:/out"]}}
+          tasks: [{{name: once, shell: echo once >> /out/log}}]
+    """)  # fmt: skip
+    died = dies_after("kubernetes", word, "apply", str(playbook), folder=desk.bench.folder, env=killable(desk))
+    assert died == -9
+    ended = resumed(desk)
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    assert (desk.bench.out / "log").read_text() == "once\n"
     assert desk.get("/apis/batch/v1/namespaces/NS/jobs")["items"] == []
 
 
