@@ -405,7 +405,7 @@ def test_a_plan_shows_plays_hosts_tasks_and_the_way_of_the_dial(ciflow: Shell) -
 @pytest.mark.slow
 def test_what_was_run_can_be_looked_up(ciflow: Shell) -> None:
     ciflow.write(say=SAY, fail=FAIL)
-    assert ciflow("status").stdout == "nothing runs, and nothing was released yet\n"
+    assert ciflow("status").stdout == "nothing runs, and nothing was released from here\n"
     ciflow("apply", "say.yml")
     ciflow("apply", "fail.yml")
     newest, older = ciflow("history").stdout.splitlines()

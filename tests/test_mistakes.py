@@ -181,7 +181,7 @@ def test_a_failure_that_a_rescue_turns_offers_no_resume(ciflow: Shell) -> None:
 # --- names of services, runs and words -------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("command", ["pause", "abort", "promote", "rollback", "history"])
+@pytest.mark.parametrize("command", ["pause", "abort", "promote", "rollback", "history", "status"])
 def test_a_service_that_nobody_released_is_wrong_input(ciflow: Shell, command: str) -> None:
     done = ciflow(command, "shop")
     assert done.returncode == ExitCode.INVALID

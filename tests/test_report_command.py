@@ -68,7 +68,7 @@ def test_one_failed_run_is_told_in_every_format(shell: Shell) -> None:
     assert "no such luck" in (shell.folder / "run.html").read_text()
     assert (shell.folder / "run.md").read_text() == shell("report").stdout
     found = json.loads((shell.folder / "run.json").read_text())
-    assert {**found, "state": "failed"} == json.loads(shell("show", "--json").stdout)
+    assert {**found, "state": "failed", "since": []} == json.loads(shell("show", "--json").stdout)
 
 
 def test_the_report_of_a_past_run_is_the_one_that_apply_wrote(shell: Shell) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -72,6 +73,29 @@ def test_what_to_type_next_is_said_only_while_it_would_do_that(shell: Shell) -> 
     assert "ciflow rollback shield" in shell("show", "R-2").stdout
 
 
+def test_a_release_that_was_rolled_back_since_says_so_above_what_it_said_at_its_end(shell: Shell) -> None:
+    back = {"service": "shield", "from": "1.5.0", "to": "1.4.0", "slot": "b", "who": "bob", "reason": "", "took": 0.2}
+    began = {"playbook": "rollback shield", "who": "bob"}
+    rollback = Story("R-3").tell("run_started", began).tell("rollback", back)
+    kept(shell, released("R-1", "1.4.0", "b"), released("R-2", "1.5.0", "a"))
+    assert "since then shield 1.4.0 was followed by another version" in shell("show", "R-1").stdout
+    assert "since then" not in shell("show", "R-2").stdout
+    kept(shell, rollback.end(0, "shield 1.5.0 was rolled back; 1.4.0 has all traffic"))
+    shown = shell("show", "R-2").stdout
+    assert "since then shield 1.5.0 was rolled back" in shown and "ciflow rollback" not in shown
+    assert "since then" not in shell("show", "R-1").stdout
+    assert "shield 1.5.0 was rolled back; 1.4.0 has all traffic" in shell("show", "R-3").stdout
+    assert len(json.loads(shell("show", "R-2", "--json").stdout)["since"]) == 1
+
+
+def test_a_rollback_that_left_a_router_is_gone_on_with_by_the_same_command(shell: Shell) -> None:
+    """It walks no plan, so that nothing can be resumed."""
+    began = {"playbook": "rollback shield", "who": "bob"}
+    kept(shell, Story("R-1").tell("run_started", began).end(5, "shield was turned on 1 of 2 routers; left: web2"))
+    shown = shell("show").stdout
+    assert "left: web2" in shown and "next:   ciflow rollback shield" in shown and "resume" not in shown
+
+
 def released(run: str, version: str, slot: str) -> Story:
     s = Story(run).begin().play("roll", "Roll out")
     s.tell("canary_started", {"service": "shield", "version": version, "slot": slot, "live": "a", "token": 7,
@@ -83,12 +107,27 @@ def released(run: str, version: str, slot: str) -> Story:
 
 def test_a_run_whose_process_is_gone_can_be_resumed_and_one_that_lives_has_not_ended(shell: Shell) -> None:
     gone = {"run": "R-1", "who": "ada", "doing": "", "host": "elsewhere", "machine": "m", "pid": 1, "start": 1.0}
-    kept(shell, Story("R-1").tell("run_started", {"playbook": "a.yml", "holder": gone}),
-         Story("R-2").tell("run_started", {"playbook": "b.yml"}))  # fmt: skip
+    kept(shell, Story("R-1").tell("run_started", {"playbook": "a.yml", "holder": gone, "request": {}}),
+         Story("R-2").tell("run_started", {"playbook": "b.yml", "request": {}}))  # fmt: skip
     first = shell("show", "R-1").stdout
     assert "interrupted" in first and "It has not ended." in first and "ciflow resume R-1" in first
     second = shell("show", "R-2").stdout
     assert "running" in second and "It has not ended." in second and "resume" not in second
+
+
+def test_logs_tell_what_the_dial_and_its_gates_did_to_the_second(shell: Shell) -> None:
+    kept(shell, story.turned_back())
+    told = [" ".join(line.split()) for line in shell("logs").stdout.splitlines()]
+    for words in (
+        "canary_started roll shield 1.4.0 into slot b, beside",
+        "dial roll slot b has 5 %",
+        "interval roll candidate 60 bad of 610, stable",
+        "gate roll errors bad: ",
+        "canary_state roll rolled back",
+        "users roll 12,200 requests served, 64 failed, 610 of them on the new version",
+    ):
+        assert any(words in line for line in told), (words, told)
+    assert all(re.match(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d ", line) for line in told)
 
 
 def test_programs_get_the_same_facts_as_one_value(shell: Shell) -> None:

@@ -179,6 +179,6 @@ def _copied(source: Path, dest: Path) -> None:
 def _line(one: Entry, held: str) -> str:
     age = ago(max(0.0, time.time() - one.at))
     made = one.run or "pushed"
-    words = [f"{safe(one.name):<24}", f"sha256:{one.digest[:12]}", f"{size(one.size):>9}", f"{age:<14}", f"{made:<14}"]
+    words = [f"{safe(one.name):<24}", f"sha256:{one.digest[:12]}", f"{size(one.size):>9}", f"{age:<15}", f"{made:<14}"]
     words += [f"key {safe(one.key)}"] if one.key else []
     return "  ".join([*words, *([f"held: {safe(held)}"] if held else [])]).rstrip()

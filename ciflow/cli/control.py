@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Set
 
 import click
 
@@ -20,7 +21,8 @@ def say(store: Store, run: str, verb: str, service: str = "", *, full: bool = Fa
     Without a `service` it is said to all rollouts of the run.
     """
     tell(store, run, verb, service, full=full)
-    click.echo(f"{verb}: said to {run}", err=True)
+    watch = f"; `ciflow status --watch {service}` shows what it does" if service else ""
+    click.echo(f"{verb}: said to {run}{watch}", err=True)
     return ExitCode.OK
 
 
@@ -36,25 +38,26 @@ def tell(store: Store, run: str, verb: str, service: str = "", *, full: bool = F
 
 def _command(verb: str, text: str) -> click.Command:
     @click.command(verb, help=text)
-    @click.argument("service")
+    @click.argument("service", default="", metavar="SERVICE")
     @state_option
     def command(service: str, state: Place | None) -> int:
         with Store.open(state or default_state()) as store:
-            return say(store, rollout_of(store, service), verb, service)
+            return say(store, rollout_of(store, service, verb), verb, service)
 
     return command
 
 
-ENDED = ("good", "rolled_back", "failed", "fenced", "warm", "live")  # states of a release that moves no more
-
-
-def rollout_of(store: Store, service: str) -> str:
-    """The run whose rollout of `service` is under way. Raises NoSuch where none is, with what there is."""
+def rollout_of(store: Store, service: str, verb: str) -> str:
+    """The run whose rollout of `service` is under way. Raises NoSuch where none is, with what there is, and UsageError
+    where no service is said, with those that `verb` may mean."""
     from ciflow.store.folds import summary
 
+    if not service:
+        moving = {one.service for one in history(store) if one.moves}
+        raise click.UsageError(which(verb, moving, none="no rollout is under way"))
     for release in history(store, service):
         found = summary(store, release.run)
-        if found is None or release.state in ENDED:
+        if found is None or not release.moves:
             continue
         if found.state == "running":
             return release.run
@@ -72,14 +75,19 @@ pause = _command("pause", "Hold the rollout of SERVICE where it is; `ciflow resu
 abort = _command("abort", "Turn the rollout of SERVICE back.")
 
 
+def which(verb: str, services: Set[str], *, none: str) -> str:
+    """Who calls a command in a hurry without a name is told those that there are."""
+    return f"which service? {' or '.join(f'`ciflow {verb} {name}`' for name in sorted(services)) or none}"
+
+
 @click.command("promote")
-@click.argument("service")
+@click.argument("service", default="", metavar="SERVICE")
 @click.option("--full", is_flag=True, help="Skip all steps that are left, not just this hold.")
 @state_option
 def promote(service: str, full: bool, state: Place | None) -> int:
     """End the hold that SERVICE's rollout is in and take the next step."""
     with Store.open(state or default_state()) as store:
-        return say(store, rollout_of(store, service), "promote", service, full=full)
+        return say(store, rollout_of(store, service, "promote"), "promote", service, full=full)
 
 
 @click.command("approve")

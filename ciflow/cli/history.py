@@ -45,7 +45,7 @@ def run_line(run: RunSummary, now: float) -> str:
     """How a run stands, whose it is, and since when."""
     check = " (check)" if run.check else ""
     state = run.state.replace("_", " ")
-    return f"{run.run:<16} {state:<12} {ago(now - run.started):<14} {run.playbook}{check}  by {run.who}"
+    return f"{run.run:<16} {state:<12} {ago(now - run.started):<15} {run.playbook}{check}  by {run.who}"
 
 
 def _release(release: Release, now: float) -> str:
@@ -53,4 +53,4 @@ def _release(release: Release, now: float) -> str:
     since = ago(now - release.since) if release.since else ""
     state = release.state.replace("_", " ")
     where = f"slot {release.slot}  {share(release.share):>6}"
-    return f"{release.version:<20} {where}  {state:<12} {since:<14} {good}".rstrip()
+    return f"{release.version:<20} {where}  {state:<12} {since:<15} {good}".rstrip()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import Any
 
 import click
@@ -11,6 +12,9 @@ from ciflow.cli.options import journal_of, json_option, state_option
 from ciflow.cli.resume import find_run
 from ciflow.diagnostics import ExitCode, NoSuch
 from ciflow.model import Event
+from ciflow.report.humane import moment
+from ciflow.report.said import said_of
+from ciflow.report.text import safe
 from ciflow.store.place import Place
 from ciflow.store.store import Store
 
@@ -42,25 +46,12 @@ def command(run: str, task: str, host: str, as_json: bool, state: Place | None) 
 
 
 def _line(event: Event, *, full: bool) -> str:
-    from ciflow.report.humane import clock
-    from ciflow.report.text import safe
-
     where = safe("  ".join(part for part in (event.play, event.host) if part))
-    head = f"{clock(event.at, event.at)}  {event.kind:<16} {where}"
-    said = _said(event)
+    head = f"{moment(event.at, time.time())}  {event.kind:<16} {where}"
+    said = said_of(event)
     text = f"{head}  {safe(said)}" if said else head
     if not full:
         return text
     outcome: dict[str, Any] = dict(event.data.get("outcome", {}))
     output = [str(outcome[name]) for name in ("stdout", "stderr") if outcome.get(name)]
     return "\n".join([text, *(safe(line) for part in output for line in part.splitlines())])
-
-
-def _said(event: Event) -> str:
-    data = event.data
-    if event.kind == "task_ended":
-        return f"{data.get('name', '')}: {data.get('status', '')} {data.get('msg', '')}".strip()
-    for name in ("sentence", "message", "reason", "name", "prompt", "verb", "result"):
-        if data.get(name):
-            return str(data[name])
-    return ""

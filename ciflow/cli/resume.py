@@ -15,7 +15,7 @@ from ciflow.store.store import Store
 
 
 @click.command("resume")
-@click.argument("run", default="")
+@click.argument("run", default="", metavar="[RUN|SERVICE]")
 @click.option("-v", "--verbose", count=True, help="Every task; -vv their output too.")
 @click.option("-q", "--quiet", is_flag=True, help="Failures and the end only.")
 @click.option("--workers", metavar="WHERE", help="Others than before: local:N, tls://HOST:PORT, or none.")
@@ -26,35 +26,52 @@ from ciflow.store.store import Store
 def command(
     run: str, verbose: int, quiet: bool, workers: str | None, no_input: bool, as_json: bool, state: Place | None
 ) -> int:
-    """Take up RUN where it was cut off; without RUN the newest that can be resumed.
+    """Take up RUN where it was cut off; without RUN the newest that is paused or can be resumed.
 
-    A rollout that somebody paused, and whose run lives, goes on where it runs.
+    RUN may also be a service, whose newest rollout is meant. A rollout that somebody paused, and whose run lives, goes
+    on where it runs.
     """
     from ciflow.cli.control import say
     from ciflow.engine.start import resume
     from ciflow.engine.who import who
 
     with Store.open(state or default_state()) as store:
-        found = find_run(store, run, resumable=not run)
+        found = to_resume(store, run)
         if found.state == "running":
             return say(store, found.run, "resume")
         with told(as_json=as_json, quiet=quiet, verbose=verbose) as sinks:
             person = terminal(no_input=no_input, hushed=hushing(sinks))
             others = "" if workers == "none" else workers
-            return resume(
-                found.run, store, sinks, who=who(), person=person, vault_ids=vault_ids(), others=others
-            )
+            return resume(found.run, store, sinks, who=who(), person=person, vault_ids=vault_ids(), others=others)
 
 
-def find_run(store: Store, run: str, *, resumable: bool = False) -> RunSummary:
-    """A run by its id or the beginning of it; without one the newest (that is running or can be resumed)."""
-    every = summaries(store)
-    if run:
-        matching = [one for one in every if one.run == run] or [one for one in every if one.run.startswith(f"{run}-")]
-        if len(matching) == 1:
-            return matching[0]
-        raise NoSuch(f"no run is called {run}", help="`ciflow history` lists them")
-    wanted = [one for one in every if not resumable or one.resumable or one.state == "running"]
+def to_resume(store: Store, name: str) -> RunSummary:
+    """A run by its id, or that of the service's newest rollout; without a name the newest that waits for it."""
+    from ciflow.store.folds import history
+
+    if name:
+        begun = [release.run for release in history(store, name) if release.play]
+        return find_run(store, begun[0] if begun else name)
+    wanted = [one for one in summaries(store) if one.resumable or (one.state == "running" and _paused(store, one.run))]
     if not wanted:
-        raise NoSuch("there is no run to resume" if resumable else "nothing was run yet")
+        raise NoSuch("there is no run to resume", help="`ciflow status` shows what runs")
     return wanted[0]
+
+
+def _paused(store: Store, run: str) -> bool:
+    """Whether its rollout is paused, or was just told to."""
+    said = [str(e.data.get("verb") or e.data["state"]) for e in store.events(run, ("command", "canary_state"))]
+    return said[-1:] in (["pause"], ["paused"])
+
+
+def find_run(store: Store, run: str) -> RunSummary:
+    """A run by its id or the beginning of it; without one the newest."""
+    every = summaries(store)
+    if not run and not every:
+        raise NoSuch("nothing was run yet")
+    if not run:
+        return every[0]
+    matching = [one for one in every if one.run == run] or [one for one in every if one.run.startswith(f"{run}-")]
+    if len(matching) == 1:
+        return matching[0]
+    raise NoSuch(f"no run is called {run}", help="`ciflow history` lists them")

@@ -60,7 +60,9 @@ def command(
     from ciflow.engine.who import who
 
     if not service:
-        raise click.UsageError(_which(state))
+        from ciflow.cli.control import which
+
+        raise click.UsageError(which("rollback", _known(state), none="none was released from here"))
     files = live_files() if host or inventory else Files.live()
     if break_glass and not reason:
         raise click.UsageError("--break-glass needs --reason, which is written down first")
@@ -71,9 +73,11 @@ def command(
         click.echo(f"warning: {warning}", err=True)
     decision = done.result.decision
     if decision.kind in ("cold", "lost") and (release := _release_of(service, decision.target.version, state)):
+        if as_json and rehearse:
+            click.echo(_data(done))
         return _deployed_again(release, decision.why, state, rehearse=rehearse, as_json=as_json)
     if as_json:
-        click.echo(json.dumps({"run": done.run, "took": done.took, **asdict(done.result)}))
+        click.echo(_data(done))
     else:
         click.echo("\n".join(lines_of(service, done, rehearse=rehearse)))
         if done.run and done.result.done and not reason and not rehearse:
@@ -81,14 +85,15 @@ def command(
     return done.result.code
 
 
-def _which(state: Place | None) -> str:
-    """Who calls this in a hurry without a name is told those that there are."""
-    known: set[str] = set()
+def _known(state: Place | None) -> set[str]:
+    """The services that were released from here."""
     with contextlib.suppress(StoreError), Store.open(state or default_state(), read_only=True) as store:
-        known = {release.service for release in history(store)}
-    if not known:
-        return "which service? none was released from here"
-    return "which service? " + " or ".join(f"`ciflow rollback {name}`" for name in sorted(known))
+        return {release.service for release in history(store)}
+    return set()
+
+
+def _data(done: Done) -> str:
+    return json.dumps({"run": done.run, "took": done.took, **asdict(done.result)})
 
 
 def _hosts(pattern: str, inventory: tuple[str, ...], files: Files) -> tuple[Connection, ...]:

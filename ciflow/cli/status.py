@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Iterator
 from dataclasses import asdict
 
 import click
 
 from ciflow.cli.options import json_option, state_option
-from ciflow.diagnostics import ExitCode
-from ciflow.report.humane import ago, share
-from ciflow.store.folds import Release, RunSummary, history, summaries
+from ciflow.dataclass import dataclass
+from ciflow.diagnostics import ExitCode, NoSuch
+from ciflow.report.humane import ago, duration, share
+from ciflow.store.folds import FULL, Release, RunSummary, history, summaries, taken_back
 from ciflow.store.place import Place, default_state
 from ciflow.store.store import Store
 
@@ -24,39 +26,102 @@ MOST = 10  # runs shown
 @json_option
 @state_option
 def command(service: str, watched: bool, as_json: bool, state: Place | None) -> int:
-    """Show what runs, what can be resumed, and which version has which share of the traffic."""
+    """Show what runs, what can be resumed, and which version has which share of the traffic.
+
+    It is what this journal knows: `ciflow rollback SERVICE --rehearse` asks the routers, and changes nothing.
+    """
     if watched:
         from ciflow.cli.watch import watch
 
         return watch(state or default_state(), service, as_json=as_json)
-    runs, known = _found(state or default_state())
-    releases = [release for release in known if release.share]
-    taken_back = {one.run for one in known if one.state == "rolled_back"} - {one.run for one in releases}
+    found = _found(state or default_state(), service)
     if as_json:
-        click.echo(json.dumps({"runs": [asdict(r) for r in runs], "releases": [asdict(r) for r in releases]}))
+        releases = [asdict(one) for one in found.releases if one.share]
+        click.echo(json.dumps({"runs": [asdict(run) for run in found.runs], "releases": releases}))
         return ExitCode.OK
-    now = time.time()
-    for run in runs:
-        then = f"  `ciflow resume {run.run}`" if run.resumable else ""
-        if run.resumable and run.run in taken_back:
-            then = "  its release was rolled back: nothing of it is left to resume"
-        click.echo(f"{run.run}  {run.state} since {ago(now - run.started)}  {run.playbook}{then}")
-    for release in (one for one in releases if service in ("", one.service)):
-        good = ", observed good" if release.observed_good else ""
-        where = f"slot {release.slot}, {share(release.share)} of the traffic"
-        then = f"; `ciflow resume {release.run}` goes on" if release.state == "paused" else ""
-        click.echo(f"{release.service} {release.version}  {where}, {release.state.replace('_', ' ')}{good}{then}")
-    if service and not any(one.service == service for one in releases):
-        click.echo(f"nothing was released as {service} from here", err=True)
-    elif not runs and not releases:
-        click.echo("nothing runs, and nothing was released yet")
+    for text in found.lines(time.time()):
+        click.echo(text)
     return ExitCode.OK
 
 
-def _found(path: Place) -> tuple[list[RunSummary], list[Release]]:
-    """Runs that are not over, and the releases of all services."""
-    if not path.exists():
-        return [], []
-    with Store.open(path, read_only=True) as store:
-        runs = [run for run in summaries(store) if run.state in ("running", "paused", "interrupted")]
-        return runs[:MOST], history(store)
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """Runs that are not over, and the releases of one service or of all, the newest first."""
+
+    runs: tuple[RunSummary, ...] = ()
+    releases: tuple[Release, ...] = ()
+
+    def lines(self, now: float) -> Iterator[str]:
+        if not self.runs and not self.releases:
+            yield "nothing runs, and nothing was released from here"
+        for run in self.runs[:MOST]:
+            yield f"{run.run}  {run.state}, begun {ago(now - run.started)}  {run.playbook}{self._then(run)}"
+        for service in dict.fromkeys(one.service for one in self.releases):
+            yield from self._of_service([one for one in self.releases if one.service == service], now)
+
+    def _then(self, run: RunSummary) -> str:
+        if not run.resumable:
+            return ""
+        if taken_back(run.run, self.releases):
+            return "  its release was rolled back: nothing of it is left to resume"
+        return f"  `ciflow resume {run.run}`"
+
+    def _of_service(self, releases: list[Release], now: float) -> Iterator[str]:
+        shown = [one for one in releases if one.share or self._run_of(one)]
+        for one in shown:
+            yield self._line(one, self._unsure(shown))
+        if not any(one.share for one in shown):
+            newest = releases[0]
+            state = f"{newest.state.replace('_', ' ')} {ago(now - newest.since)}"
+            yield f"{newest.service}  no version has traffic, as far as this journal knows; {newest.version} {state}"
+        yield from filter(None, (self._doubt(one) for one in shown))
+
+    def _run_of(self, release: Release) -> RunSummary | None:
+        """The run of a rollout that is not over."""
+        return next((run for run in self.runs if run.run == release.run), None) if release.moves else None
+
+    def _unsure(self, shown: list[Release]) -> str:
+        """Of a rollout that nobody attends to only how it was left is known."""
+        left = [self._left(one) for one in shown]
+        return " when the rollout's process ended" if any(left) else ""
+
+    def _left(self, release: Release) -> bool:
+        """The process of the rollout has ended while its dial was somewhere between, or about to be."""
+        run = self._run_of(release)
+        settled = release.share == FULL or release.state in ("deploying", "verifying")
+        return run is not None and run.state != "running" and not settled
+
+    def _line(self, release: Release, unsure: str) -> str:
+        traffic = (f"{share(release.share)} of the traffic" if release.share else "no traffic yet") + unsure
+        good = ", observed good" if release.observed_good else ""
+        then = f"; `ciflow resume {release.run}` goes on" if release.state == "paused" else ""
+        if release.left:
+            then = f"; but not on {', '.join(release.left)}: `ciflow rollback {release.service}` turns what is left"
+        words = f"slot {release.slot}, {traffic}, {release.state.replace('_', ' ')}{good}{then}"
+        return f"{release.service} {release.version}  {words}"
+
+    def _doubt(self, release: Release) -> str:
+        if not self._left(release):
+            return ""
+        if release.state == "paused":
+            may = "what watches the pause may have given it back by now"
+        else:
+            after = f" after {duration(release.dead_man)}" if release.dead_man else ""
+            may = f"the dead-man gives back what it has{after}"
+        may += ", unless the promotion came through" if release.state == "promoting" else ""
+        ask = f"`ciflow rollback {release.service} --rehearse` asks the routers, `ciflow rollback {release.service}`"
+        return f"  {may}: {ask} ends it"
+
+
+def _found(place: Place, service: str) -> _Found:
+    """Raises NoSuch for a service that this journal doesn't know."""
+    runs: list[RunSummary] = []
+    releases: list[Release] = []
+    if place.exists():
+        with Store.open(place, read_only=True) as store:
+            runs = [run for run in summaries(store) if run.state in ("running", "paused", "interrupted")]
+            releases = history(store, service)
+    if service and not releases:
+        ask = f"`ciflow rollback {service} --rehearse -i INVENTORY` asks its routers, wherever it was released"
+        raise NoSuch(f"nothing was released as {service} from here", help=ask)
+    return _Found(tuple(runs), tuple(releases))

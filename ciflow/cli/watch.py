@@ -10,8 +10,9 @@ from collections.abc import Callable, Iterator
 import click
 
 from ciflow.cli.control import tell
+from ciflow.cli.options import journal_of
 from ciflow.cli.terminal import Keys, keys
-from ciflow.diagnostics import CiflowError, ExitCode
+from ciflow.diagnostics import CiflowError, ExitCode, NoSuch
 from ciflow.model import Event
 from ciflow.report.jsonl import json_line
 from ciflow.report.stream import Out
@@ -30,7 +31,7 @@ GO_ON = "Let {} go on?"
 
 def watch(path: Place, service: str, *, as_json: bool) -> int:
     """Until the run has ended, or somebody leaves: the run's exit code, 0 for who leaves."""
-    with Store.open(path) as store:
+    with Store.open(journal_of(path)) as store:
         run = _run_of(store, service)
         watching = Watching()
         if not as_json and sys.stdout.isatty() and sys.stdin.isatty():
@@ -43,7 +44,8 @@ def _run_of(store: Store, service: str) -> str:
     """The newest run with a rollout (of `service`)."""
     started = [e for e in store.events(kinds=("canary_started",)) if service in ("", e.data["service"])]
     if not started:
-        raise CiflowError(f"there was no rollout{f' of {service}' if service else ''} yet")
+        what = f"there was no rollout{f' of {service}' if service else ''} yet"
+        raise NoSuch(what, help="`ciflow status` shows what runs")
     return started[-1].run
 
 
@@ -60,7 +62,8 @@ def _follow(store: Store, run: str, watching: Watching) -> Iterator[Event | None
             looked = time.monotonic()
             found = summary(store, run)
             if found is not None and found.state == "interrupted":
-                watching.said = f"its process is gone: `ciflow resume {run}` goes on with it"
+                back = "the dead-man gives back what the candidate has, " if watching.between else ""
+                watching.said = f"its process is gone: {back}`ciflow resume {run}` goes on with it"
                 return
         yield None
 

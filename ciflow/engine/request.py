@@ -4,25 +4,24 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, replace
 from typing import Any
 
 from ciflow.dataclass import dataclass, field
-from ciflow.diagnostics import CiflowError, Diagnostic, Findings, Invalid, Refused
+from ciflow.diagnostics import CiflowError, Findings, Invalid
+from ciflow.engine.canaries import refuse_canaries
 from ciflow.engine.connect import NOTHING_SAID, Reach
 from ciflow.engine.context import Options
 from ciflow.engine.hosts import hosts_of
 from ciflow.engine.questions import Answers, Person, answered, ask
 from ciflow.engine.secrets import hiding
-from ciflow.lang.canary import judged
 from ciflow.lang.extravars import extra_vars
 from ciflow.lang.files import Files
 from ciflow.lang.load import Loaded, load
 from ciflow.lang.locked import locked
-from ciflow.lang.names import templates_in
 from ciflow.lang.passwords import Ask, nobody, read_vault
-from ciflow.model import Canary, Host, Play
+from ciflow.model import Host, Play
 from ciflow.plan import Plan, Selection, compile_plan
 from ciflow.plan.compile import rollout_alone
 from ciflow.plan.tags import unused
@@ -114,47 +113,10 @@ def _compiled(request: Request, loaded: Loaded) -> tuple[Loaded, Plan]:
     findings = Findings()
     unused(loaded.playbook, request.selection.tags | request.selection.skip_tags, findings)
     loaded = replace(loaded, findings=(*loaded.findings, *findings.items))
-    _refuse_canaries(loaded)
+    refuse_canaries(loaded, plan)
     if shut := locked(loaded.playbook, loaded.inventory, hosts.values()):
         raise Invalid(shut, loaded.files.sources())
     return loaded, plan
-
-
-def _refuse_canaries(loaded: Loaded) -> None:
-    """Gates, and settings of routers, that can't be, where they are known before the run; else the rollout finds
-    them."""
-    found: list[Diagnostic] = []
-    for canary in (play.canary for play in loaded.playbook.plays if play.canary is not None):
-        found += _faulty_gates(canary)
-        kind, settings = canary.router
-        if any(templates_in([settings, canary.slots, canary.by])):
-            continue
-        from ciflow.rollout.routers import build, uncounted
-
-        try:
-            service = canary.service if isinstance(canary.service, str) else "service"
-            routers = build(kind, settings, service, canary.slots, ("host",), edges=(0.1,), by=canary.by)
-        except Refused as error:
-            key = "slots" if error.message.startswith("slots") else "router"
-            found.append(Diagnostic("error", "CF0130", error.message, canary.spans.get(key), help=error.help))
-            continue
-        blind = [name for gate in canary.gates for name, options in gate.items()
-                 if name != "query" and "bad" not in options]  # fmt: skip
-        if message := uncounted(blind, routers):
-            found.append(Diagnostic("error", "CF0311", message, canary.spans.get("router")))
-    if found:
-        raise Invalid(found, loaded.files.sources())
-
-
-def _faulty_gates(canary: Canary) -> Iterator[Diagnostic]:
-    if any(templates_in(gates := judged(canary.gates))):
-        return
-    from ciflow.rollout.gates import gates_from
-
-    try:
-        gates_from(gates, canary.alpha)
-    except ValueError as error:
-        yield Diagnostic("error", "CF0311", str(error), canary.spans.get("gates"))
 
 
 def password_of(person: Person | None) -> Ask:

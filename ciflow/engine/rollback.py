@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from ciflow.dataclass import dataclass, field
-from ciflow.diagnostics import CiflowError, NoSuch, StoreError, Unreachable
+from ciflow.diagnostics import CiflowError, ExitCode, NoSuch, StoreError, Unreachable
 from ciflow.engine.drive import Driver, nothing_before, refuse_render, sleep_only
 from ciflow.engine.keys import Key, new_run
 from ciflow.engine.link import Connection
@@ -22,6 +22,7 @@ from ciflow.rollout.rollback import Order, RolledBack, roll_back
 from ciflow.rollout.routers import Manifest, Router, Slot, build
 from ciflow.rollout.routers.kept import manifest_path
 from ciflow.rollout.routers.kube_objects import MANIFEST, Place, leases_of
+from ciflow.store.locks import Holder
 from ciflow.store.store import Store
 from ciflow.targets.api import ApiSession, open_session
 from ciflow.targets.connection import connection_cap
@@ -59,18 +60,24 @@ class Done:
 
 def rollback(asking: Asking, open_store: Callable[[], Store]) -> Done:
     """Bring the former version back. Works with the store lost or its disk full; raises CiflowError in plain words."""
-    began = time.monotonic()
+    began, seen = time.monotonic(), time.time()
     warnings: list[str] = []
     store = _store(open_store, warnings)
     try:
         run = new_run(len(store.runs()) if store else -1)
         journal = _Later(store, warnings)
-        journal.append([_event(run, "run_started", _told(asking))])
+        journal.append([_event(run, "run_started", _told(asking, run))])
         if asking.break_glass:
             journal.write()
-        result = asyncio.run(_Rollback(asking, store, journal, run, warnings).go())
+        try:
+            result = asyncio.run(_Rollback(asking, store, journal, run, warnings).go())
+        except CiflowError as error:
+            if error.exit_code != ExitCode.INVALID or asking.break_glass:
+                journal.append(_vain(run, error))
+                journal.write()
+            raise
         took = time.monotonic() - began
-        journal.append(_ending(run, asking, result, took))
+        journal.append(_ending(run, asking, result, seen, took))
         journal.write()
         return Done(result, run if journal.works else "", took, tuple(warnings))
     finally:
@@ -136,10 +143,16 @@ class _Rollback:
             wire.close(ended=True)
 
     def _known(self) -> tuple[Router, ...]:
-        """The routers that the store says the service has: those of all plays of the newest run that released it."""
+        """The routers that the store says the service has: those of all plays of the newest run that released it.
+
+        One that claimed none was a check, or came no further: perhaps it named a router that there is not.
+        """
         if self.store is None:
             return ()
-        events = [e for e in self.store.events(kinds=("routers",)) if e.data["service"] == self.asking.service]
+        told = [*self.store.events(kinds=("routers", "dial_wanted"))]
+        claimed = {(event.run, event.play) for event in told if event.kind == "dial_wanted"}
+        events = [e for e in told if e.kind == "routers" and e.data["service"] == self.asking.service]
+        events = [event for event in events if (event.run, event.play) in claimed] or events
         newest = {event.play: event.data for event in events if event.run == events[-1].run}
         routers: list[Router] = []
         for data in newest.values():
@@ -337,21 +350,33 @@ def _store(open_store: Callable[[], Store], warnings: list[str]) -> Store | None
         return None
 
 
-def _told(asking: Asking) -> dict[str, Any]:
+def _told(asking: Asking, run: str) -> dict[str, Any]:
     what = f"rollback {asking.service}{' --rehearse' if asking.rehearse else ''}"
+    holder = Holder.me(run, asking.who, f"ciflow {what}").to_data()
     told = {"playbook": what, "who": asking.who, "reason": asking.reason}
-    return {**told, "break_glass": asking.break_glass}
+    return {**told, "break_glass": asking.break_glass, "holder": holder}
 
 
-def _ending(run: str, asking: Asking, result: RolledBack, took: float) -> list[Event]:
-    decision = result.decision
-    told: dict[str, Any] = {"service": asking.service, "from": decision.source.version, "to": decision.target.version}
-    told |= {"slot": decision.target.name, "who": asking.who, "reason": asking.reason or decision.why}
-    told |= {"took": round(took, 3)}
-    turned = bool(result.done) and decision.kind in ("back", "abort")
-    data = {"exit": int(result.code), "result": decision.why}
-    events = [_event(run, "rollback", told)] if turned else []
+def _ending(run: str, asking: Asking, result: RolledBack, seen: float, took: float) -> list[Event]:
+    """What it came to. Where nothing was turned, and all traffic seen on one version, that is known from now on."""
+    decision, left = result.decision, [host for host, _ in result.failed]
+    events = []
+    if result.done and decision.kind in ("back", "abort"):
+        told: dict[str, Any] = {"from": decision.source.version, "to": decision.target.version}
+        told |= {"slot": decision.target.name, "who": asking.who, "reason": asking.reason or decision.why}
+        events = [_event(run, "rollback", {"service": asking.service, **told, "took": round(took, 3), "left": left})]
+    elif result.live.version:
+        found = {"version": result.live.version, "slot": result.live.name, "token": result.token, "seen": seen}
+        events = [_event(run, "found", {"service": asking.service, **found})]
+    data = {"exit": int(result.code), "result": result.sentence(asking.service, rehearse=asking.rehearse)}
     return [*events, _event(run, "run_ended", data)]
+
+
+def _vain(run: str, error: CiflowError) -> list[Event]:
+    """Nothing was turned, and it is known who tried."""
+    told = {"message": error.message, "help": error.help}
+    ended = {"exit": int(error.exit_code), "result": error.message}
+    return [_event(run, "error", told), _event(run, "run_ended", ended)]
 
 
 def _event(run: str, kind: str, data: Mapping[str, Any]) -> Event:

@@ -246,7 +246,8 @@ def _driver(work: StageRun, commands: Commands, part: str, together: Together, r
     async def run(step: Run, _key: Key) -> Reply:
         listening = asyncio.get_running_loop().create_task(_stop_when_aborted(work, commands))
         try:
-            return await run_on_hosts(work, step)
+            reply = await run_on_hosts(work, step)
+            return replace(reply, data={"aborted": listening.done() and listening.exception() is None})
         finally:
             listening.cancel()
 

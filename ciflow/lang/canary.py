@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -214,6 +215,12 @@ def _step(place: Place, hold: float, router: Router, findings: Findings) -> Cana
         mirror = round(percent(place.value.get("mirror") or 0) * 100)
     else:
         weight, requests = place.value, 0
+    before = len(findings.items)
+    for name in ("weight", "mirror"):
+        _without_sign(name, place.fields.get(name), findings, least=1.0)
+    _without_sign("step", None if place.fields else place, findings, least=1.0)
+    if findings.failed_since(before):
+        return None
     try:
         share = percent(weight)
     except ValueError as error:
@@ -239,6 +246,15 @@ def _step(place: Place, hold: float, router: Router, findings: Findings) -> Cana
 def judged(gates: tuple[Mapping[str, Any], ...]) -> list[dict[str, dict[str, Any]]]:
     """The gates without what they ask of providers."""
     return [{kind: {k: v for k, v in one.items() if k not in ASKED} for kind, one in gate.items()} for gate in gates]
+
+
+def _without_sign(name: str, place: Place | None, findings: Findings, least: float = math.inf) -> None:
+    """A bare number below `least` may be meant as a percentage or as a part of one: 0.05 as 5 % or as 0.05 %."""
+    text = "" if place is None else str(place.value).strip()
+    if place is None or not re.fullmatch(r"\d*\.?\d+", text) or not 0 < float(text) < least:
+        return
+    part = f", or `{float(text) * 100:g}%`" if float(text) < 1 else ""
+    findings.error("CF0130", f"`{name}: {text}` has no sign", place.span, label=f"write `{text}%`{part}")
 
 
 def _without_unit(edges: Place | None, findings: Findings) -> None:
@@ -271,6 +287,8 @@ def _gate(item: Place, findings: Findings) -> Mapping[str, Any] | None:
         label = did_you_mean(kind, GATES, otherwise=f"there are {', '.join(GATES)}")
         findings.error("CF0130", f"unknown gate `{kind}`", item.key_span(kind), label=label)
         return None
+    if kind == "slo" and not isinstance(below.value, dict):
+        _without_sign(kind, below, findings)
     if below.value is None or (kind == "slo" and not isinstance(below.value, dict)):
         return {kind: {"objective": below.value} if kind == "slo" else {}}
     if not isinstance(below.value, dict):
@@ -278,6 +296,8 @@ def _gate(item: Place, findings: Findings) -> Mapping[str, Any] | None:
         return None
     check_part(f"gate_{kind}", below, findings)
     _without_unit(below.fields.get("slower_than"), findings)
+    for name in ("floor", "objective"):
+        _without_sign(name, below.fields.get(name), findings)
     counters = [name for name in ("bad", "total") if name in below.fields]
     for name in counters:
         if isinstance(below.fields[name].value, dict):

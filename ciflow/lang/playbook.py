@@ -32,6 +32,7 @@ _PLACED = ("hosts", "vars_files", "canary")  # values that are found wrong, or m
 _NOT_BESIDE_CANARY = {
     "image": "what is made for a play does not outlive it",
     "affected": "whether a release stands is no matter of its sources",
+    "retry": "what was turned back gets no traffic again by itself; a task tries again with `until` or `retries`",
 }
 _STRATEGIES = {"debug": "linear"}  # which stops for a person where a task fails
 

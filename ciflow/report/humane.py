@@ -65,9 +65,16 @@ def clock(at: float, now: float) -> str:
     return time.strftime("%H:%M" if today else "%Y-%m-%d %H:%M", moment)
 
 
+def moment(at: float, now: float) -> str:
+    """Local time to the second; with the date when it isn't today's."""
+    told = time.localtime(at)
+    today = told[:3] == time.localtime(now)[:3]
+    return time.strftime("%H:%M:%S" if today else "%Y-%m-%d %H:%M:%S", told)
+
+
 def ago(seconds: float) -> str:
-    """How long something has been so: `just now`, `5 minutes`, `6 days`."""
+    """When something was: `just now`, `5 minutes ago`, `6 days ago`."""
     for length, word in ((DAY, "day"), (3600, "hour"), (60, "minute")):
         if seconds >= length:
-            return counted(int(seconds // length), word)
+            return f"{counted(int(seconds // length), word)} ago"
     return "just now"

@@ -48,6 +48,7 @@ class Summary:
     run: str = ""
     began: float = 0.0
     ended: float = 0.0
+    last: float = 0.0  # when anything was heard of it
     exit: int | None = None
     result: str = ""
     check: bool = False
@@ -68,7 +69,7 @@ class Summary:
     stats: dict[str, dict[str, Any]] = field(default_factory=dict)  # by host, "" for those of the run
 
     def event(self, event: Event) -> None:
-        self.run = self.run or event.run
+        self.run, self.last = self.run or event.run, max(self.last, event.at)
         if event.kind in ("canary_started", "canary_state", "dial", "interval", "gate"):
             self._dial(event)
         elif event.kind == "rollback":
@@ -95,6 +96,11 @@ class Summary:
         else:
             kept = self.artifacts if event.kind == "artifact" else self.sboms
             kept[str(data.get("name"))] = data
+
+    def goes_on(self) -> None:
+        """Its process lives: what has not ended was not interrupted."""
+        for play in self.plays.values():
+            play.result = "running" if play.result == "interrupted" else play.result
 
     @property
     def sentence(self) -> str:
@@ -163,7 +169,7 @@ class Summary:
         state = dial.state.replace("_", " ")
         found = [line("  ", fit(f"{dial.title}  {state}", columns - 2))]
         for stand in dial.stands:
-            found.append(stand.line(self.ended or stand.ended or stand.began, columns))
+            found.append(stand.line(self.ended or stand.ended or self.last, columns))
             found += [line(" " * 10, part) for words in stand.evidence() for part in wrapped(words, columns - 10)]
         return found + labelled(state, dial.why, columns)
 
@@ -261,6 +267,8 @@ def outcome(summary: Summary) -> str:
         return f"{release} was stopped: somebody else has taken over its dial."
     if failed:
         return f"Failed: {failed[0]}."
+    if dial is not None and dial.state == "failed" and dial.reason:
+        return f"{release} was not released: {dial.reason.rstrip('.')}."
     words = {130: "Interrupted.", 143: "Terminated.", 6: "Locked by somebody else."}
     if summary.exit not in words and summary.error:
         return f"Failed: {summary.error.rstrip('.')}."

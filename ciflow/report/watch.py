@@ -14,6 +14,7 @@ from ciflow.model import Event
 from ciflow.report import humane
 from ciflow.report.dial import STYLES, WHOLE, Counts, Dial
 from ciflow.report.lines import stable, wrapped
+from ciflow.report.said import users
 from ciflow.report.text import Line, Piece, fit, left, line, right, safe
 
 KINDS = (
@@ -100,7 +101,7 @@ class Watched:
             if past.ended:
                 yield past.line(now, columns)
         if self.users:
-            yield line("          ", fit(_users(self.users), columns - 12))
+            yield line("          ", fit(users(self.users), columns - 12))
         if self.after:
             yield line("          ", fit(self.after, columns - 12))
 
@@ -141,6 +142,12 @@ class Watching:
     def paused(self) -> bool:
         return any(watched.dial.state == "paused" for watched in self.rollouts.values())
 
+    @property
+    def between(self) -> bool:
+        """Whether both versions of a service have traffic."""
+        stands = [watched.dial.now for watched in self.rollouts.values()]
+        return any(0 < stand.weight < WHOLE for stand in stands if stand)
+
     def frame(self, now: float, columns: int, foot: str, done: str = "") -> list[Line]:
         """The whole screen. `done` is what came of the watcher's last key: it stays, whatever the run says to it."""
         lines: list[Line] = []
@@ -175,7 +182,7 @@ class Watching:
         if event.kind == "stable":
             return f"{name}  {stable(event)}"
         if event.kind == "users":
-            return f"{name}  {_users(data)}"
+            return f"{name}  {users(data)}"
         return f"{name}  {watched.after}" if event.kind == "retire" else ""
 
 
@@ -199,8 +206,3 @@ def _gate(name: str, gate: Mapping[str, Any], columns: int) -> Iterator[Line]:
     yield line("          ", left(name, 12), _bar(near), "  ", left(told, 22),
                Piece(left(verdict, 13), VERDICTS.get(verdict, "")))  # fmt: skip
     yield line("            ", Piece(fit(str(gate.get("sentence") or ""), columns - 14), "dim"))
-
-
-def _users(users: Mapping[str, Any]) -> str:
-    served, failed, met = (humane.number(float(users.get(name, 0))) for name in ("served", "failed", "met_fault"))
-    return f"{served} requests served, {failed} failed, {met} of them on the new version"

@@ -51,6 +51,8 @@ class Controller(Waiting):
         for state, label, nodes in self._preparations():
             yield from self._enter(state)
             reply = yield Run(label, nodes, self._variables(self.dials.candidate, self.spec.version))
+            if not reply.ok and reply.data.get("aborted"):
+                return (yield from self.turn_back(reply.error))
             if not reply.ok:
                 return (yield from self._end("failed", f"{label} failed: {reply.error}"))
         if self.spec.check:

@@ -56,8 +56,10 @@ class Notes:
             "hosts": [router.host for router in dials.routers],
             "steps": [step.weight for step in spec.climb],
             "way": [[step.weight, step.hold, step.min_requests] for step in spec.climb],
-            "times": {"warm_up": spec.warm_up, "bake": spec.bake, "deadline": spec.deadline},
-        }
+            "times": {
+                "warm_up": spec.warm_up, "bake": spec.bake, "deadline": spec.deadline, "dead_man": spec.dead_man,
+            },
+        }  # fmt: skip
         yield Note("canary_started", {**self._names, **data})
 
     def way(self) -> str:

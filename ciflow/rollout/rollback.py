@@ -78,7 +78,10 @@ class Decision:
 
 @dataclass(frozen=True, slots=True)
 class RolledBack:
-    """What was done on which hosts; `failed` maps a host to why not. `silent`: where the target does not answer."""
+    """What was done on which hosts; `failed` maps a host to why not. `silent`: where the target does not answer.
+
+    `live` is the slot that was seen to have all traffic at every router, where that was so and nothing was turned.
+    """
 
     decision: Decision
     done: tuple[str, ...] = ()
@@ -86,6 +89,7 @@ class RolledBack:
     token: int = 0
     verified: bool | None = None  # None: there was no traffic to see it by
     silent: tuple[str, ...] = ()
+    live: Slot = NOWHERE
 
     @property
     def code(self) -> ExitCode:
@@ -93,6 +97,22 @@ class RolledBack:
         if self.failed:
             return ExitCode.UNREACHABLE
         return ExitCode.TASK_FAILED if self.silent or self.decision.kind in HELD else ExitCode.OK
+
+    def sentence(self, service: str, *, rehearse: bool = False) -> str:
+        """What came of it, as the journal keeps it."""
+        decision, every = self.decision, len(self.done) + len(self.failed)
+        if decision.kind in HELD:
+            return f"{decision.why}; nothing was turned"
+        if decision.kind == "nothing":
+            return f"nothing to do; {decision.why}"
+        if rehearse:
+            return f"rehearsed: it would {'not work everywhere' if self.failed or self.silent else 'work'}"
+        if self.failed:
+            left = ", ".join(host for host, _ in self.failed)
+            return f"{service} was turned on {len(self.done)} of {every} routers; left: {left}"
+        if decision.kind == "fence":
+            return f"{decision.why}; it takes no turn any more"
+        return f"{service} {decision.source.version} was rolled back; {decision.target.version} has all traffic"
 
 
 def decide(dial: Dial, order: Order) -> Decision:
@@ -178,13 +198,22 @@ def roll_back(routers: Sequence[Router], order: Order, late: frozenset[str] = fr
     decision = choose([decide(dial, order) for _, dial in known])
     decision, silent = yield from _looked_at(decision, [router for router, _ in known], order)
     if decision.kind not in MOVES or order.rehearse:
-        return RolledBack(decision, failed=tuple(failed.items()), silent=silent)
+        dials = [dial for _, dial in known]
+        token, live = max(dial.token for dial in dials), NOWHERE if failed else _settled(dials)
+        return RolledBack(decision, failed=tuple(failed.items()), token=token, silent=silent, live=live)
     token = 1 + max(order.floor, *(dial.token for _, dial in known))
     finished = yield from _turn_all(known, decision, order, token, failed)
     finished += yield from _turn_all((yield from _read(rest, failed)), decision, order, token, failed)
     verified = yield from _verify(finished, decision)
     hosts = tuple(router.host for router in finished)
     return RolledBack(decision, hosts, tuple(failed.items()), token, verified, silent)
+
+
+def _settled(dials: Sequence[Dial]) -> Slot:
+    """The slot that has all traffic at each of them; NOWHERE where there is none."""
+    first = dials[0].manifest.slot(dials[0].live)
+    same = all(dial.at_rest and dial.live == first.name for dial in dials)
+    return first if same and first.version else NOWHERE
 
 
 def _read(routers: Sequence[Router], failed: dict[str, str]) -> Asked[list[tuple[Router, Dial]]]:

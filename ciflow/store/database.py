@@ -23,6 +23,7 @@ NAME = "journal.db"
 BUSY_SECONDS = 10.0
 APPLICATION_ID = 0x43464C57  # "CFLW"
 PAGE = 4096
+INDEX_BYTES = 65_536  # what reading needs on the disk at least: the index of the log, 32 KiB, and its folder's entry
 CHECKPOINT_PAGES = 1000  # a log of 4 MB at the most: scanned in about 0.1 s after a kill
 
 # One entry for each version of the schema; a store of version n is brought up by the scripts from n on.
@@ -306,8 +307,10 @@ def _connect(path: Path, read_only: bool) -> sqlite3.Connection:
         raise damaged(path, "it is empty")
     if not read_only:
         return _writer(file)
-    # Where nothing can be written and no WAL is left, the file is a plain still picture.
-    still = not os.access(path, os.W_OK) and not file.with_name(f"{NAME}-wal").exists()
+    # Where nothing can be written, for lack of rights or space, and no WAL is left, the file is a plain still picture.
+    space = os.statvfs(path)
+    writable = os.access(path, os.W_OK) and space.f_bavail * space.f_frsize >= INDEX_BYTES
+    still = not writable and not file.with_name(f"{NAME}-wal").exists()
     return _session(file, "mode=ro&immutable=1" if still else "mode=ro")
 
 

@@ -12,8 +12,9 @@ from ciflow.store.locks import Holder
 from ciflow.store.store import Store
 
 RUN_KINDS = ("run_started", "run_resumed", "run_ended")
-RELEASE_KINDS = ("run_started", "canary_started", "canary_state", "dial", "rollback")
+RELEASE_KINDS = ("run_started", "canary_started", "canary_state", "dial", "rollback", "found")
 FULL = 10_000  # hundredths of a percent
+ENDED = ("good", "rolled_back", "failed", "fenced", "warm", "live")  # states of a release that moves no more
 KEPT = 2  # releases of a service that were observed good: the newest, and the one to go back to
 
 _BY_EXIT = {0: "ok", 2: "ok", 7: "rolled_back", 8: "paused", 130: "interrupted", 143: "interrupted"}
@@ -46,7 +47,8 @@ class Release:
 
     `observed_good` is when its bake ended well, in Unix seconds, 0 if it hasn't; `since` when `share` last changed.
     `state` is the canary controller's word, or `warm` when a newer one has all traffic, or `live` again after a
-    rollback to it.
+    rollback to it. `dead_man` in seconds, 0 where it is not known; `left` are routers that a rollback to it could not
+    turn.
     """
 
     service: str
@@ -60,6 +62,13 @@ class Release:
     run: str
     play: str = ""
     token: int = 0
+    dead_man: float = 0.0
+    left: tuple[str, ...] = ()
+
+    @property
+    def moves(self) -> bool:
+        """Whether its rollout is under way, as far as the journal knows."""
+        return self.state not in ENDED
 
 
 def summary(store: Store, run: str) -> RunSummary | None:
@@ -133,14 +142,12 @@ def releases(events: Iterable[Event]) -> dict[str, list[Release]]:
         data = event.data
         if event.kind == "run_started":
             who[event.run] = data.get("who", "")
-        elif event.kind in ("canary_started", "rollback"):
-            service = str(data["service"])
-            book = books.setdefault(service, _Book([]))
-            of_play[event.run, event.play] = service
-            if event.kind == "canary_started":
-                book.start(event, who.get(event.run, ""))
-            else:
-                book.roll_back(event)
+        elif event.kind == "canary_started":
+            of_play[event.run, event.play] = service = str(data["service"])
+            books.setdefault(service, _Book([])).start(event, who.get(event.run, ""))
+        elif event.kind in ("rollback", "found"):
+            book = books.setdefault(str(data["service"]), _Book([]))
+            (book.roll_back if event.kind == "rollback" else book.find)(event, who.get(event.run, ""))
         elif event.kind in ("dial", "canary_state") and (event.run, event.play) in of_play:
             books[of_play[event.run, event.play]].note(event)
     return {service: book.newest_first for service, book in books.items()}
@@ -153,12 +160,18 @@ def proof_of(events: Iterable[Event], sha256: str) -> str:
 
 def history(store: Store, service: str = "") -> list[Release]:
     """Releases of one service, or of all, the newest first."""
-    if next(store.events(kinds=("canary_started", "rollback")), None) is None:
+    if next(store.events(kinds=("canary_started", "rollback", "found")), None) is None:
         return []  # without reading who began each of a thousand runs
     found = releases(store.events(kinds=RELEASE_KINDS))
     if service:
         return found.get(service, [])
     return sorted((r for rows in found.values() for r in rows), key=lambda r: r.since, reverse=True)
+
+
+def taken_back(run: str, releases: Iterable[Release]) -> bool:
+    """Whether what a run released was rolled back, so that there is nothing of it to go on with."""
+    mine = [one for one in releases if one.run == run]
+    return any(one.state == "rolled_back" for one in mine) and not any(one.share for one in mine)
 
 
 def to_keep(releases: Iterable[Release]) -> set[str]:
@@ -185,7 +198,7 @@ class _Book:
             0,
             Release(
                 str(data["service"]), str(data["version"]), str(data["slot"]), 0, "deploying", 0.0, event.at, who,
-                event.run, event.play, int(data.get("token", 0)),
+                event.run, event.play, int(data.get("token", 0)), float(data.get("times", {}).get("dead_man", 0.0)),
             ),
         )  # fmt: skip
 
@@ -220,13 +233,43 @@ class _Book:
         same = (i for i in older if self.newest_first[i].play == mine.play)
         return next(same, older[0] if older else None)
 
-    def roll_back(self, event: Event) -> None:
+    def roll_back(self, event: Event, who: str) -> None:
         """One version may be in both slots: then its slot says which release of it is meant."""
         given_up, back, slot = str(event.data["from"]), str(event.data["to"]), str(event.data.get("slot", ""))
         for at, release in enumerate(self.newest_first):
             if release.version == given_up and release.share and (given_up != back or release.slot != slot):
                 self.newest_first[at] = replace(release, share=0, state="rolled_back", since=event.at)
-        known = [(i, r) for i, r in enumerate(self.newest_first) if r.version == back and r.slot == (slot or r.slot)]
-        for at, release in known[:1] + [(i, r) for i, r in known[1:] if r.run == known[0][1].run]:
-            since = release.since if release.share == FULL else event.at
-            self.newest_first[at] = replace(release, share=FULL, state="live", since=since)
+        self._all_to(back, slot, event, who)
+
+    def find(self, event: Event, who: str) -> None:
+        """Somebody looked at the routers at `seen`, and one version had all traffic. What this journal thought had some
+        since before that was taken back, or followed, from elsewhere, or by the routers' own dead-man."""
+        data = event.data
+        version, slot, token, seen = str(data["version"]), str(data["slot"]), int(data["token"]), float(data["seen"])
+        others = [(i, r) for i, r in enumerate(self.newest_first) if (r.version, r.slot) != (version, slot) and r.share]
+        if any(release.since >= seen or release.token > token for _, release in others):
+            return  # it was turned meanwhile
+        state = "rolled_back" if self._of(version, slot) else "warm"
+        for at, release in others:
+            self.newest_first[at] = replace(release, share=0, state=state, since=event.at)
+        self._all_to(version, slot, event, who)
+
+    def _of(self, version: str, slot: str) -> list[int]:
+        return [i for i, r in enumerate(self.newest_first) if r.version == version and r.slot == (slot or r.slot)]
+
+    def _all_to(self, version: str, slot: str, event: Event, who: str) -> None:
+        """All traffic is on that version: on its newest release there, in all clusters, or on one that this journal has
+        not seen begin."""
+        left = tuple(event.data.get("left", ()))
+        known = self._of(version, slot)
+        if not known:
+            service = str(event.data["service"])
+            begun = Release(service, version, slot, FULL, "live", 0.0, event.at, who, event.run, left=left)
+            self.newest_first.insert(0 if event.kind == "found" else len(self.newest_first), begun)
+            return
+        for at in known:
+            release = self.newest_first[at]
+            if release.run == self.newest_first[known[0]].run:
+                here = release.share == FULL
+                state, since = (release.state, release.since) if here else ("live", event.at)
+                self.newest_first[at] = replace(release, share=FULL, state=state, since=since, left=left)

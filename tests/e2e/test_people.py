@@ -36,8 +36,9 @@ def test_abort_while_it_deploys_starts_no_further_task(production: Service) -> N
     wait_for(lambda: "deploy" in production.ran(version), "the first task")
     assert production.ciflow("abort", "shield")[0] == 0
     code, said = finish(release)
-    assert code == 4 and "aborted by" in said, said
+    assert code == 7 and "aborted by" in said and "was turned back" in said and "ciflow resume" not in said, said
     assert "verify" not in production.ran(version) and production.live() == before
+    assert production.ciflow("resume", "shield")[0] == 3, "nobody wants it any more"
 
 
 def test_promote_full_skips_the_steps_that_are_left(production: Service) -> None:

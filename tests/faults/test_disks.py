@@ -129,6 +129,19 @@ def test_a_store_that_cannot_be_written_is_refused_before_anything_runs(tool: To
     assert not (tool.folder / "log").exists()
 
 
+def test_what_was_recorded_can_be_looked_up_on_a_full_disk(tool: Tool, start: Start) -> None:
+    """Whoever comes to see why it is full asks first what has run."""
+    disk = start(tinyfs(tool.folder / "disk", 2048))
+    tool.state = disk / "state"
+    tool.write("play.yml", "- hosts: localhost\n  tasks:\n    - command: echo hello\n")
+    assert tool.run("apply", "play.yml").code == 0
+    _fill(disk, 0)
+    for command in (("status",), ("history",), ("logs",), ("show",)):
+        said = tool.run(*command)
+        assert said.code == 0, said.text
+    assert "play.yml" in tool.run("history").text
+
+
 @pytest.mark.fault(26)
 @pytest.mark.slow
 def test_a_gigabyte_on_each_stream_leaves_memory_bounded_and_the_exit_code_right(tool: Tool) -> None:

@@ -32,7 +32,8 @@ class Story:
         return self
 
     def begin(self) -> Story:
-        return self.tell("run_started", {"playbook": "playbooks/release.yml", "who": "ada", "check": False})
+        told = {"playbook": "playbooks/release.yml", "who": "ada", "check": False, "request": {}}
+        return self.tell("run_started", told)
 
     def play(self, play: str, name: str, hosts: int = 1, cell: Mapping[str, str] | None = None) -> Story:
         return self.tell("play_started", {"name": name, "hosts": hosts, "cell": cell or {}}, play=play)

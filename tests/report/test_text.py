@@ -44,7 +44,9 @@ def test_evidence(value: float, said: str) -> None:
 
 
 def test_how_long_ago() -> None:
-    assert [humane.ago(s) for s in (3, 60, 7200, 86_400 * 6 + 5)] == ["just now", "1 minute", "2 hours", "6 days"]
+    assert [humane.ago(s) for s in (3, 60, 7200, 86_400 * 6 + 5)] == [
+        "just now", "1 minute ago", "2 hours ago", "6 days ago",
+    ]  # fmt: skip
 
 
 HOSTILE = [

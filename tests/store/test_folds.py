@@ -159,6 +159,55 @@ def test_a_rollback_gives_all_back_to_the_version_before(store: Store, tell: Tel
     assert history(store, "nothing") == []
 
 
+def found(tell: Teller, version: str, slot: str, token: int, seen: float = 0.0) -> None:
+    tell("R-9", "run_started", playbook="rollback shield --rehearse", who="bob")
+    tell("R-9", "found", service="shield", version=version, slot=slot, token=token, seen=seen or tell.at)
+
+
+def test_what_was_rolled_back_from_elsewhere_is_known_once_somebody_looked_at_the_routers(
+    store: Store, tell: Teller
+) -> None:
+    release(tell, "R-1", "1.3.2", "a", (10_000,))
+    release(tell, "R-2", "1.4.0", "b", (100, 10_000))
+    found(tell, "1.4.0", "b", 3)
+    assert brief(history(store, "shield"))[0] == ("1.4.0", "b", 10_000, "good", True), "as it was"
+    found(tell, "1.3.2", "a", 4)
+    assert brief(history(store, "shield")) == [
+        ("1.4.0", "b", 0, "rolled_back", True), ("1.3.2", "a", 10_000, "live", True),
+    ]  # fmt: skip
+
+
+def test_a_version_that_was_released_from_elsewhere_is_known_once_somebody_looked(store: Store, tell: Teller) -> None:
+    release(tell, "R-1", "1.3.2", "a", (10_000,))
+    found(tell, "1.4.0", "b", 9)
+    assert brief(history(store, "shield")) == [
+        ("1.4.0", "b", 10_000, "live", False), ("1.3.2", "a", 0, "warm", True),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(("token", "early"), [(2, 0.0), (3, 0.5)])
+def test_a_dial_that_was_turned_after_somebody_looked_stays_turned(
+    store: Store, tell: Teller, token: int, early: float
+) -> None:
+    """Whoever looked writes it down later: by another clock, with a token of before, or by ours, a moment before."""
+    release(tell, "R-1", "1.3.2", "a", (10_000,))
+    release(tell, "R-2", "1.4.0", "b", (500,), "holding")
+    before, turned = brief(history(store, "shield")), tell.at - 2
+    found(tell, "1.3.2", "a", token, turned - early)
+    assert brief(history(store, "shield")) == before
+
+
+def test_what_a_rollback_knew_is_known_though_the_journal_was_lost(store: Store, tell: Teller) -> None:
+    told = {"from": "1.4.0", "to": "1.3.2", "slot": "a", "who": "bob", "reason": "slow", "took": 0.4, "left": ["web2"]}
+    tell("R-1", "run_started", playbook="rollback shield", who="bob")
+    tell("R-1", "rollback", service="shield", **told)
+    [row] = history(store, "shield")
+    assert brief([row]) == [("1.3.2", "a", 10_000, "live", False)]
+    assert (row.who, row.run, row.left) == ("bob", "R-1", ("web2",))
+    tell("R-2", "rollback", service="shield", **{**told, "left": []})
+    assert history(store, "shield")[0].left == ()
+
+
 def test_a_rollback_to_an_earlier_release_of_the_same_version_goes_to_its_slot(store: Store, tell: Teller) -> None:
     release(tell, "R-1", "1.4.0", "a", (10_000,))
     release(tell, "R-2", "1.4.0", "b", (100, 10_000))

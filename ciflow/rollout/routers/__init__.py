@@ -27,7 +27,7 @@ from ciflow.rollout.routers.dial import (
     Slot,
     interval,
 )
-from ciflow.rollout.routers.settings import number, plain
+from ciflow.rollout.routers.settings import plain, port
 
 __all__ = [
     "CLUSTERED",
@@ -89,7 +89,7 @@ def slots_of(slots: Mapping[str, Mapping[str, Any]]) -> Mapping[str, Slot]:
     for name, at in slots.items():
         if "port" not in at:
             raise Refused(f"slots: {name} has no port", help="slots: {a: {port: 8081}, b: {port: 8082}}")
-        number(f"slots: the port of {name}", at["port"])
+        port(f"slots: the port of {name}", at["port"])
     made = {name: Slot(name, str(at.get("address", "127.0.0.1")), int(at["port"])) for name, at in slots.items()}
     if made["a"].authority == made["b"].authority:
         raise Refused(

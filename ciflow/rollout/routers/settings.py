@@ -19,6 +19,8 @@ def only(kind: str, settings: Mapping[str, Any], known: tuple[str, ...], needed:
         raise Refused(f"router {kind} needs {', '.join(missing)}", help=f"See docs/routers.md, {kind}.")
     for name in settings.keys() & _NUMBERS.keys():
         number(f"{name} of router {kind}", settings[name], _NUMBERS[name])
+    if "port" in settings:
+        port(f"port of router {kind}", settings["port"])
 
 
 _NUMBERS: Mapping[str, type[int] | type[float]] = {
@@ -33,6 +35,13 @@ def number(what: str, value: Any, kind: type[int] | type[float] = int) -> None:
     except (TypeError, ValueError) as error:
         wanted = "a whole number" if kind is int else "a number of seconds"
         raise Refused(f"{what} must be {wanted}, not {value!r}") from error
+
+
+def port(what: str, value: Any) -> None:
+    """Refuse what is no TCP port."""
+    number(what, value)
+    if not 1 <= int(value) <= 65_535:
+        raise Refused(f"{what} must be from 1 to 65535, not {value}")
 
 
 def absolute(kind: str, settings: Mapping[str, Any], *names: str) -> None:

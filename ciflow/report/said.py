@@ -1,0 +1,105 @@
+"""What an event says, in one line without its time: for whoever reads a run afterwards."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from ciflow.model import Event
+from ciflow.report import humane
+
+_TEXTS = ("sentence", "message", "reason", "name", "prompt", "verb", "result")  # where nothing better is known
+
+
+def said_of(event: Event) -> str:
+    """ "" of one that its kind says all of."""
+    maker = _SAID.get(event.kind)
+    if maker:
+        return maker(event.data)
+    return next((str(event.data[name]) for name in _TEXTS if event.data.get(name)), "")
+
+
+def _joined(head: str, why: object) -> str:
+    return f"{head}: {why}" if why else head
+
+
+def _started(data: Mapping[str, Any]) -> str:
+    return _joined(f"{data.get('playbook', '')} by {data.get('who', '')}", data.get("reason"))
+
+
+def _ended(data: Mapping[str, Any]) -> str:
+    return _joined(f"exit {data['exit']}", data.get("result"))
+
+
+def _task(data: Mapping[str, Any]) -> str:
+    return f"{data.get('name', '')}: {data.get('status', '')} {data.get('msg', '')}".strip()
+
+
+def _canary(data: Mapping[str, Any]) -> str:
+    before = data.get("from") or "nothing"
+    return f"{data['service']} {data['version']} into slot {data['slot']}, beside {before}"
+
+
+def _state(data: Mapping[str, Any]) -> str:
+    at = f" at {humane.share(int(data['weight']))}" if data.get("weight") else ""
+    return _joined(f"{str(data['state']).replace('_', ' ')}{at}", data.get("reason"))
+
+
+def _dial(data: Mapping[str, Any]) -> str:
+    return _joined(f"slot {data['slot']} has {humane.share(int(data['weight']))}", data.get("reason"))
+
+
+def _wanted(data: Mapping[str, Any]) -> str:
+    share = f" is to have {humane.share(int(data['weight']))}" if "weight" in data else " is to have all"
+    return _joined(f"slot {data['slot']}{share}", data.get("reason"))
+
+
+def _interval(data: Mapping[str, Any]) -> str:
+    return ", ".join(
+        f"{name} {humane.number(data[name]['bad'])} bad of {humane.number(data[name]['requests'])}"
+        for name in ("candidate", "stable")
+        if name in data
+    )
+
+
+def _gate(data: Mapping[str, Any]) -> str:
+    return _joined(f"{data['name']} {data['verdict']}", data.get("sentence"))
+
+
+def users(data: Mapping[str, Any]) -> str:
+    served, failed, met = (humane.number(float(data.get(name, 0))) for name in ("served", "failed", "met_fault"))
+    return f"{served} requests served, {failed} failed, {met} of them on the new version"
+
+
+def _rollback(data: Mapping[str, Any]) -> str:
+    left = f", but not on {', '.join(data['left'])}" if data.get("left") else ""
+    what = f"{data['service']} {data['from']} -> {data['to']}{left}, by {data.get('who', '')}"
+    return _joined(what, data.get("reason"))
+
+
+def _found(data: Mapping[str, Any]) -> str:
+    return f"{data['service']} {data['version']} in slot {data['slot']} had all traffic"
+
+
+def _by(data: Mapping[str, Any]) -> str:
+    what = data.get("verb") or ("" if "yes" not in data else "approved" if data["yes"] else "refused")
+    return _joined(f"{what} by {data.get('by', '')}".strip(), data.get("reason"))
+
+
+_SAID: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
+    "run_started": _started,
+    "run_ended": _ended,
+    "task_ended": _task,
+    "canary_started": _canary,
+    "canary_state": _state,
+    "dial": _dial,
+    "dial_wanted": _wanted,
+    "interval": _interval,
+    "gate": _gate,
+    "users": users,
+    "rollback": _rollback,
+    "found": _found,
+    "command": _by,
+    "approval_given": _by,
+    "annotation": _by,
+}
