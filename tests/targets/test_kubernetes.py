@@ -397,6 +397,18 @@ def test_a_command_that_eats_all_memory_is_never_well(kube: Kube, bench: Bench) 
     assert played.status("Long") in ("failed", "unknown")
 
 
+def test_an_exec_gives_all_of_both_streams_and_the_exit_code_that_comes_beside_them(kube: Kube) -> None:
+    """The server tells the code on a channel of its own, which may be faster than the last of the output."""
+    pod, size = kube.start_pod("talkative"), 3_000_000
+    shell = "head -c SIZE /dev/zero | tr '\\0' a; head -c SIZE /dev/zero | tr '\\0' b >&2; exit 3"
+    for number in (size, *[70_000] * 10):
+        request = {"verb": "exec", "kubeconfig": str(kube.kubeconfig), "namespace": "default", "pod": pod,
+                   "argv": ["sh", "-c", shell.replace("SIZE", str(number))], "timeout": 90}  # fmt: skip
+        reply = ask_kubernetes(request, threading.Event())
+        assert (reply.rc, len(reply.stdout), len(reply.stderr)) == (3, number, number)
+        assert (set(reply.stdout), set(reply.stderr)) == (set(b"a"), set(b"b"))
+
+
 def test_a_pod_is_found_by_its_labels_and_a_missing_one_is_named(kube: Kube) -> None:
     kube.start_python("labelled")
     found = Parley(kube.connection("web", selector="app=labelled")).ready()
