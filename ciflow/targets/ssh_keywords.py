@@ -31,12 +31,12 @@ ALIASES = {
     "hostbasedacceptedkeytypes": "hostbasedacceptedalgorithms",
 }
 _OBEYED = """
-    addressfamily bindaddress canonicaldomains canonicalizefallbacklocal canonicalizehostname canonicalizemaxdots
-    certificatefile ciphers connecttimeout forwardagent globalknownhostsfile host hostkeyalgorithms hostkeyalias
-    hostname identitiesonly identityagent identityfile ignoreunknown include kbdinteractiveauthentication
-    kexalgorithms macs match passwordauthentication port preferredauthentications proxycommand proxyjump
-    pubkeyauthentication refuseconnection requiredrsasize revokedhostkeys sendenv serveralivecountmax
-    serveraliveinterval setenv stricthostkeychecking tag user userknownhostsfile
+    addressfamily bindaddress casignaturealgorithms canonicaldomains canonicalizefallbacklocal canonicalizehostname
+    canonicalizemaxdots certificatefile ciphers connecttimeout forwardagent globalknownhostsfile host
+    hostkeyalgorithms hostkeyalias hostname identitiesonly identityagent identityfile ignoreunknown include
+    kbdinteractiveauthentication kexalgorithms macs match passwordauthentication port preferredauthentications
+    proxycommand proxyjump pubkeyauthentication refuseconnection requiredrsasize revokedhostkeys sendenv
+    serveralivecountmax serveraliveinterval setenv stricthostkeychecking tag user userknownhostsfile
 """
 OBEYED = frozenset(_OBEYED.split())
 # Of another session than ours, and never made for it: passed over in a file, refused where somebody asks for them.
@@ -44,7 +44,7 @@ _NOT_MADE = "dynamicforward localcommand localforward remotecommand remoteforwar
 NOT_MADE = frozenset(_NOT_MADE.split())
 # Without them a connection leads nowhere else, trusts nobody more, and shows nothing to anybody.
 _HARMLESS = """
-    addkeystoagent batchmode casignaturealgorithms channeltimeout checkhostip clearallforwardings compression
+    addkeystoagent batchmode channeltimeout checkhostip clearallforwardings compression
     connectionattempts controlmaster controlpath controlpersist enableescapecommandline enablesshkeysign escapechar
     exitonforwardfailure fingerprinthash forkafterauthentication forwardx11 forwardx11timeout forwardx11trusted
     gatewayports gssapiauthentication gssapiclientidentity gssapidelegatecredentials gssapikeyexchange

@@ -53,6 +53,7 @@ class Algorithms:
     ciphers: str = ""
     macs: str = ""
     host_keys: str = ""
+    signatures: str = ""  # of the authorities of host certificates
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,7 +173,7 @@ def resolve(
         family=_family(first(settings, "addressfamily")),
         bind=first(settings, "bindaddress"),
         algorithms=Algorithms(*(first(settings, word) for word in ("kexalgorithms", "ciphers", "macs",
-                                                                   "hostkeyalgorithms"))),
+                                                                   "hostkeyalgorithms", "casignaturealgorithms"))),
         least_rsa=number(settings, "requiredrsasize", 1024),
         environment=tuple(_environment(settings, environment)),
     )  # fmt: skip

@@ -5,12 +5,14 @@ from __future__ import annotations
 import base64
 import binascii
 import shlex
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
 import paramiko
 
 from ciflow.diagnostics import Refused, Unreachable
+from ciflow.targets.host_certificate import SUFFIX, Certificate
 from ciflow.targets.known_hosts import KnownKey, fingerprint, host_name, keys_for, parse_known_hosts, verdict
 from ciflow.targets.ssh_keywords import fits
 from ciflow.targets.ssh_options import Route
@@ -20,6 +22,7 @@ KEX = ("curve25519-sha256@libssh.org", "ecdh-sha2-nistp256", "mlkem768x25519-sha
 CIPHERS = ("aes128-gcm@openssh.com", "aes256-gcm@openssh.com", "aes128-ctr")
 SAME = {"curve25519-sha256": "curve25519-sha256@libssh.org"}  # RFC 8731, 1: one method by two names
 WEAK = ("*-cbc", "hmac-md5*", "hmac-sha1-96")  # paramiko has them; OpenSSH offers none of them unless it is told to
+AUTHORITY = "@cert-authority"
 REVOCATION_LIST = b"SSHKRL\n\0"  # how a KRL begins (PROTOCOL.krl of OpenSSH)
 
 
@@ -36,11 +39,14 @@ def offer(options: paramiko.transport.SecurityOptions, route: Route, known: tupl
     options.kex = chosen("KexAlgorithms", said.kex, options.kex, KEX)
     options.ciphers = chosen("Ciphers", said.ciphers, options.ciphers, CIPHERS)
     options.digests = chosen("MACs", said.macs, options.digests)
+    certified = any(key.marker == AUTHORITY for key in known)
+    vouched = tuple(kind + SUFFIX for kind in options.key_types) if certified else ()
     kinds = {key.kind for key in known if not key.marker}
     kinds |= {"rsa-sha2-512", "rsa-sha2-256"} if "ssh-rsa" in kinds else set()
     first = tuple(kind for kind in options.key_types if kind in kinds)
     ours = said.host_keys[:1] in ("", "+", "-")  # the order; a list has its own
-    options.key_types = chosen("HostKeyAlgorithms", said.host_keys, options.key_types, first if ours else ())
+    kinds_here = (*vouched, *options.key_types)
+    options.key_types = chosen("HostKeyAlgorithms", said.host_keys, kinds_here, (*vouched, *first) if ours else ())
 
 
 def chosen(word: str, said: str, ours: Sequence[str], first: Sequence[str] = ()) -> tuple[str, ...]:
@@ -84,21 +90,30 @@ def check_host_key(key: paramiko.PKey, known: tuple[KnownKey, ...], route: Route
             "unknown": f"compare the fingerprint with the host's own, then accept it:\n  {accept}",
             "changed": f"somebody may be in between. If the host was rebuilt:\n  {remove} && {accept}",
             "revoked": "this key must not be used any more: give the host a new one",
+            "": "its authority has to give it another certificate, or its clock is wrong",
             "too short": f"RequiredRSASize is {route.least_rsa} bits: give the host a longer one, or one of ed25519",
-        }[found],
+        }["" if found.startswith("vouched") else found],
     )
 
 
 def _verdict(key: paramiko.PKey, known: tuple[KnownKey, ...], name: str, route: Route) -> str:
     if too_short(key, route):
         return "too short"
-    if route.revoked and key.asbytes() in _revoked(route.revoked):
+    certificate = Certificate.read(key.public_blob.key_blob) if key.public_blob is not None else None
+    shown = {key.asbytes()} | ({certificate.authority} if certificate is not None else set())
+    refused = {line.key for line in known if line.marker == "@revoked"}
+    if shown & (refused | (_revoked(route.revoked) if route.revoked else set())):
         return "revoked"
+    why = ""
+    if certificate is not None and any(one.marker == AUTHORITY and one.key == certificate.authority for one in known):
+        why = certificate.trouble(route.alias or route.address, time.time(), route.algorithms.signatures)
+        if not why:
+            return "trusted"
     found = verdict(known, name, key.get_name(), key.asbytes())
     if found == "unknown" and not route.alias:
         bare = verdict(known, route.address, key.get_name(), key.asbytes())
-        return bare if bare in ("trusted", "revoked") else found
-    return found
+        found = bare if bare in ("trusted", "revoked") else found
+    return f"vouched for, but {why}" if why and found == "unknown" else found
 
 
 def too_short(key: paramiko.PKey, route: Route) -> bool:
