@@ -270,6 +270,7 @@ class _Rollback:
             reason=self.asking.reason,
             now=time.time(),
             contested=contested,
+            runs=frozenset(self.store.runs() if self.store else ()),
             floor=self.store.locks.greatest_token() if self.store else 0,
             rehearse=self.asking.rehearse,
             break_glass=self.asking.break_glass,

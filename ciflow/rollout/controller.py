@@ -65,7 +65,7 @@ class Controller(Waiting):
         except TurnBack as decision:
             return (yield from self._give_up(str(decision)))
         except Fenced as fence:
-            return (yield from self._end("fenced", fence.message))
+            return (yield from self._taken_over(fence))
         except (RouterError, TargetError) as error:
             return (yield from self.turn_back(error.message))
         return Ended("promoted", f"{self.spec.service} {self.spec.version} has all traffic and was observed good")
@@ -242,7 +242,7 @@ class Controller(Waiting):
             if ready and not self.spec.together:
                 return
             reply, said = yield from self._wait("baking", WHOLE, level if ready else 0)
-            yield from self.dials.still_ours()
+            yield from self.dials.stay(self.now)
             baked += reply.duration
             deltas = yield from self._count()
             ready = said == "promote" or (yield from self._baked(deltas, baked, reply)) or ready
@@ -296,7 +296,20 @@ class Controller(Waiting):
         yield from self.notes.turned(0, reason, (yield from self._seen_back()))
         return (yield from self._end("rolled_back", reason))
 
+    def _taken_over(self, fence: Fenced) -> Asked[Ended]:
+        """Somebody else decides from here on; what it has not reached is not left with the candidate. Unless all users
+        are there, and what can't be undone was done: then it is for that one to say."""
+        if self.dials.live and not (self._promoted and self.spec.irreversible):
+            yield from self.dials.hand_over(self.now)
+        return (yield from self._end("fenced", fence.message))
+
     def _left_to_guard(self, error: CiflowError) -> str:
+        if self.dials.promotes:
+            slot = self.dials.candidate
+            return (
+                f"{error.message}; since the promotion slot {slot} may be its live one, and then nothing but a "
+                "rollback that reaches it takes the traffic from there"
+            )
         return (
             f"{error.message}; the dead-man there gives the traffic back to slot {self.dials.live} "
             f"within {self.spec.dead_man:.0f} s, and so does a restart of the router"

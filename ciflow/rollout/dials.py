@@ -24,6 +24,7 @@ from ciflow.rollout.routers.dial import (
     RouterError,
     Sample,
     Slot,
+    as_one,
     heard,
     interval,
 )
@@ -55,6 +56,7 @@ class Dials:
         self.token = spec.token
         self.live = ""
         self.mirror = 0  # the share of requests that the candidate is to get a copy of
+        self.promotes = False  # from here on a router that is not reached may have the candidate for its live slot
         self._losses = 0
 
     @property
@@ -76,14 +78,12 @@ class Dials:
 
     def look(self) -> Asked[None]:
         """Start the routers where they don't run, read their dials, and take a token greater than all of them."""
-        self.dials = yield from all_of([self._prepared(router) for router in self.routers])
-        self.live = self.dials[0].live
-        if any(dial.live != self.live for dial in self.dials):
-            raise RouterError(
-                f"the routers of {self.spec.service} don't agree on the live slot",
-                help=f"`ciflow rollback {self.spec.service}` puts all of them on one slot",
-            )
-        self.token = max(self.token, 1 + max(dial.token for dial in self.dials))
+        dials = yield from all_of([self._prepared(router) for router in self.routers])
+        known = as_one(dials)
+        self.live = known.trusted
+        self.token = max(self.token, 1 + max(dial.token for dial in dials))
+        # What the slots hold is the same for all: one that joins, or was not reached by the newest commit, learns it.
+        self.dials = [replace(known, token=dial.token, revision=dial.revision) for dial in dials]
 
     def _prepared(self, router: Router) -> Asked[Dial]:
         if not self.spec.check:
@@ -100,13 +100,15 @@ class Dials:
             return
         service, manifest = self.spec.service, self.dials[0].manifest
         old, live = manifest.slot(self.candidate), manifest.slot(self.live)
-        moving = next((dial for dial in self.dials if not dial.at_rest), None)
-        if moving is not None:
-            version = (live if moving.promoting else old).version
+        if not self.dials[0].at_rest:
+            share = (self.share if self.live == "a" else WHOLE - self.share) / 100
+            what = f"a rollout of {service} {old.version} by {manifest.who} is under way"
+            if not old.version:
+                what = f"{service} is not all back on slot {live.name}, where {manifest.who} wants it ({manifest.why})"
             raise Locked(
-                f"a rollout of {service} {version} by {manifest.who} is under way "
-                f"({abs(moving.share - moving.safe) / 100:g} %, release {manifest.release})",
-                help=f"`ciflow resume` goes on with it, `ciflow rollback {service}` ends it, and so does its dead-man",
+                f"{what} ({share:g} %, release {manifest.release})",
+                help=f"`ciflow rollback {service}` puts all traffic on slot {live.name}; `ciflow resume` goes on with "
+                "a rollout, and its dead-man ends one",
             )
         help = "wait, or let `--replace-warm` give up what a rollback would go back to"
         if old.version and old.usable and old.warm_until > self.spec.now:
@@ -138,9 +140,9 @@ class Dials:
 
     def promote(self, now: float) -> Asked[None]:
         """Share, live slot and the dead-man's end in one fenced write on each router."""
-        self.mirror = 0
+        self.mirror, self.promotes = 0, True
         yield from self._strengthened(WHOLE)
-        yield from self._all(lambda dial: self._resting(dial, self.candidate, now))
+        yield from self._all(lambda dial: self._resting(dial, self.candidate, now), self.spec.dead_man)
         for router in self.routers:
             yield from router.guard(self.token, 0)
 
@@ -162,6 +164,19 @@ class Dials:
         if self.spec.drain:
             yield from self._said(router.cut(self.candidate, self.spec.drain))
 
+    def hand_over(self, now: float) -> Asked[None]:
+        """Somebody else has taken a router. Those that are still ours, for it did not reach them or not yet, give the
+        traffic back now: nobody renews their dead-man, and one that is promoted has none."""
+        yield from all_of([self._handed_over(number, now) for number in range(len(self.routers))])
+
+    def _handed_over(self, number: int, now: float) -> Asked[None]:
+        try:
+            yield from self._ours(number)
+        except (RouterError, TargetError, Fenced):
+            return  # it is another's, or what it is can't be told from here
+        if self.dials[number].live != self.live or not self.dials[number].at_rest:
+            yield from self._said(self._back(number, now))
+
     def observed_good(self, now: float) -> Asked[None]:
         """From now on a rollback may come back to this version; the former one stays warm for `keep_warm`."""
 
@@ -173,6 +188,7 @@ class Dials:
         for router, dial in zip(self.routers, self.dials, strict=True):
             yield from router.keep(dial.manifest)
             yield from self._said(router.let_go(self.token, self.spec.keep_warm))
+        yield from self.still_ours()  # a rollback of the first while the last was marked is heard, too
 
     # --- while it is held --------------------------------------------------------------------------------
 
@@ -183,13 +199,25 @@ class Dials:
         held = yield from all_of([self._renewed(number) for number in range(len(self.routers))])
         if all(held):
             return
-        lost = self.routers[held.index(False)].host
+        why = "it started anew, or nobody renewed in time"
+        yield from self._lost(held.index(False), f"was back on the safe share ({why})")
+        yield from self.turn(weight, now)
+
+    def stay(self, now: float) -> Asked[None]:
+        """After the promotion: each router still has it. One whose share somebody else has set is turned again. Raises
+        as `renew` does."""
+        yield from self.still_ours()
+        moved = [n for n, dial in enumerate(self.dials) if not (dial.at_rest and dial.live == self.candidate)]
+        if moved:
+            yield from self._lost(moved[0], "had another share (somebody else has set it)")
+            yield from self.promote(now)
+
+    def _lost(self, number: int, what: str) -> Asked[None]:
+        host = self.routers[number].host
         self._losses += 1
         if self._losses > LOSSES:
-            raise TurnBack(f"the router on {lost} keeps losing the dial")
-        why = "it started anew, or nobody renewed in time"
-        yield Note("warning", {"message": f"the router on {lost} was back on the safe share ({why}); turned again"})
-        yield from self.turn(weight, now)
+            raise TurnBack(f"the router on {host} keeps losing the dial")
+        yield Note("warning", {"message": f"the router on {host} {what}; turned again"})
 
     def _renewed(self, number: int) -> Asked[bool]:
         """Whether the router still had the share."""
@@ -260,8 +288,13 @@ class Dials:
     def _ours(self, number: int) -> Asked[None]:
         router = self.routers[number]
         self.dials[number] = dial = yield from heard(router, router.read())
-        if dial.token != self.token:
+        if not self._own(dial):
             raise Fenced(self.spec.service, router.host, self.token, dial)
+
+    def _own(self, dial: Dial) -> bool:
+        """Of two releases that began at once, from two machines, both may have taken the same token: the one that did
+        not get the first router is told so here."""
+        return dial.token == self.token and dial.manifest.release == self.spec.release
 
     def _all(self, to: Callable[[Dial], Dial], lease: float = 0.0) -> Asked[None]:
         """One after the other: of two writers that race, the one that gets the first router gets all."""
@@ -287,7 +320,8 @@ class Dials:
                 if last:
                     raise
                 self.dials[number] = found = yield from heard(router, router.read())
-                if found.token not in (now.token, self.token):
+                unclaimed = found.token == now.token < self.token
+                if not (unclaimed or self._own(found)):
                     raise Fenced(self.spec.service, router.host, now.token, found) from None
 
     def _resting(self, dial: Dial, live: str, now: float, *, ended: bool = False) -> Dial:

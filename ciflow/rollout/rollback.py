@@ -13,18 +13,20 @@ from typing import Any, TypeGuard, TypeVar
 from ciflow.dataclass import dataclass
 from ciflow.diagnostics import CiflowError, ExitCode, TargetError
 from ciflow.model import Hold, Note
-from ciflow.rollout.abreast import Trouble, abreast, all_of
+from ciflow.rollout.abreast import TROUBLES, Trouble, abreast, all_of
 from ciflow.rollout.routers.dial import (
     SETTLED,
     WHOLE,
     Asked,
     Dial,
     Fenced,
+    Manifest,
     NotKept,
     Router,
     RouterError,
     Sample,
     Slot,
+    as_one,
     heard,
     interval,
 )
@@ -37,16 +39,15 @@ LOOK = 0.15  # seconds between two looks at a router's counters
 LOOKS = 3  # until nothing ends elsewhere any more
 MOVES = ("abort", "back", "fence")  # decisions that change something
 HELD = ("crosses", "lost", "cold")  # there is something to go back to, and turning the dial alone can't or may not
-KINDS = ("abort", "back", "fence", "crosses", "lost", "cold", "nothing")  # what any router needs, all do
 
 
 @dataclass(frozen=True, slots=True)
 class Order:
     """Who asks for a rollback, why, and when (Unix seconds).
 
-    `contested`: a rollout is under way right now; None when nobody can say, and the manifest must.
-    `floor` is the greatest token the store knows, 0 when it is lost. `break_glass` overrides what holds it back;
-    `redeploy`: the live version is to be left also for one whose slot was given away.
+    `contested`: a rollout is under way right now; None when nobody can say. `runs` are those that the store knows: of
+    another one's release it can't say. `floor` is the greatest token it knows, 0 when it is lost. `break_glass`
+    overrides what holds it back; `redeploy`: the live version is to be left also for one whose slot was given away.
     """
 
     service: str
@@ -54,6 +55,7 @@ class Order:
     reason: str
     now: float
     contested: bool | None = False
+    runs: frozenset[str] = frozenset()
     floor: int = 0
     rehearse: bool = False
     break_glass: bool = False
@@ -116,7 +118,7 @@ class RolledBack:
 
 
 def decide(dial: Dial, order: Order) -> Decision:
-    """Where the traffic should go, from one router's dial.
+    """Where the traffic should go, from a service's dial.
 
     A candidate that has traffic loses it. Otherwise the live slot is left for the other one, if that holds a version
     that was observed good and is still warm. Otherwise there is nothing to do.
@@ -124,7 +126,7 @@ def decide(dial: Dial, order: Order) -> Decision:
     manifest = dial.manifest
     live, other = manifest.slot(dial.live), manifest.slot(dial.candidate)
     if not dial.at_rest:
-        source, target = (live, other) if dial.promoting else (other, live)
+        source, target = (live, other) if dial.trusted == other.name else (other, live)
         share = dial.share if source.name == "b" else WHOLE - dial.share
         return Decision("abort", "a rollout is under way", source, target, share)
     if dial.live and _good_enough(live, other, order):
@@ -136,7 +138,7 @@ def decide(dial: Dial, order: Order) -> Decision:
             return Decision("back", "the former version is warm", live, other, WHOLE)
         why = f"{other.version} is no longer kept warm in slot {other.name}"
         return Decision("cold", why, live, other, WHOLE, _COLD)
-    if order.contested or (order.contested is None and other.version and not other.usable):
+    if _under_way(manifest, other, order):
         return Decision("fence", _without_traffic(live, other), other, live, 0)
     if other.lost:
         return _lost(live, replace(other, version=other.lost), order)
@@ -148,6 +150,15 @@ def decide(dial: Dial, order: Order) -> Decision:
 _CROSSES = "`--break-glass --reason ..` goes back all the same: see first that the former version can live with it"
 _COLD = "deploy it again with `ciflow apply`, or `--break-glass --reason ..` if its processes still run"
 _LOST = "this machine's journal has no good release of it to deploy again: release it with `ciflow apply`"
+
+
+def _under_way(manifest: Manifest, other: Slot, order: Order) -> bool:
+    """A rollout that has no traffic yet. Where nobody here can say the manifest does: a version in a slot that is not
+    usable is one whose release is under way, or has failed, and then it does no harm to say so."""
+    ours = manifest.release.partition("/")[0] in order.runs
+    if order.contested or (order.contested is False and ours):
+        return order.contested
+    return bool(other.version) and not other.usable
 
 
 def _without_traffic(live: Slot, other: Slot) -> str:
@@ -174,11 +185,6 @@ def _good_enough(live: Slot, other: Slot, order: Order) -> bool:
     return bool(other.version) and other.usable and seen
 
 
-def choose(decisions: Sequence[Decision]) -> Decision:
-    """One decision for all routers of a service: what any of them needs, all do."""
-    return min(decisions, key=lambda decision: KINDS.index(decision.kind))
-
-
 def roll_back(routers: Sequence[Router], order: Order, late: frozenset[str] = frozenset()) -> Asked[RolledBack]:
     """Read, decide, turn on every router that can be reached. One that fails does not hold up the others, nor does
     one on a `late` host, of which it is known that it takes its time to answer."""
@@ -186,7 +192,7 @@ def roll_back(routers: Sequence[Router], order: Order, late: frozenset[str] = fr
     first = [router for router in routers if router.host not in late] or list(routers)
     known = yield from _read(first, failed)
     rest = [router for router in routers if router not in first]
-    if not known or choose([decide(dial, order) for _, dial in known]).kind not in MOVES or order.rehearse:
+    if not known or _decided(known, order).kind not in MOVES or order.rehearse:
         known += yield from _read(rest, failed)
         rest = []
     if not known:
@@ -195,15 +201,18 @@ def roll_back(routers: Sequence[Router], order: Order, late: frozenset[str] = fr
             help="nothing was turned: see to the router there (its process, its log), then the same command again. "
             "If a rollout was under way, its dead-man gives the traffic back to the live slot by itself",
         )
-    decision = choose([decide(dial, order) for _, dial in known])
+    decision = _decided(known, order)
     decision, silent = yield from _looked_at(decision, [router for router, _ in known], order)
     if decision.kind not in MOVES or order.rehearse:
         dials = [dial for _, dial in known]
         token, live = max(dial.token for dial in dials), NOWHERE if failed else _settled(dials)
         return RolledBack(decision, failed=tuple(failed.items()), token=token, silent=silent, live=live)
     token = 1 + max(order.floor, *(dial.token for _, dial in known))
-    finished = yield from _turn_all(known, decision, order, token, failed)
-    finished += yield from _turn_all((yield from _read(rest, failed)), decision, order, token, failed)
+    whole = as_one([dial for _, dial in known])
+    finished = yield from _turn_all(known, whole, decision, order, token, failed)
+    late_ones = yield from _read(rest, failed)
+    whole = as_one([whole, *(dial for _, dial in late_ones)])
+    finished += yield from _turn_all(late_ones, whole, decision, order, token, failed)
     verified = yield from _verify(finished, decision)
     hosts = tuple(router.host for router in finished)
     return RolledBack(decision, hosts, tuple(failed.items()), token, verified, silent)
@@ -214,6 +223,15 @@ def _settled(dials: Sequence[Dial]) -> Slot:
     first = dials[0].manifest.slot(dials[0].live)
     same = all(dial.at_rest and dial.live == first.name for dial in dials)
     return first if same and first.version else NOWHERE
+
+
+def _decided(known: Sequence[tuple[Router, Dial]], order: Order) -> Decision:
+    """One decision for all routers. What is left has the name that one still knows whom the newest commit, which may be
+    half of a rollback, has not reached."""
+    decision = decide(as_one([dial for _, dial in known]), order)
+    names = (dial.manifest.slot(decision.source.name).version for _, dial in known)
+    version = decision.source.version or next(filter(None, names), "")
+    return replace(decision, source=replace(decision.source, version=version))
 
 
 def _read(routers: Sequence[Router], failed: dict[str, str]) -> Asked[list[tuple[Router, Dial]]]:
@@ -247,10 +265,15 @@ def _looked_at(decision: Decision, routers: Sequence[Router], order: Order) -> A
 
 
 def _turn_all(
-    known: Sequence[tuple[Router, Dial]], decision: Decision, order: Order, token: int, failed: dict[str, str]
+    known: Sequence[tuple[Router, Dial]],
+    whole: Dial,
+    decision: Decision,
+    order: Order,
+    token: int,
+    failed: dict[str, str],
 ) -> Asked[list[Router]]:
-    """The routers that were turned."""
-    turns = yield from abreast([_turn(router, dial, decision, order, token) for router, dial in known])
+    """The routers that were turned. `whole` says what the slots hold."""
+    turns = yield from abreast([_turn(router, dial, whole, decision, order, token) for router, dial in known])
     return [router for (router, _), turn in zip(known, turns, strict=True) if _went(turn, router, failed)]
 
 
@@ -282,44 +305,56 @@ def _agree(before: Sequence[Sample], after: Sequence[Sample], target: str, known
     return came == {target} if came else known
 
 
-def _turn(router: Router, dial: Dial, decision: Decision, order: Order, token: int) -> Asked[None]:
-    """Compare-and-set; a writer that came between only makes us read again. We are the greater one."""
+def _turn(router: Router, dial: Dial, whole: Dial, decision: Decision, order: Order, token: int) -> Asked[None]:
+    """Compare-and-set; a writer that came between only makes us read again, for we are the greater one. Unless that
+    was another release than this is about."""
     for _ in range(TRIES):
-        to = _target(dial, decision, order, max(token, dial.token + 1))
+        to = _target(dial, whole.manifest, decision, order, max(token, dial.token + 1))
         yield Note("dial_wanted", {"service": order.service, "slot": decision.target.name, "token": to.token})
         try:
             yield from router.turn(to, dial.token)
-        except Fenced:
+        except Fenced as fence:
             dial = yield from heard(router, router.read())
+            if _is_another(dial, whole, decision, order):
+                raise fence
+            whole = as_one([whole, dial])
             continue
         except NotKept as kept:
             yield Note("warning", {"message": kept.message, "help": kept.help})
-        yield from router.guard(to.token, 0)
         yield from _afterwards(router, to, decision)
         return
     raise RouterError(f"somebody else writes to the router on {router.host} all the time")
 
 
+def _is_another(dial: Dial, whole: Dial, decision: Decision, order: Order) -> bool:
+    """Whether what came between is not what was asked to be taken back: a release that began later (this rollback
+    slept, as on a laptop that was closed), or one whose way back leads elsewhere (it has taken our target's slot)."""
+    now = decide(dial, order)
+    target = now.target if now.kind in MOVES else dial.manifest.slot(dial.live)
+    later = dial.manifest.release != whole.manifest.release and dial.manifest.when > order.now
+    return later or (target.name, target.version) != (decision.target.name, decision.target.version)
+
+
 def _afterwards(router: Router, to: Dial, decision: Decision) -> Asked[None]:
-    """The traffic is back; what can't be done now is said, and is no failure of the rollback."""
+    """The traffic is back; what can't be done now is said, and is no failure of the rollback: a dead-man that is
+    still armed gives back nothing but what is no longer there."""
     cuts = bool(to.manifest.drain) and decision.source.name != decision.target.name
     try:
+        yield from router.guard(to.token, 0)
         if cuts:
             yield from router.cut(decision.source.name, to.manifest.drain)
         yield from router.keep(to.manifest)
         yield from router.let_go(to.token, SETTLED)
-    except (RouterError, TargetError) as error:
+    except TROUBLES as error:
         yield Note("warning", {"message": f"traffic is back, but {error.message}", "help": error.help})
 
 
-def _target(dial: Dial, decision: Decision, order: Order, token: int) -> Dial:
+def _target(dial: Dial, known: Manifest, decision: Decision, order: Order, token: int) -> Dial:
     """All traffic on the target's slot. The slot that is left holds nothing to go back to, and no release under way."""
     live = decision.target.name
     left: dict[str, Any] = {"version": "", "usable": False, "observed_good": False, "warm_until": 0.0}
-    left |= {"irreversible": (), "lost": ""}
-    slots = tuple(
-        replace(slot, warm_until=0.0) if slot.name == live else replace(slot, **left) for slot in dial.manifest.slots
-    )
-    manifest = replace(dial.manifest, slots=slots, who=order.who, why=order.reason or "rollback", when=order.now)
+    left |= {"irreversible": ()}
+    slots = tuple(replace(slot, warm_until=0.0) if slot.name == live else replace(slot, **left) for slot in known.slots)
+    manifest = replace(known, slots=slots, who=order.who, why=order.reason or "rollback", when=order.now)
     share = WHOLE if live == "b" else 0
     return replace(dial, share=share, live=live, token=token, manifest=manifest, expires=0.0, mirror=0)

@@ -121,7 +121,10 @@ class Waiting:
 
     def _keep(self, weight: int) -> Asked[None]:
         """The dial stays where it is for another interval."""
-        yield from (self.dials.renew(weight, self.now) if weight or self.dials.mirror else self.dials.still_ours())
+        if weight == WHOLE:
+            yield from self.dials.stay(self.now)
+        else:
+            yield from (self.dials.renew(weight, self.now) if weight or self.dials.mirror else self.dials.still_ours())
 
     def _again(self, weight: int) -> Asked[None]:
         yield from self.dials.again(weight if weight < WHOLE else 0, self.now)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -43,8 +42,7 @@ class AgentHost:
                 step = steps.send(reply)
             except StopIteration as end:
                 return end.value  # type: ignore[no-any-return]
-            if isinstance(step, Note | Hold):  # of a rollback; a router has neither
-                time.sleep(step.seconds if isinstance(step, Hold) else 0)
+            if isinstance(step, Note | Hold):  # of a rollback, which looks again then; a router has neither
                 reply = Reply()
                 continue
             assert isinstance(step, At), f"a router yields At, not {step}"

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from ciflow.rollout.rollback import Order, choose, decide
-from ciflow.rollout.routers.dial import WHOLE, Dial, Manifest, RouterError, Slot
+from ciflow.rollout.rollback import Order, decide
+from ciflow.rollout.routers.dial import WHOLE, Dial, Manifest, RouterError, Slot, as_one
 from tests.rollout.world import SERVICE, World, take_back, world_of
 
 NOW = 1000.0
@@ -16,11 +16,11 @@ NOW = 1000.0
 
 def dial(share: int = 0, live: str = "a", b: dict[str, Any] | None = None, **a: Any) -> Dial:
     slots = (Slot("a", **{"version": "1.0", "observed_good": True, **a}), Slot("b", **(b or {})))
-    return Dial(share, 3, live, Manifest(SERVICE, slots=slots))
+    return Dial(share, 3, live, Manifest(SERVICE, slots=slots, release="R-1/roll"))
 
 
 def order(contested: bool | None = False, **more: Any) -> Order:
-    return Order(SERVICE, "ann", "because", NOW, contested, **more)
+    return Order(SERVICE, "ann", "because", NOW, contested, **{"runs": frozenset({"R-1"}), **more})
 
 
 WARM = {"version": "0.9", "observed_good": True, "warm_until": NOW + 60}
@@ -49,6 +49,8 @@ HALF = {"version": "2.0", "usable": False}
         (dial(b=HALF), order(), "nothing"),
         (dial(b=HALF), order(contested=True), "fence"),
         (dial(b=HALF), order(contested=None), "fence"),
+        (dial(b=HALF), order(runs=frozenset({"R-2"})), "fence"),  # another journal's release: here nobody can say
+        (dial(), order(runs=frozenset()), "nothing"),
         (dial(), order(contested=None), "nothing"),
         (dial(), order(contested=True), "fence"),
         (dial(live=""), order(), "nothing"),
@@ -67,6 +69,8 @@ def test_the_decision(at: Dial, asked: Order, kind: str) -> None:
         # a promotion that is written down and not in force yet: of b, then of a
         (dial(5_000, "b", b={"version": "2.0"}), "a", 5_000),
         (dial(4_000, "a", b={"version": "0.9", "observed_good": True}, observed_good=False), "b", 6_000),
+        # no promotion: the live version was observed good, and somebody else has set the share
+        (dial(0, "b", b={"version": "2.0", "observed_good": True}), "b", 10_000),
     ],
 )
 def test_under_way_the_traffic_goes_to_who_had_all_of_it_before(at: Dial, to: str, share: int) -> None:
@@ -76,8 +80,26 @@ def test_under_way_the_traffic_goes_to_who_had_all_of_it_before(at: Dial, to: st
 
 
 def test_what_any_router_needs_all_do() -> None:
-    turned, resting = decide(dial(500, b=HALF), order(contested=True)), decide(dial(b=HALF), order(contested=True))
-    assert choose([resting, turned]) == turned
+    turned, resting = dial(500, b=HALF), dial(b=HALF)
+    assert decide(as_one([resting, turned]), order(contested=True)) == decide(turned, order(contested=True))
+
+
+@pytest.mark.parametrize(
+    ("dials", "to", "share"),
+    [
+        # promoted at one router: the other was not reached, or has been given back by its dead-man
+        ((dial(WHOLE, "b", b={"version": "2.0"}), dial(5_000, b=HALF)), "a", 5_000),
+        ((dial(WHOLE, "b", b={"version": "2.0"}), dial(0, b=HALF)), "a", 0),
+        # rolled back at one, and the other not reached
+        ((replace(dial(b={"usable": False}), token=4), dial(WHOLE, "b", b={"version": "2.0"})), "a", WHOLE),
+    ],
+)
+def test_routers_that_disagree_go_where_the_newest_word_leads(dials: tuple[Dial, Dial], to: str, share: int) -> None:
+    newest = replace(dials[0], manifest=replace(dials[0].manifest, when=2.0))
+    for known in ([newest, dials[1]], [dials[1], newest]):
+        decision = decide(as_one(known), order())
+        assert (decision.kind, decision.target.name) == ("abort", to)
+        assert as_one(known).share == share
 
 
 def test_a_rehearsal_writes_nothing_and_says_what_it_would_do() -> None:
@@ -143,7 +165,8 @@ def test_the_router_that_was_left_is_turned_by_the_same_command_later() -> None:
     world.unreachable = frozenset({"web2"})
     assert take_back(world, contested=False).done == ("web1",)
     world.unreachable = frozenset()
-    assert take_back(world, contested=False).decision.kind == "back"
+    left = take_back(world, contested=False).decision
+    assert (left.kind, left.source.version, left.target.version) == ("abort", "2.0", "1.0")
     assert {machine.dial.live for machine in world.machines.values()} == {"a"}
     assert take_back(world, contested=False).decision.kind == "nothing"
 

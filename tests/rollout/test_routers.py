@@ -8,21 +8,23 @@ import signal
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import pytest
 from scipy.stats import binom
 
 from ciflow.model import At, Change, Detached, Operation, Probe, Reply, Step
 from ciflow.rollout.rollback import Order, roll_back
-from ciflow.rollout.routers import CLUSTERED, ROUTERS, Dial, Fenced, Router, RouterError, Sample, interval, slots_of
+from ciflow.rollout.routers import CLUSTERED, ROUTERS, Dial, Fenced, Router, RouterError, Sample, interval
 from ciflow.rollout.routers.dial import Asked
+from ciflow.rollout.routers.filed import FiledRouter
 from ciflow.rollout.routers.guard import OnHost
+from ciflow.rollout.routers.haproxy import HaproxyRouter
 from tests.parts import process
 from tests.rollout.kube_rig import kube_rig
 from tests.rollout.rig import EDGES, SERVICE, SLOW, Rig, Users, burst, counted, get, rig, sample
@@ -385,39 +387,113 @@ def test_a_writer_stopped_before_any_of_its_steps_does_no_harm_when_it_goes_on(r
         assert fenced or sleep_before > steps / 2, f"stopped before step {sleep_before}, it thinks that it turned"
 
 
+def claimed(now: Dial) -> Dial:
+    """Version 2.0 is to come into slot b."""
+    a, b = (replace(slot, observed_good=False, irreversible=(), lost="") for slot in now.manifest.slots)
+    slots = (replace(a, version="1.0", observed_good=True, usable=True), replace(b, version="2.0", usable=False))
+    return replace(now, share=0, live="a", token=now.token + 1, manifest=replace(now.manifest, slots=slots, who="ci"))
+
+
+def half_way(now: Dial) -> Dial:
+    return replace(now, share=5_000)
+
+
+def promoted(now: Dial) -> Dial:
+    slots = tuple(replace(slot, usable=True) for slot in now.manifest.slots)
+    return replace(now, share=10_000, live="b", expires=0.0, manifest=replace(now.manifest, slots=slots))
+
+
+def gone_back(now: Dial) -> Dial:
+    a, b = now.manifest.slots
+    manifest = replace(now.manifest, slots=(a, replace(b, version="", usable=False)))
+    return replace(now, share=0, live="a", expires=0.0, manifest=manifest)
+
+
+def another_s_way_back(now: Dial) -> Dial:
+    return replace(gone_back(now), token=now.token + 1)
+
+
+WAY = (claimed, half_way, promoted, gone_back)  # of a release that is promoted and then turned back
+Way: TypeAlias = Sequence[Callable[[Dial], Dial]]
+
+
+def dead_man(routed: Rig, finished: bool) -> None:
+    """It fires."""
+    router = routed.router()
+    assert isinstance(router, FiledRouter | HaproxyRouter)
+    for operation in router.give_back():
+        assert routed.host.answer(operation).ok
+    process.wait_for(lambda: finished or routed.do(router.read()).at_rest)
+
+
+WAYS = [
+    pytest.param(way, id=name)
+    for name, way in {
+        "claim": WAY[:1],
+        "turn": WAY[:2],
+        "way back": WAY,
+        "rollback": (*WAY[:2], another_s_way_back),
+        "rollback of the promoted": (*WAY[:3], another_s_way_back),
+    }.items()
+]
+QUICK = ["envoy", "haproxy"]
+OTHERS = ["command", "nginx", "traefik"]  # that do the same, and take tenths of a second for each step
+
+
 def test_a_rollback_between_any_two_steps_of_a_promotion_goes_back(routed: Rig) -> None:
-    """What is written down of a promotion that is not in force yet does not make the new version the one to trust."""
-    routed.turn(routed.router(), 0, live="a")
+    goes_back_after_each_step(routed, WAY[:3], 3 if routed.kind == "command" else 1)
+
+
+@pytest.mark.parametrize("shared", QUICK, indirect=True)
+@pytest.mark.parametrize("way", WAYS)
+def test_a_rollback_between_any_two_steps_of_another_writer_goes_back(routed: Rig, way: Way) -> None:
+    goes_back_after_each_step(routed, way)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("shared", OTHERS, indirect=True)
+@pytest.mark.parametrize("way", WAYS)
+def test_a_rollback_between_any_two_steps_of_a_slow_writer_goes_back(routed: Rig, way: Way) -> None:
+    goes_back_after_each_step(routed, way, 3)
+
+
+@pytest.mark.parametrize(
+    "shared", [*QUICK, *(pytest.param(kind, marks=pytest.mark.slow) for kind in OTHERS)], indirect=True
+)
+def test_a_promotion_that_is_not_finished_is_given_back_by_the_dead_man(routed: Rig) -> None:
+    """A rollback then finds the former version live."""
+    goes_back_after_each_step(routed, WAY[:3], 2 if routed.kind == "command" else 1, meanwhile=dead_man)
+
+
+def goes_back_after_each_step(
+    routed: Rig, way: Way, stride: int = 1, meanwhile: Callable[[Rig, bool], None] | None = None
+) -> None:
+    """What is written down and not in force yet does not make a new version the one to trust, and the writer that goes
+    on changes nothing any more."""
     ended, step = False, 0
+    before = claimed(routed.do(routed.router().read()))
+    routed.do(routed.router().turn(before, before.token - 1))
     while not ended:
-        now = half_way(routed)
-        promotion = routed.router().turn(promoted(now), now.token)
-        pending: Step | None = next(promotion)
+        now = routed.do(routed.router().read())
+        for act in way[:-1]:
+            to = act(now)
+            now = routed.do(routed.router().turn(to, now.token, 0.0 if to.at_rest else 60.0))
+        to = way[-1](now)
+        writer = routed.router().turn(to, now.token, 0.0 if to.at_rest else 60.0)
+        pending: Step | None = next(writer)
         for _ in range(step):
-            pending = one_step(routed, promotion, pending)
+            pending = one_step(routed, writer, pending)
         ended = pending is None
+        if meanwhile:
+            meanwhile(routed, ended)
         back = routed.do(roll_back([routed.router()], Order(SERVICE, "ann", "it is bad", time.time(), contested=True)))
         assert back.decision.target.name == "a" and not back.failed, f"{back} before step {step}"
-        finishes(routed, promotion, pending)
+        finishes(routed, writer, pending)
         read = routed.do(routed.router().read())
         assert (read.share, read.live, read.manifest.who) == (0, "a", "ann"), f"before step {step}"
-        step += 5 if routed.kind == "replicas" else 1  # where pods start at each
+        assert [slot.version for slot in read.manifest.slots] == ["1.0", ""], f"before step {step}"
+        step += stride
     assert step >= 4
-
-
-def half_way(routed: Rig) -> Dial:
-    """Version 2.0 in slot b has half of the traffic, as a release leaves the dial before it promotes."""
-    now = routed.do(routed.router().read())
-    versions: dict[str, dict[str, Any]] = {"a": {"version": "1.0", "observed_good": True}, "b": {"version": "2.0"}}
-    known = {name: replace(slot, usable=name == "a", **versions[name]) for name, slot in slots_of(routed.slots).items()}
-    manifest = replace(now.manifest, slots=tuple(known.values()), who="release")
-    to = replace(now, share=5_000, live="a", token=now.token + 1, manifest=manifest)
-    return routed.do(routed.router().turn(to, now.token, lease=60))
-
-
-def promoted(dial: Dial) -> Dial:
-    slots = tuple(replace(slot, usable=True) for slot in dial.manifest.slots)
-    return replace(dial, share=10_000, live="b", expires=0.0, manifest=replace(dial.manifest, slots=slots))
 
 
 def one_step(routed: Rig, steps: Asked[Dial], pending: Step | None) -> Step | None:
@@ -435,11 +511,11 @@ def answered(routed: Rig, step: Step) -> Reply:
 
 
 def finishes(routed: Rig, steps: Asked[Dial], pending: Step | None) -> bool:
-    """Whether the rest of a turn goes through; False when it is fenced off."""
+    """Whether the rest of a turn goes through; False when it is fenced off, or finds its dead-man called off."""
     try:
         while pending is not None:
             pending = one_step(routed, steps, pending)
-    except Fenced:
+    except (Fenced, RouterError):
         return False
     return True
 

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from ciflow.diagnostics import Refused
+from ciflow.model import Api, At, Change, Probe, Step
 from ciflow.rollout.metrics import watch as left_to_others
 from ciflow.rollout.routers import Dial, Fenced, Router, RouterError, build
 from ciflow.rollout.routers.dial import Guard
@@ -478,6 +479,34 @@ def test_replicas_are_fenced_as_any_router_is(crowd: Rig, holds: Callable[[Rig],
     crowd.turn(router, 0, live="a")
     holds(crowd)
     crowd.do(router.guard(crowd.turn(router, 0, live="a").token, 0))
+
+
+def test_a_rollback_between_any_two_steps_of_a_promotion_brings_all_pods_back(crowd: Rig) -> None:
+    prepared(crowd)
+    contract.goes_back_after_each_step(crowd, contract.WAY[:3], 5)  # for pods start at each
+
+
+def test_the_guard_gives_back_a_promotion_that_was_not_finished(kube: Kube, crowd: Rig) -> None:
+    """Its controller dies when the Service says slot b, and all pods of slot b are asked for."""
+    router = prepared(crowd)
+    half = contract.half_way(contract.claimed(crowd.do(router.read())))
+    now = crowd.do(router.turn(half, half.token - 1, 600.0))
+    promotion = router.turn(contract.promoted(now), now.token, 5.0)
+    pending: Step | None = next(promotion)
+    while not grows(pending, f"{SERVICE}-b"):
+        pending = contract.one_step(crowd, promotion, pending)
+    contract.one_step(crowd, promotion, pending)
+    assert crowd.do(router.read()).live == "b"
+    falls_back(crowd, router, within=60.0)
+    process.wait_for(lambda: scale(kube) == {"a": 4, "b": 0})
+    read = crowd.do(router.read())
+    assert (read.live, read.at_rest) == ("a", True)
+
+
+def grows(step: Step | None, deployment: str) -> bool:
+    assert isinstance(step, At) and isinstance(step.step, Probe | Change) and isinstance(step.step.operation, Api)
+    request = step.step.operation.request
+    return request["verb"] == "patch" and request["name"] == deployment
 
 
 def test_the_guard_gives_back_all_pods(kube: Kube, crowd: Rig) -> None:

@@ -54,6 +54,8 @@ from ciflow.rollout.routers.dial import (
     Slot,
     bad_before,
     check_turn,
+    kept_until,
+    newest,
 )
 from ciflow.rollout.routers.guard import OnHost, answers
 from ciflow.rollout.routers.kept import keep_file
@@ -65,10 +67,11 @@ SERVICE = "shield"
 
 @dataclass
 class Machine:
-    """One router's process and its host, as the world knows them."""
+    """One router's process and its host, as the world knows them. `dial` is in force, `disk` what it starts with."""
 
     dial: Dial
     holds_expiry: bool
+    disk: Dial | None = None
     identity: int = 1
     armed: float = 0.0  # when the agent's dead-man fires; 0: not armed
     fired: bool = False
@@ -84,8 +87,14 @@ class Machine:
     silent: bool = False  # no slot answers, seen from here
     kept: str = ""  # the manifest's file beside the router
 
+    @property
+    def written(self) -> Dial:
+        """The newest commit, in force or not."""
+        return max((self.dial, self.disk or self.dial), key=Dial.order)
+
     def give_back(self) -> None:
-        self.dial = self.dial.settled()
+        """By the agent: it ends the lease of what is in force, or copies what is on disk over it."""
+        self.dial = (self.dial if self.holds_expiry else self.written).settled()
         self.armed, self.fired, self.limit = 0.0, True, 0.0
 
 
@@ -143,7 +152,7 @@ class World:
     def restart(self, name: str) -> None:
         """The router's process begins anew: on the safe share, with new counters."""
         machine = self.machines[name]
-        machine.dial, machine.identity = machine.dial.settled(), machine.identity + 1
+        machine.dial, machine.identity = machine.written.settled(), machine.identity + 1
         machine.requests, machine.bad, machine.visits = ({"a": 0.0, "b": 0.0} for _ in range(3))
 
     def answer(self, step: At, who: str) -> Reply:
@@ -168,17 +177,26 @@ class World:
         return getattr(self, f"_{asked.pop('verb')}")(machine, who=who, **asked)  # type: ignore[no-any-return]
 
     def _read(self, machine: Machine, who: str) -> Reply:  # noqa: ARG002
-        return _dial_reply(machine.dial)
+        return Reply(data={"dial": machine.dial, "disk": machine.disk})
 
-    def _turn(self, machine: Machine, who: str, to: str, expect: int, expires: float) -> Reply:
+    def _write(self, machine: Machine, who: str, to: str, seen: str) -> Reply:  # noqa: ARG002
+        """The disk, by compare-and-set: of two writers one goes on."""
+        if _told(machine.disk) != seen:
+            return Reply(status="refused", ok=False)
+        if machine.disk_full:
+            return Reply(errno="ENOSPC")
+        machine.disk = Dial.from_json(to)
+        return Reply()
+
+    def _turn(self, machine: Machine, who: str, to: str, seen: str, expires: float) -> Reply:
+        """What is in force, by compare-and-set."""
         dial = replace(Dial.from_json(to), expires=expires)
-        if machine.dial.token != expect or (dial.token == expect and dial.revision != machine.dial.revision + 1):
-            return replace(_dial_reply(machine.dial), status="refused", ok=False)
+        if _told(machine.dial) != seen:
+            return Reply(status="refused", ok=False)
         assert dial.token >= machine.dial.token, "a smaller token was written"
         machine.writes.append((who, dial.token))
         machine.dial = dial if machine.holds_expiry else replace(dial, expires=0.0)
-        kept = not machine.disk_full or not dial.at_rest
-        return replace(_dial_reply(machine.dial), errno="" if kept else "ENOSPC")
+        return Reply()
 
     def _arm(self, machine: Machine, who: str, after: float, limit: float, renew: bool) -> Reply:  # noqa: ARG002
         if after <= 0:
@@ -207,18 +225,15 @@ class World:
         return copy.deepcopy(self)
 
 
-def _dial_reply(dial: Dial) -> Reply:
-    return Reply(data={"dial": dial})
-
-
-def _dial_of(reply: Reply) -> Dial:
-    found: Dial = reply.data["dial"]
-    return found
+def _told(dial: Dial | None) -> str:
+    """What a compare-and-set compares."""
+    return dial.to_json() if dial else ""
 
 
 @dataclass(frozen=True)
 class FakeRouter(OnHost):
-    """See `dial.Router`: read, arm, compare-and-set and read back are steps of their own, as with real ones."""
+    """See `dial.Router`: read, write, arm, compare-and-set and read back are steps of their own, as with real ones, so
+    that what is written down may be ahead of what is in force, or behind it."""
 
     host: str
     kind: str = "fake"
@@ -228,7 +243,7 @@ class FakeRouter(OnHost):
 
     def _ask(self, verb: str, **values: Any) -> Asked[Reply]:
         talk = Talk(address="router", payload=json.dumps({"verb": verb, **values}).encode())
-        reply = yield At(self.host, Change(talk) if verb in ("turn", "arm", "cut") else Probe(talk))
+        reply = yield At(self.host, Change(talk) if verb in ("write", "turn", "arm", "cut") else Probe(talk))
         if not reply.ok and reply.status != "refused":
             raise RouterError(f"{verb} on {self.host}: {reply.error}")
         return reply
@@ -237,20 +252,25 @@ class FakeRouter(OnHost):
         return (yield from self.read())
 
     def read(self) -> Asked[Dial]:
-        return _dial_of((yield from self._ask("read")))
+        in_force, disk = yield from self._both()
+        return newest(in_force, disk)
+
+    def _both(self) -> Asked[tuple[Dial, Dial | None]]:
+        reply = yield from self._ask("read")
+        return reply.data["dial"], reply.data["disk"]
 
     def turn(self, to: Dial, expect: int, lease: float = 0.0) -> Asked[Dial]:
-        now = yield from self.read()
+        in_force, disk = yield from self._both()
+        now = newest(in_force, disk)
         check_turn(self, now, to, expect, lease)
         to = replace(to, revision=now.revision + 1 if to.token == now.token else 1)
-        if not to.at_rest:
-            yield from self._arm(lease, 0.0, renew=False)
+        until = kept_until(to, now)
+        kept = yield from self._set("write", expect, to=until.to_json(), seen=_told(disk))
         expires = 0.0
         if not to.at_rest:
+            yield from self._arm(lease, 0.0, renew=False)
             expires = (yield from self._ask("counts")).started + lease
-        done = yield from self._ask("turn", to=to.to_json(), expect=expect, expires=expires)
-        if done.status == "refused":
-            raise Fenced(self.service, self.host, expect, _dial_of(done))
+        yield from self._set("turn", expect, to=to.to_json(), seen=_told(in_force), expires=expires)
         found = yield from self.read()
         if found.order() > to.order():
             raise Fenced(self.service, self.host, expect, found)
@@ -258,9 +278,17 @@ class FakeRouter(OnHost):
             raise RouterError(f"{self.host} did not take the share")
         if not to.at_rest and not (yield from self._arm(lease, 0.0, renew=True)).armed:
             yield from self._arm(lease, 0.0, renew=False)
-        if done.errno:
+        if until != to.settled() and not kept.errno:
+            kept = yield from self._set("write", expect, to=to.to_json(), seen=_told(until))
+        if kept.errno and to.at_rest:
             raise NotKept(f"{self.host}'s disk is full", found)
         return found
+
+    def _set(self, verb: str, expect: int, **values: Any) -> Asked[Reply]:
+        reply = yield from self._ask(verb, **values)
+        if reply.status == "refused":
+            raise Fenced(self.service, self.host, expect, (yield from self.read()))
+        return reply
 
     def counts(self, before: Sample | None = None) -> Asked[Sample]:  # noqa: ARG002
         reply = yield from self._ask("counts")
@@ -465,6 +493,7 @@ def take_back(
     world: World, *, contested: bool | None, now: float | None = None, late: tuple[str, ...] = (), **more: Any
 ) -> RolledBack:
     """`ciflow rollback` from another shell."""
+    more = {"runs": frozenset({"", "R-1"}), **more}
     order = Order(SERVICE, "somebody", "because", world.now if now is None else now, contested, **more)
     steps = roll_back([FakeRouter(name) for name in world.machines], order, frozenset(late))
     return drive(world, steps, "rollback")

@@ -154,9 +154,16 @@ class Dial:
     @property
     def promoting(self) -> bool:
         """A promotion is written down and not yet in force, as between the writes of most routers: the slot that had
-        all traffic is still one to go back to, which a candidate's is not before that."""
-        former = self.manifest.slot(self.candidate)
-        return not self.at_rest and bool(self.live and former.version) and former.usable
+        all traffic is still one to go back to, which a candidate's is not before that. Where the live version was
+        observed good its promotion is long over, and somebody else has moved the share."""
+        live, former = self.manifest.slot(self.live), self.manifest.slot(self.candidate)
+        half = not self.at_rest and bool(self.live and former.version) and former.usable
+        return half and not live.observed_good
+
+    @property
+    def trusted(self) -> str:
+        """The slot that gets all traffic where what is under way is ended."""
+        return self.candidate if self.promoting else self.live
 
     @property
     def candidate(self) -> str:
@@ -320,8 +327,9 @@ class Router(Named, Protocol):
         """Compare-and-set, then read back: the router has `to` when this returns.
 
         Refused (`Fenced`) unless the router's token is `expect`. `to.token` is `expect`, or greater to take over.
-        A dial that is not at rest needs a `lease` (seconds): the dead-man is armed before any traffic moves.
-        A `to` with another `live` is a promotion. Raises NotKept when traffic moved but the disk was full.
+        A dial that is not at rest needs a `lease` (seconds): the dead-man is armed before any traffic moves. A `to`
+        with another `live` is a promotion, which may use one too. Raises NotKept when traffic moved but the disk was
+        full.
         """
         ...
 
@@ -421,6 +429,23 @@ def newest(in_force: Dial, *written: Dial | None) -> Dial:
         if latest.order() == in_force.order()
         else replace(latest, share=in_force.share, mirror=in_force.mirror)
     )
+
+
+def kept_until(to: Dial, now: Dial) -> Dial:
+    """What a restart or the dead-man is to bring until `to` is in force. A promotion (of a slot that is no place to go
+    back to yet) that is not finished is given back: no version first gets all traffic with nobody there."""
+    promotes = to.live != now.live and not now.manifest.slot(to.live).usable
+    return (replace(now, token=to.token, revision=to.revision) if promotes else to).settled()
+
+
+def as_one(dials: Sequence[Dial]) -> Dial:
+    """All routers of a service as one dial, as `newest` makes one of what stands at a router: the newest commit says
+    what the slots hold and which is live, and the share is that of the router which is furthest from it. One that
+    joins, and was never told of a live slot, is passed over."""
+    known = [dial for dial in dials if dial.live] or list(dials)
+    latest = max(known, key=lambda dial: (dial.token, dial.manifest.when))
+    off = max(known, key=lambda dial: (abs(dial.share - latest.safe), dial.mirror))
+    return replace(latest, share=off.share, mirror=off.mirror)
 
 
 def done(reply: Reply, what: str, host: str, help: str = "") -> Reply:

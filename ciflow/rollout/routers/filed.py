@@ -3,8 +3,8 @@
 Two files hold the dial. The dial file is what the router has in force; the safe file is the same commit with all
 traffic on the live slot. Every turn writes the safe file first, by compare-and-set, so that what a restart of the
 router or the dead-man copies over the dial file always has the newest token and names the right slot, however late it
-comes. What such a router does is always "put into force what the file says": a writer that was stopped before it and
-goes on long after does no harm.
+comes: until a promotion is in force, the slot that had all traffic. What such a router does is always "put into force
+what the file says": a writer that was stopped before it and goes on long after does no harm.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from ciflow.rollout.routers.dial import (
     Slot,
     check_turn,
     done,
+    kept_until,
     newest,
 )
 from ciflow.rollout.routers.guard import OnHost, agent_guard, answers, ask, reachable
@@ -132,13 +133,16 @@ class FiledRouter(OnHost):
         yield from reachable(self.host, self.slots, now, to)
         revision = now.revision + 1 if to.token == now.token else 1
         to = replace(to, revision=revision, expires=0.0)
-        yield from self.replaced(self.safe_path, to.settled(), safe.sha, expect)
+        until = kept_until(to, now)
+        yield from self.replaced(self.safe_path, until, safe.sha, expect)
         if not to.at_rest:
             yield from self._dead_man(lease, (), renew=False)
         yield from self.replaced(self.dial_path, to, file.sha, expect)
         yield from self.applied()
         found = yield from self._read_back(to, expect)
         yield from self.settle(to, expect)
+        if until != to.settled():
+            yield from self.replaced(self.safe_path, to.settled(), _hash(self.content(until)), expect)
         if not to.at_rest and not (yield from self._dead_man(lease, (), renew=True)).armed:
             # it fired while this controller was asleep, before there was anything to give back
             yield from self._dead_man(lease, (), renew=False)
@@ -169,7 +173,7 @@ class FiledRouter(OnHost):
             return _File("absent")
         content = done(reply, f"reading {path}", self.host).stdout
         dial = self.parsed(content, f"{path} on {self.host}") if content.strip() else None
-        return _File(hashlib.sha256(content).hexdigest(), dial)
+        return _File(_hash(content), dial)
 
     def replaced(self, path: str, dial: Dial, sha: str, expect: int) -> Asked[None]:
         content = self.content(dial)
@@ -206,9 +210,12 @@ class FiledRouter(OnHost):
         return replace(guard, blind=(yield from self.blind(watch)))
 
     def _dead_man(self, after: float, watch: tuple[Watch, ...], *, renew: bool) -> Asked[Guard]:
-        give_back = (Copy(path=self.safe_path, dest=self.dial_path, mode=self.mode), *self.apply())
         limits = watch if renew or after <= 0 else (*(yield from self.lasting()), *watch)
-        return (yield from agent_guard(self.host, f"guard-{self.service}", give_back, after, limits, renew))
+        return (yield from agent_guard(self.host, f"guard-{self.service}", self.give_back(), after, limits, renew))
+
+    def give_back(self) -> tuple[Operation, ...]:
+        """What the dead-man does."""
+        return (Copy(path=self.safe_path, dest=self.dial_path, mode=self.mode), *self.apply())
 
     # --- what outlives a release ------------------------------------------------------------------------
 
@@ -260,3 +267,8 @@ class FiledRouter(OnHost):
 
     def _change(self, operation: Operation) -> At:
         return At(self.host, Change(operation))
+
+
+def _hash(content: bytes) -> str:
+    """As a write compares it."""
+    return hashlib.sha256(content).hexdigest()

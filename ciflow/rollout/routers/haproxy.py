@@ -30,6 +30,7 @@ from ciflow.rollout.routers.dial import (
     bad_before,
     check_turn,
     done,
+    kept_until,
     newest,
 )
 from ciflow.rollout.routers.embedded import Program
@@ -90,7 +91,7 @@ class HaproxyRouter(OnHost):
         disk = yield from self._disk()
         if memory is None or disk.dial is None:
             start = max((dial for dial in (memory, disk.dial, first) if dial), key=Dial.order)
-            yield from self._keep(start, disk, start.token)
+            yield from self._keep(start, disk, start.token, needed=not start.at_rest)
             yield from self._commit(start, memory, start.token)
         return (yield from self.read())
 
@@ -106,7 +107,7 @@ class HaproxyRouter(OnHost):
     def _first(self, first: Dial) -> Asked[None]:
         disk = yield from self._disk()
         if disk.dial is None:
-            yield from self._keep(first, disk, first.token)
+            yield from self._keep(first, disk, first.token, needed=not first.at_rest)
 
     def _check(self) -> Asked[None]:
         """Each lack with what to add: the socket and its rights, the map, the backends, the latency table."""
@@ -148,10 +149,13 @@ class HaproxyRouter(OnHost):
         yield from self._up(now, to)
         revision = now.revision + 1 if to.token == now.token else 1
         to = replace(to, revision=revision, expires=0.0 if to.at_rest else at + lease)
-        lost = yield from self._keep(to, disk, expect)
+        until = kept_until(to, now)
+        lost = yield from self._keep(until, disk, expect, needed=not to.at_rest)
         if not to.at_rest:
-            yield from agent_guard(self.host, self._guard, (self._give_back(),), lease, (), False)
+            yield from agent_guard(self.host, self._guard, self.give_back(), lease, (), False)
         found = yield from self._commit(to, memory, expect)
+        if until != to.settled() and not lost:
+            lost = yield from self._keep(to, self._written(until), expect)
         if lost:
             raise NotKept(f"{lost}; HAProxy has the new share, but would lose it when it restarts", found)
         return found
@@ -172,7 +176,7 @@ class HaproxyRouter(OnHost):
             help="The dial was not turned. Its health check of that server fails although the port answers.",
         )
 
-    def _keep(self, to: Dial, disk: _Disk, expect: int) -> Asked[str]:
+    def _keep(self, to: Dial, disk: _Disk, expect: int, *, needed: bool = False) -> Asked[str]:
         """Write the settled dial to disk. A full disk must not stop a way back: then the words of it are returned."""
         path = self.settings.map
         write = Write(path=path, content=config.map_file(self.service, to), expect=disk.sha)
@@ -180,10 +184,13 @@ class HaproxyRouter(OnHost):
         if reply.status == "refused":
             found = yield from self._disk()
             raise Fenced(self.service, self.host, expect, found.dial or Dial())
-        if reply.status == "done" and not reply.ok and to.at_rest:
+        if reply.status == "done" and not reply.ok and not needed:
             return f"writing {path} on {self.host}: {reply.error}"
         done(reply, f"writing {path}", self.host, help="The dial was not turned.")
         return ""
+
+    def _written(self, dial: Dial) -> _Disk:
+        return _Disk(hashlib.sha256(config.map_file(self.service, dial)).hexdigest(), dial)
 
     def _commit(self, to: Dial, seen: Dial | None, expect: int) -> Asked[Dial]:
         """A new version of the map in memory, if what stands there is still what was seen."""
@@ -265,7 +272,7 @@ class HaproxyRouter(OnHost):
         raw = self._must(memory)
         if raw.token != expect:
             raise Fenced(self.service, self.host, expect, raw)
-        guard = yield from agent_guard(self.host, self._guard, (self._give_back(),), after, watch, renew)
+        guard = yield from agent_guard(self.host, self._guard, self.give_back(), after, watch, renew)
         guard = replace(guard, blind=(yield from self.blind(watch)))
         if not guard.armed or raw.at_rest:
             return guard
@@ -273,9 +280,9 @@ class HaproxyRouter(OnHost):
         yield from self._commit(prolonged, raw, expect)
         return guard
 
-    def _give_back(self) -> Operation:
+    def give_back(self) -> tuple[Operation, ...]:
         """Right however late it comes: it names no slot and no share, it only ends the lease of the dial in force."""
-        return Talk(address=self.settings.socket, payload=f"set map {self.settings.map} expires 0\n".encode())
+        return (Talk(address=self.settings.socket, payload=f"set map {self.settings.map} expires 0\n".encode()),)
 
     # --- what outlives a release ------------------------------------------------------------------------
 

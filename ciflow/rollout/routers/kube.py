@@ -30,6 +30,7 @@ from ciflow.rollout.routers.dial import (
     Slot,
     check_turn,
     done,
+    kept_until,
 )
 from ciflow.rollout.routers.kube_asks import TRIES, Asks, Overtaken
 from ciflow.rollout.routers.kube_errands import errands_of, refuse_strange
@@ -165,8 +166,9 @@ class KubeRouter(ABC):
 
     def turn(self, to: Dial, expect: int, lease: float = 0.0) -> Asked[Dial]:
         """The lease and the objects are read before the token is looked at: whoever writes in between makes the
-        patches of this writer fail."""
-        held = None if to.at_rest else (yield from self._lease.held())
+        patches of this writer fail. Where a promotion is several writes the guard gives back one that was not
+        finished."""
+        held = (yield from self._lease.held()) if lease > 0 and (not to.at_rest or len(self.refs) > 1) else None
         things = yield from self._things()
         now = self._dial(things)
         check_turn(self, now, to, expect, lease)
@@ -174,12 +176,16 @@ class KubeRouter(ABC):
             yield from self._reachable(to)
         to = replace(to, revision=now.revision + 1 if to.token == now.token else 1, expires=0.0)
         before = self._noted_dial(things[0]) or now
-        give_back = self._give_back(things, to, *(() if before.at_rest else (before,)))
+        undone = kept_until(to, before)
+        ways = [(to, undone)] if before.at_rest else [(to, undone), (before, before.settled())]
+        give_back = self._give_back(things, *ways)
         if held is not None:
             held = yield from self._fenced(self._lease.arm(held, give_back, lease), expect)
         yield from self._write(things, to, expect)
         found = yield from self._read_back(to, expect)
-        if held is not None:
+        if held is not None and to.at_rest:
+            yield from self._fenced(self._lease.disarm(held), expect)
+        elif held is not None:
             kept = yield from self._fenced(self._lease.renew(held, give_back, lease), expect)
             if not kept.armed:  # it fired while this controller was asleep, before there was anything to give back
                 held = yield from self._lease.held()
@@ -227,7 +233,8 @@ class KubeRouter(ABC):
         now = self._dial(things)
         if now.token != expect:
             raise Fenced(self.service, self.host, expect, now)
-        give_back = self._give_back(things, self._noted_dial(things[0]) or now)
+        stands = self._noted_dial(things[0]) or now
+        give_back = self._give_back(things, (stands, stands.settled()))
         if after > 0 and renew:
             return (yield from self._fenced(self._lease.renew(held, give_back, after), expect))
         if after > 0:
@@ -240,18 +247,18 @@ class KubeRouter(ABC):
     def _ready(self, slot: str) -> list[Held]:
         return [ready(self.slots[slot].address)]
 
-    def _give_back(self, things: Sequence[Thing], *dials: Dial) -> GiveBack:
-        """For each object the patches that undo these dials, and nothing but them. A turn names the dial before it as
-        well: whoever dies between arming and writing leaves that one, or one object with each."""
+    def _give_back(self, things: Sequence[Thing], *ways: tuple[Dial, Dial]) -> GiveBack:
+        """For each object the patches that lead from these dials, and from nothing else, to those where traffic is
+        safe. A turn names the dial before it as well: whoever dies between arming and writing leaves that one, or one
+        object with each."""
         back = []
         for number, ref in enumerate(self.refs):
-            ways = []
-            for dial in dials:
-                settled = dial.settled()
-                thing = annotated(things[number], self.note, as_text(dial))
-                patch = noting(thing, self.note, as_text(settled), self.moves(things, settled)[number])
-                ways.append({"text": as_text(dial), "patch": patch})
-            back.append({"path": ref.path, "note": self.note, "ways": ways})
+            known = []
+            for stands, safe in ways:
+                thing = annotated(things[number], self.note, as_text(stands))
+                patch = noting(thing, self.note, as_text(safe), self.moves(things, safe)[number])
+                known.append({"text": as_text(stands), "patch": patch})
+            back.append({"path": ref.path, "note": self.note, "ways": known})
         return back
 
     # --- pods -------------------------------------------------------------------------------------------
