@@ -17,7 +17,8 @@ from ciflow.diagnostics import CiflowError, TargetError
 from ciflow.model import CanaryStep, Hold, Note, Reply, Run
 from ciflow.rollout.judge import Interval, Panel, Verdict
 from ciflow.rollout.retire import Retirement
-from ciflow.rollout.routers.dial import WHOLE, WINDOW, Asked, Fenced, Router, RouterError
+from ciflow.rollout.routers.counts import WINDOW
+from ciflow.rollout.routers.dial import WHOLE, Asked, Fenced, Router, RouterError
 from ciflow.rollout.spec import Ended, Spec, TurnBack
 from ciflow.rollout.tally import Deltas, interval_data, split_is_off
 from ciflow.rollout.waiting import Waiting

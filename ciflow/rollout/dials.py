@@ -12,6 +12,7 @@ from dataclasses import replace
 from ciflow.diagnostics import Locked, TargetError
 from ciflow.model import Note, Watch
 from ciflow.rollout.abreast import all_of
+from ciflow.rollout.routers.counts import Sample, interval
 from ciflow.rollout.routers.dial import (
     SETTLED,
     WHOLE,
@@ -22,11 +23,9 @@ from ciflow.rollout.routers.dial import (
     NotKept,
     Router,
     RouterError,
-    Sample,
     Slot,
     as_one,
     heard,
-    interval,
 )
 from ciflow.rollout.spec import Spec, TurnBack
 from ciflow.rollout.tally import Deltas

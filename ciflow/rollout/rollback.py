@@ -14,6 +14,7 @@ from ciflow.dataclass import dataclass
 from ciflow.diagnostics import CiflowError, ExitCode, TargetError
 from ciflow.model import Hold, Note
 from ciflow.rollout.abreast import TROUBLES, Trouble, abreast, all_of
+from ciflow.rollout.routers.counts import Sample, interval
 from ciflow.rollout.routers.dial import (
     SETTLED,
     WHOLE,
@@ -24,11 +25,9 @@ from ciflow.rollout.routers.dial import (
     NotKept,
     Router,
     RouterError,
-    Sample,
     Slot,
     as_one,
     heard,
-    interval,
 )
 
 T = TypeVar("T")

@@ -9,7 +9,7 @@ from typing import Any
 from ciflow.dataclass import dataclass
 from ciflow.rollout import counting
 from ciflow.rollout.judge import Interval, Judgement
-from ciflow.rollout.routers.dial import Counts
+from ciflow.rollout.routers.counts import Counts
 
 Deltas = Mapping[str, Counts]
 

@@ -10,7 +10,7 @@ from dataclasses import replace
 import pytest
 
 from ciflow.rollout.routers import Router
-from ciflow.rollout.routers.dial import BAD, WINDOW, Counts, Sample, interval
+from ciflow.rollout.routers.counts import BAD, WINDOW, Counts, Sample, interval
 from tests.parts import process
 from tests.rollout.rig import EDGES, Rig, get, rig
 

@@ -39,20 +39,17 @@ from ciflow.model import (
 from ciflow.rollout.controller import Controller
 from ciflow.rollout.gates import gates_from
 from ciflow.rollout.rollback import Order, RolledBack, roll_back
+from ciflow.rollout.routers.counts import BAD, Counts, Sample, bad_before
 from ciflow.rollout.routers.dial import (
-    BAD,
     WHOLE,
     Asked,
-    Counts,
     Dial,
     Fenced,
     Guard,
     Manifest,
     NotKept,
     RouterError,
-    Sample,
     Slot,
-    bad_before,
     check_turn,
     kept_until,
     newest,

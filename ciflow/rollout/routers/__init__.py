@@ -13,9 +13,9 @@ from typing import Any, TypeAlias
 
 from ciflow.dataclass import dataclass
 from ciflow.diagnostics import Refused
+from ciflow.rollout.routers.counts import Counts, Sample, interval
 from ciflow.rollout.routers.dial import (
     WHOLE,
-    Counts,
     Dial,
     Fenced,
     Guard,
@@ -23,9 +23,7 @@ from ciflow.rollout.routers.dial import (
     NotKept,
     Router,
     RouterError,
-    Sample,
     Slot,
-    interval,
 )
 from ciflow.rollout.routers.settings import plain, port
 

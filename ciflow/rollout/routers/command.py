@@ -15,7 +15,8 @@ from ciflow.dataclass import dataclass, field
 from ciflow.diagnostics import Refused
 from ciflow.encoding import loads
 from ciflow.model import Exec, Mkdir, Operation, Watch
-from ciflow.rollout.routers.dial import WHOLE, Asked, Counts, Dial, RouterError, Sample, Slot, bad_before, done
+from ciflow.rollout.routers.counts import Counts, Sample, bad_before
+from ciflow.rollout.routers.dial import WHOLE, Asked, Dial, RouterError, Slot, done
 from ciflow.rollout.routers.filed import FiledRouter
 from ciflow.rollout.routers.settings import absolute, not_sticky, only
 

@@ -14,7 +14,8 @@ from ciflow.encoding import loads
 from ciflow.model import Talk, Watch
 from ciflow.rollout.routers import envoy_config as config
 from ciflow.rollout.routers import http1
-from ciflow.rollout.routers.dial import Asked, Dial, RouterError, Sample, Slot, bad_before
+from ciflow.rollout.routers.counts import Sample, bad_before
+from ciflow.rollout.routers.dial import Asked, Dial, RouterError, Slot
 from ciflow.rollout.routers.embedded import Program, wheel
 from ciflow.rollout.routers.filed import FiledRouter
 from ciflow.rollout.routers.settings import absolute, only, private, sticky, tester

@@ -15,7 +15,8 @@ from typing import Any
 
 from ciflow.dataclass import dataclass
 from ciflow.encoding import loads
-from ciflow.rollout.routers.dial import WHOLE, Counts, Dial, RouterError, Slot
+from ciflow.rollout.routers.counts import Counts
+from ciflow.rollout.routers.dial import WHOLE, Dial, RouterError, Slot
 
 JSON = dict[str, Any]
 ROUTE = "type.googleapis.com/envoy.config.route.v3.RouteConfiguration"

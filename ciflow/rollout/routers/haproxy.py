@@ -16,18 +16,16 @@ from typing import Any, ClassVar
 from ciflow.dataclass import dataclass
 from ciflow.model import At, Change, Operation, Probe, Read, Stat, Talk, Wait, Watch, Write
 from ciflow.rollout.routers import haproxy_config as config
+from ciflow.rollout.routers.counts import Counts, Sample, bad_before
 from ciflow.rollout.routers.dial import (
     Asked,
-    Counts,
     Dial,
     Fenced,
     Guard,
     Manifest,
     NotKept,
     RouterError,
-    Sample,
     Slot,
-    bad_before,
     check_turn,
     done,
     kept_until,

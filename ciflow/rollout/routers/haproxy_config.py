@@ -16,7 +16,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from ciflow.dataclass import dataclass
-from ciflow.rollout.routers.dial import BAD, WHOLE, WINDOW, Counts, Dial, Manifest, RouterError, Slot
+from ciflow.rollout.routers.counts import BAD, WINDOW, Counts
+from ciflow.rollout.routers.dial import WHOLE, Dial, Manifest, RouterError, Slot
 
 MAX_LINE = 12_000  # bytes of one command; HAProxy's buffer is 16 KiB by default
 

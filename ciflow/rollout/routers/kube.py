@@ -17,16 +17,15 @@ from typing import Any, ClassVar, TypeVar
 
 from ciflow.dataclass import dataclass
 from ciflow.model import At, Operation, Watch
+from ciflow.rollout.routers.counts import Counts, Sample
 from ciflow.rollout.routers.dial import (
     WHOLE,
     Asked,
-    Counts,
     Dial,
     Fenced,
     Guard,
     Manifest,
     RouterError,
-    Sample,
     Slot,
     check_turn,
     done,

@@ -20,7 +20,8 @@ from ciflow.diagnostics import Refused
 from ciflow.model import Exec, Mkdir, Operation, Watch
 from ciflow.rollout.routers import nginx_config as config
 from ciflow.rollout.routers import nginx_counts
-from ciflow.rollout.routers.dial import Asked, Counts, Dial, RouterError, Sample, Slot, done
+from ciflow.rollout.routers.counts import Counts, Sample
+from ciflow.rollout.routers.dial import Asked, Dial, RouterError, Slot, done
 from ciflow.rollout.routers.embedded import Program, wheel
 from ciflow.rollout.routers.filed import FiledRouter
 from ciflow.rollout.routers.settings import absolute, only, private, sticky, tester

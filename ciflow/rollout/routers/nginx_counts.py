@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from ciflow.dataclass import dataclass
-from ciflow.rollout.routers.dial import BAD, Counts, Slot
+from ciflow.rollout.routers.counts import BAD, Counts
+from ciflow.rollout.routers.dial import Slot
 from ciflow.rollout.routers.nginx_config import NginxSettings
 
 _AWK = r"""

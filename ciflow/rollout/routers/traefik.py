@@ -16,7 +16,8 @@ from ciflow.diagnostics import Refused
 from ciflow.encoding import loads
 from ciflow.model import Exec, Http, Mkdir, Wait, Watch
 from ciflow.rollout.routers import traefik_config as config
-from ciflow.rollout.routers.dial import Asked, Dial, RouterError, Sample, Slot, bad_before, done
+from ciflow.rollout.routers.counts import Sample, bad_before
+from ciflow.rollout.routers.dial import Asked, Dial, RouterError, Slot, done
 from ciflow.rollout.routers.embedded import Program, beside_python
 from ciflow.rollout.routers.filed import LOOKS, PAUSE, FiledRouter, Unready
 from ciflow.rollout.routers.settings import absolute, not_sticky, only, private, tester

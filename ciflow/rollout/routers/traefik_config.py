@@ -15,7 +15,8 @@ from typing import Any
 
 from ciflow.dataclass import dataclass
 from ciflow.encoding import loads
-from ciflow.rollout.routers.dial import WHOLE, Counts, Dial, RouterError, Slot
+from ciflow.rollout.routers.counts import Counts
+from ciflow.rollout.routers.dial import WHOLE, Dial, RouterError, Slot
 
 JSON = dict[str, Any]
 BUCKETS = (0.005, 0.01, 0.02, 0.025, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.5, 0.75, 1.0, 1.5, 2.0, 2.5, 5.0, 10.0)
