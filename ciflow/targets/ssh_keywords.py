@@ -73,7 +73,6 @@ UNBUILT: Mapping[str, tuple[str, ...]] = {
 _KNOWN = OBEYED | HARMLESS | NOT_MADE | FORGOTTEN | UNBUILT.keys()
 _SEVERAL = frozenset(["identityfile", "certificatefile", "sendenv"])  # each line adds to those before
 _AS_IT_STANDS = frozenset(["proxycommand", "proxyjump", "localcommand", "remotecommand", "knownhostscommand"])
-_WAYS = frozenset(["proxycommand", "proxyjump"])  # whichever comes first
 
 
 def keyword(word: str) -> str:
@@ -91,10 +90,14 @@ def words_of(word: str, value: str) -> list[str]:
 
 
 def put(found: dict[str, list[str]], word: str, words: list[str]) -> None:
-    """What is said first counts, but for keywords that may be said several times."""
+    """What is said first counts, but for keywords that may be said several times; and of a way through hosts and one by
+    a command the first (`ProxyJump none` is no way: a command that is said later is)."""
     if word in _SEVERAL:
         found[word] = list(dict.fromkeys([*found.get(word, ()), *words]))
-    elif word not in found and not (word in _WAYS and _WAYS & found.keys()):
+        return
+    jumps = first(found, "proxyjump").lower() not in ("", "none")
+    other = {"proxyjump": "proxycommand" in found, "proxycommand": jumps}.get(word, False)
+    if word not in found and not other:
         found[word] = words
 
 

@@ -86,7 +86,7 @@ def peer(printed: Sequence[tuple[str, str]]) -> dict[str, str | list[str]]:
     found["methods"] = [method for method in once.get("preferredauthentications", ",".join(METHODS)).split(",")
                         if once[METHODS[method]] in ("yes", "true")]  # fmt: skip
     for word in LISTS:
-        found[word] = [value for name, value in printed if name == word]
+        found[word] = [value for name, value in printed if name == word and value != "none"]
     if any(value.startswith("~/.ssh/id_") for value in found["identityfile"]):
         found["identityfile"] = []  # its usual ones
     return found
