@@ -116,6 +116,46 @@ def test_what_a_router_can_not_do_is_said_before_anything_is_built(
     assert said in canary(ciflow, router, slots, gates)
 
 
+SERVICES = """
+- name: Roll out
+  hosts: "{{ matrix.hosts }}"
+  matrix: {include: [{service: shop, hosts: web, port: 8081}, {service: cart, hosts: web, port: 8181}]}
+  canary:
+    service: "{{ matrix.service }}"
+    version: "1"
+    steps: [10%]
+    router: {haproxy: {socket: /run/h.sock, backend: "{{ matrix.service }}"}}
+    slots: {a: {port: "{{ matrix.port }}"}, b: {port: "{{ matrix.port + 1 }}"}}
+    gates: [errors]
+  tasks:
+    - name: Deploy
+      file: {path: deployed, state: touch}
+"""
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("{socket:", "{sockt:", "router haproxy has no setting sockt"),
+        ("matrix.port + 1", "matrix.port", "slots a and b are both at 127.0.0.1:8081"),
+        ("hosts: web, port: 8181}", "hosts: web}", "in the cell {service: cart, hosts: web}"),
+        ("port: 8081", "port: '8081'", "in the cell {service: shop, hosts: web, port: 8081}"),
+        ("port: 8081", "port: 80810", "the port of a must be from 1 to 65535, not 80810"),
+        ("service: cart, hosts: web", "service: cart, hosts: wbe", "no host in the cell {service: cart, hosts: wbe"),
+        ("  canary:", "  retri: {attempts: 2}\n  canary:", "did you mean `retry`?"),
+    ],
+)
+def test_what_only_a_cell_of_the_matrix_shows_is_said_before_anything_runs(
+    ciflow: Shell, old: str, new: str, said: str
+) -> None:
+    ciflow.write(release=SERVICES)
+    first = ciflow("validate", "release.yml", "-i", "hosts")
+    assert "nothing wrong" in first.stdout + first.stderr
+    ciflow.write(release=SERVICES.replace(old, new, 1))
+    done = ciflow("validate", "release.yml", "-i", "hosts").stderr
+    assert said in done and "`matrix` has no" not in done, done
+
+
 def test_a_port_that_is_no_number_is_named_instead_of_a_fault_of_ciflow(ciflow: Shell) -> None:
     (ciflow.folder / "hosts").write_text("[web]\nweb1 ansible_port=many\n")
     ciflow.write(site=SITE.replace("debug: {msg: hello}", "ping:"))

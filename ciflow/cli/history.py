@@ -49,8 +49,8 @@ def run_line(run: RunSummary, now: float) -> str:
 
 
 def _release(release: Release, now: float) -> str:
-    good = "observed good" if release.observed_good else ""
+    good = "observed good" if release.observed_good else "-"
     since = ago(now - release.since) if release.since else ""
     state = release.state.replace("_", " ")
     where = f"slot {release.slot}  {share(release.share):>6}"
-    return f"{release.version:<20} {where}  {state:<12} {since:<15} {good}".rstrip()
+    return f"{release.version:<20} {where}  {state:<12} {since:<15} {good:<13}  {release.run}"

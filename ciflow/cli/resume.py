@@ -9,7 +9,7 @@ from ciflow.cli.passwords import vault_ids, vault_options
 from ciflow.cli.screen import hushing, told
 from ciflow.cli.terminal import terminal
 from ciflow.diagnostics import NoSuch
-from ciflow.store.folds import RunSummary, summaries
+from ciflow.store.folds import RunSummary, history, summaries
 from ciflow.store.place import Place, default_state
 from ciflow.store.store import Store
 
@@ -46,12 +46,9 @@ def command(
 
 
 def to_resume(store: Store, name: str) -> RunSummary:
-    """A run by its id, or that of the service's newest rollout; without a name the newest that waits for it."""
-    from ciflow.store.folds import history
-
+    """A run by its name (`find_run`); without one the newest that waits for it."""
     if name:
-        begun = [release.run for release in history(store, name) if release.play]
-        return find_run(store, begun[0] if begun else name)
+        return find_run(store, name)
     wanted = [one for one in summaries(store) if one.resumable or (one.state == "running" and _paused(store, one.run))]
     if not wanted:
         raise NoSuch("there is no run to resume", help="`ciflow status` shows what runs")
@@ -64,14 +61,16 @@ def _paused(store: Store, run: str) -> bool:
     return said[-1:] in (["pause"], ["paused"])
 
 
-def find_run(store: Store, run: str) -> RunSummary:
-    """A run by its id or the beginning of it; without one the newest."""
+def find_run(store: Store, name: str) -> RunSummary:
+    """A run by its id or the beginning of it, or the newest that released a service; without a name the newest."""
     every = summaries(store)
-    if not run and not every:
+    if not name and not every:
         raise NoSuch("nothing was run yet")
-    if not run:
+    if not name:
         return every[0]
-    matching = [one for one in every if one.run == run] or [one for one in every if one.run.startswith(f"{run}-")]
+    matching = [one for one in every if one.run == name] or [one for one in every if one.run.startswith(f"{name}-")]
+    begun = [] if matching else [release.run for release in history(store, name) if release.play]
+    matching = matching or [one for one in every if one.run in begun[:1]]
     if len(matching) == 1:
         return matching[0]
-    raise NoSuch(f"no run is called {run}", help="`ciflow history` lists them")
+    raise NoSuch(f"no run is called {name}", help="`ciflow history` lists them")

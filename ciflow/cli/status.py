@@ -88,11 +88,12 @@ class _Found:
     def _left(self, release: Release) -> bool:
         """The process of the rollout has ended while its dial was somewhere between, or about to be."""
         run = self._run_of(release)
-        settled = release.share == FULL or release.state in ("deploying", "verifying")
+        settled = release.share == FULL or release.state in ("deploying", "verifying", "given_back")
         return run is not None and run.state != "running" and not settled
 
     def _line(self, release: Release, unsure: str) -> str:
-        traffic = (f"{share(release.share)} of the traffic" if release.share else "no traffic yet") + unsure
+        none = "no traffic" if release.state == "given_back" else "no traffic yet"
+        traffic = (f"{share(release.share)} of the traffic" if release.share else none) + unsure
         good = ", observed good" if release.observed_good else ""
         then = f"; `ciflow resume {release.run}` goes on" if release.state == "paused" else ""
         if release.left:

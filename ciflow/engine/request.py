@@ -23,7 +23,7 @@ from ciflow.lang.locked import locked
 from ciflow.lang.passwords import Ask, nobody, read_vault
 from ciflow.model import Host, Play
 from ciflow.plan import Plan, Selection, compile_plan
-from ciflow.plan.compile import rollout_alone
+from ciflow.plan.compile import nowhere, rollout_alone
 from ciflow.plan.tags import unused
 from ciflow.store.seal import Seal
 
@@ -111,6 +111,7 @@ def _compiled(request: Request, loaded: Loaded) -> tuple[Loaded, Plan]:
     if request.options.again:
         plan = rollout_alone(plan, request.options.again)
     findings = Findings()
+    nowhere(plan, findings)
     unused(loaded.playbook, request.selection.tags | request.selection.skip_tags, findings)
     loaded = replace(loaded, findings=(*loaded.findings, *findings.items))
     refuse_canaries(loaded, plan)

@@ -262,20 +262,25 @@ class _Rollback:
         return {name: answer.result() for name, answer in done.items() if not answer.exception()}
 
     def _order(self) -> Order:
-        held = self.store.locks.held(f"service:{self.asking.service}") if self.store else None
-        contested = None if held is None else held.holder is not None and not held.holder.gone()
         return Order(
             service=self.asking.service,
             who=self.asking.who,
             reason=self.asking.reason,
             now=time.time(),
-            contested=contested,
+            contested=self._contested(),
             runs=frozenset(self.store.runs() if self.store else ()),
             floor=self.store.locks.greatest_token() if self.store else 0,
             rehearse=self.asking.rehearse,
             break_glass=self.asking.break_glass,
             redeploy=self.asking.redeploy,
         )
+
+    def _contested(self) -> bool | None:
+        """Whether a rollout is under way. One whose process was killed may be resumed: then the manifest says."""
+        held = self.store.locks.held(f"service:{self.asking.service}") if self.store else None
+        if held is None:
+            return None
+        return False if held.holder is None else None if held.holder.gone() else True
 
     def _open(self, connection: Connection, inbox: Any) -> Session | ApiSession:
         return open_session(connection, project=f"rollback {self.run}", run=self.run, token=1, inbox=inbox)
@@ -362,7 +367,7 @@ def _ending(run: str, asking: Asking, result: RolledBack, seen: float, took: flo
     """What it came to. Where nothing was turned, and all traffic seen on one version, that is known from now on."""
     decision, left = result.decision, [host for host, _ in result.failed]
     events = []
-    if result.done and decision.kind in ("back", "abort"):
+    if result.done and decision.source.version:
         told: dict[str, Any] = {"from": decision.source.version, "to": decision.target.version}
         told |= {"slot": decision.target.name, "who": asking.who, "reason": asking.reason or decision.why}
         events = [_event(run, "rollback", {"service": asking.service, **told, "took": round(took, 3), "left": left})]

@@ -257,6 +257,12 @@ def _without_sign(name: str, place: Place | None, findings: Findings, least: flo
     findings.error("CF0130", f"`{name}: {text}` has no sign", place.span, label=f"write `{text}%`{part}")
 
 
+def _tolerant(place: Place | None, findings: Findings) -> None:
+    if place is not None and isinstance(place.value, int | float) and place.value < 1:
+        label = "1.25 tolerates a quarter more odds of a bad answer than stable's"
+        findings.error("CF0130", "`tolerate` is an odds ratio of at least 1", place.span, label=label)
+
+
 def _without_unit(edges: Place | None, findings: Findings) -> None:
     """A bare number is seconds everywhere else, but of latencies people think in milliseconds: 50 s lets all pass."""
     for one in (edges.items or [edges]) if edges is not None else ():
@@ -280,7 +286,9 @@ def _gate(item: Place, findings: Findings) -> Mapping[str, Any] | None:
     if isinstance(item.value, str) and item.value in GATES:
         return {item.value: {}}
     if not isinstance(item.value, dict) or len(item.value) != 1:
-        findings.error("CF0130", f"a gate is one of {', '.join(GATES)} with its options", item.span)
+        named = [kind for kind in GATES if isinstance(item.value, dict) and kind in item.value]
+        deeper = f"the options of `{named[0]}` stand below it, indented deeper" if named else ""
+        findings.error("CF0130", f"a gate is one of {', '.join(GATES)} with its options", item.span, label=deeper)
         return None
     kind, below = next(iter(item.fields.items()))
     if kind not in GATES:
@@ -295,6 +303,10 @@ def _gate(item: Place, findings: Findings) -> Mapping[str, Any] | None:
         findings.error("CF0130", f"the options of `{kind}` are a mapping", below.span)
         return None
     check_part(f"gate_{kind}", below, findings)
+    if kind == "query" and not {"min", "max"} & below.value.keys():
+        findings.error("CF0130", "a `query` without a limit takes every answer for good", item.key_span(kind),
+                       label="`min` or `max` says what is a good one")  # fmt: skip
+    _tolerant(below.fields.get("tolerate"), findings)
     _without_unit(below.fields.get("slower_than"), findings)
     for name in ("floor", "objective"):
         _without_sign(name, below.fields.get(name), findings)

@@ -16,8 +16,8 @@ _LISTED = ("include", "exclude")
 
 def read_matrix(place: Place | None, findings: Findings) -> Mapping[str, Any]:
     """The matrix of a play; what is wrong with it goes to the findings."""
-    if place is None or not place.value:
-        return EMPTY
+    if place is None or not place.value or not isinstance(place.value, dict):
+        return EMPTY  # what is no mapping the schema tells
     before = len(findings.items)
     for name, part in place.fields.items():
         _check(str(name), part, findings)

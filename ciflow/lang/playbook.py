@@ -195,6 +195,7 @@ class PlaybookReader:
         asked = fields["vars_prompt"].items if isinstance(value.get("vars_prompt"), list) else ()
         asked = [one for one in asked if isinstance(one.value, dict) and isinstance(one.value.get("name"), str)]
         basic = Play(id, name, value.get("hosts"), place.span, nodes, (*roles.handlers, *handlers),
+                     matrix=read_matrix(fields.get("matrix"), self.findings),
                      prompts=tuple(Prompt(one.value["name"], one.span) for one in asked),
                      spans={key: fields[key].span for key in _PLACED if key in fields})
         for word, why in _NOT_BESIDE_CANARY.items():
@@ -213,7 +214,6 @@ class PlaybookReader:
             role_vars=roles.vars,
             roles=roles.names,
             needs=None if value.get("needs") is None else tuple(str(one) for one in names(fields["needs"])),
-            matrix=read_matrix(fields.get("matrix"), self.findings),
             when=conditions(fields.get("when")),
             outputs=value.get("outputs") or {},
             artifacts=self._artifacts(place),
@@ -237,8 +237,11 @@ class PlaybookReader:
     def _artifacts(self, place: Place) -> tuple[Artifact, ...]:
         """What the play leaves and takes. A canary makes nothing, and whoever is skipped has no outputs."""
         listed = place.fields["artifacts"].items if place.value.get("artifacts") else ()
-        for one in listed:
+        for number, one in enumerate(listed):
             given = one.value
+            if any(given.get("name") == other.value.get("name") for other in listed[:number]):
+                said = f"two artifacts of the play are called `{given.get('name')}`"
+                self.findings.error("CF0111", said, one.fields["name"].span if "name" in one.fields else one.span)
             if not {"path", "key", "digest"} & set(given):
                 self.findings.error("CF0110", "an artifact needs `path`, `key` or `digest`", one.span)
             elif "digest" in given and {"path", "key"} & set(given):

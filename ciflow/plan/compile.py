@@ -13,6 +13,7 @@ from typing import Any
 
 from ciflow.dataclass import dataclass
 from ciflow.diagnostics import Findings, Invalid
+from ciflow.lang.names import templates_in
 from ciflow.lang.near import did_you_mean
 from ciflow.lang.roles import flat
 from ciflow.model import Block, Host, Node, Play, Playbook, Task, Value
@@ -89,8 +90,17 @@ def compile_plan(playbook: Playbook, hosts_of: HostsOf, selection: Selection = E
     if selection.limit and not any(stage.hosts for stage in stages):
         findings.error("CF0602", f"no host of any play matches the limit `{selection.limit}`", None)
     if findings.errors:
-        raise Invalid(findings.items)
+        raise Invalid([*dict.fromkeys(findings.items)])
     return Plan(playbook.name, playbook.path, playbook, tuple(stages), selection)
+
+
+def nowhere(plan: Plan, findings: Findings) -> None:
+    """Cells of a matrix whose hosts are nobody: what they would do is left out, and everything else goes well."""
+    for stage in plan.stages if not plan.selection.limit else ():
+        if stage.cell and not stage.hosts and not stage.open and templates_in(stage.play.hosts):
+            cell = ", ".join(f"{axis}: {value}" for axis, value in stage.cell.items())
+            findings.warning("CF0602", f"`{stage.play.name}` has no host in the cell {{{cell}}}",
+                             stage.play.spans.get("hosts", stage.play.span), label="the cell runs nowhere")  # fmt: skip
 
 
 def tasks_of(nodes: tuple[Node, ...]) -> Iterator[Task]:
@@ -147,7 +157,7 @@ def _one_of(play: Play, cells: int, findings: Findings) -> Play:
         return play
     if play.matrix.get("max_parallel"):
         text = f"the dials of `{play.name}` move together: `max_parallel` would let some of them wait for ever"
-        findings.error("CF0130", text, play.canary.span)
+        findings.error("CF0130", text, play.spans.get("matrix", play.canary.span))
     return replace(play, canary=replace(play.canary, alpha=play.canary.alpha / cells))
 
 

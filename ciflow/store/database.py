@@ -307,10 +307,11 @@ def _connect(path: Path, read_only: bool) -> sqlite3.Connection:
         raise damaged(path, "it is empty")
     if not read_only:
         return _writer(file)
-    # Where nothing can be written, for lack of rights or space, and no WAL is left, the file is a plain still picture.
+    # Where nothing can be written, for lack of rights or space, and no WAL holds anything, the file is a still picture.
     space = os.statvfs(path)
     writable = os.access(path, os.W_OK) and space.f_bavail * space.f_frsize >= INDEX_BYTES
-    still = not writable and not file.with_name(f"{NAME}-wal").exists()
+    log = file.with_name(f"{NAME}-wal")
+    still = not writable and not (log.exists() and log.stat().st_size)
     return _session(file, "mode=ro&immutable=1" if still else "mode=ro")
 
 

@@ -46,9 +46,9 @@ class Release:
     """A version of a service in a slot. `share` is its own part of the traffic, in hundredths of a percent.
 
     `observed_good` is when its bake ended well, in Unix seconds, 0 if it hasn't; `since` when `share` last changed.
-    `state` is the canary controller's word, or `warm` when a newer one has all traffic, or `live` again after a
-    rollback to it. `dead_man` in seconds, 0 where it is not known; `left` are routers that a rollback to it could not
-    turn.
+    `state` is the canary controller's word, or `warm` when a newer one has all traffic, `live` again after a rollback
+    to it, `given_back` when the dead-man has done that. `dead_man` in seconds, 0 where it is not known; `left` are
+    routers that a rollback to it could not turn.
     """
 
     service: str
@@ -237,20 +237,23 @@ class _Book:
         """One version may be in both slots: then its slot says which release of it is meant."""
         given_up, back, slot = str(event.data["from"]), str(event.data["to"]), str(event.data.get("slot", ""))
         for at, release in enumerate(self.newest_first):
-            if release.version == given_up and release.share and (given_up != back or release.slot != slot):
+            left = release.share or release.moves
+            if release.version == given_up and left and (given_up != back or release.slot != slot):
                 self.newest_first[at] = replace(release, share=0, state="rolled_back", since=event.at)
         self._all_to(back, slot, event, who)
 
     def find(self, event: Event, who: str) -> None:
         """Somebody looked at the routers at `seen`, and one version had all traffic. What this journal thought had some
-        since before that was taken back, or followed, from elsewhere, or by the routers' own dead-man."""
+        since before that was taken back, or followed, from elsewhere, or, where nobody has claimed them since, given
+        back by their dead-man."""
         data = event.data
         version, slot, token, seen = str(data["version"]), str(data["slot"]), int(data["token"]), float(data["seen"])
         others = [(i, r) for i, r in enumerate(self.newest_first) if (r.version, r.slot) != (version, slot) and r.share]
         if any(release.since >= seen or release.token > token for _, release in others):
             return  # it was turned meanwhile
-        state = "rolled_back" if self._of(version, slot) else "warm"
+        elsewhere = "rolled_back" if self._of(version, slot) else "warm"
         for at, release in others:
+            state = elsewhere if token > release.token else "given_back"
             self.newest_first[at] = replace(release, share=0, state=state, since=event.at)
         self._all_to(version, slot, event, who)
 

@@ -24,8 +24,17 @@ def test_a_dead_controller_s_share_is_told_as_of_then_until_somebody_asks_the_ro
     assert code == 0 and json.loads(said)["live"]["name"] == before, said
     said = production.ciflow("status", "shield")[1]
     assert f"slot {before}, 100 % of the traffic, live" in said and "when the rollout" not in said, said
-    assert production.ciflow("rollback", "shield")[0] == 0
+    assert f"shield {version} slot" in said and "no traffic, given back" in said and "`ciflow resume R-" in said, said
+    code, said = production.ciflow("abort", "shield")
+    assert code == 3 and "no process listens" in said and "`ciflow rollback shield` turns it back" in said, said
+    code, said = production.ciflow("rollback", "shield")
+    assert code == 0 and "takes no turn of it any more" in said and "Stopped the rollout" in said, said
     assert "nothing of it is left to resume" in production.ciflow("status")[1]
+    code, said = production.ciflow("rollback", "shield")
+    assert code == 0 and "nothing to do" in said, said
+    code, said = production.ciflow("resume", "shield")
+    assert code == 6 and "holds token" in said, said
+    assert production.live() == before
 
 
 def turned(production: Service, version: str) -> bool:
@@ -44,7 +53,9 @@ def test_a_rollback_from_another_machine_is_known_here_once_somebody_asks(produc
         assert f"slot {before}, 100 % of the traffic, live" in said and version not in said, said
         assert f"slot {before} 100 % live" in production.ciflow("history", "shield", state=state)[1]
     (run,) = {e.run for e in production.events("canary_started") if e.data["version"] == version}
-    assert f"since then shield {version} was rolled back" in production.ciflow("show", run)[1]
+    for name in (run, "shield"):
+        assert f"since then shield {version} was rolled back" in production.ciflow("show", name)[1]
+    assert run in production.ciflow("history", "shield")[1]
 
 
 def test_what_never_came_to_its_routers_leads_no_rollback_astray(production: Service) -> None:

@@ -61,7 +61,11 @@ def test_a_setting_can_t_leave_its_place_in_the_configuration(kind: str, name: s
 @pytest.mark.parametrize("value", ["", "x`) || PathPrefix(`/", *QUOTES])
 def test_testers_header_can_t_either(kind: str, value: str) -> None:
     settings, _ = FORMS[kind]
-    build(kind, {**settings, "header": {"name": "X-Canary", "value": "yes, please; {1}"}}, "shop", SLOTS, ("h",))
+    try:
+        build(kind, {**settings, "header": {"name": "X-Canary", "value": "yes, please; {1}"}}, "shop", SLOTS, ("h",))
+    except Refused as error:
+        assert error.message == f"router {kind} has no setting header", "one that knows no testers says so"
+        return
     for header in ({"name": "X-Canary", "value": value}, {"name": value, "value": "1"}):
         with pytest.raises(Refused, match=f"header of router {kind} can't be"):
             build(kind, {**settings, "header": header}, "shop", SLOTS, ("h",))

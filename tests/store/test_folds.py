@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from ciflow.model import Event
-from ciflow.store.folds import Release, history, summaries, summary
+from ciflow.store.folds import Release, history, summaries, summary, taken_back
 from ciflow.store.locks import Holder
 from ciflow.store.store import Store
 
@@ -175,6 +175,15 @@ def test_what_was_rolled_back_from_elsewhere_is_known_once_somebody_looked_at_th
     assert brief(history(store, "shield")) == [
         ("1.4.0", "b", 0, "rolled_back", True), ("1.3.2", "a", 10_000, "live", True),
     ]  # fmt: skip
+
+
+def test_what_the_dead_man_gave_back_can_be_gone_on_with(store: Store, tell: Teller) -> None:
+    release(tell, "R-1", "1.3.2", "a", (10_000,))
+    release(tell, "R-2", "1.4.0", "b", (500,), "holding")
+    found(tell, "1.3.2", "a", 3)
+    rows = history(store, "shield")
+    assert brief(rows) == [("1.4.0", "b", 0, "given_back", False), ("1.3.2", "a", 10_000, "live", True)]
+    assert rows[0].moves and not taken_back("R-2", rows)
 
 
 def test_a_version_that_was_released_from_elsewhere_is_known_once_somebody_looked(store: Store, tell: Teller) -> None:
