@@ -10,11 +10,12 @@ from typing import BinaryIO
 
 
 @contextmanager
-def whole(path: Path, mode: int | None = None) -> Iterator[BinaryIO]:
+def whole(path: Path, mode: int | None = None, *, durable: bool = False) -> Iterator[BinaryIO]:
     """What is written here takes `path`'s place at the end, with `mode`, or as the umask has it for a new file.
 
     Nobody sees half of it. When it fails, what was there stays, and nothing else is left behind. Folders above are
-    made. A device or a pipe is no file that another could take the place of: it is written into.
+    made. A device or a pipe is no file that another could take the place of: it is written into. `durable`: also a
+    power cut leaves the old or the new.
     """
     if path.exists() and not path.is_file():
         with path.open("wb") as file:
@@ -28,13 +29,16 @@ def whole(path: Path, mode: int | None = None) -> Iterator[BinaryIO]:
             yield file
             if mode is not None:
                 os.fchmod(descriptor, mode)
+            if durable:
+                file.flush()
+                os.fsync(descriptor)
         fresh.replace(path)
     except BaseException:
         fresh.unlink(missing_ok=True)
         raise
 
 
-def write_whole(path: Path, content: bytes, mode: int | None = None) -> None:
+def write_whole(path: Path, content: bytes, mode: int | None = None, *, durable: bool = False) -> None:
     """The same with all of it at hand."""
-    with whole(path, mode) as file:
+    with whole(path, mode, durable=durable) as file:
         file.write(content)

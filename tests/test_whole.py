@@ -55,3 +55,25 @@ def test_a_pipe_is_written_into_and_stays_one(tmp_path: Path) -> None:
     assert heard == [b"a bill of materials"]
     assert pipe.is_fifo()
     assert [path.name for path in tmp_path.iterdir()] == ["pipe"]
+
+
+def test_what_must_last_is_on_the_disk_before_it_takes_its_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done: list[str] = []
+    fsync, replace = os.fsync, Path.replace
+
+    def synced(descriptor: int) -> None:
+        done.append(f"{os.fstat(descriptor).st_size} bytes on the disk")
+        fsync(descriptor)
+
+    def replaced(path: Path, target: Path) -> Path:
+        done.append("replaced")
+        return replace(path, target)
+
+    monkeypatch.setattr(os, "fsync", synced)
+    monkeypatch.setattr(Path, "replace", replaced)
+    write_whole(tmp_path / "key", b"12345", 0o600, durable=True)
+    assert done == ["5 bytes on the disk", "replaced"]
+    write_whole(tmp_path / "report", b"12345")
+    assert done == ["5 bytes on the disk", "replaced", "replaced"]

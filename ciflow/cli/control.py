@@ -42,9 +42,27 @@ def _command(verb: str, text: str) -> click.Command:
     @state_option
     def command(service: str, state: Place | None) -> int:
         with Store.open(state or default_state()) as store:
-            return say(store, rollout_of(store, service, verb), verb, service)
+            return _say_heard(store, service, verb)
 
     return command
+
+
+def _say_heard(store: Store, service: str, verb: str, *, full: bool = False) -> int:
+    """Said at once; then NoSuch where its machine turns out to be gone, for nobody has heard it there."""
+    from ciflow.cli.resume import find_run, works_on
+    from ciflow.store.folds import summary
+    from ciflow.store.locks import Observer
+
+    code = say(store, run := rollout_of(store, service, verb), verb, service, full=full)
+    if works_on(store, find_run(store, run), Observer()):
+        return code
+    found = summary(store, run, ours=True)
+    if found is None or found.exit is None:  # else it has ended meanwhile, perhaps for what was said
+        raise NoSuch(
+            f"nobody works on {run} any more: `{verb}` was not heard",
+            help=f"`ciflow resume {run}` goes on with it, `ciflow rollback {service}` turns it back at once",
+        )
+    return code
 
 
 def rollout_of(store: Store, service: str, verb: str) -> str:
@@ -87,7 +105,7 @@ def which(verb: str, services: Set[str], *, none: str) -> str:
 def promote(service: str, full: bool, state: Place | None) -> int:
     """End the hold that SERVICE's rollout is in and take the next step."""
     with Store.open(state or default_state()) as store:
-        return say(store, rollout_of(store, service, "promote"), "promote", service, full=full)
+        return _say_heard(store, service, "promote", full=full)
 
 
 @click.command("approve")
@@ -131,6 +149,7 @@ def annotate(run: str, reason: tuple[str, ...], state: Place | None) -> int:
 def _answer(run: str, place: Place, reason: str, *, yes: bool) -> int:
     from ciflow.engine.approve import may_answer
     from ciflow.engine.who import who
+    from ciflow.store.folds import summary
 
     with Store.open(place) as store:
         wanted, *others = _waiting(store, run)
@@ -140,6 +159,9 @@ def _answer(run: str, place: Place, reason: str, *, yes: bool) -> int:
         data = {"by": who(), "yes": yes, "reason": reason}
         store.append([Event(kind="approval_given", run=wanted.run, play=wanted.play, at=time.time(), data=data)])
         click.echo(f"{'approved' if yes else 'refused'}: {wanted.data['prompt']}", err=True)
+        found = summary(store, wanted.run)
+        if found is not None and found.resumable:
+            click.echo(f"{found.run} is {found.state}: `ciflow resume {found.run}` goes on by it", err=True)
         for other in others:
             click.echo(f"still waits: {other.data['prompt']}  `ciflow approve {other.run}`", err=True)
     return ExitCode.OK

@@ -10,6 +10,7 @@ from ciflow.cli.screen import hushing, told
 from ciflow.cli.terminal import terminal
 from ciflow.diagnostics import NoSuch
 from ciflow.store.folds import RunSummary, history, summaries
+from ciflow.store.locks import Observer
 from ciflow.store.place import Place, default_state
 from ciflow.store.store import Store
 
@@ -36,23 +37,41 @@ def command(
     from ciflow.engine.who import who
 
     with Store.open(state or default_state()) as store:
-        found = to_resume(store, run)
-        if found.state == "running":
+        observer = Observer()
+        found = to_resume(store, run, observer)
+        if found.state == "running" and works_on(store, found, observer):
             return say(store, found.run, "resume")
         with told(as_json=as_json, quiet=quiet, verbose=verbose) as sinks:
             person = terminal(no_input=no_input, hushed=hushing(sinks))
             others = "" if workers == "none" else workers
-            return resume(found.run, store, sinks, who=who(), person=person, vault_ids=vault_ids(), others=others)
+            return resume(
+                found.run, store, sinks, who=who(), person=person, vault_ids=vault_ids(), others=others,
+                observer=observer,
+            )  # fmt: skip
 
 
-def to_resume(store: Store, name: str) -> RunSummary:
-    """A run by its name (`find_run`); without one the newest that waits for it."""
+def works_on(store: Store, found: RunSummary, observer: Observer) -> bool:
+    """Whether a process works on a run that has no end. Where only time can tell, a person is told what is waited
+    for."""
+    holder = found.holder
+    if holder is not None and not holder.lives() and observer.fresh:
+        where = f"process {holder.pid} on {holder.host or 'this machine'}"
+        text = f"{found.run}: looking whether {where} still works on it; that takes up to {observer.term:.0f} s"
+        click.echo(text, err=True)
+    return store.locks.works_on(found.run, observer)
+
+
+def to_resume(store: Store, name: str, observer: Observer) -> RunSummary:
+    """A run by its name (`find_run`); without one the newest that waits for it, or that was left by a process that is
+    no more."""
     if name:
         return find_run(store, name)
-    wanted = [one for one in summaries(store) if one.resumable or (one.state == "running" and _paused(store, one.run))]
-    if not wanted:
-        raise NoSuch("there is no run to resume", help="`ciflow status` shows what runs")
-    return wanted[0]
+    for one in summaries(store):
+        if one.resumable or (one.state == "running" and _paused(store, one.run)):
+            return one
+        if one.state == "running" and one.planned and not one.check and not works_on(store, one, observer):
+            return one
+    raise NoSuch("there is no run to resume", help="`ciflow status` shows what runs")
 
 
 def _paused(store: Store, run: str) -> bool:

@@ -256,11 +256,9 @@ def _write(name: str, content: bytes, *, private: bool = False) -> None:
     path = Path(name).resolve()
     try:
         old = path.stat() if path.exists() else None
-        with whole(path, 0o600 if private or old is None else old.st_mode & 0o7777) as file:
+        with whole(path, 0o600 if private or old is None else old.st_mode & 0o7777, durable=True) as file:
             file.write(content)
-            file.flush()
             if old is not None and (old.st_uid, old.st_gid) != (os.geteuid(), os.getegid()):
                 os.fchown(file.fileno(), old.st_uid, old.st_gid)
-            os.fsync(file.fileno())
     except OSError as error:
         raise Refused(f"can't write {name}: {(error.strerror or '').lower()}") from error

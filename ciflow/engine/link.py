@@ -51,6 +51,7 @@ class Call:
     answer: asyncio.Future[Reply]
     before: Call | None = None
     ask: bool = False
+    doubted: bool = False  # sent again though it may have been done before
     secret: bool = False
     teller: Key | None = None  # the task whose output it is
     connection: Connection = None
@@ -131,6 +132,8 @@ class HostLink:
         if _overtaken(call, reply):
             call.answer.set_exception(Superseded(f"{self.connection.name}: {reply.error}", 0))
             return
+        if call.doubted and reply.ok and reply.status == "done" and _changes(call.operation):
+            reply = replace(reply, changed=True)  # if not now, then before: what waits for a change must hear of it
         self._losses = 0
         self._answered.append(key)
         self._wire.recorder.replied(key, reply, secret=call.secret)
@@ -145,8 +148,9 @@ class HostLink:
             return
         if state == "done" and reply is not None:
             self.answered(key, reply)
-        elif state == "absent" or self._may_repeat(call):
+        elif (state == "absent" and self._journal) or self._may_repeat(call):
             call.ask = False
+            call.doubted = state != "absent" or not self._journal
             self._resubmit(call)
         else:
             self.answered(key, Reply(status="unknown", ok=False, error="nobody can say whether it ran"))
@@ -233,6 +237,11 @@ class HostLink:
         if isinstance(operation, Api):
             return operation.repeat
         return call.probe or isinstance(operation, _CONVERGING)
+
+
+def _changes(operation: Operation) -> bool:
+    """Whether it changes what lies on its host, and does not only say what it would change."""
+    return isinstance(operation, _CONVERGING) and not operation.check
 
 
 def _overtaken(call: Call, reply: Reply) -> bool:

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 from ciflow.model import Event, Reply
 
 POLL = 0.2  # seconds between looks at the store
+ENDS = ("good", "rolled_back", "failed", "fenced")  # states of a rollout that has obeyed, or can't any more
 
 
 class Inbox(Protocol):
@@ -22,17 +23,31 @@ class Inbox(Protocol):
 
 
 class People:
-    """Commands to one run. Those that came before this process began are history: who gave them was told so."""
+    """Commands to one run. Those that came before this process began are history, but for an `abort` that no process
+    lived to obey: who gave it was told that it was said."""
 
     def __init__(self, inbox: Inbox, run: str, *, resumed: bool) -> None:
         self._inbox = inbox
         self._run = run
-        self._began = inbox.last
+        self._began = max((e.seq for e in inbox.events(run, ("run_started", "run_resumed"))), default=0)
         self._was_resumed = resumed
 
     def to(self, service: str) -> Commands:
         """What is said to the rollout of one service."""
-        return Commands(self._inbox, self._run, service, self._began, resumed=self._was_resumed)
+        after = self._heard(service) if self._was_resumed else self._began
+        return Commands(self._inbox, self._run, service, after, resumed=self._was_resumed)
+
+    def _heard(self, service: str) -> int:
+        """Up to which event all has been heard that was said to the rollout of a service."""
+        unheard = 0
+        for event in self._inbox.events(self._run, ("command", "canary_state")):
+            if event.seq > self._began or event.data.get("service", service) != service:
+                continue
+            if event.kind == "canary_state" and event.data["state"] in ENDS:
+                unheard = 0
+            elif event.kind == "command" and event.data["verb"] == "abort":
+                unheard = unheard or event.seq
+        return unheard - 1 if unheard else self._began
 
     def approvals(self, play: str) -> Iterator[Event]:
         """The answers to a play's question, whenever they were given, the first of them first."""

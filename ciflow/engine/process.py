@@ -133,9 +133,9 @@ class Process:
             self.error, code = error, error.exit_code
         finally:
             beat.cancel()
-            self._last_commit(recorder)
-            wire.close(ended=code in (ExitCode.OK, ExitCode.ROLLED_BACK))
-        return code
+            recorded = self._last_commit(recorder)  # else hosts must not forget what became of the last operations
+            wire.close(ended=recorded and code in (ExitCode.OK, ExitCode.ROLLED_BACK))
+        return code if recorded or self.error is None else self.error.exit_code
 
     def append(self, events: Sequence[Event]) -> int:
         """The journal of this process: refused when another has taken the run over."""
@@ -208,7 +208,7 @@ class Process:
         if held is not None:
             return held.token
         holder = Holder.me(self.id, self.request.options.who, f"ciflow apply {self.request.playbook}")
-        lease = self.store.locks.acquire(scope, holder, steal=bool(self.request.options.break_glass))
+        lease = self.store.locks.acquire(scope, holder, steal=bool(self.request.options.break_glass), heir=True)
         self.leases.append(lease)
         return lease.token
 
@@ -256,11 +256,14 @@ class Process:
             return self.error.exit_code
         return ExitCode.INTERRUPTED if self.signal in (None, signal.SIGINT) else ExitCode.TERMINATED
 
-    def _last_commit(self, recorder: Recorder) -> None:
+    def _last_commit(self, recorder: Recorder) -> bool:
+        """Whether all that happened is written down."""
         try:
             recorder.commit()
         except CiflowError as error:
             self.error = self.error or error
+            return False
+        return True
 
     def _end(self, code: ExitCode) -> None:
         event = Event(
@@ -274,7 +277,7 @@ class Process:
             sink.event(event)
         for lease in self.leases[1:]:
             free(self.store, lease)
-        if code in (ExitCode.OK, ExitCode.ROLLED_BACK):
+        if code in (ExitCode.OK, ExitCode.ROLLED_BACK) and self.error is None:
             self._forget()
 
     def _forget(self) -> None:

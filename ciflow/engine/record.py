@@ -87,6 +87,7 @@ class Recorder:
         self._replies: dict[str, Mapping[str, Any]] = {}
         self._rendered: dict[str, Any] = {}
         self._sent: dict[str, str] = {}
+        self._cut_short: set[str] = set()
         self._failures: Counter[tuple[str, str, str]] = Counter()
 
     # --- resume ----------------------------------------------------------------------------------------
@@ -112,6 +113,7 @@ class Recorder:
             self._sent.pop(key, None)
         else:
             self._replies[key] = reply
+            self._note_cut(key, reply.get("errno", ""))
 
     def _count_failure(self, event: Event) -> None:
         where = (event.play, event.host, event.task)
@@ -123,6 +125,14 @@ class Recorder:
     def failures(self, play: str, host: str, task: str) -> int:
         """How often a task failed for good before the run was resumed: it is tried again, under keys of its own."""
         return self._failures[(play, host, task)]
+
+    def cut_short(self, attempt: str) -> bool:
+        """Whether an operation of a task's attempt was ended by an interrupt: its failure says nothing of the task."""
+        return any(key.startswith(f"{attempt}/try") for key in self._cut_short)
+
+    def _note_cut(self, key: str, errno: str) -> None:
+        if errno == "EINTR":
+            self._cut_short.add(key)
 
     def reply(self, key: str) -> Reply | None:
         """What came back for this key before, if it did."""
@@ -190,6 +200,7 @@ class Recorder:
 
     def replied(self, key: str, reply: Reply, *, secret: bool = False) -> None:
         """Record what came back."""
+        self._note_cut(key, reply.errno)
         self.emit("op_reply", {"reply": self._close(encode_reply(reply), key, secret)}, key=key)
 
     def hide(self, secret: str) -> None:

@@ -25,8 +25,8 @@ from ciflow.lang.vault import Vault
 from ciflow.model import Event
 from ciflow.plan import Plan
 from ciflow.store.artifacts import Shelf, open_shelf
-from ciflow.store.folds import Release, summary
-from ciflow.store.locks import Holder
+from ciflow.store.folds import Release, RunSummary, summary
+from ciflow.store.locks import Holder, Observer
 from ciflow.store.store import Store
 
 
@@ -105,29 +105,28 @@ def _changed(files: Files, playbook: str) -> Iterator[dict[str, Any]]:
 
 def resume(
     run: str, store: Store, sinks: Sequence[Sink], *, who: str, person: Person | None = None,
-    vault_ids: tuple[str, ...] = (), others: str | None = None,
+    vault_ids: tuple[str, ...] = (), others: str | None = None, observer: Observer | None = None,
 ) -> ExitCode:  # fmt: skip
     """Take up a run that was killed, paused or failed: nothing that is finished is done again.
 
-    With `others` as workers than the first start's, or, where it is "", none.
+    With `others` as workers than the first start's, or, where it is "", none. `observer` has watched whoever may still
+    be at it. What it did is read under its lock: until then another may have gone on with it, or have ended it.
 
     Vault passwords were not kept: they are read, or asked for, again where `vault_ids` say, else where the first start
     found them.
     """
-    found = summary(store, run)
-    if found is None:
-        raise NoSuch(f"no run is called {run}", help="`ciflow history` lists them")
-    if not found.resumable:
-        raise NoSuch(f"{run} is {found.state}: there is nothing to resume")
-    past = tuple(store.events(run=run))
-    request = Request.from_data(past[0].data["request"], store.keys.existing(run))
+    _check_resumable(summary(store, run, ours=True), run)
+    begin = next(store.events(run=run))
+    request = Request.from_data(begin.data["request"], store.keys.existing(run))
     if others is not None:
         request = replace(request, options=replace(request.options, workers=others))
     go_back(request)
     vault = read_vault(vault_ids or request.vault_ids, password_of(person))
     holder = Holder.me(run, who, f"ciflow resume {run}")
-    lease = store.locks.acquire(project_of(request), holder, token_floor=floor(request))
+    lease = store.locks.acquire(project_of(request), holder, token_floor=floor(request), observer=observer)
     try:
+        _check_resumable(summary(store, run, ours=True), run)
+        past = tuple(store.events(run=run))
         files = _files_of(store, run, past, vault)
         loaded, plan = prepare(request, files)
         shelf = _shelf(store, plan, request)
@@ -141,13 +140,19 @@ def resume(
             for event in (again, *warned):
                 sink.event(event)
         mask = secrets_of(request, loaded)
-        began = past[0].at
         return Process(
-            request, store, sinks, run, lease, loaded, plan, files.thawed(), began, past, person, mask, shelf,
+            request, store, sinks, run, lease, loaded, plan, files.thawed(), begin.at, past, person, mask, shelf,
             _snapshots(past),
         ).run()
     finally:
         free(store, lease)
+
+
+def _check_resumable(found: RunSummary | None, run: str) -> None:
+    if found is None:
+        raise NoSuch(f"no run is called {run}", help="`ciflow history` lists them")
+    if not found.resumable:
+        raise NoSuch(f"{run} is {found.state}: there is nothing to resume")
 
 
 def deploy_again(

@@ -130,8 +130,10 @@ class TaskRun:
     # --- one item ----------------------------------------------------------------------------------------
 
     async def _tried(self, extra: Mapping[str, Any], key: Key) -> Result:
-        """One item. What failed before the run was resumed is tried again, what went well is not."""
-        for number in range(self._failures + 1):
+        """One item. What failed before the run was resumed, or was cut short by Ctrl-C, is tried again; what went well
+        is not."""
+        number = 0
+        while True:
             attempt = key.below(f"again{number}") if number else key
             recorded = self._known(attempt)
             try:
@@ -139,8 +141,10 @@ class TaskRun:
             except (Invalid, TargetError, HostFailed) as error:
                 result = broken(error)
             if result.status == "unknown" or not (result.bad and recorded):
-                break  # what nobody knows the end of is never run again unasked
-        return result
+                return result  # what nobody knows the end of is never run again unasked
+            if number >= self._failures and not self.lane.run.recorder.cut_short(str(attempt)):
+                return result
+            number += 1
 
     def _known(self, key: Key) -> bool:
         """Whether an earlier process got as far as this item, or attempt."""

@@ -176,6 +176,7 @@ class _Walk:
         ended = False
         try:
             await work
+            recorder.commit()  # before hosts forget what became of the last operations
             ended = True
         except asyncio.CancelledError:
             recorder.commit()
@@ -183,7 +184,6 @@ class _Walk:
         finally:
             beat.cancel()
             wire.close(ended=ended)
-        recorder.commit()
         self.shard.leave(stage.said())
         self.store.locks.release(self.lease)
         return self._end(stage)

@@ -75,7 +75,8 @@ def _explained(path: Path, e: sqlite3.Error) -> StoreError:
     name = getattr(e, "sqlite_errorname", "") or ""
     file = path / NAME
     if name.startswith(("SQLITE_FULL", "SQLITE_IOERR_SHMSIZE")):  # the latter: no room for its index of the log
-        return StoreError(f"no space left for the journal {file}", help=f"free some space (`df {path}`), then resume")
+        way_out = f"free some space (`df {path}`); `ciflow resume` goes on with a run that it stopped"
+        return StoreError(f"no space left for the journal {file}", help=way_out)
     if name.startswith("SQLITE_READONLY"):
         return StoreError(f"the journal {file} can't be written: it, its folder or its disk is read-only")
     if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):

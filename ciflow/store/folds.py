@@ -71,10 +71,12 @@ class Release:
         return self.state not in ENDED
 
 
-def summary(store: Store, run: str) -> RunSummary | None:
-    """One run; None when the store doesn't know it."""
-    found = _fold_runs(store.events(run=run, kinds=RUN_KINDS))
-    return _with_fate(store, found[run]) if run in found else None
+def summary(store: Store, run: str, *, ours: bool = False) -> RunSummary | None:
+    """One run; None when the store doesn't know it. `ours`: the caller has its lock, so nobody else is at it."""
+    found = _fold_runs(store.events(run=run, kinds=RUN_KINDS)).get(run)
+    if found is None or not ours:
+        return found and _with_fate(store, found)
+    return replace(found, state="interrupted") if found.state == "running" else found
 
 
 def summaries(store: Store) -> list[RunSummary]:

@@ -117,6 +117,11 @@ class Observer:
     _seen: dict[str, tuple[int, int, float]] = field(default_factory=dict)
     moved: bool = False  # a counter was seen to change: that holder surely lives
 
+    @property
+    def fresh(self) -> bool:
+        """Whether it has looked at nobody yet."""
+        return not self._seen
+
     def dead(self, held: Held) -> bool:
         """Call it again and again; true once the counter has stood still for a whole term."""
         token, counter, since = self._seen.get(held.scope, (0, -1, 0.0))
@@ -142,36 +147,60 @@ class Locks:
         token_floor: int = 0,
         steal: bool = False,
         wait: float = 0.0,
+        observer: Observer | None = None,
+        heir: bool = False,
     ) -> Lease:
         """Take a scope. Locked names the holder, since when, and how to break it.
 
         A holder that lives on this machine, or whose counter moves, is refused at once, or after `wait` seconds. One
         that can't be looked up (another machine, or stopped) is watched for up to a `term`. `token_floor` is the
-        greatest token that routers and hosts know. `steal` takes a live one, and the lease says from whom.
+        greatest token that routers and hosts know. `steal` takes a live one, and the lease says from whom. `observer`
+        has watched already. `heir`: the caller has the run, so another holder of the same run is an earlier process.
         """
-        observer = Observer(term)
+        observer = observer or Observer(term)
         end = observer.clock() + wait
         while True:
-            got = self.attempt(scope, holder, observer, token_floor=token_floor, steal=steal)
+            got = self.attempt(scope, holder, observer, token_floor=token_floor, steal=steal, heir=heir)
             if isinstance(got, Lease):
                 return got
             known = got.holder is not None and got.holder.lives()
             if (known or observer.moved) and observer.clock() >= end:
                 raise _locked(got)
-            time.sleep(min(0.1, term / 20))
+            time.sleep(min(0.1, observer.term / 20))
 
     def attempt(
-        self, scope: str, holder: Holder, observer: Observer, *, token_floor: int = 0, steal: bool = False
+        self,
+        scope: str,
+        holder: Holder,
+        observer: Observer,
+        *,
+        token_floor: int = 0,
+        steal: bool = False,
+        heir: bool = False,
     ) -> Lease | Held:
         """Take a scope if it is free, or its holder is dead as far as `observer` has seen; else say who holds it."""
         with self._database.writing():
             held = self.held(scope)
-            if held and held.holder and not (steal or held.holder.gone() or observer.dead(held)):
-                return held
+            if held and held.holder:
+                ours = steal or (heir and held.holder.run == holder.run)
+                if not (ours or held.holder.gone() or observer.dead(held)):
+                    return held
             greatest = self._database.rows("SELECT coalesce(max(token), 0) FROM locks")[0][0]
             token = 1 + max(greatest, token_floor)
             self._put(Held(scope, token, 0, time.time(), holder), new=held is None)
         return Lease(scope, token, holder, held.holder if held else None)
+
+    def works_on(self, run: str, observer: Observer) -> bool:
+        """Whether a process works on a run. One that can't be looked up (another machine, another boot of this one, or
+        stopped) is watched until its counter moves, for up to a term."""
+        while True:
+            rows = (held for held in self.all() if held.holder and held.holder.run == run)
+            held = next((held for held in rows if held.holder and not held.holder.gone()), None)
+            if held is None or held.holder is None or observer.dead(held):
+                return False
+            if held.holder.lives() or observer.moved:
+                return True
+            time.sleep(min(0.1, observer.term / 20))
 
     def renew(self, lease: Lease) -> None:
         """Show that the holder lives; due every third of a term. Locked when it was taken over."""

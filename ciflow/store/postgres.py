@@ -25,6 +25,10 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 PATIENCE = 10.0  # seconds that a server may be away between two transactions: it restarts, or another takes over
 CONNECT_SECONDS = 5
+# Who was stopped or cut off within a transaction holds the row that all writers need: its server ends it then.
+ABANDONED = 20  # seconds
+BUSY = 30  # seconds that others wait for it
+ALIVE = {"keepalives_idle": 15, "keepalives_interval": 5, "keepalives_count": 3}  # a server whose machine is gone
 NAMESPACE = "ciflow"
 # Only PostgreSQL has these: blobs, and where shards of hosts meet (board.py).
 _MORE = (
@@ -85,12 +89,12 @@ class Postgres:
     @contextlib.contextmanager
     def writing(self) -> Iterator[None]:
         with _plain_words(self.team):
-            self._patiently(lambda: self.connection.execute("BEGIN; SELECT 1 FROM head FOR UPDATE"))
             try:
+                self._patiently(lambda: self.connection.execute("BEGIN; SELECT 1 FROM head FOR UPDATE"))
                 yield
                 self.connection.execute("COMMIT")
             except BaseException:
-                if not self.connection.closed:
+                if self._within:
                     self.connection.execute("ROLLBACK")
                 raise
 
@@ -165,10 +169,13 @@ def _connect(team: Team) -> psycopg.Connection[Any]:
 
 def _connected(team: Team) -> psycopg.Connection[Any]:
     driver = _driver()
-    usual = {"connect_timeout": CONNECT_SECONDS, "application_name": "ciflow"}
+    usual = {"connect_timeout": CONNECT_SECONDS, "application_name": "ciflow", **ALIVE}
     said = driver.conninfo.conninfo_to_dict(team.url)
     connection: psycopg.Connection[Any] = driver.connect(**{**usual, **said}, autocommit=True)
-    connection.execute(f"SET search_path TO {NAMESPACE}")
+    connection.execute(
+        f"SET search_path TO {NAMESPACE}; SET lock_timeout TO '{BUSY}s';"
+        f" SET idle_in_transaction_session_timeout TO '{ABANDONED}s'"
+    )
     return connection
 
 
@@ -178,6 +185,11 @@ def _plain_words(team: Team) -> Iterator[None]:
     driver = _driver()
     try:
         yield
+    except driver.errors.LockNotAvailable as e:
+        raise StoreError(
+            f"another process has kept the journal {team} busy for {BUSY} s",
+            help="`SELECT pid, client_addr, state FROM pg_stat_activity` there says who",
+        ) from e
     except driver.OperationalError as e:
         raise StoreError(
             f"the journal {team} can't be reached: {_first_line(e)}",
@@ -189,7 +201,8 @@ def _plain_words(team: Team) -> Iterator[None]:
             help="the role needs to own the schema `ciflow`, or CREATE on the database to make it",
         ) from e
     except driver.errors.DiskFull as e:
-        raise StoreError(f"no space left for the journal {team}", help="free some space there, then resume") from e
+        way_out = "free some space there; `ciflow resume` goes on with a run that it stopped"
+        raise StoreError(f"no space left for the journal {team}", help=way_out) from e
     except driver.Error as e:
         raise StoreError(f"the journal {team} refused: {_first_line(e)}") from e
 

@@ -7,6 +7,7 @@ authenticated with it, so that a sealed reply can't be moved to another place.
 from __future__ import annotations
 
 import base64
+import glob
 import hashlib
 import os
 import re
@@ -55,7 +56,9 @@ class Keys:
 
     def forget(self, run: str) -> None:
         """At the run's end: what it sealed can't be read by anybody from now on."""
-        self._path(run).unlink(missing_ok=True)
+        path = self._path(run)
+        for left in (path, *path.parent.glob(f".{glob.escape(path.name)}-*")):  # and of who was killed while making it
+            left.unlink(missing_ok=True)
 
     def _path(self, run: str) -> Path:
         if not _NAME.fullmatch(run) or run.startswith("."):

@@ -97,6 +97,7 @@ LIVE = 0.1  # seconds between two portions of live output
 GRACE = 2.0  # seconds from SIGTERM to SIGKILL when an operation is ended
 RESERVED = 4096  # bytes of a record, set aside before the operation starts
 EXPIRY = 7 * 86400
+NOTE = "temp"  # what names of notes end with that say where a large file is being written
 SWEEP = 86400.0  # seconds between two looks for records that have expired
 LARGE = 1 << 20
 DIFF_LIMIT = 104448  # bytes of a file beyond which no diff is given (Ansible's max_diff_size)
@@ -540,11 +541,15 @@ class Journal:
                     os.pwrite(self.project_fd, to_json([token, run]).ljust(512), 0)
             self.run_folder = os.path.join(self.folder, "runs", short_hash(run))
             os.makedirs(self.run_folder, 0o700, exist_ok=True)
+            os.utime(self.run_folder)  # nobody sweeps it away as one that is over
             mark = lasting(os.path.join(self.run_folder, "id"), lambda: raw(os.urandom(8).hex()))
             self.identity = os.path.basename(self.folder) + ":" + text(mark)
         except OSError as e:
             self.warning = "%s: %s: lost operations will be unknown" % (self.folder, e.strerror)
             self.run_folder = self.identity = ""
+            if self.project_fd >= 0 and self._holder() != (token, run):  # no room to say that the project is ours
+                os.close(self.project_fd)
+                self.project_fd = -1
         return True, token, run
 
     def _holder(self) -> tuple[int, str]:
@@ -595,7 +600,8 @@ class Journal:
             try:
                 fd = os.open(self.path(key), os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
             except OSError:
-                return ("unknown" if identity and identity != self.identity else "absent"), None, "", -1
+                other = identity and identity != self.identity
+                return ("absent" if not other and self._marked() else "unknown"), None, "", -1
             try:
                 fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
             except BlockingIOError:
@@ -606,6 +612,27 @@ class Journal:
             if withdrawn:
                 return "absent", None, "", -1
             return ("done" if reply is not None else "unknown"), reply, digest, -1
+
+    def _marked(self) -> bool:
+        """Whether the run's mark still lies there: it goes before any record does."""
+        return os.path.exists(os.path.join(self.run_folder, "id"))
+
+    def clear(self, key: str) -> None:
+        """Forget an operation whose agent died in it, so that it may be started once more. Whoever did so before has
+        started it by now: that record stays."""
+        with self._locked(fcntl.LOCK_EX):
+            try:
+                fd = os.open(self.path(key), os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+            except FileNotFoundError:
+                return
+            try:
+                fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+                if read_record(fd)[1] is None:
+                    os.unlink(self.path(key))
+            except BlockingIOError:
+                pass
+            finally:
+                os.close(fd)
 
     def wait(self, fd: int) -> Reply | None:
         """The reply of an operation that is under way, as soon as it has ended; None if its agent died first.
@@ -641,6 +668,11 @@ class Journal:
         for folder in glob.glob(os.path.join(self.base, "*/runs/*")) + jobs:
             try:
                 if time.time() - os.stat(folder).st_mtime > EXPIRY:
+                    for left in [read_text(note) for note in glob.glob(os.path.join(folder, "*." + NOTE))]:
+                        if ".ciflow-" in os.path.basename(left) and os.path.lexists(left):
+                            os.unlink(left)
+                    if os.path.exists(os.path.join(folder, "id")):
+                        os.unlink(os.path.join(folder, "id"))
                     shutil.rmtree(folder)
             except OSError:
                 continue
@@ -1074,6 +1106,8 @@ def install(path: str, op: Op, job: Work, fill: Callable[[int], Any]) -> dict[st
     keep = False
     try:
         try:
+            if job.sha256 or op["op"] == "copy":  # which may be large, and cut off
+                job.noted(temp)
             fill(fd)
         finally:
             os.close(fd)
@@ -1173,7 +1207,7 @@ def write_whole(op: Op, job: Work, path: str) -> Reply:
     before = file_hash(path) if op.get("follow", True) or not os.path.islink(path) else ""
     content = raw(op.get("content", ""))
     after = job.sha256 or sha256(content).hexdigest()
-    if op.get("expect"):
+    if op.get("expect") and not (job.once_more and before == after):  # it was this very one that wrote it
         expect(op, path, file_hash(path))  # what whoever read it has seen, also through a link that is to be replaced
     data = {"before": before, "after": after, "path": path}
     if before and not op.get("force", True):
@@ -1318,6 +1352,8 @@ def do_link(op: Op, job: Work) -> Reply:
     if os.path.isdir(path) and not os.path.islink(path):
         os.rmdir(path)  # a full one raises: it is never emptied for a link
     temp = "%s.ciflow-%s" % (path, short_hash(job.key)[:12])
+    if os.path.islink(temp) or (hard and os.path.isfile(temp)):
+        os.unlink(temp)  # left by an agent that was killed in this very operation
     (os.link if hard else os.symlink)(absolute if hard else target, temp)
     os.rename(temp, path)
     return {"changed": True}
@@ -1936,8 +1972,8 @@ def do_exec(op: Op, job: Work) -> Reply:
     reply = exit_reply(status, usage)
     if timed_out:
         reply.update(ok=False, error="still running after %g s: ended" % timeout, errno="ETIMEDOUT")
-    elif job.aborted.is_set():
-        reply.update(ok=False, error="ended by the operator")
+    elif job.cut_short:
+        reply.update(ok=False, error="ended by the operator", errno="EINTR")
     return dict(reply, changed=True, **output_of(sinks))
 
 
@@ -2109,9 +2145,7 @@ def do_detached(op: Op, job: Work) -> Reply:
 
 def start_detached(op: Op, place: Place, job: Work) -> Reply:
     digest = job.digest({k: v for k, v in op.items() if k not in ("verb", "key")})
-    os.makedirs(place.folder, 0o700, exist_ok=True)
-    with open(place.path("start"), "wb") as guard:
-        fcntl.flock(guard, fcntl.LOCK_EX)
+    with place.alone():
         if place.alive():
             if place.state().get("digest") == digest:
                 return place.report()
@@ -2158,6 +2192,19 @@ class Place:
 
     def path(self, name: str) -> str:
         return os.path.join(self.folder, name)
+
+    def alone(self) -> Any:
+        """A file to be closed, whose lock nobody else has who would start or cancel this work. Its folder is made."""
+        while True:
+            try:
+                os.makedirs(self.folder, 0o700, exist_ok=True)
+                guard = open(self.path("start"), "wb")  # noqa: SIM115
+                fcntl.flock(guard, fcntl.LOCK_EX)
+                if os.path.samestat(os.fstat(guard.fileno()), os.stat(self.path("start"))):
+                    return guard
+                guard.close()
+            except FileNotFoundError:
+                continue  # who had it has removed it with its folder
 
     def state(self) -> dict[str, Any]:
         found = read_text(self.path("state"))
@@ -2239,10 +2286,12 @@ class Place:
             os.killpg(pid, signal.SIGKILL)
 
     def cancel(self, grace: float) -> Reply:
-        changed = self.stop(grace)
+        changed = False
         if os.path.isdir(self.folder):
-            self.end_orphan()
-            shutil.rmtree(self.folder)
+            with self.alone():
+                changed = self.stop(grace)
+                self.end_orphan()
+                shutil.rmtree(self.folder)
         return {"changed": changed, "data": {"state": "absent"}}
 
 
@@ -2260,8 +2309,10 @@ class Work:
         self.tell = tell
         self.key, self.op, self.folder, self.grace = key, op, folder, grace
         self.check = bool(op.get("check"))
+        self.once_more = False  # it was begun before, and its agent died in it
         self.size, self.sha256 = 0, ""
         self.aborted = Event()
+        self.cut_short = False  # its process was there to be ended
         self.pid, self.alive = 0, _thread.allocate_lock()
 
     def started(self, pid: int) -> None:
@@ -2284,6 +2335,7 @@ class Work:
     def _end(self) -> None:
         with self.alive:
             if self.pid:
+                self.cut_short = not has_ended(self.pid)
                 end_group(self.pid, self.grace)
 
     def spill(self, name: str) -> str:
@@ -2301,6 +2353,9 @@ class Work:
             write_all(fd, content)
 
         return put
+
+    def noted(self, temp: str) -> None:
+        """A file that is left if this is cut off, and nobody goes on with it."""
 
     def journal_folder(self) -> str:
         """Of a supervisor's work: the folder beside which the other detached work of this journal has its own."""
@@ -2384,11 +2439,15 @@ class Supervisor:
             "supervisor": me,
             "supervisor_birth": birth(me),
         }
-        self.note()
+        self.place.put(self.known)
 
     def note(self, **what: Any) -> None:
+        """Without room for it, whoever asks hears what was before: the work itself matters more."""
         self.known.update(what)
-        self.place.put(self.known)
+        try:
+            self.place.put(self.known)
+        except OSError:
+            pass
 
     def hear(self, timeout: float | None) -> bytes:
         """Letters that came on the FIFO, waiting for them at most `timeout` seconds (None: for ever)."""
@@ -2630,6 +2689,16 @@ class Job(Work):
         with self.mutex:
             self.mutex.notify_all()
 
+    def noted(self, temp: str) -> None:
+        note = self.spill(NOTE)
+        try:
+            fd = open_private(note, os.O_TRUNC) if note else -1
+        except OSError:
+            return  # no room for it: then it would be left
+        if fd >= 0:
+            os.write(fd, raw(temp))
+            os.close(fd)
+
     def journal_folder(self) -> str:
         return self.agent.journal.folder
 
@@ -2813,7 +2882,18 @@ class Lane:
                 reply = journal.wait(fd)
         except Withdrawn:
             return self._journalled(op, job)
+        if reply is None and may_repeat(op):
+            journal.clear(job.key)
+            job.once_more = True
+            return self._journalled(op, job)
         return reply or dict(UNKNOWN)
+
+
+def may_repeat(op: Op) -> bool:
+    """Whether it can be done once more although it may have been done: what was to be there is there afterwards."""
+    if op["op"] == "exec":
+        return bool(op.get("creates") or op.get("removes"))
+    return op["op"] in ("write", "edit", "attrs", "copy", "remove", "mkdir", "link")
 
 
 UNKNOWN = {"status": "unknown", "ok": False, "error": "it was started, and nobody can say how it ended"}

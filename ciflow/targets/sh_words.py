@@ -193,7 +193,7 @@ def _went_wrong(result: Result) -> tuple[str, str]:
     if why == "ETIMEDOUT":
         return "ETIMEDOUT", f"still running after {float(facts.get('limit', 0)):g} s: ended"
     if why == "EINTR":
-        return "", "ended by the operator"
+        return "EINTR", "ended by the operator"
     if "overtaken" in facts:
         token, run = facts["overtaken"] or (0, "")
         return "ESTALE", f"another run ({run}, token {token}) has taken this project on the host"

@@ -4,7 +4,8 @@
 and their guards (the next operation of a lane is sent when the one before has ended: nothing is sent ahead, so nothing
 has to be dropped there), replies, digests, names. Lines to the host, each a word and its arguments:
 
-    begin EPOCH PROJECT RUN HOLDER   take the project        j N NAME DIGEST SCRIPT  perform (NAME -: it only looks)
+    begin EPOCH PROJECT RUN HOLDER   take the project        j N NAME DIGEST SCRIPT  perform (NAME -: it only looks;
+                                                             +DIGEST: once more after an agent that died in it)
     a N NAME JOURNAL                 what became of it       k N NAME                end it, with its group
     l N NAME OUT ERR                 output behind these     u N NAME                how much of an upload is there
     p N NAME SIZE, then raw bytes    more of an upload       o N NAME SIZE ESCAPED   the same where dd can't count
@@ -364,7 +365,10 @@ class ShellPipe:
         flight.runs = script.journalled and flight.message["op"]["op"] == "exec"
         name, digest = "-", "-"
         if script.journalled:
+            from ciflow.targets import agent  # whose rules are the same: only who has no Python there needs it here
+
             name, digest = short_hash(flight.key), self._digest(flight.message)
+            digest = f"+{digest}" if agent.may_repeat(flight.message["op"]) else digest
         self._say("j", flight.number, name, digest, escape(script.words))
 
     def _end(self, flight: Flight, reply: Reply) -> None:

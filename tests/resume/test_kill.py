@@ -200,6 +200,35 @@ def test_ctrl_c_ends_the_task_in_hand_and_nothing_sent_ahead_runs(tmp_path: Path
     assert (tmp_path / "log").read_text().split() == ["begun"]
 
 
+@pytest.mark.parametrize("item", ["", "\n          loop: [a, b]"])
+def test_what_ctrl_c_has_ended_is_begun_again_by_a_resume_and_counts_as_no_failure(tmp_path: Path, item: str) -> None:
+    runs = Runs(tmp_path)
+    (tmp_path / "play.yml").write_text(
+        f"""
+- hosts: localhost
+  tasks:
+    - block:
+        - shell: echo begun >> {tmp_path}/log; {_until(tmp_path / "go")}{item}
+      rescue:
+        - shell: echo rescue >> {tmp_path}/log
+    - shell: echo after >> {tmp_path}/log
+"""
+    )
+    log = tmp_path / "log"
+    for begun, words in (("begun\n", ["apply", "play.yml"]), ("begun\nbegun\n", ["resume"])):
+        process = runs.start(*words)
+        wait_for(lambda begun=begun: log.exists() and log.read_text() == begun)
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=90)
+        assert process.returncode == 130
+    (tmp_path / "go").touch()
+
+    resumed = runs.run("resume")
+    assert resumed.returncode == 0, resumed.stderr
+    more = ["begun"] if item else []
+    assert log.read_text().split() == ["begun", "begun", "begun", *more, "after"]
+
+
 @pytest.mark.fault(15)
 def test_two_applies_of_one_playbook_exclude_each_other(tmp_path: Path) -> None:
     runs = Runs(tmp_path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 import threading
@@ -12,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from ciflow.diagnostics import StoreError
+from ciflow.store import postgres as postgres_store
 from ciflow.store.place import Team, place_of
 from ciflow.store.store import Store
 from tests.parts.postgres import Postgres, postgres
@@ -132,3 +134,48 @@ def test_of_two_first_starts_both_find_one_journal(place: Team) -> None:
     assert [start.wait(180) for start in starts] == [0, 0, 0]
     with Store.open(place) as store:
         assert store.last == 3
+
+
+STOPPED_WITHIN = """
+import sys, time
+from ciflow.store import postgres
+from ciflow.store.place import place_of
+from ciflow.store.store import Store
+postgres.ABANDONED = 1
+store = Store.open(place_of(sys.argv[1]))
+with store._database.writing():
+    print("within", flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_a_writer_stopped_in_the_middle_of_a_write_holds_up_nobody_for_long(store: Store, place: Team) -> None:
+    """A laptop that was closed, a machine that was cut off: its server would keep the lock for hours."""
+    pipe = subprocess.PIPE
+    stopped = subprocess.Popen(
+        [sys.executable, "-c", STOPPED_WITHIN, place.url], stdin=pipe, stdout=pipe, stderr=pipe
+    )
+    try:
+        assert stopped.stdout and stopped.stdout.readline() == b"within\n"
+        stopped.send_signal(signal.SIGSTOP)
+        assert store.append([told(1)]) == 1
+        stopped.send_signal(signal.SIGCONT)
+        _, said = stopped.communicate(b"", timeout=60)
+        assert stopped.returncode and b"StoreError" in said, said
+        assert store.last == 1
+    finally:
+        stopped.kill()
+        stopped.communicate()
+
+
+def test_whoever_waits_too_long_for_another_writer_is_told_so(
+    store: Store, place: Team, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(postgres_store, "BUSY", 1)
+    with Store.open(place) as waiting, store._database.writing():
+        with pytest.raises(StoreError, match=r"has kept the journal .* busy for 1 s") as refusal:
+            waiting.append([told(1)])
+        assert "pg_stat_activity" in refusal.value.help
+        with pytest.raises(StoreError, match="busy"):
+            waiting.append([told(1)])  # nothing is left open of the first try
+    assert store.append([told(1)]) == 1

@@ -180,6 +180,10 @@ def test_when_the_run_has_ended_nobody_can_open_its_replies(tmp_path: Path) -> N
     with Store.open(tmp_path / "store") as store:
         store.keys.of("R-1")
         assert list((tmp_path / "store" / "keys").iterdir())
+        (tmp_path / "store" / "keys" / ".R-1.key-4711").write_bytes(b"k" * 32)  # of who was killed while making it
+        store.keys.of("R-10")
+        store.keys.forget("R-10")
+        assert len(list((tmp_path / "store" / "keys").iterdir())) == 2
         store.keys.forget("R-1")
         assert not list((tmp_path / "store" / "keys").iterdir())
         with pytest.raises(StoreError, match="the key of run R-1 is gone"):

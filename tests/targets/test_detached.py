@@ -20,6 +20,7 @@ from ciflow.model import Detached, Exec, Operation, Talk, Watch
 from ciflow.targets import Connection
 from ciflow.targets.session import Ended
 from tests.parts.process import wait_for
+from tests.parts.tinyfs import fill
 from tests.targets.parley import Parley
 
 
@@ -283,3 +284,47 @@ def test_who_asks_whether_it_lives_does_not_hinder_one_that_starts(host: Parley,
     finally:
         stop.set()
         looking.join()
+
+
+def test_a_dead_man_acts_although_there_is_no_room_to_write_that_down(
+    talk: Callable[..., Parley], tiny_disk: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The disk of a router's host is full: users are given back all the same."""
+    monkeypatch.setenv("HOME", str(tiny_disk))
+    host = talk(Connection())
+    key = f"full-{host.token}"
+    act = Exec(shell=f"until [ -e {tmp_path}/gate ]; do sleep 0.02; done; touch {tmp_path}/back")
+    assert host(Detached(key=key, operations=(act,), after=2.0)).ok
+    filler = fill(tiny_disk)
+    (tmp_path / "gate").touch()
+    wait_for((tmp_path / "back").exists, "what the dead-man does")
+    filler.unlink()
+    host(Detached(key=key, verb="cancel", grace=1.0))
+
+
+def test_who_starts_a_process_while_another_ends_it_has_one_that_can_be_reached(
+    connection: Connection, talk: Callable[..., Parley], tmp_path: Path
+) -> None:
+    """The one waits until the other has ended it and taken its folder away; else a process would be left to nobody."""
+    first = talk(connection)
+    second = talk(connection, run=first.run, token=first.token)
+    key = f"both-{first.token}"
+
+    def program(word: str) -> Detached:
+        said = f"trap 'echo asked-{word} >> {tmp_path}/log' TERM; echo {word} >> {tmp_path}/log"
+        program = Exec(shell=f"{said}; while :; do sleep 0.1; done")
+        return Detached(key=key, operations=(program,), restart=True, grace=1.5)
+
+    def log() -> list[str]:
+        return (tmp_path / "log").read_text().split() if (tmp_path / "log").exists() else []
+
+    assert first(program("one")).ok
+    wait_for(lambda: "one" in log(), "the first process")
+    first.session.submit("web1", "end", Detached(key=key, verb="cancel", grace=1.5))
+    first.session.flush()
+    wait_for(lambda: "asked-one" in log(), "its end to begin")
+    assert second(program("two"), key="two").ok
+    assert first.answer("end").ok
+    wait_for(lambda: "two" in log(), "the second process")
+    assert second(Detached(key=key, verb="ask"), key="look").data["state"] == "running"
+    assert second(Detached(key=key, verb="cancel", grace=0.1), key="over").changed

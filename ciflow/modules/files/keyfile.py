@@ -17,7 +17,7 @@ from ciflow.supply.errors import KeyFault
 from ciflow.supply.keys import KeyPair, PublicKey, SigningKey
 from ciflow.supply.times import stamp
 from ciflow.supply.trust import Signer, signers_of
-from ciflow.whole import whole
+from ciflow.whole import write_whole
 
 SIGNERS = "signers.json"
 VARIABLE = "CIFLOW_KEY_PASSPHRASE"
@@ -92,7 +92,4 @@ def _data(signer: Signer) -> dict[str, str]:
 
 def put(path: Path, content: bytes, mode: int) -> None:
     """Whole or not at all, never open to more than `mode`, and on the disk before it counts."""
-    with whole(path, mode) as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
+    write_whole(path, content, mode, durable=True)

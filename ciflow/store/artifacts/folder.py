@@ -50,7 +50,7 @@ class Folder:
 
     def tidy(self, grace: float) -> None:
         self.blobs.remove_parts(grace)
-        for left in self._records.glob(".new-*"):
+        for left in self._records.glob(".*"):  # by who was killed while writing one
             if time.time() - left.stat().st_mtime > grace:
                 left.unlink(missing_ok=True)
 

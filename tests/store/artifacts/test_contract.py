@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import random
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,8 +13,10 @@ import pytest
 from ciflow.diagnostics import ArtifactError
 from ciflow.store.artifacts import open_shelf
 from ciflow.store.artifacts.backend import parts
+from ciflow.store.artifacts.folder import Folder
 from ciflow.store.artifacts.records import Entry
 from ciflow.store.artifacts.shelf import Shelf
+from ciflow.whole import whole
 from tests.parts.wire import Break
 from tests.store.artifacts.conftest import PART, Place
 
@@ -265,3 +268,17 @@ def test_what_was_just_kept_is_never_swept(place: Place) -> None:
     entry = kept(shelf, b"new")
     assert shelf.sweep({}, days=0, keep=0).removed == ()
     assert place.machine().take(entry.digest)
+
+
+def test_what_a_killed_process_left_of_a_record_is_swept(tmp_path: Path) -> None:
+    folder = Folder(tmp_path / "shelf")
+    folder.keep_record("ciflow-held-x", "{}")
+    with pytest.raises(KeyboardInterrupt), whole(tmp_path / "shelf/records/ciflow-held-x") as file:
+        [left] = [path for path in (tmp_path / "shelf/records").iterdir() if path.name != "ciflow-held-x"]
+        os.link(left, kept_left := left.with_name(left.name + "0"))  # as a kill leaves it, where an error does not
+        file.write(b"{")
+        raise KeyboardInterrupt
+    folder.tidy(3600)
+    assert kept_left.exists(), "somebody may be writing it"
+    folder.tidy(-1)
+    assert [path.name for path in (tmp_path / "shelf/records").iterdir()] == ["ciflow-held-x"]
