@@ -95,8 +95,13 @@ INLINE = 8 * 1024  # a reply's output up to here travels inside its message
 KEEP = 512 * 1024  # bytes kept of each stream's head, and again of its tail; beyond, all of it is spilled to a file
 LIVE = 0.1  # seconds between two portions of live output
 GRACE = 2.0  # seconds from SIGTERM to SIGKILL when an operation is ended
-RESERVED = 4096  # bytes of a record, set aside before the operation starts
+SLOT = 4096  # bytes of an operation in the journal, set aside before it starts
+SHORT = 250  # characters of an error that have room in a slot, whatever they are
+NAME = 32  # characters of the hash that stands for an operation's key
 EXPIRY = 7 * 86400
+RUNS = "journal"  # the folder of journals in this form; agent.sh has another, in "runs"
+LOG = ".log"
+LOOK = 0.02  # seconds between two looks whether an operation of another agent has ended
 NOTE = "temp"  # what names of notes end with that say where a large file is being written
 SWEEP = 86400.0  # seconds between two looks for records that have expired
 LARGE = 1 << 20
@@ -448,59 +453,117 @@ class Superseded(Exception):
     """A run with a greater token has taken the project on this host."""
 
 
-class Record:
-    """One operation's record: a line written before it, a line written after it, locked in between."""
+class Log:
+    """What one agent has started in a run: an operation has a slot, with a line written before it and one after it.
 
-    def __init__(self, path: str, head: dict[str, Any]) -> None:
-        """FileExistsError: there is one. OSError: no room for it, and for what is written at the end."""
-        self.path = path
-        self.fd = open_private(path, os.O_EXCL)
-        fcntl.flock(self.fd, fcntl.LOCK_EX)
-        line = to_json(head) + b"\n"
-        self.at = len(line)
+    Its agent holds the file's lock for as long as it lives: a slot without an end is under way, or its agent died in
+    it. A slot begins with the hash of the operation's key; one that begins with a zero was taken back, or holds a piece
+    of an end that was too long.
+    """
+
+    def __init__(self, path: str, flags: int = 0) -> None:
+        """With O_CREAT and O_EXCL it is this agent's own."""
+        self.path, self.mine = path, bool(flags)
+        self.fd = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | flags, 0o600)
+        self.size = 0  # as far as it is known
+        self.slots: dict[str, int] = {}  # where an operation's slot begins, by the hash of its key
+        self.mutex = _thread.allocate_lock()
+        if self.mine:
+            fcntl.flock(self.fd, fcntl.LOCK_EX)
+
+    def alive(self) -> bool:
+        """Whether its agent lives."""
+        if self.mine:
+            return True
         try:
-            if os.pwrite(self.fd, line.ljust(RESERVED, b"\0"), 0) < RESERVED:
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        except OSError:
-            self.withdraw()
-            raise
+            fcntl.flock(self.fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        fcntl.flock(self.fd, fcntl.LOCK_UN)
+        return False
+
+    def look(self) -> None:
+        """Learn of what another agent has started since."""
+        size = os.fstat(self.fd).st_size
+        while self.size + SLOT <= size:
+            name = os.pread(self.fd, NAME, self.size)
+            if name[:1] != b"\0":
+                self.slots[text(name)] = self.size
+            self.size += SLOT
+
+    def read(self, name: str) -> tuple[str, Reply | None] | None:
+        """(digest, reply or None) of an operation; None when it was never started, or taken back."""
+        at = self.slots.get(name)
+        slot = os.pread(self.fd, SLOT, at) if at is not None else b""
+        if slot[:1] in (b"", b"\0"):
+            return None
+        reply = end_of(slot)
+        if reply and "apart" in reply:
+            where, size = reply["apart"]
+            pieces = os.pread(self.fd, size, where)
+            line = b"".join([pieces[at + 1 : at + SLOT] for at in range(0, len(pieces), SLOT)])
+            reply = from_json(line.rstrip(b"\0").decode("ascii"))
+        return slot.partition(b"\n")[0][NAME + 1 :].decode("ascii"), reply
+
+    def append(self, slots: bytes) -> int:
+        """Whole slots behind all others: where they begin. OSError: no room."""
+        with self.mutex:
+            at = self.size
+            try:
+                if os.pwrite(self.fd, slots, at) < len(slots):
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            except OSError:
+                os.ftruncate(self.fd, at)
+                raise
+            self.size += len(slots)
+            return at
+
+    def take_back(self, name: str) -> None:
+        """As if it had never been started."""
+        where, size = (end_of(os.pread(self.fd, SLOT, self.slots[name])) or {}).get("apart", (0, 0))
+        os.pwrite(self.fd, bytes(size), where)
+        os.pwrite(self.fd, bytes(SLOT), self.slots[name])
+
+
+def end_of(slot: bytes) -> Reply | None:
+    """The line that was written after an operation: its reply, or where that lies."""
+    line = slot.partition(b"\n")[2].rstrip(b"\0")
+    return from_json(line.decode("ascii")) if line.endswith(b"\n") else None
+
+
+def in_pieces(line: bytes) -> bytes:
+    """A long line as slots that are no operation's."""
+    pieces = [line[at : at + SLOT - 1] for at in range(0, len(line), SLOT - 1)]
+    return b"".join([b"\0" + piece.ljust(SLOT - 1, b"\0") for piece in pieces])
+
+
+class Record:
+    """One operation in this agent's log."""
+
+    def __init__(self, log: Log, name: str, digest: str) -> None:
+        """OSError: no room for it, and for what is written at the end."""
+        head = raw("%s %s\n" % (name, digest))
+        self.log, self.name = log, name
+        at = log.slots[name] = log.append(head.ljust(SLOT, b"\0"))
+        self.at, self.room = at + len(head), SLOT - len(head)
 
     def withdraw(self) -> None:
-        """As if it had never been started."""
-        os.unlink(self.path)
-        os.close(self.fd)
+        self.log.take_back(self.name)
 
     def end(self, reply: Reply) -> None:
         line = to_json(reply) + b"\n"
-        if not self._put(line):
-            kept = ("status", "ok", "changed", "rc", "signal", "errno", "started", "duration")
-            small = pick(reply, *kept)
-            small["truncated"] = True
-            small["error"] = reply.get("error", "")[:1000]
-            self._put(to_json(small) + b"\n")
-        os.close(self.fd)
+        if len(line) > self.room:
+            line = to_json(self._apart(line, reply)) + b"\n"
+        os.pwrite(self.log.fd, line, self.at)
 
-    def _put(self, line: bytes) -> bool:
+    def _apart(self, line: bytes, reply: Reply) -> Reply:
+        """Where a long end lies; without room for it, what matters of it."""
+        slots = in_pieces(line)
         try:
-            whole = os.pwrite(self.fd, line, self.at) == len(line)
-            os.ftruncate(self.fd, self.at + len(line) if whole else self.at)
-            return whole
+            return {"apart": [self.log.append(slots), len(slots)]}
         except OSError:
-            return False
-
-
-def read_record(fd: int) -> tuple[str, Reply | None]:
-    """(digest, reply or None) of a record."""
-    content = bytearray()
-    while True:
-        portion = os.pread(fd, 1 << 20, len(content))
-        if not portion:
-            break
-        content += portion
-    head, _, rest = bytes(content).partition(b"\n")
-    rest = rest.rstrip(b"\0")
-    digest = from_json(head.decode("ascii")).get("digest", "") if head.rstrip(b"\0") else ""
-    return digest, (from_json(rest.decode("ascii")) if rest.endswith(b"\n") else None)
+            kept = ("status", "ok", "changed", "rc", "signal", "errno", "started", "duration")
+            return dict(pick(reply, *kept), truncated=True, error=reply.get("error", "")[:SHORT])
 
 
 class Journal:
@@ -510,13 +573,17 @@ class Journal:
         self.folder = self.run_folder = self.identity = self.warning = ""
         self.secret = b""
         self.mutex = _thread.allocate_lock()
+        self.logs: dict[str, Log] = {}  # of all agents of the run, by name
+        self.own: Log | None = None
+        self.list_fd, self.list_size = -1, 0
+        self.listed: set[bytes] = set()  # hashes of the keys of all that was started
         self.project_fd, self.token, self.run = -1, 0, ""
         base = state_folder()
         self.base = base
         try:
             if base:
                 self.folder = os.path.join(base, epoch())
-                for name in ("", "runs", "projects", "detached"):
+                for name in ("", RUNS, "projects", "detached"):
                     os.makedirs(os.path.join(self.folder, name), 0o700, exist_ok=True)
                 self.secret = lasting(os.path.join(self.folder, "secret"), lambda: os.urandom(32))
         except OSError as e:
@@ -539,9 +606,11 @@ class Journal:
                     if known > token or (known == token and holder != run):
                         return False, known, holder
                     os.pwrite(self.project_fd, to_json([token, run]).ljust(512), 0)
-            self.run_folder = os.path.join(self.folder, "runs", short_hash(run))
+            self.run_folder = os.path.join(self.folder, RUNS, short_hash(run))
             os.makedirs(self.run_folder, 0o700, exist_ok=True)
             os.utime(self.run_folder)  # nobody sweeps it away as one that is over
+            self.list_fd, self.list_size = open_private(os.path.join(self.run_folder, "list")), 0
+            self.listed.clear()
             mark = lasting(os.path.join(self.run_folder, "id"), lambda: raw(os.urandom(8).hex()))
             self.identity = os.path.basename(self.folder) + ":" + text(mark)
         except OSError as e:
@@ -559,9 +628,6 @@ class Journal:
     def _locked(self, how: int) -> _Held:
         return _Held(self.mutex, self.project_fd, how)
 
-    def path(self, key: str) -> str:
-        return os.path.join(self.run_folder, short_hash(key))
-
     def digest(self, op: Op) -> str:
         return blake2b(sorted_json_text(op).encode("ascii"), key=self.secret, digest_size=16).hexdigest()
 
@@ -570,18 +636,63 @@ class Journal:
         if self.project_fd < 0:
             return None
         digest = self.digest(op)
-        with self._locked(fcntl.LOCK_SH):
+        with self._locked(fcntl.LOCK_EX):
             if self._holder() != (self.token, self.run):
                 raise Superseded("another run (%s, token %s) has taken this project on the host" % self._holder()[::-1])
             if not self.run_folder:
                 return None
             try:
-                return Record(self.path(key), {"key": key, "digest": digest, "at": time.time()})
+                name = short_hash(key)
+                if self._listed(name) and self._found(name):
+                    raise FileExistsError
+                self._list(name)
+                return Record(self._mine(), name, digest)
             except FileExistsError:
                 raise
             except OSError as e:
                 self.give_up(e)
                 return None
+
+    def _listed(self, name: str) -> bool:
+        """Whether an agent of this run has started that operation, or was about to. To be called with the project's
+        lock: with it, one that is not listed was not started by anybody."""
+        while True:
+            news = os.pread(self.list_fd, NAME << 15, self.list_size)
+            self.listed.update([news[at : at + NAME] for at in range(0, len(news) - NAME + 1, NAME)])
+            self.list_size += len(news) // NAME * NAME
+            if len(news) < NAME << 15:
+                return raw(name) in self.listed
+
+    def _list(self, name: str) -> None:
+        """To be called when it is known what is listed."""
+        if os.pwrite(self.list_fd, raw(name), self.list_size) < NAME:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    def _mine(self) -> Log:
+        if self.own is None:
+            name = "%d-%s%s" % (os.getpid(), os.urandom(8).hex(), LOG)
+            self.own = self.logs[name] = Log(os.path.join(self.run_folder, name), os.O_CREAT | os.O_EXCL)
+        return self.own
+
+    def _known(self) -> list[Log]:
+        """The logs of the run, with all that they have by now. To be called with the project's lock."""
+        there = [entry.name for entry in os.scandir(self.run_folder) if entry.name.endswith(LOG)]
+        for name in self.logs.keys() - there:
+            os.close(self.logs.pop(name).fd)  # forgotten
+        for name in there:
+            if name not in self.logs:
+                self.logs[name] = Log(os.path.join(self.run_folder, name))
+            if not self.logs[name].mine:
+                self.logs[name].look()
+        return list(self.logs.values())
+
+    def _found(self, name: str) -> tuple[Log, str, Reply | None] | None:
+        """What a log has of an operation: the log, the digest, and the reply where it has ended."""
+        for log in self._known():
+            found = log.read(name)
+            if found:
+                return log, found[0], found[1]
+        return None
 
     def give_up(self, error: OSError) -> None:
         """Without room for records "absent" would lie: forget the run's mark, so that it means "unknown" from now."""
@@ -592,26 +703,21 @@ class Journal:
             pass
         self.run_folder = self.identity = ""
 
-    def look(self, key: str, identity: str) -> tuple[str, Reply | None, str, int]:
-        """(state, reply, digest, fd): done, running (fd to wait on), absent, or unknown."""
+    def look(self, key: str, identity: str) -> tuple[str, Reply | None, str]:
+        """(state, reply, digest): done, running, absent, or unknown."""
         if not self.run_folder:
-            return "unknown", None, "", -1
+            return "unknown", None, ""
         with self._locked(fcntl.LOCK_EX):
-            try:
-                fd = os.open(self.path(key), os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
-            except OSError:
+            name = short_hash(key)
+            found = self._found(name) if self._listed(name) else None
+            if found is None:
                 other = identity and identity != self.identity
-                return ("absent" if not other and self._marked() else "unknown"), None, "", -1
-            try:
-                fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
-            except BlockingIOError:
-                return "running", None, read_record(fd)[0], fd
-            digest, reply = read_record(fd)
-            withdrawn = not os.fstat(fd).st_nlink
-            os.close(fd)
-            if withdrawn:
-                return "absent", None, "", -1
-            return ("done" if reply is not None else "unknown"), reply, digest, -1
+                return ("absent" if not other and self._marked() else "unknown"), None, ""
+            log, digest, reply = found
+            if reply is None and log.alive():
+                return "running", None, digest
+            reply = reply or (log.read(name) or ("", None))[1]  # it may have ended just before its agent did
+            return ("done" if reply is not None else "unknown"), reply, digest
 
     def _marked(self) -> bool:
         """Whether the run's mark still lies there: it goes before any record does."""
@@ -619,39 +725,39 @@ class Journal:
 
     def clear(self, key: str) -> None:
         """Forget an operation whose agent died in it, so that it may be started once more. Whoever did so before has
-        started it by now: that record stays."""
+        started it by now: that one stays."""
         with self._locked(fcntl.LOCK_EX):
-            try:
-                fd = os.open(self.path(key), os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
-            except FileNotFoundError:
-                return
-            try:
-                fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
-                if read_record(fd)[1] is None:
-                    os.unlink(self.path(key))
-            except BlockingIOError:
-                pass
-            finally:
-                os.close(fd)
+            name = short_hash(key)
+            found = self._found(name)
+            if found and found[2] is None and not found[0].alive() and not (found[0].read(name) or ("", None))[1]:
+                found[0].take_back(name)
 
-    def wait(self, fd: int) -> Reply | None:
+    def wait(self, key: str) -> Reply | None:
         """The reply of an operation that is under way, as soon as it has ended; None if its agent died first.
 
         Withdrawn: it turned out that it had never begun.
         """
-        try:
-            fcntl.flock(fd, fcntl.LOCK_SH)
-            if not os.fstat(fd).st_nlink:
+        while True:
+            state, reply, _ = self.look(key, "")
+            if state == "absent":
                 raise Withdrawn
-            return read_record(fd)[1]
-        finally:
-            os.close(fd)
+            if state != "running":
+                return reply
+            time.sleep(LOOK)
 
     def forget(self, keys: Iterable[str]) -> None:
         names = {short_hash(key) for key in keys}
-        for entry in list(os.scandir(self.run_folder)):
-            if entry.name.partition(".")[0] in names:  # the record, and output that was spilled beside it
-                os.unlink(entry.path)
+        with self._locked(fcntl.LOCK_EX):
+            for log in self._known():
+                if names.issuperset(log.slots) and (log.mine or not log.alive()):
+                    os.unlink(log.path)
+                    self.own = None if log.mine else self.own
+                    continue
+                for name in names.intersection(log.slots):
+                    log.take_back(name)
+            for entry in list(os.scandir(self.run_folder)):
+                if entry.name.partition(".")[0] in names:  # output that was spilled
+                    os.unlink(entry.path)
 
     def sweep(self) -> None:
         """Once a day: remove runs that nobody has touched for a week, and detached work that ended so long ago; of this
@@ -665,9 +771,10 @@ class Journal:
         os.close(open_private(mark))
         os.utime(mark)
         jobs = [f for f in glob.glob(os.path.join(self.base, "*/detached/*")) if not Place(f).alive()]
-        for folder in glob.glob(os.path.join(self.base, "*/runs/*")) + jobs:
+        runs = [folder for kind in (RUNS, "runs") for folder in glob.glob(os.path.join(self.base, "*", kind, "*"))]
+        for folder in runs + jobs:
             try:
-                if time.time() - os.stat(folder).st_mtime > EXPIRY:
+                if time.time() - touched(folder) > EXPIRY:
                     for left in [read_text(note) for note in glob.glob(os.path.join(folder, "*." + NOTE))]:
                         if ".ciflow-" in os.path.basename(left) and os.path.lexists(left):
                             os.unlink(left)
@@ -676,6 +783,11 @@ class Journal:
                     shutil.rmtree(folder)
             except OSError:
                 continue
+
+
+def touched(folder: str) -> float:
+    """When something was last written there."""
+    return max(os.stat(path).st_mtime for path in [folder] + [entry.path for entry in os.scandir(folder)])
 
 
 class _Held:
@@ -2872,14 +2984,12 @@ class Lane:
     def _again(self, op: Op, job: Job) -> Reply:
         """It was started before: its recorded reply, never a second run."""
         journal = self.agent.journal
-        state, reply, digest, fd = journal.look(job.key, journal.identity)
+        state, reply, digest = journal.look(job.key, journal.identity)
         if digest and digest != journal.digest(op):
-            if fd >= 0:
-                os.close(fd)
             return {"status": "refused", "ok": False, "error": "another operation was started here under the same key"}
         try:
             if state == "running":
-                reply = journal.wait(fd)
+                reply = journal.wait(job.key)
         except Withdrawn:
             return self._journalled(op, job)
         if reply is None and may_repeat(op):
@@ -3003,18 +3113,18 @@ class Agent:
     def on_ask(self, m: Message) -> None:
         for key, number in m["keys"]:
             job = Job(self, {"key": key, "id": number, "op": {}, "lane": ""})
-            state, reply, _, fd = self.journal.look(key, m.get("journal", ""))
+            state, reply, _ = self.journal.look(key, m.get("journal", ""))
             if state != "running":
                 self.tell(job, state, reply)
                 continue
             self.pipe.message({"t": "asked", "id": number, "key": key, "state": "running"})
-            _thread.start_new_thread(self._await, (job, fd))
+            _thread.start_new_thread(self._await, (job,))
 
-    def _await(self, job: Job, fd: int) -> None:
+    def _await(self, job: Job) -> None:
         with self.mutex:
             self.jobs[job.id] = job
         try:
-            self._deliver(job, self.journal.wait(fd) or dict(UNKNOWN))
+            self._deliver(job, self.journal.wait(job.key) or dict(UNKNOWN))
         except Withdrawn:
             self.tell(job, "absent", None)
             self.release(job)

@@ -58,6 +58,33 @@ def test_a_dropped_connection_loses_no_task(connection: Connection, talk: Talk, 
     assert (tmp_path / "work").read_text() == "ran\n"
 
 
+def test_a_reply_of_any_length_is_kept_for_whoever_asks(connection: Connection, talk: Talk) -> None:
+    lengths = (1, 3_900, 4_096, 9_000, 300_000)
+    first = talk(connection)
+    for length in lengths:
+        first(Exec(shell=f"head -c {length} /dev/zero | tr '\\0' x; echo"), key=f"of {length}")
+    first(Exec(argv=("echo", "after them")), key="after them")
+    first.close()
+    second = talk(connection, run=first.run, token=first.token)
+    kept = second.ask(*(f"of {length}" for length in lengths), "after them", journal=first.hello["journal"])
+    assert [asked.state for asked in kept] == ["done"] * (len(lengths) + 1)
+    outputs = [asked.reply.stdout for asked in kept if asked.reply]
+    assert outputs == [b"x" * length + b"\n" for length in lengths] + [b"after them\n"]
+
+
+def test_two_agents_of_one_run_start_an_operation_once(connection: Connection, talk: Talk, tmp_path: Path) -> None:
+    """As after a reconnection whose old agent has not noticed it yet: both are told to do the same, side by side."""
+    first = talk(connection)
+    second = talk(connection, run=first.run, token=first.token)
+    for number in range(20):
+        for agent in (first, second):
+            agent.session.submit("web1", f"k{number}", Exec(shell=f"echo ran >> {tmp_path}/{number}; echo {number}"))
+            agent.session.flush()
+    for number in range(20):
+        assert [agent.answer(f"k{number}").stdout for agent in (first, second)] == [b"%d\n" % number] * 2
+        assert (tmp_path / str(number)).read_text() == "ran\n"
+
+
 def test_what_was_sent_ahead_is_dropped_when_the_controller_is_gone(
     connection: Connection, talk: Talk, tmp_path: Path
 ) -> None:
@@ -147,7 +174,7 @@ def test_the_journal_is_ours_alone_and_holds_no_content(own_home: Path, talk: Ta
     assert state.stat().st_mode & 0o777 == 0o700
     kept = [p for p in state.rglob("*") if p.is_file() and not p.name.startswith("agent-")]
     assert all(p.stat().st_mode & 0o077 == 0 for p in kept)
-    assert len(kept) >= 4  # the secret, the run's mark, the project's token, two records
+    assert len(kept) >= 4  # the secret, the run's mark, the project's token, what was started
     assert not [p for p in kept if b"hush-hush" in p.read_bytes()]
 
 
@@ -159,6 +186,34 @@ def test_acknowledged_records_go_when_the_run_ends(talk: Talk) -> None:
     host.session.acknowledge(["a"])
     host.session.end(host.run)
     assert [a.state for a in host.ask("a", "b")] == ["absent", "done"]
+
+
+@pytest.mark.parametrize("length", [20, 20_000])
+def test_nothing_of_an_acknowledged_reply_is_left_beside_one_that_is_not(
+    own_home: Path, talk: Talk, length: int
+) -> None:
+    host = talk(Connection())
+    host(Exec(shell=f"yes hush-hush | head -c {length}"), key="a")
+    host(Exec(argv=("true",)), key="b")
+    journal = [p for p in (own_home / ".local/state/ciflow").rglob("*") if p.is_file()]
+    assert any(b"hush-hush" in p.read_bytes() for p in journal)
+    host.session.acknowledge(["a"])
+    host.session.end(host.run)
+    assert [a.state for a in host.ask("a", "b")] == ["absent", "done"]
+    assert not any(b"hush-hush" in p.read_bytes() for p in journal if p.exists())
+
+
+@pytest.mark.usefixtures("own_home")
+def test_what_an_agent_left_that_died_is_forgotten_as_well(talk: Talk) -> None:
+    first = talk(Connection())
+    for key in ("a", "b"):
+        first(Exec(argv=("echo", key)), key=key)
+    os.kill(first.hello["pid"], signal.SIGKILL)
+    second = talk(Connection(), run=first.run, token=first.token)
+    wait_for(lambda: [a.state for a in second.ask("a", "b")] == ["done", "done"])
+    second.session.acknowledge(["a"])
+    second.session.end(first.run)
+    assert [a.state for a in second.ask("a", "b")] == ["absent", "done"]
 
 
 def test_a_journal_folder_of_somebody_else_is_not_used(own_home: Path, talk: Talk) -> None:
