@@ -100,7 +100,8 @@ SHORT = 250  # characters of an error that have room in a slot, whatever they ar
 NAME = 32  # characters of the hash that stands for an operation's key
 EXPIRY = 7 * 86400
 RUNS = "journal"  # the folder of journals in this form; agent.sh has another, in "runs"
-LOG = ".log"
+LIST, LOG = "list", ".log"
+PORTION = NAME * 128  # bytes of the list that are read at once
 LOOK = 0.02  # seconds between two looks whether an operation of another agent has ended
 NOTE = "temp"  # what names of notes end with that say where a large file is being written
 SWEEP = 86400.0  # seconds between two looks for records that have expired
@@ -609,7 +610,7 @@ class Journal:
             self.run_folder = os.path.join(self.folder, RUNS, short_hash(run))
             os.makedirs(self.run_folder, 0o700, exist_ok=True)
             os.utime(self.run_folder)  # nobody sweeps it away as one that is over
-            self.list_fd, self.list_size = open_private(os.path.join(self.run_folder, "list")), 0
+            self.list_fd, self.list_size = open_private(os.path.join(self.run_folder, LIST)), 0
             self.listed.clear()
             mark = lasting(os.path.join(self.run_folder, "id"), lambda: raw(os.urandom(8).hex()))
             self.identity = os.path.basename(self.folder) + ":" + text(mark)
@@ -657,10 +658,10 @@ class Journal:
         """Whether an agent of this run has started that operation, or was about to. To be called with the project's
         lock: with it, one that is not listed was not started by anybody."""
         while True:
-            news = os.pread(self.list_fd, NAME << 15, self.list_size)
+            news = os.pread(self.list_fd, PORTION, self.list_size)
             self.listed.update([news[at : at + NAME] for at in range(0, len(news) - NAME + 1, NAME)])
             self.list_size += len(news) // NAME * NAME
-            if len(news) < NAME << 15:
+            if len(news) < PORTION:
                 return raw(name) in self.listed
 
     def _list(self, name: str) -> None:
@@ -771,8 +772,8 @@ class Journal:
         os.close(open_private(mark))
         os.utime(mark)
         jobs = [f for f in glob.glob(os.path.join(self.base, "*/detached/*")) if not Place(f).alive()]
-        runs = [folder for kind in (RUNS, "runs") for folder in glob.glob(os.path.join(self.base, "*", kind, "*"))]
-        for folder in runs + jobs:
+        earlier = glob.glob(os.path.join(self.base, "*/runs/*"))
+        for folder in glob.glob(os.path.join(self.base, "*", RUNS, "*")) + earlier + jobs:
             try:
                 if time.time() - touched(folder) > EXPIRY:
                     for left in [read_text(note) for note in glob.glob(os.path.join(folder, "*." + NOTE))]:
@@ -786,8 +787,9 @@ class Journal:
 
 
 def touched(folder: str) -> float:
-    """When something was last written there."""
-    return max(os.stat(path).st_mtime for path in [folder] + [entry.path for entry in os.scandir(folder)])
+    """When something was last made there, or started: each operation is listed."""
+    started = os.path.join(folder, LIST)
+    return max(os.stat(path).st_mtime for path in (folder, started) if os.path.exists(path))
 
 
 class _Held:
