@@ -100,9 +100,10 @@ SHORT = 250  # characters of an error that have room in a slot, whatever they ar
 NAME = 32  # characters of the hash that stands for an operation's key
 EXPIRY = 7 * 86400
 RUNS = "journal"  # the folder of journals in this form; agent.sh has another, in "runs"
-LIST, LOG = "list", ".log"
+NO_JOURNAL = "none"  # the identity of one that could not be written
+LIST, LOG, END = "list", ".log", "end"  # what was started in a run, what an agent started, an end that is long
 PORTION = NAME * 128  # bytes of the list that are read at once
-LOOK = 0.02  # seconds between two looks whether an operation of another agent has ended
+LOOK = 0.02, 0.5  # seconds between two looks whether another agent's operation has ended: the first, and the longest
 NOTE = "temp"  # what names of notes end with that say where a large file is being written
 SWEEP = 86400.0  # seconds between two looks for records that have expired
 LARGE = 1 << 20
@@ -458,19 +459,25 @@ class Log:
     """What one agent has started in a run: an operation has a slot, with a line written before it and one after it.
 
     Its agent holds the file's lock for as long as it lives: a slot without an end is under way, or its agent died in
-    it. A slot begins with the hash of the operation's key; one that begins with a zero was taken back, or holds a piece
-    of an end that was too long.
+    it. A slot begins with the hash of the operation's key; one of zeros was taken back.
     """
 
     def __init__(self, path: str, flags: int = 0) -> None:
         """With O_CREAT and O_EXCL it is this agent's own."""
         self.path, self.mine = path, bool(flags)
-        self.fd = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | flags, 0o600)
-        self.size = 0  # as far as it is known
         self.slots: dict[str, int] = {}  # where an operation's slot begins, by the hash of its key
-        self.mutex = _thread.allocate_lock()
+        self.fd = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | flags, 0o600)
+        self.size = os.fstat(self.fd).st_size // SLOT * SLOT
         if self.mine:
             fcntl.flock(self.fd, fcntl.LOCK_EX)
+        for at in range(0, self.size, SLOT):
+            name = os.pread(self.fd, NAME, at)
+            if name[:1] != b"\0":
+                self.slots[text(name)] = at
+
+    def close(self) -> None:
+        if not self.mine:
+            os.close(self.fd)
 
     def alive(self) -> bool:
         """Whether its agent lives."""
@@ -483,88 +490,75 @@ class Log:
         fcntl.flock(self.fd, fcntl.LOCK_UN)
         return False
 
-    def look(self) -> None:
-        """Learn of what another agent has started since."""
-        size = os.fstat(self.fd).st_size
-        while self.size + SLOT <= size:
-            name = os.pread(self.fd, NAME, self.size)
-            if name[:1] != b"\0":
-                self.slots[text(name)] = self.size
-            self.size += SLOT
-
     def read(self, name: str) -> tuple[str, Reply | None] | None:
-        """(digest, reply or None) of an operation; None when it was never started, or taken back."""
-        at = self.slots.get(name)
-        slot = os.pread(self.fd, SLOT, at) if at is not None else b""
+        """(digest, reply or None) of an operation; None when it was taken back."""
+        slot = os.pread(self.fd, SLOT, self.slots[name])
         if slot[:1] in (b"", b"\0"):
             return None
-        reply = end_of(slot)
-        if reply and "apart" in reply:
-            where, size = reply["apart"]
-            pieces = os.pread(self.fd, size, where)
-            line = b"".join([pieces[at + 1 : at + SLOT] for at in range(0, len(pieces), SLOT)])
-            reply = from_json(line.rstrip(b"\0").decode("ascii"))
-        return slot.partition(b"\n")[0][NAME + 1 :].decode("ascii"), reply
+        head, _, end = slot.partition(b"\n")
+        end = end.rstrip(b"\0")
+        if end == b"\n":
+            end = raw(read_text(beside(self.path, name)))
+        return text(head[NAME + 1 :]), (from_json(text(end)) if end.endswith(b"\n") else None)
 
-    def append(self, slots: bytes) -> int:
-        """Whole slots behind all others: where they begin. OSError: no room."""
-        with self.mutex:
-            at = self.size
-            try:
-                if os.pwrite(self.fd, slots, at) < len(slots):
-                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-            except OSError:
-                os.ftruncate(self.fd, at)
-                raise
-            self.size += len(slots)
-            return at
+    def begin(self, name: str, digest: str) -> Record:
+        """OSError: no room for it, and for what is written at the end."""
+        head = raw("%s %s\n" % (name, digest))
+        at = self.size
+        try:
+            if os.pwrite(self.fd, head.ljust(SLOT, b"\0"), at) < SLOT:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        except OSError:
+            os.ftruncate(self.fd, at)
+            raise
+        self.size += SLOT
+        self.slots[name] = at
+        return Record(self, name, at + len(head))
 
     def take_back(self, name: str) -> None:
         """As if it had never been started."""
-        where, size = (end_of(os.pread(self.fd, SLOT, self.slots[name])) or {}).get("apart", (0, 0))
-        os.pwrite(self.fd, bytes(size), where)
         os.pwrite(self.fd, bytes(SLOT), self.slots[name])
 
 
-def end_of(slot: bytes) -> Reply | None:
-    """The line that was written after an operation: its reply, or where that lies."""
-    line = slot.partition(b"\n")[2].rstrip(b"\0")
-    return from_json(line.decode("ascii")) if line.endswith(b"\n") else None
-
-
-def in_pieces(line: bytes) -> bytes:
-    """A long line as slots that are no operation's."""
-    pieces = [line[at : at + SLOT - 1] for at in range(0, len(line), SLOT - 1)]
-    return b"".join([b"\0" + piece.ljust(SLOT - 1, b"\0") for piece in pieces])
+def beside(log: str, name: str) -> str:
+    """Where the end of an operation lies that has no room in its slot."""
+    return os.path.join(os.path.dirname(log), "%s.%s" % (name, END))
 
 
 class Record:
     """One operation in this agent's log."""
 
-    def __init__(self, log: Log, name: str, digest: str) -> None:
-        """OSError: no room for it, and for what is written at the end."""
-        head = raw("%s %s\n" % (name, digest))
-        self.log, self.name = log, name
-        at = log.slots[name] = log.append(head.ljust(SLOT, b"\0"))
-        self.at, self.room = at + len(head), SLOT - len(head)
+    def __init__(self, log: Log, name: str, at: int) -> None:
+        self.log, self.name, self.at = log, name, at
+        self.room = SLOT - at % SLOT
 
     def withdraw(self) -> None:
         self.log.take_back(self.name)
 
     def end(self, reply: Reply) -> None:
+        """Without room for all of it what matters is kept; without any, nobody will be able to say how it ended."""
         line = to_json(reply) + b"\n"
-        if len(line) > self.room:
-            line = to_json(self._apart(line, reply)) + b"\n"
-        os.pwrite(self.log.fd, line, self.at)
+        kept = ("status", "ok", "changed", "rc", "signal", "errno", "started", "duration")
+        short = dict(pick(reply, *kept), truncated=True, error=reply.get("error", "")[:SHORT])
+        if not (self._put(line) if len(line) <= self.room else self._put_beside(line)):
+            self._put(to_json(short) + b"\n")
 
-    def _apart(self, line: bytes, reply: Reply) -> Reply:
-        """Where a long end lies; without room for it, what matters of it."""
-        slots = in_pieces(line)
+    def _put(self, line: bytes) -> bool:
         try:
-            return {"apart": [self.log.append(slots), len(slots)]}
+            return os.pwrite(self.log.fd, line, self.at) == len(line)
         except OSError:
-            kept = ("status", "ok", "changed", "rc", "signal", "errno", "started", "duration")
-            return dict(pick(reply, *kept), truncated=True, error=reply.get("error", "")[:SHORT])
+            return False
+
+    def _put_beside(self, line: bytes) -> bool:
+        try:
+            fd = open_private(beside(self.log.path, self.name), os.O_TRUNC)
+            try:
+                write_all(fd, line)
+            finally:
+                os.close(fd)
+        except OSError:
+            return False
+        return self._put(b"\n")
 
 
 class Journal:
@@ -574,7 +568,6 @@ class Journal:
         self.folder = self.run_folder = self.identity = self.warning = ""
         self.secret = b""
         self.mutex = _thread.allocate_lock()
-        self.logs: dict[str, Log] = {}  # of all agents of the run, by name
         self.own: Log | None = None
         self.list_fd, self.list_size = -1, 0
         self.listed: set[bytes] = set()  # hashes of the keys of all that was started
@@ -611,7 +604,7 @@ class Journal:
             os.makedirs(self.run_folder, 0o700, exist_ok=True)
             os.utime(self.run_folder)  # nobody sweeps it away as one that is over
             self.list_fd, self.list_size = open_private(os.path.join(self.run_folder, LIST)), 0
-            self.listed.clear()
+            self.own, self.listed = None, set()
             mark = lasting(os.path.join(self.run_folder, "id"), lambda: raw(os.urandom(8).hex()))
             self.identity = os.path.basename(self.folder) + ":" + text(mark)
         except OSError as e:
@@ -632,27 +625,40 @@ class Journal:
     def digest(self, op: Op) -> str:
         return blake2b(sorted_json_text(op).encode("ascii"), key=self.secret, digest_size=16).hexdigest()
 
-    def start(self, key: str, op: Op) -> Record | None:
-        """A record to end, or None where nothing can be written. FileExistsError: it was started before."""
+    def start(self, key: str, op: Op, again: bool = False) -> Record | None:
+        """A record to end, or None where nothing can be written. FileExistsError: it was started before, unless it is
+        to be done `again` where its agent died in it. OSError: nobody can say whether it was started."""
         if self.project_fd < 0:
             return None
-        digest = self.digest(op)
+        name, digest = short_hash(key), self.digest(op)
         with self._locked(fcntl.LOCK_EX):
             if self._holder() != (self.token, self.run):
                 raise Superseded("another run (%s, token %s) has taken this project on the host" % self._holder()[::-1])
             if not self.run_folder:
                 return None
+            before = self._found(name)
             try:
-                name = short_hash(key)
-                if self._listed(name) and self._found(name):
+                if before and (not again or before.reply is not None or before.log.alive()):
                     raise FileExistsError
-                self._list(name)
-                return Record(self._mine(), name, digest)
-            except FileExistsError:
-                raise
-            except OSError as e:
-                self.give_up(e)
-                return None
+                record = self._begun(name, digest)
+                if record and before:
+                    before.log.take_back(name)
+                return record
+            finally:
+                if before:
+                    before.log.close()
+
+    def _begun(self, name: str, digest: str) -> Record | None:
+        try:
+            if os.pwrite(self.list_fd, raw(name), self.list_size) < NAME:  # up to there it was read under this lock
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            if self.own is None:
+                mine = "%d-%s%s" % (os.getpid(), os.urandom(8).hex(), LOG)
+                self.own = Log(os.path.join(self.run_folder, mine), os.O_CREAT | os.O_EXCL)
+            return self.own.begin(name, digest)
+        except OSError as e:
+            self.give_up(e)
+            return None
 
     def _listed(self, name: str) -> bool:
         """Whether an agent of this run has started that operation, or was about to. To be called with the project's
@@ -664,36 +670,21 @@ class Journal:
             if len(news) < PORTION:
                 return raw(name) in self.listed
 
-    def _list(self, name: str) -> None:
-        """To be called when it is known what is listed."""
-        if os.pwrite(self.list_fd, raw(name), self.list_size) < NAME:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-    def _mine(self) -> Log:
-        if self.own is None:
-            name = "%d-%s%s" % (os.getpid(), os.urandom(8).hex(), LOG)
-            self.own = self.logs[name] = Log(os.path.join(self.run_folder, name), os.O_CREAT | os.O_EXCL)
-        return self.own
-
-    def _known(self) -> list[Log]:
-        """The logs of the run, with all that they have by now. To be called with the project's lock."""
-        there = [entry.name for entry in os.scandir(self.run_folder) if entry.name.endswith(LOG)]
-        for name in self.logs.keys() - there:
-            os.close(self.logs.pop(name).fd)  # forgotten
-        for name in there:
-            if name not in self.logs:
-                self.logs[name] = Log(os.path.join(self.run_folder, name))
-            if not self.logs[name].mine:
-                self.logs[name].look()
-        return list(self.logs.values())
-
-    def _found(self, name: str) -> tuple[Log, str, Reply | None] | None:
-        """What a log has of an operation: the log, the digest, and the reply where it has ended."""
-        for log in self._known():
-            found = log.read(name)
+    def _found(self, name: str) -> Found | None:
+        """What the run's logs have of an operation; its log is to be closed. To be called with the project's lock."""
+        for log in self._logs() if self._listed(name) else ():
+            found = log.read(name) if name in log.slots else None
             if found:
-                return log, found[0], found[1]
+                return Found(log, *found)
+            log.close()
         return None
+
+    def _logs(self) -> Iterator[Log]:
+        for entry in sorted(os.scandir(self.run_folder), key=lambda entry: entry.name):
+            if self.own and entry.path == self.own.path:
+                yield self.own
+            elif entry.name.endswith(LOG):
+                yield Log(entry.path)
 
     def give_up(self, error: OSError) -> None:
         """Without room for records "absent" would lie: forget the run's mark, so that it means "unknown" from now."""
@@ -708,56 +699,49 @@ class Journal:
         """(state, reply, digest): done, running, absent, or unknown."""
         if not self.run_folder:
             return "unknown", None, ""
-        with self._locked(fcntl.LOCK_EX):
-            name = short_hash(key)
-            found = self._found(name) if self._listed(name) else None
-            if found is None:
-                other = identity and identity != self.identity
-                return ("absent" if not other and self._marked() else "unknown"), None, ""
-            log, digest, reply = found
-            if reply is None and log.alive():
-                return "running", None, digest
-            reply = reply or (log.read(name) or ("", None))[1]  # it may have ended just before its agent did
-            return ("done" if reply is not None else "unknown"), reply, digest
+        name = short_hash(key)
+        try:
+            with self._locked(fcntl.LOCK_EX):
+                found = self._found(name)
+                if found is None:
+                    other = identity and identity != self.identity
+                    return ("absent" if not other and self._marked() else "unknown"), None, ""
+                try:
+                    return found.state(name)
+                finally:
+                    found.log.close()
+        except OSError:
+            return "unknown", None, ""
 
     def _marked(self) -> bool:
         """Whether the run's mark still lies there: it goes before any record does."""
-        return os.path.exists(os.path.join(self.run_folder, "id"))
+        return self.identity.endswith(":" + read_text(os.path.join(self.run_folder, "id")))
 
-    def clear(self, key: str) -> None:
-        """Forget an operation whose agent died in it, so that it may be started once more. Whoever did so before has
-        started it by now: that one stays."""
-        with self._locked(fcntl.LOCK_EX):
-            name = short_hash(key)
-            found = self._found(name)
-            if found and found[2] is None and not found[0].alive() and not (found[0].read(name) or ("", None))[1]:
-                found[0].take_back(name)
-
-    def wait(self, key: str) -> Reply | None:
-        """The reply of an operation that is under way, as soon as it has ended; None if its agent died first.
-
-        Withdrawn: it turned out that it had never begun.
-        """
+    def wait(self, key: str) -> tuple[str, Reply | None]:
+        """What has become of an operation that was under way, as soon as it is no more: (state, reply)."""
+        pause, longest = LOOK
         while True:
             state, reply, _ = self.look(key, "")
-            if state == "absent":
-                raise Withdrawn
             if state != "running":
-                return reply
-            time.sleep(LOOK)
+                return state, reply
+            time.sleep(pause)
+            pause = min(pause * 1.5, longest)
 
     def forget(self, keys: Iterable[str]) -> None:
+        """Nothing of these operations is left."""
         names = {short_hash(key) for key in keys}
         with self._locked(fcntl.LOCK_EX):
-            for log in self._known():
+            for log in list(self._logs()):
                 if names.issuperset(log.slots) and (log.mine or not log.alive()):
                     os.unlink(log.path)
                     self.own = None if log.mine else self.own
+                    os.close(log.fd)
                     continue
                 for name in names.intersection(log.slots):
                     log.take_back(name)
+                log.close()
             for entry in list(os.scandir(self.run_folder)):
-                if entry.name.partition(".")[0] in names:  # output that was spilled
+                if entry.name.partition(".")[0] in names:  # output that was spilled, and long ends
                     os.unlink(entry.path)
 
     def sweep(self) -> None:
@@ -775,7 +759,7 @@ class Journal:
         earlier = glob.glob(os.path.join(self.base, "*/runs/*"))
         for folder in glob.glob(os.path.join(self.base, "*", RUNS, "*")) + earlier + jobs:
             try:
-                if time.time() - touched(folder) > EXPIRY:
+                if time.time() - os.stat(folder).st_mtime > EXPIRY and not in_use(folder):
                     for left in [read_text(note) for note in glob.glob(os.path.join(folder, "*." + NOTE))]:
                         if ".ciflow-" in os.path.basename(left) and os.path.lexists(left):
                             os.unlink(left)
@@ -786,10 +770,26 @@ class Journal:
                 continue
 
 
-def touched(folder: str) -> float:
-    """When something was last made there, or started: each operation is listed."""
-    started = os.path.join(folder, LIST)
-    return max(os.stat(path).st_mtime for path in (folder, started) if os.path.exists(path))
+def in_use(folder: str) -> bool:
+    """Whether an agent lives that has a log in that run."""
+    logs = [Log(entry.path) for entry in os.scandir(folder) if entry.name.endswith(LOG)]
+    alive = [log.alive() for log in logs]
+    for log in logs:
+        log.close()
+    return any(alive)
+
+
+class Found:
+    """An operation in one of the run's logs."""
+
+    def __init__(self, log: Log, digest: str, reply: Reply | None) -> None:
+        self.log, self.digest, self.reply = log, digest, reply
+
+    def state(self, name: str) -> tuple[str, Reply | None, str]:
+        if self.reply is None and self.log.alive():
+            return "running", None, self.digest
+        reply = self.reply or (self.log.read(name) or ("", None))[1]  # it may have ended just before its agent did
+        return ("unknown" if reply is None else "done"), reply, self.digest
 
 
 class _Held:
@@ -800,7 +800,11 @@ class _Held:
 
     def __enter__(self) -> None:
         self.mutex.acquire()
-        fcntl.flock(self.fd, self.how)
+        try:
+            fcntl.flock(self.fd, self.how)
+        except BaseException:
+            self.mutex.release()
+            raise
 
     def __exit__(self, *_: object) -> None:
         fcntl.flock(self.fd, fcntl.LOCK_UN)
@@ -2949,7 +2953,10 @@ class Lane:
             if self.agent.lost:  # known before what waits is dropped
                 self.agent.release(job)
                 continue
-            reply = self._perform(job)
+            try:
+                reply = self._perform(job)
+            except OSError as e:  # of the journal: nobody can say whether it was started
+                reply = dict(UNKNOWN, error="%s: %s" % (UNKNOWN["error"], e))
             self.well = bool(reply.get("ok", True)) and reply.get("status", "done") in ("done", "skipped")
             job.answer(reply)
             self.agent.release(job)
@@ -2966,11 +2973,13 @@ class Lane:
         journal = self.agent.journal
         named = dict(op, sha256=job.sha256, size=job.size) if job.sha256 else op
         try:
-            record = journal.start(job.key, named)
+            record = journal.start(job.key, named, job.once_more)
         except Superseded as e:
             return {"status": "refused", "ok": False, "error": str(e), "errno": "ESTALE"}
         except FileExistsError:
             return self._again(named, job)
+        if record is None and job.once_more:
+            return dict(UNKNOWN)
         try:
             reply = execute(op, job)
         except Withdrawn:
@@ -2989,14 +2998,10 @@ class Lane:
         state, reply, digest = journal.look(job.key, journal.identity)
         if digest and digest != journal.digest(op):
             return {"status": "refused", "ok": False, "error": "another operation was started here under the same key"}
-        try:
-            if state == "running":
-                reply = journal.wait(job.key)
-        except Withdrawn:
-            return self._journalled(op, job)
-        if reply is None and may_repeat(op):
-            journal.clear(job.key)
-            job.once_more = True
+        if state == "running":
+            state, reply = journal.wait(job.key)
+        job.once_more = state == "unknown" and may_repeat(op)
+        if state == "absent" or job.once_more:
             return self._journalled(op, job)
         return reply or dict(UNKNOWN)
 
@@ -3098,7 +3103,7 @@ class Agent:
                 "t": "begun" if taken else "superseded",
                 "token": token,
                 "run": run,
-                "journal": self.journal.identity,
+                "journal": self.journal.identity or NO_JOURNAL,
                 "warning": self.journal.warning,
             }
         )
@@ -3125,11 +3130,12 @@ class Agent:
     def _await(self, job: Job) -> None:
         with self.mutex:
             self.jobs[job.id] = job
-        try:
-            self._deliver(job, self.journal.wait(job.key) or dict(UNKNOWN))
-        except Withdrawn:
-            self.tell(job, "absent", None)
+        state, reply = self.journal.wait(job.key)
+        if state == "absent":
+            self.tell(job, state, None)
             self.release(job)
+        else:
+            self._deliver(job, reply or dict(UNKNOWN))
 
     def tell(self, job: Job, state: str, reply: Reply | None) -> None:
         """The answer about an operation that is not under way. A long reply needs credit, so not in this thread."""
@@ -3163,7 +3169,10 @@ class Agent:
 
     def on_end(self, m: Message) -> None:
         if self.journal.run_folder and m["run"] == self.journal.run:
-            self.journal.forget(self.acknowledged)
+            try:
+                self.journal.forget(self.acknowledged)
+            except OSError:
+                pass  # what is left goes when the run is swept
         self.acknowledged.clear()
         self.pipe.message({"t": "ended", "run": m["run"]})
 

@@ -77,11 +77,11 @@ def test_two_agents_of_one_run_start_an_operation_once(connection: Connection, t
     first = talk(connection)
     second = talk(connection, run=first.run, token=first.token)
     for number in range(20):
-        for agent in (first, second):
-            agent.session.submit("web1", f"k{number}", Exec(shell=f"echo ran >> {tmp_path}/{number}; echo {number}"))
-            agent.session.flush()
+        for one in (first, second):
+            one.session.submit("web1", f"k{number}", Exec(shell=f"echo ran >> {tmp_path}/{number}; echo {number}"))
+            one.session.flush()
     for number in range(20):
-        assert [agent.answer(f"k{number}").stdout for agent in (first, second)] == [b"%d\n" % number] * 2
+        assert [one.answer(f"k{number}").stdout for one in (first, second)] == [b"%d\n" % number] * 2
         assert (tmp_path / str(number)).read_text() == "ran\n"
 
 
