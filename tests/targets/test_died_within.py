@@ -110,7 +110,7 @@ def test_a_run_that_goes_on_after_a_week_is_not_swept_away(own_home: Path, talk:
     assert first(Exec(argv=("true",)), key="k").ok
     first.close()
     wait_for(lambda: not agent.birth(first.hello["pid"]), "the end of the first agent, which sweeps")
-    [run] = [mark.parent for mark in base.glob("*/runs/*/id")]
+    [run] = [mark.parent for mark in base.glob("*/*/*/id")]
     other = run.with_name("other")
     other.mkdir()
     for folder in (run, other):
@@ -140,7 +140,8 @@ def test_what_was_left_of_an_upload_that_nobody_went_on_with_is_swept_after_a_we
     first.session.flush()
     wait_for(lambda: list(folder.iterdir()), "the beginning of the file")
     first.close()
-    [run] = [mark.parent for mark in own_home.glob(".local/state/ciflow/*/runs/*/id")]
+    wait_for(lambda: not agent.birth(first.hello["pid"]), "the end of the first agent: a run is not swept before")
+    [run] = [mark.parent for mark in own_home.glob(".local/state/ciflow/*/*/*/id")]
     week_ago = time.time() - 8 * 86400
     os.utime(run, (week_ago, week_ago))
     (own_home / ".local/state/ciflow/swept").unlink(missing_ok=True)
