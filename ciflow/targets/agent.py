@@ -1224,7 +1224,7 @@ def install(path: str, op: Op, job: Work, fill: Callable[[int], Any]) -> dict[st
     keep = False
     try:
         try:
-            if job.sha256 or op["op"] == "copy":  # which may be large, and cut off
+            if job.sha256 or job.op.get("op") in ("copy", "http"):  # which may be large, and cut off
                 job.noted(temp)
             fill(fd)
         finally:
