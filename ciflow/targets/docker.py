@@ -19,7 +19,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from ciflow.diagnostics import Lost, Refused, Unreachable
+from ciflow.diagnostics import Gone, Lost, Refused, Unreachable
 from ciflow.encoding import loads
 from ciflow.model import Reply
 from ciflow.targets.connection import Connection
@@ -174,7 +174,8 @@ class DockerPipe:
 
 def open_docker(connection: Connection, command: str) -> DockerPipe:
     """Run `command` by the container's /bin/sh, as the connection's user (else the image's). Unreachable says why not:
-    of a container that has ended also when, with which code, and whether it ran out of memory."""
+    of a container that has ended also when, with which code, and whether it ran out of memory; Gone, where nothing
+    will start it again by itself."""
     name, container = connection.name, connection.address or connection.name
     said = dict(connection.options)
     with _ours(daemon_for(said, None)) as client:
@@ -189,26 +190,30 @@ def open_docker(connection: Connection, command: str) -> DockerPipe:
             )
             pipe = DockerPipe(client.exec_start(made["Id"], socket=True), name)
         except NotFound as e:
-            raise Unreachable(f"{name}: there is no container {container}", help="docker ps -a") from e
+            raise Gone(f"{name}: there is no container {container}", help="docker ps -a") from e
         except APIError as e:
-            raise Unreachable(f"{name}: {_state_of(client, container) or e.explanation or e}") from e
+            raise _not_running(client, name, container) or Unreachable(f"{name}: {e.explanation or e}") from e
     pipe.send(GO)
     return pipe
 
 
-def _state_of(client: docker.APIClient, container: str) -> str:
-    """What the daemon knows of a container that takes no exec; "" where it runs."""
+def _not_running(client: docker.APIClient, name: str, container: str) -> Unreachable | None:
+    """What the daemon knows of a container that takes no exec; None where it runs."""
     try:
-        state = client.inspect_container(container)["State"]
+        found = client.inspect_container(container)
+    except NotFound:
+        return Gone(f"{name}: there is no container {container}", help="docker ps -a")
     except DockerException:
-        return ""
+        return None
+    state, restarts = found["State"], (found["HostConfig"].get("RestartPolicy") or {}).get("Name") not in ("", "no")
     if state.get("Paused"):
-        return f"the container {container} is paused"
+        return Unreachable(f"{name}: the container {container} is paused")
     if state.get("Running"):
-        return ""
+        return None
     ended = f"ended at {state['FinishedAt']} with exit code {state['ExitCode']}" if state.get("FinishedAt") else ""
     memory = ", killed for want of memory" if state.get("OOMKilled") else ""
-    return f"the container {container} is {state.get('Status', 'not running')}: it {ended}{memory}"
+    error = Unreachable if restarts or state.get("Status") == "created" else Gone
+    return error(f"{name}: the container {container} is {state.get('Status', 'not running')}: it {ended}{memory}")
 
 
 def list_containers(settings: Mapping[str, Any]) -> dict[str, dict[str, Any]]:

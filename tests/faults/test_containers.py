@@ -109,6 +109,23 @@ def test_a_container_that_restarts_under_a_command_makes_it_unknown_and_nothing_
         assert docker.cli("exec", name, "cat", "/tmp/log") == "begun"
 
 
+@pytest.mark.parametrize("how", ["kill", pytest.param("rm", marks=pytest.mark.slow)])
+def test_a_container_that_ends_under_a_command_makes_it_unknown_and_says_how_it_ended(
+    bench: Bench, docker: Docker, how: str
+) -> None:
+    act = {"kill": ("kill",), "rm": ("rm", "-f")}[how]
+    with docker.container(images.PYTHON) as name:
+        bench.hosts(f"h ansible_connection=docker ansible_host={name} ansible_docker_docker_host={docker.host}\n")
+        thread = _when_begun(docker, name, lambda: docker.cli(*act, name))
+        played = bench.play(PLAY.replace("sleep 3", "sleep 60"))
+        thread.join()
+        assert played.exit == 4, played.ends()
+        assert played.status("Long") == "unknown"
+        assert "After" not in played.names()
+        told = str(played.msg("Long"))
+        assert "with exit code 137" in told or "there is no container" in told, told
+
+
 @pytest.mark.slow
 def test_large_streams_pass_both_ways_through_tls(guarded: Guarded) -> None:
     data = random.Random(5).randbytes(700_000)
