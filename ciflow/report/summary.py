@@ -238,7 +238,7 @@ def _next(summary: Summary, run: str) -> str:
     kept = [dial for dial in summary.dials.values() if dial.kept]
     if kept:
         return f"ciflow rollback {kept[-1].service}" if kept[-1].before else "ciflow apply, once it is mended"
-    if any(dial.state == "fenced" for dial in summary.dials.values()):
+    if summary.exit == 6 or any(dial.state == "fenced" for dial in summary.dials.values()):
         return "ciflow status"  # somebody has taken over: resumed, it would be refused again
     if summary.exit == 3:  # what is wrong with the files stays so in a run that was begun with them
         return "ciflow apply, once it is mended"

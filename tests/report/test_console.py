@@ -355,3 +355,8 @@ def test_who_can_not_go_on_by_a_resume_is_told_what_else(
     assert re.search(r"next: +(.*)", end)[1] == following  # type: ignore[index]
     assert bool(re.search(r"Roll out +paused", end)) == (state == "paused")
     assert "turned back" not in end
+
+
+def test_a_run_that_another_process_has_taken_over_is_not_to_be_resumed_again() -> None:
+    told = Story().begin().play("0", "Site").end_play("0", "interrupted").tell("run_ended", {"exit": 6})
+    assert re.search(r"next: +(.*)", shown(told))[1] == "ciflow status"  # type: ignore[index]
