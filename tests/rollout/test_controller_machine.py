@@ -159,6 +159,19 @@ class Rollout(RuleBasedStateMachine):
         self._at_rest(self.world)
         self.check()
 
+    @rule(late=st.sampled_from(["web1", "web2"]))
+    def rolled_back_at_one(self, late: str) -> None:
+        """The other router is not reached, and nobody repeats the command yet."""
+        if self.release.controller.state == "deploying":
+            return
+        self._event("rollback of one")
+        self._mend(self.world)
+        self.foreign = True
+        self.world.unreachable = frozenset({late})
+        take_back(self.world, contested=self.release.ended is None, break_glass=self.glass)
+        self.world.unreachable = frozenset()
+        self.check()
+
     # --- the model ---------------------------------------------------------------------------------------
 
     def check(self) -> None:
@@ -225,6 +238,8 @@ class Rollout(RuleBasedStateMachine):
             later.pass_time(self.release.spec.dead_man + 1)
         self._at_rest(later)
         lives = {m.dial.live for m in later.machines.values()}
+        if ended.result == "fenced" and not self.glass:
+            assert lives == {self.live}, "a router that a rollback did not reach is left with the candidate"
         if ended.result == "promoted":
             assert self.foreign or lives == {self.other}
             assert self.told_to_go_on or not self.always_bad, "a faulty version was promoted"
