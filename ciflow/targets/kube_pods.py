@@ -76,7 +76,7 @@ def open_exec(
 
 def find_container(asked: Cluster, connection: Connection, namespace: str) -> tuple[str, str]:
     """(pod, container) of a connection, once the container runs; `connect_timeout` is how long that may take, and
-    START for a pod that was just made: its image may have to be pulled."""
+    START for a pod that was just made: its image may have to be pulled. Gone: there is none with these labels."""
     until = time.monotonic() + max(connection.connect_timeout, START if connection.option("job") else 1.0)
     while True:
         pod, said = _look(asked, connection, namespace)
@@ -88,7 +88,7 @@ def find_container(asked: Cluster, connection: Connection, namespace: str) -> tu
             if any(word in said for word in HOPELESS):
                 raise Unreachable(f"{connection.name}: {said}")
         if time.monotonic() > until:
-            raise Unreachable(f"{connection.name}: {said}")
+            raise (Gone if pod is None else Unreachable)(f"{connection.name}: {said}")
         time.sleep(LOOK_AGAIN)
 
 

@@ -343,15 +343,16 @@ def test_a_restart_of_the_cluster_loses_no_task_and_repeats_none(kube: Kube, ben
     assert any("connecting again" in event.data["message"] for event in played.of("warning"))
 
 
-@pytest.mark.parametrize("how", ["deleted", "evicted", "restarted", "replaced"])
+@pytest.mark.parametrize("how", ["deleted", "evicted", "restarted", "replaced", "scaled"])
 def test_a_pod_that_is_taken_away_in_the_middle_leaves_its_task_unknown(kube: Kube, bench: Bench, how: str) -> None:
-    """Deleted; evicted as by who drains its node (policy/v1, Eviction); its container started again; or another pod in
-    its place, as a Deployment's rollout has it: that its journal knows nothing does not mean that nothing ran."""
+    """Deleted; evicted as by who drains its node (policy/v1, Eviction); its container started again; another pod in its
+    place, as a Deployment's rollout has it: that its journal knows nothing does not mean that nothing ran; or none."""
     pod = f"/api/v1/namespaces/default/pods/{how}"
     deployment = f"/apis/apps/v1/namespaces/default/deployments/{how}"
-    if how == "replaced":
+    if how in ("replaced", "scaled"):
         kube.deploy_python(how, str(bench.folder))
-        bench.hosts(inventory(kube, "any").replace("\n", f" ansible_kubectl_selector=app={how}\n"))
+        said = f" ansible_timeout=3 ansible_kubectl_selector=app={how}\n"
+        bench.hosts(inventory(kube, "any").replace("\n", said))
     else:
         kube.start_python(how, str(bench.folder))
         bench.hosts(inventory(kube, how))
@@ -362,6 +363,7 @@ def test_a_pod_that_is_taken_away_in_the_middle_leaves_its_task_unknown(kube: Ku
         "evicted": lambda: kube.ask("POST", f"{pod}/eviction", eviction, timeout_s=30.0),
         "restarted": lambda: kill_first_process(kube.ask("GET", pod)["metadata"]["uid"]),
         "replaced": lambda: kube.ask("PATCH", deployment, another, timeout_s=30.0),
+        "scaled": lambda: kube.ask("PATCH", deployment, {"spec": {"replicas": 0}}, timeout_s=30.0),
     }
 
     def take_away() -> None:
@@ -374,7 +376,7 @@ def test_a_pod_that_is_taken_away_in_the_middle_leaves_its_task_unknown(kube: Ku
     thread.join()
     assert (played.exit, played.status("Long")) == (4, "unknown")
     assert bench.wrote() == ["once"]
-    if how == "replaced":
+    if how in ("replaced", "scaled"):
         kube.ask("DELETE", deployment)
 
 
