@@ -53,7 +53,8 @@ def _begun(
     shelf = _shelf(store, plan, request)
     check_sharing(request, plan, files, store)
     holder = Holder.me(run, request.options.who, command)
-    lease = store.locks.acquire(project_of(request), holder, token_floor=floor(request))
+    tell = person.say if person is not None else None
+    lease = store.locks.acquire(project_of(request), holder, token_floor=floor(request), tell=tell)
     try:
         started = time.time()
         mask = secrets_of(request, loaded)

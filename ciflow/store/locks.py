@@ -149,6 +149,7 @@ class Locks:
         wait: float = 0.0,
         observer: Observer | None = None,
         heir: bool = False,
+        tell: Callable[[str], None] | None = None,
     ) -> Lease:
         """Take a scope. Locked names the holder, since when, and how to break it.
 
@@ -156,6 +157,7 @@ class Locks:
         that can't be looked up (another machine, or stopped) is watched for up to a `term`. `token_floor` is the
         greatest token that routers and hosts know. `steal` takes a live one, and the lease says from whom. `observer`
         has watched already. `heir`: the caller has the run, so another holder of the same run is an earlier process.
+        `tell` is told once why it takes a while.
         """
         observer = observer or Observer(term)
         end = observer.clock() + wait
@@ -166,6 +168,9 @@ class Locks:
             known = got.holder is not None and got.holder.lives()
             if (known or observer.moved) and observer.clock() >= end:
                 raise _locked(got)
+            if tell is not None and not known:
+                tell(f"{scope} is held by {_named(got)}: looking for {observer.term:.0f} s whether it still lives")
+                tell = None
             time.sleep(min(0.1, observer.term / 20))
 
     def attempt(

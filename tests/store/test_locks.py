@@ -221,3 +221,12 @@ def test_a_flipped_token_is_never_read(store: Store) -> None:
     store._database.connection.execute("UPDATE locks SET token = 3")
     with pytest.raises(StoreError, match="the lock of shield doesn't verify"):
         store.locks.acquire("shield", me())
+
+
+def test_whoever_has_to_watch_a_holder_first_is_told_so_once(store: Store) -> None:
+    told: list[str] = []
+    store.locks.acquire("release.yml at web", elsewhere())
+    store.locks.acquire("release.yml at web", me(), term=0.3, tell=told.append)
+    assert len(told) == 1 and "process 4711 on ci-7" in told[0] and "whether it still lives" in told[0], told
+    store.locks.acquire("another", me(), tell=told.append)
+    assert len(told) == 1
