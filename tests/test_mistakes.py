@@ -156,6 +156,20 @@ def test_what_only_a_cell_of_the_matrix_shows_is_said_before_anything_runs(
     assert said in done and "`matrix` has no" not in done, done
 
 
+def test_a_slot_that_is_told_nothing_to_start_does_not_start_what_it_had_before(ciflow: Shell) -> None:
+    old = ciflow.folder / "a" / "program"
+    old.parent.mkdir()
+    old.write_text(f"#!/bin/sh\ntouch {ciflow.folder}/started\n")
+    old.chmod(0o755)
+    role = "{name: slot}\n      vars: {slot_home: " + str(ciflow.folder) + ", slot_artefact: shop}\n"
+    slot = "{slot: {name: a, port: 1, address: 127.0.0.1}, release: {service: shop}}"
+    ciflow.write(site=f"- hosts: localhost\n  vars: {slot}\n  tasks:\n    - import_role: {role}")
+    done = ciflow("apply", "site.yml")
+    assert done.returncode == ExitCode.TASK_FAILED
+    assert "say `slot_artifact` or `slot_file`" in done.stderr
+    assert not (ciflow.folder / "started").exists()
+
+
 def test_a_port_that_is_no_number_is_named_instead_of_a_fault_of_ciflow(ciflow: Shell) -> None:
     (ciflow.folder / "hosts").write_text("[web]\nweb1 ansible_port=many\n")
     ciflow.write(site=SITE.replace("debug: {msg: hello}", "ping:"))

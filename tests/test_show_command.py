@@ -88,6 +88,15 @@ def test_a_release_that_was_rolled_back_since_says_so_above_what_it_said_at_its_
     assert len(json.loads(shell("show", "R-2", "--json").stdout)["since"]) == 1
 
 
+def test_a_pause_offers_the_way_back_beside_the_way_on(shell: Shell) -> None:
+    s = Story().begin().play("roll", "Roll out")
+    s.tell("canary_started", {"service": "shield", "version": "2", "slot": "b", "token": 1, "steps": [1]}, play="roll")
+    s.tell("canary_state", {"state": "paused", "step": 0, "weight": 500, "reason": "errors"}, play="roll")
+    kept(shell, s.end(8, "paused"))
+    ways = [line.strip() for line in shell("show").stdout.splitlines() if "  ciflow " in line]
+    assert ways == ["next:   ciflow resume R-12", "or:     ciflow rollback shield"]
+
+
 def test_a_rollback_that_left_a_router_is_gone_on_with_by_the_same_command(shell: Shell) -> None:
     """It walks no plan, so that nothing can be resumed."""
     began = {"playbook": "rollback shield", "who": "bob"}

@@ -63,8 +63,14 @@ def turned(event: Event, columns: int) -> list[Line]:
         return labelled("stable", stable(event), columns)
     if event.kind != "canary_state" or state not in _TURNED or not reason:
         return []
-    following = labelled("next", f"ciflow resume {event.run}", columns) if state == "paused" else []
+    following = pause_ends(event.run, str(event.data.get("service") or ""), columns) if state == "paused" else []
     return labelled(_TURNED[state], reason, columns) + following
+
+
+def pause_ends(run: str, service: str, columns: int) -> list[Line]:
+    """What somebody may type: to go on, whatever the gates said, or not to."""
+    back = labelled("or", f"ciflow rollback {service}", columns) if service else []
+    return labelled("next", f"ciflow resume {run}", columns) + back
 
 
 _TURNED = {"rolling_back": "rolling back", "failed": "failed", "paused": "paused"}

@@ -134,7 +134,9 @@ class Summary:
             found += labelled(f"stats {host}".rstrip(), said, columns)
         if self.report:
             found += labelled("report", self.report, columns)
-        return found + labelled("next", self.following, columns)
+        found += labelled("next", self.following, columns)
+        paused = [dial.service for dial in self.dials.values() if dial.state == "paused" and self.following]
+        return found + labelled("or", f"ciflow rollback {paused[-1]}" if paused else "", columns)
 
     def _sentence(self, columns: int) -> list[Line]:
         style = "ok" if self.exit in GOOD_EXITS else "changed" if self.exit in (7, 8) else "failed"
