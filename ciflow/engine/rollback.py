@@ -154,14 +154,14 @@ class _Rollback:
         events = [e for e in told if e.kind == "routers" and e.data["service"] == self.asking.service]
         events = [event for event in events if (event.run, event.play) in claimed] or events
         newest = {event.play: event.data for event in events if event.run == events[-1].run}
-        routers: list[Router] = []
+        routers: dict[tuple[str, str], Router] = {}  # two plays of a run may turn the same one: the later counts
         for data in newest.values():
             self.connections |= {name: connection_from(values) for name, values in data["hosts"].items()}
             slots, edges, hosts = data["slots"], data["edges"], list(data["hosts"])
-            routers += build(
-                data["router"], data["settings"], data["service"], slots, hosts, edges=edges, by=data["by"]
-            )
-        return tuple(routers)
+            built = build(data["router"], data["settings"], data["service"], slots, hosts, edges=edges, by=data["by"])
+            where = json.dumps([data["router"], data["settings"]], sort_keys=True)
+            routers |= {(router.host, where): router for router in built}
+        return tuple(routers.values())
 
     async def _found(self, wire: Wire) -> tuple[Router, ...]:
         """The store is lost, or never knew: the manifest on the routers' hosts knows."""

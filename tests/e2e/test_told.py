@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
+from ciflow.store.store import Store
 from tests.e2e.service import Service, finish
 from tests.parts.process import wait_for
 
@@ -70,6 +72,20 @@ def test_what_never_came_to_its_routers_leads_no_rollback_astray(production: Ser
     with production.no_request_fails():
         code, said = production.ciflow("rollback", "shield")
     assert code == 0 and "Rolled back" in said, said
+    assert production.live() == before
+
+
+def test_a_router_that_two_plays_of_a_run_turned_is_turned_back_once(production: Service) -> None:
+    """As a playbook has that releases the first version and then the next; the gates differ, the router does not."""
+    version, before = production.next(), production.live()
+    assert finish(production.apply(version, bake="0s"))[0] == 0
+    with Store.open(production.state) as store:
+        told = {e.kind: e for e in store.events(kinds=("routers", "dial_wanted")) if e.play}
+        data = {**told["routers"].data, "edges": [0.5]}
+        other = [replace(told["routers"], data=data), told["dial_wanted"]]
+        store.append([replace(event, play="first", seq=0) for event in other])
+    code, said = production.ciflow("rollback", "shield")
+    assert code == 0 and said.count(f"traffic on {before}") == 1, said
     assert production.live() == before
 
 
