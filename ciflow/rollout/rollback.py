@@ -314,9 +314,9 @@ def _turn(router: Router, dial: Dial, whole: Dial, decision: Decision, order: Or
             yield from router.turn(to, dial.token)
         except Fenced as fence:
             dial = yield from heard(router, router.read())
-            if _is_another(dial, whole, decision, order):
+            before, whole = whole, as_one([whole, dial])
+            if _is_another(whole, before, decision, order):
                 raise fence
-            whole = as_one([whole, dial])
             continue
         except NotKept as kept:
             yield Note("warning", {"message": kept.message, "help": kept.help})
@@ -325,12 +325,12 @@ def _turn(router: Router, dial: Dial, whole: Dial, decision: Decision, order: Or
     raise RouterError(f"somebody else writes to the router on {router.host} all the time")
 
 
-def _is_another(dial: Dial, whole: Dial, decision: Decision, order: Order) -> bool:
+def _is_another(now: Dial, before: Dial, decision: Decision, order: Order) -> bool:
     """Whether what came between is not what was asked to be taken back: a release that began later (this rollback
     slept, as on a laptop that was closed), or one whose way back leads elsewhere (it has taken our target's slot)."""
-    now = decide(dial, order)
-    target = now.target if now.kind in MOVES else dial.manifest.slot(dial.live)
-    later = dial.manifest.release != whole.manifest.release and dial.manifest.when > order.now
+    again = decide(now, order)
+    target = again.target if again.kind in MOVES else now.manifest.slot(now.live)
+    later = now.manifest.release != before.manifest.release and now.manifest.when > order.now
     return later or (target.name, target.version) != (decision.target.name, decision.target.version)
 
 
