@@ -214,11 +214,12 @@ class Locks:
             self._put(Held(lease.scope, lease.token, held.counter + 1, held.since, lease.holder))
 
     def release(self, lease: Lease) -> None:
-        """Give it back; nothing happens when somebody has taken it over. The token is remembered."""
+        """Give it back, also where its holder has raised its token since; nothing happens when somebody has taken it
+        over. The token is remembered."""
         with self._database.writing():
             held = self.held(lease.scope)
-            if held and held.token == lease.token:
-                self._put(Held(lease.scope, lease.token, held.counter, held.since, None))
+            if held and held.holder == lease.holder:
+                self._put(Held(lease.scope, held.token, held.counter, held.since, None))
 
     def fence(self, lease: Lease) -> Held:
         """The lease's row, read in the caller's transaction. Locked when somebody else has taken the scope."""

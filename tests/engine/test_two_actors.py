@@ -345,3 +345,13 @@ def test_a_worker_writes_down_what_came_before_hosts_forget_it(monkeypatch: pyte
     with pytest.raises(StoreError):
         asyncio.run(walk.go())
     assert done == ["hosts keep"]
+
+
+def test_a_run_whose_token_a_host_raised_gives_its_lock_back_at_its_end(bench: Bench) -> None:
+    """The journal was lost, so that tokens began anew, and the host remembers greater ones."""
+    play = "- {hosts: localhost, tasks: [{name: a, command: echo a}]}"
+    for _ in range(3):
+        assert bench.play(play).exit == 0
+    bench.store = bench.folder / "another state"
+    for _ in range(2):
+        assert bench.play(play).exit == 0

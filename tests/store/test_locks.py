@@ -199,6 +199,14 @@ def test_tokens_only_grow_over_scopes_releases_floors_and_reopening(store: Store
         assert again.locks.greatest_token() == 43
 
 
+def test_a_lock_whose_holder_raised_its_token_is_given_back_by_the_older_lease(store: Store) -> None:
+    first = store.locks.acquire("shield", me())
+    raised = store.locks.acquire("shield", me(), token_floor=40, steal=True)  # a host knows 40
+    store.locks.release(first)
+    assert store.locks.holder_of("shield") is None
+    assert store.locks.acquire("shield", me()).token == raised.token + 1
+
+
 def test_a_rollback_takes_a_live_lock_and_says_from_whom(store: Store) -> None:
     first = store.locks.acquire("shield", me("R-1"))
     second = store.locks.acquire("shield", me("R-2"), steal=True)
