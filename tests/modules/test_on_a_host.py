@@ -16,10 +16,12 @@ import tarfile
 import threading
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.modules.host import Host
+from tests.parts.process import wait_for
 
 
 def done(outcome: object) -> None:
@@ -206,19 +208,23 @@ def test_facts_are_those_of_this_machine(host: Host) -> None:
 
 
 def test_addresses_are_found_where_the_host_has_no_ip_program(host: Host, tmp_path: Path) -> None:
-    """The kernel's own tables say the same as `ip`."""
+    """The kernel's own tables say the same as `ip`, once no other test makes or removes a bridge while they are read:
+    the kernel tells them piece by piece."""
     if not shutil.which("ip"):
         pytest.skip("ip (iproute2) is not installed, so there is nothing to compare with")
     for name in ("cat", "uname", "id", "date", "grep", "df", "env", "sh"):
         (tmp_path / name).symlink_to(str(shutil.which(name)))
     wish = {"gather_subset": ["network"], "filter": ["all_ipv*", "default_ipv4"]}
     names = ("ansible_all_ipv4_addresses", "ansible_all_ipv6_addresses")
-    for _ in range(5):  # other tests make and remove bridges, and the kernel tells its tables piece by piece
-        full, bare = (host.task("setup", wish, environment=env).facts for env in ({}, {"PATH": str(tmp_path)}))
-        if all(sorted(bare[name]) == sorted(full[name]) for name in names):
-            break
-    for name in names:
-        assert sorted(bare[name]) == sorted(full[name])
+
+    def read() -> list[dict[str, Any]]:
+        return [host.task("setup", wish, environment=env).facts for env in ({}, {"PATH": str(tmp_path)})]
+
+    def agreed() -> list[dict[str, Any]]:
+        full, bare = read()
+        return [full, bare] if all(sorted(bare[name]) == sorted(full[name]) for name in names) else []
+
+    full, bare = wait_for(agreed, "both say the same", told=lambda: str(read()))
     for key in ("interface", "gateway", "address", "macaddress"):
         assert bare["ansible_default_ipv4"].get(key) == full["ansible_default_ipv4"].get(key)
 
