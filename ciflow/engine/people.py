@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Protocol
 
 from ciflow.model import Event, Reply
+from ciflow.store.folds import ENDED
 
 POLL = 0.2  # seconds between looks at the store
-ENDS = ("good", "rolled_back", "failed", "fenced")  # states of a rollout that has obeyed, or can't any more
 
 
 class Inbox(Protocol):
@@ -43,7 +43,7 @@ class People:
         for event in self._inbox.events(self._run, ("command", "canary_state")):
             if event.seq > self._began or event.data.get("service", service) != service:
                 continue
-            if event.kind == "canary_state" and event.data["state"] in ENDS:
+            if event.kind == "canary_state" and event.data["state"] in ENDED:  # it has obeyed, or can't any more
                 unheard = 0
             elif event.kind == "command" and event.data["verb"] == "abort":
                 unheard = unheard or event.seq

@@ -26,6 +26,7 @@ from ciflow.rollout.routers.dial import (
     Slot,
     as_one,
     heard,
+    share_of,
 )
 from ciflow.rollout.spec import Spec, TurnBack
 from ciflow.rollout.tally import Deltas
@@ -100,7 +101,7 @@ class Dials:
         service, manifest = self.spec.service, self.dials[0].manifest
         old, live = manifest.slot(self.candidate), manifest.slot(self.live)
         if not self.dials[0].at_rest:
-            share = (self.share if self.live == "a" else WHOLE - self.share) / 100
+            share = share_of(self.candidate, self.share) / 100
             what = f"a rollout of {service} {old.version} by {manifest.who} is under way"
             if not old.version:
                 what = f"{service} is not all back on slot {live.name}, where {manifest.who} wants it ({manifest.why})"
@@ -128,7 +129,7 @@ class Dials:
 
     def turn(self, weight: int, now: float) -> Asked[None]:
         """The candidate's share on every router. Each arms its dead-man before traffic may leave the live slot."""
-        share = weight if self.candidate == "b" else WHOLE - weight
+        share = share_of(self.candidate, weight)
 
         def moved(dial: Dial) -> Dial:
             manifest = self._manifest(dial.manifest.slots, dial.live, now)
@@ -326,7 +327,7 @@ class Dials:
     def _resting(self, dial: Dial, live: str, now: float, *, ended: bool = False) -> Dial:
         """All traffic on `live`. `ended`: the release is over, and its slot holds nothing any more."""
         manifest = self._manifest(dial.manifest.slots, live, now, ended=ended)
-        share = WHOLE if live == "b" else 0
+        share = share_of(live, WHOLE)
         return replace(dial, share=share, live=live, token=self.token, manifest=manifest, expires=0.0, mirror=0)
 
     def _manifest(self, known: tuple[Slot, ...], live: str, now: float, *, ended: bool = False) -> Manifest:

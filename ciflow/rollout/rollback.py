@@ -28,6 +28,7 @@ from ciflow.rollout.routers.dial import (
     Slot,
     as_one,
     heard,
+    share_of,
 )
 
 T = TypeVar("T")
@@ -126,7 +127,7 @@ def decide(dial: Dial, order: Order) -> Decision:
     live, other = manifest.slot(dial.live), manifest.slot(dial.candidate)
     if not dial.at_rest:
         source, target = (live, other) if dial.trusted == other.name else (other, live)
-        share = dial.share if source.name == "b" else WHOLE - dial.share
+        share = share_of(source.name, dial.share)
         return Decision("abort", "a rollout is under way", source, target, share)
     if dial.live and _good_enough(live, other, order):
         if live.irreversible and not order.break_glass:
@@ -355,5 +356,5 @@ def _target(dial: Dial, known: Manifest, decision: Decision, order: Order, token
     left |= {"irreversible": ()}
     slots = tuple(replace(slot, warm_until=0.0) if slot.name == live else replace(slot, **left) for slot in known.slots)
     manifest = replace(known, slots=slots, who=order.who, why=order.reason or "rollback", when=order.now)
-    share = WHOLE if live == "b" else 0
+    share = share_of(live, WHOLE)
     return replace(dial, share=share, live=live, token=token, manifest=manifest, expires=0.0, mirror=0)

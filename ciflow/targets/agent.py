@@ -538,9 +538,9 @@ class Record:
     def end(self, reply: Reply) -> None:
         """Without room for all of it what matters is kept; without any, nobody will be able to say how it ended."""
         line = to_json(reply) + b"\n"
-        kept = ("status", "ok", "changed", "rc", "signal", "errno", "started", "duration")
-        short = dict(pick(reply, *kept), truncated=True, error=reply.get("error", "")[:SHORT])
         if not (self._put(line) if len(line) <= self.room else self._put_beside(line)):
+            kept = ("status", "ok", "changed", "rc", "signal", "errno", "started", "duration")
+            short = dict(pick(reply, *kept), truncated=True, error=reply.get("error", "")[:SHORT])
             self._put(to_json(short) + b"\n")
 
     def _put(self, line: bytes) -> bool:
@@ -594,7 +594,7 @@ class Journal:
             return True, token, run
         try:
             self.project_fd = open_private(os.path.join(self.folder, "projects", short_hash(project)))
-            with self._locked(fcntl.LOCK_EX):
+            with self._locked():
                 known, holder = self._holder()
                 if (known, holder) != (token, run):
                     if known > token or (known == token and holder != run):
@@ -619,8 +619,8 @@ class Journal:
         held = os.pread(self.project_fd, 4096, 0).strip(b"\0 ")
         return tuple(from_json(held.decode("ascii"))) if held else (0, "")
 
-    def _locked(self, how: int) -> _Held:
-        return _Held(self.mutex, self.project_fd, how)
+    def _locked(self) -> _Held:
+        return _Held(self.mutex, self.project_fd)
 
     def digest(self, op: Op) -> str:
         return blake2b(sorted_json_text(op).encode("ascii"), key=self.secret, digest_size=16).hexdigest()
@@ -631,7 +631,7 @@ class Journal:
         if self.project_fd < 0:
             return None
         name, digest = short_hash(key), self.digest(op)
-        with self._locked(fcntl.LOCK_EX):
+        with self._locked():
             if self._holder() != (self.token, self.run):
                 raise Superseded("another run (%s, token %s) has taken this project on the host" % self._holder()[::-1])
             if not self.run_folder:
@@ -701,7 +701,7 @@ class Journal:
             return "unknown", None, ""
         name = short_hash(key)
         try:
-            with self._locked(fcntl.LOCK_EX):
+            with self._locked():
                 found = self._found(name)
                 if found is None:
                     other = identity and identity != self.identity
@@ -730,7 +730,7 @@ class Journal:
     def forget(self, keys: Iterable[str]) -> None:
         """Nothing of these operations is left."""
         names = {short_hash(key) for key in keys}
-        with self._locked(fcntl.LOCK_EX):
+        with self._locked():
             for log in list(self._logs()):
                 if names.issuperset(log.slots) and (log.mine or not log.alive()):
                     os.unlink(log.path)
@@ -793,15 +793,15 @@ class Found:
 
 
 class _Held:
-    """A file lock together with the mutex of our own threads (flock knows no threads)."""
+    """A file's lock together with the mutex of our own threads (flock knows no threads)."""
 
-    def __init__(self, mutex: Any, fd: int, how: int) -> None:
-        self.mutex, self.fd, self.how = mutex, fd, how
+    def __init__(self, mutex: Any, fd: int) -> None:
+        self.mutex, self.fd = mutex, fd
 
     def __enter__(self) -> None:
         self.mutex.acquire()
         try:
-            fcntl.flock(self.fd, self.how)
+            fcntl.flock(self.fd, fcntl.LOCK_EX)
         except BaseException:
             self.mutex.release()
             raise
@@ -2604,7 +2604,7 @@ class Supervisor:
             if b"B" in letters:
                 return self.fire("watch")
             if until is not None and time.monotonic() >= until:
-                with _Held(_thread.allocate_lock(), self.turn, fcntl.LOCK_EX):
+                with _Held(_thread.allocate_lock(), self.turn):
                     letters = self.hear(0)
                     if self.told_to_end(letters):
                         return False

@@ -7,7 +7,7 @@ import copy
 import functools
 import re
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -83,38 +83,32 @@ class _Login:
         return None
 
     def _by_password(self) -> list[str] | None:
-        if not self.connection.password or self.refused:
-            return None
-        try:
-            more = self.transport.auth_password(self.route.user, self.connection.password, fallback=False)
-        except paramiko.BadAuthenticationType:
-            return None
-        except paramiko.AuthenticationException as e:
-            self._refuse(e, "password")
-            return None
-        return self._taken("password", more)
+        user, password = self.route.user, self.connection.password
+        return self._by_secret("password", lambda: self.transport.auth_password(user, password, fallback=False))
 
     def _by_questions(self) -> list[str] | None:
+        user, answering = self.route.user, _Answering(self.connection)
+        label = "password (keyboard-interactive)"
+        return self._by_secret(label, lambda: self.transport.auth_interactive(user, answering))
+
+    def _by_secret(self, label: str, prove: Callable[[], list[str]]) -> list[str] | None:
         if not self.connection.password or self.refused:
             return None
         try:
-            more = self.transport.auth_interactive(self.route.user, _Answering(self.connection))
+            more = prove()
         except paramiko.BadAuthenticationType:
             return None
         except paramiko.AuthenticationException as e:
-            self._refuse(e, "password (keyboard-interactive)")
+            _heard(e)
+            self.refused = True
+            self.tried.append(label)
             return None
-        return self._taken("password (keyboard-interactive)", more)
+        return self._taken(label, more)
 
     def _taken(self, label: str, more: list[str]) -> list[str]:
         if more:
             self.tried.append(f"{label} (taken; the server also wants {' or '.join(more)})")
         return more
-
-    def _refuse(self, error: paramiko.AuthenticationException, label: str) -> None:
-        _heard(error)
-        self.refused = True
-        self.tried.append(label)
 
 
 def _heard(error: paramiko.AuthenticationException) -> None:

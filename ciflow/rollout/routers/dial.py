@@ -30,6 +30,11 @@ WHOLE = 10_000  # all traffic, in hundredths of a percent
 SETTLED = 300.0  # seconds after a way back until what bears the traffic may be as weak as that allows
 
 
+def share_of(slot: str, share: int) -> int:
+    """The share of a slot where slot b has `share`, and that of slot b where the slot has `share`."""
+    return share if slot == "b" else WHOLE - share
+
+
 class RouterError(CiflowError):
     """The router can't do what it was asked: where, why, and in `help` what to do."""
 
@@ -144,7 +149,7 @@ class Dial:
     @property
     def safe(self) -> int:
         """The share of slot b when all traffic goes to the live slot."""
-        return WHOLE if self.live == "b" else 0
+        return share_of(self.live, WHOLE)
 
     @property
     def at_rest(self) -> bool:
