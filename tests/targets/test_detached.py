@@ -72,6 +72,7 @@ def test_a_live_one_is_left_alone_when_started_again_and_another_replaces_it(
     first = wait_for(lambda: ask(host, key).get("pid"), "the process")
     assert not host(start("one")).changed
     assert ask(host, key)["pid"] == first
+    wait_for(lambda: (tmp_path / "log").exists() and (tmp_path / "log").read_text() == "one\n", "the first's word")
     assert host(start("two")).changed
     wait_for(lambda: (tmp_path / "log").read_text() == "one\ntwo\n", "the second")
     assert not Path(f"/proc/{first}").exists()
