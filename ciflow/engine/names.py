@@ -35,7 +35,10 @@ _OF_CONNECTION = frozenset(
 _ALL_FACTS = re.compile(r"\bansible_facts\b")
 _ONE_FACT = re.compile(r"\bansible_facts(?:\.(\w+)\b(?!\()|\[['\"](\w+)['\"]\])")
 # What a template reads of the world when it is rendered, not of its host when the task gets there.
-_CLOCK = re.compile(r"\bnow\s*\(|\b(?:lookup|query|q)\s*\(\s*['\"](?:ansible\.builtin\.)?(?:pipe|url)\b")
+_CLOCK = re.compile(
+    r"\bnow\s*\(|\|\s*(?:ansible\.builtin\.)?strftime\b|"
+    r"\b(?:lookup|query|q)\s*\(\s*['\"](?:ansible\.builtin\.)?(?:pipe|url)\b"
+)
 _FILES = re.compile(r"\b(?:lookup|query|q)\s*\(|\bis\s+(?:not\s+)?(?:file|directory|exists|link|mount)\b|\bfileglob\b")
 
 

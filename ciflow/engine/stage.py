@@ -255,7 +255,10 @@ class StageRun:
     def start(self, lane: Lane, task: Task, path: tuple[str, ...], before: Started | None) -> Started:
         """Set a task going on a host, within the limits of `throttle`, `forks` and `run_once`."""
         chain = Chain()
-        self.announce(lane, task, path)
+        if before is None:
+            self.announce(lane, task, path)
+        else:  # sent ahead: it begins when the task before it has ended
+            before.then(partial(self.announce, lane, task, path))
         run = TaskRun(lane, task, replace(lane.key, path=path), chain, before)
         job = self.once.run(task, path, run) if self.once.holds_for(lane, task) else self.limited(task, run)
         return Started(task, run.key, asyncio.get_running_loop().create_task(job), chain)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
 from typing import Protocol
 
 from ciflow.dataclass import dataclass
@@ -35,6 +36,15 @@ class Started:
 
     def _done(self, _result: asyncio.Task[Result]) -> None:
         self.ended = time.monotonic()
+
+    def then(self, reached: Callable[[], None]) -> None:
+        """Call `reached` when this task has gone well, before whoever waits for its result hears of it."""
+
+        def ended(result: asyncio.Task[Result]) -> None:
+            if not result.cancelled() and result.exception() is None and not result.result().bad:
+                reached()
+
+        self.result.add_done_callback(ended)
 
     def forget(self) -> None:
         """Nobody waits for it any more; what it sent ahead is dropped by its guard."""

@@ -178,11 +178,13 @@ def _batch_started(board: Board, event: Event) -> None:
 def _task_started(board: Board, event: Event) -> None:
     data = event.data
     tasks = board.play(event).tasks
+    name, module, total = str(data.get("name") or event.task), str(data.get("module", "")), data.get("hosts_total", 1)
     if event.task not in tasks:
-        total = int(data.get("hosts_total", 1))
-        task = TaskLine(str(data.get("name") or event.task), str(data.get("module", "")), total, event.at)
+        task = TaskLine(name, module, int(total), event.at)
         task.accounted |= board.plays[event.play].out
         board.play(event).begin(event.task, task)
+    elif not (task := tasks[event.task]).hosts_total:  # what it prints was heard a moment before
+        task.name, task.module, task.hosts_total = name, module, int(total)
 
 
 def _task_ended(board: Board, event: Event) -> None:

@@ -169,11 +169,43 @@ def test_a_clock_is_read_when_the_task_is_reached(bench: Bench) -> None:
         - hosts: all
           tasks:
             - {name: before, debug: {msg: "{{ now().timestamp() }}"}}
-            - {command: sleep 0.4}
+            - {command: sleep 1}
             - {name: after, debug: {msg: "{{ now().timestamp() }}"}}
+            - {command: sleep 1}
+            - {name: by a filter, debug: {msg: "{{ '%s' | strftime }}"}}
         """
     )
-    assert float(played.msg("after")) - float(played.msg("before")) >= 0.4
+    assert float(played.msg("after")) - float(played.msg("before")) >= 1
+    assert int(played.msg("by a filter")) >= int(float(played.msg("after"))) + 1
+
+
+def test_a_task_begins_and_takes_time_when_its_host_gets_to_it(bench: Bench) -> None:
+    """Both commands and what looks at nothing leave together; what a person is told of each is what it took."""
+    bench.hosts("web1 ansible_connection=local\n")
+    played = bench.play(
+        tasks("{name: slow, command: sleep 2}", "{name: quick, command: echo}", "{name: said, debug: {msg: hello}}",
+              "{name: items, command: echo, loop: [1, 2]}")
+    )  # fmt: skip
+    began = {str(event.data["name"]): event for event in played.of("task_started")}
+    ended = {str(event.data["name"]): event for event in played.of("task_ended")}
+    for name in ("quick", "said", "items"):
+        assert began[name].at >= ended["slow"].at, f"{name} was said to run while `slow` did"
+        assert ended[name].data["duration"] < 1
+    first = played.outcome("items")["results"][0]
+    for outcome in (played.outcome("quick"), first):
+        assert outcome["duration"] < 1
+        assert outcome["started_at"] >= played.outcome("slow")["started_at"] + 2
+    order = [
+        (event.kind, event.data["name"]) for event in played.events if event.kind in ("task_started", "task_ended")
+    ]
+    names = ("slow", "quick", "said", "items")
+    assert order == [(kind, name) for name in names for kind in ("task_started", "task_ended")]
+
+
+def test_a_task_that_was_sent_ahead_and_never_reached_is_not_announced(bench: Bench) -> None:
+    bench.hosts("web1 ansible_connection=local\n")
+    played = bench.play(tasks("{name: fails, command: 'false'}", "{name: never, command: echo}"))
+    assert [event.data["name"] for event in played.of("task_started")] == ["fails"]
 
 
 def test_a_timeout_counts_from_when_the_task_begins(bench: Bench) -> None:

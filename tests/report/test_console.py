@@ -96,6 +96,14 @@ def test_the_live_region_says_what_runs_since_when_and_how_far() -> None:
     console.close()
 
 
+def test_a_task_whose_output_is_heard_before_its_start_has_its_name_on_its_line() -> None:
+    s = Story().begin().play("p", "Test")
+    s.tell("output", {"text": "early"}, play="p", task="0", host="ci")
+    s.tell("task_started", {"name": "Run the tests", "module": "command", "hosts_total": 1}, play="p", task="0")
+    s.tell("task_ended", {"status": "changed", "duration": 1}, play="p", task="0", host="ci")
+    assert "  Run the tests  " in shown(s)
+
+
 def test_a_pipe_hears_once_a_minute_that_a_long_task_still_runs() -> None:
     s = Story().begin().play("p", "Test")
     s.tell("task_started", {"name": "Run the tests", "module": "command", "hosts_total": 1}, play="p", task="0")
