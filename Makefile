@@ -44,6 +44,7 @@ test-all: install ## Run the slow tests too: twice the time
 
 check: install ## Run what is quick: ruff, mypy, layers, and the tests that are not slow
 	$(BIN)/ruff check .
+	$(BIN)/ruff format --check --quiet .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/pytest -q -m "not slow" $(PARALLEL)

@@ -32,9 +32,7 @@ def connect(host: Host) -> paramiko.SSHClient:
     client = paramiko.SSHClient()
     client.load_host_keys(host.known_hosts)
     key = paramiko.Ed25519Key.from_private_key_file(host.key)
-    client.connect(
-        host.address, host.port, host.user, pkey=key, sock=link, look_for_keys=False, allow_agent=False
-    )
+    client.connect(host.address, host.port, host.user, pkey=key, sock=link, look_for_keys=False, allow_agent=False)
     return client
 
 

@@ -33,7 +33,5 @@ def test_requests_to_s3_are_signed_as_amazon_shows(
     method: str, below: str, headers: dict[str, str], body: bytes, signature: str
 ) -> None:
     url = f"https://examplebucket.s3.amazonaws.com/{below}"
-    made = signed(
-        method, url, {**headers, CONTENT: sha256(body).hexdigest()}, b"not read", AT, "us-east-1/s3", EXAMPLE
-    )
+    made = signed(method, url, {**headers, CONTENT: sha256(body).hexdigest()}, b"not read", AT, "us-east-1/s3", EXAMPLE)
     assert made["Authorization"].endswith(f"Signature={signature}")

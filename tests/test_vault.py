@@ -101,8 +101,11 @@ def test_values_in_a_file_are_rekeyed_and_the_rest_of_it_stays(tool: Tool) -> No
     text = path.read_text()
     assert text.startswith(before + "k_dev: !vault |\n          $ANSIBLE_VAULT;1.2;AES256;dev\n")
     assert "\nbetween: 'x'\nk_default: !vault |\n          $ANSIBLE_VAULT;1.1;AES256\n" in text
-    tool.write("site.yml", "- hosts: localhost\n  vars_files: [play.yml]\n  tasks:\n"
-               "    - assert: {that: [k_dev == 'Inline-dev', k_default == 'Inline-default', between == 'x']}\n")
+    tool.write(
+        "site.yml",
+        "- hosts: localhost\n  vars_files: [play.yml]\n  tasks:\n"
+        "    - assert: {that: [k_dev == 'Inline-dev', k_default == 'Inline-default', between == 'x']}\n",
+    )
     assert tool.run("apply", "site.yml", "--vault-password-file", "new").code == 0
     assert tool.run("apply", "site.yml", "--vault-password-file", "pw").code == 3
 

@@ -234,4 +234,3 @@ def _spread(graph: Graph, seeds: Mapping[str, str]) -> dict[str, tuple[str, ...]
         waiting = following
     members = {crate.id for crate in graph.members}
     return {id: chain for id, chain in chains.items() if id in members}
-

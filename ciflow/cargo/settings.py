@@ -98,9 +98,7 @@ def _pairs(one: Taken, other: Taken) -> Iterator[tuple[float, float]]:
 
 def config(settings: Sequence[Setting]) -> str:
     """Lines for .cargo/config.toml, each with what it costs."""
-    return "".join(
-        f"{line}{f'  # {one.price}' if one.price else ''}\n" for one in settings for line in one.config
-    )
+    return "".join(f"{line}{f'  # {one.price}' if one.price else ''}\n" for one in settings for line in one.config)
 
 
 def row(name: str, taken: Taken, base: Taken) -> str:

@@ -33,9 +33,16 @@ from ciflow.store.place import Place, default_state
 @vault_options
 @click.option("-C", "--check", is_flag=True, help="Predict, change nothing.")
 @click.option("-D", "--diff", is_flag=True, help="Show how files change.")
-@click.option("-f", "--forks", type=click.IntRange(min=0), default=0,
-              help="At most so many hosts at once; 0: what this machine bears.")
-@click.option("--workers", default="", metavar="WHERE", help="Share hosts between workers: local:N, or tls://HOST:PORT.")
+@click.option(
+    "-f",
+    "--forks",
+    type=click.IntRange(min=0),
+    default=0,
+    help="At most so many hosts at once; 0: what this machine bears.",
+)
+@click.option(
+    "--workers", default="", metavar="WHERE", help="Share hosts between workers: local:N, or tls://HOST:PORT."
+)
 @click.option("--force-handlers", is_flag=True, help="Run notified handlers though a task failed.")
 @click.option("--flush-cache", is_flag=True, expose_value=False, help="Changes nothing: each run reads facts anew.")
 @click.option("--no-skip", is_flag=True, help="Run plays though a run before passed them with the same inputs.")
@@ -51,8 +58,13 @@ from ciflow.store.place import Place, default_state
 @click.option("--replace-warm", is_flag=True, help="Give up the warm version that a rollback would go back to.")
 @click.option("--break-glass", default="", metavar="REASON", help="Take locks that somebody holds; recorded.")
 @click.option("--junit", type=click.Path(path_type=Path), help="Write a JUnit report.")
-@click.option("--report", "reports", multiple=True, type=click.Path(path_type=Path),
-              help="Write a report, as its name says: .html, .xml (JUnit), .json, .md.")
+@click.option(
+    "--report",
+    "reports",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    help="Write a report, as its name says: .html, .xml (JUnit), .json, .md.",
+)
 @json_option
 @state_option
 def command(

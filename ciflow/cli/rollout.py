@@ -69,7 +69,13 @@ def _steps_of(stage: Stage) -> bool:
 
 
 def _forecast(
-    stage: Stage, services: int, rate: float, errors: float, slow: float, faults: tuple[float, ...], runs: int,
+    stage: Stage,
+    services: int,
+    rate: float,
+    errors: float,
+    slow: float,
+    faults: tuple[float, ...],
+    runs: int,
     seed: int,
 ) -> Mapping[float, Report]:
     from ciflow.lang.canary import judged

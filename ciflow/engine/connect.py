@@ -82,9 +82,7 @@ class Reach:
 NOTHING_SAID = Reach()
 
 
-def connection_for(
-    host: Host, scope: Scope, become: Become, reach: Reach = NOTHING_SAID, made: str = ""
-) -> Connection:
+def connection_for(host: Host, scope: Scope, become: Become, reach: Reach = NOTHING_SAID, made: str = "") -> Connection:
     """Where and as whom operations for `host` are executed. `made`: in what was made of a play's image in its place."""
     asked = "" if host.connection == "local" else reach.connection  # the implicit localhost stays here
     kind = str(_first(scope, "ansible_connection", "connection") or asked or host.connection)

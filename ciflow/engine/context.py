@@ -134,9 +134,7 @@ class HostValues:
         self.facts, self.facts_known, self.subsets = {}, False, frozenset()
 
     def copy(self) -> HostValues:
-        return replace(
-            self, facts=dict(self.facts), set_facts=dict(self.set_facts), included=dict(self.included)
-        )
+        return replace(self, facts=dict(self.facts), set_facts=dict(self.set_facts), included=dict(self.included))
 
     def merge(self, later: HostValues) -> None:
         """Take over what a play that ended later knows."""

@@ -95,7 +95,9 @@ def _refuse_open_wire(address: str) -> None:
     """Orders hold what the run knows, its secrets among it; and who can speak to a scheduler can run anything."""
     parts = urlsplit(address)
     if parts.scheme not in ("tcp", "tls"):
-        raise Refused(f"`--workers {address}` is neither `local:N` nor the address of a scheduler", help="tls://host:port")
+        raise Refused(
+            f"`--workers {address}` is neither `local:N` nor the address of a scheduler", help="tls://host:port"
+        )
     if parts.scheme == "tcp" and parts.hostname not in _HERE:
         raise Refused(
             f"the scheduler {address} speaks plain TCP: whoever listens gets the run's secrets",
@@ -242,4 +244,3 @@ def _digest(path: str) -> str:
     """Of a blob, by where it lies (store/blobs.py)."""
     folder, _, name = path.rpartition("/")
     return folder.rpartition("/")[2] + name
-

@@ -142,7 +142,19 @@ def resume(
                 sink.event(event)
         mask = secrets_of(request, loaded)
         return Process(
-            request, store, sinks, run, lease, loaded, plan, files.thawed(), begin.at, past, person, mask, shelf,
+            request,
+            store,
+            sinks,
+            run,
+            lease,
+            loaded,
+            plan,
+            files.thawed(),
+            begin.at,
+            past,
+            person,
+            mask,
+            shelf,
             _snapshots(past),
         ).run()
     finally:

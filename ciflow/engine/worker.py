@@ -210,9 +210,7 @@ class _Walk:
         )  # fmt: skip
         stage = next(one for one in self.plan.stages if one.id == order.stage)
         hosts = self._hosts(run, order.hosts)
-        work = StageRun(
-            run, stage, hosts, dict(order.values), suffix=order.suffix, shard=self.shard, forks=order.forks
-        )
+        work = StageRun(run, stage, hosts, dict(order.values), suffix=order.suffix, shard=self.shard, forks=order.forks)
         work.announced.update(order.announced)
         return work
 

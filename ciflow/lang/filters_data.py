@@ -235,5 +235,3 @@ def shuffle(value: Iterable[Any], seed: Any = None) -> list[Any]:
     items = list(value)
     (random.Random(seed) if seed else random.SystemRandom()).shuffle(items)
     return items
-
-

@@ -130,8 +130,10 @@ _GROUPS: tuple[tuple[tuple[str, ...], Callable[[_Asked], Any]], ...] = (
     (("",), lambda asked: asked.given),
     (("address", "ip"), lambda a: str(a.face.ip) if not a.is_network or a.face.version == 6 else None),
     (("host",), lambda asked: None if asked.is_network else _with_prefix(asked)),
-    (("host/prefix", "address/prefix", "gateway", "gw", "hostnet", "router"),
-     lambda a: _with_prefix(a) if a.prefixed and (a.size <= 2 or a.face.ip not in (a.first, a.last)) else None),
+    (
+        ("host/prefix", "address/prefix", "gateway", "gw", "hostnet", "router"),
+        lambda a: _with_prefix(a) if a.prefixed and (a.size <= 2 or a.face.ip not in (a.first, a.last)) else None,
+    ),
     (("ip/prefix",), lambda a: _with_prefix(a) if a.size == 2 or (a.size > 1 and not a.is_network) else None),
     (("ip_netmask",), lambda asked: f"{asked.face.ip} {asked.face.netmask}" if asked.size > 1 else None),
     (("net",), lambda asked: str(asked.face.network) if asked.is_network else None),

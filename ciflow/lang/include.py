@@ -33,9 +33,7 @@ def load_task_file(
     return _sound(reader.sources, nodes)
 
 
-def load_role(
-    files: Files, task: Task, args: Mapping[str, Any], extra: Mapping[str, Any] = EMPTY
-) -> tuple[Node, ...]:
+def load_role(files: Files, task: Task, args: Mapping[str, Any], extra: Mapping[str, Any] = EMPTY) -> tuple[Node, ...]:
     """The tasks of `include_role`, its defaults and vars in them."""
     reader, own = _reader(files, task, extra)
     span = task.spans.get("name") or task.span

@@ -194,10 +194,17 @@ class PlaybookReader:
             self.needs[id] = fields["needs"]
         asked = fields["vars_prompt"].items if isinstance(value.get("vars_prompt"), list) else ()
         asked = [one for one in asked if isinstance(one.value, dict) and isinstance(one.value.get("name"), str)]
-        basic = Play(id, name, value.get("hosts"), place.span, nodes, (*roles.handlers, *handlers),
-                     matrix=read_matrix(fields.get("matrix"), self.findings),
-                     prompts=tuple(Prompt(one.value["name"], one.span) for one in asked),
-                     spans={key: fields[key].span for key in _PLACED if key in fields})
+        basic = Play(
+            id,
+            name,
+            value.get("hosts"),
+            place.span,
+            nodes,
+            (*roles.handlers, *handlers),
+            matrix=read_matrix(fields.get("matrix"), self.findings),
+            prompts=tuple(Prompt(one.value["name"], one.span) for one in asked),
+            spans={key: fields[key].span for key in _PLACED if key in fields},
+        )
         for word, why in _NOT_BESIDE_CANARY.items():
             if canary is not None and value.get(word) not in (None, False):
                 self.findings.error("CF0111", f"`canary` and `{word}` exclude each other", place.key_span(word),

@@ -122,9 +122,7 @@ class Sources:
 
         return answered(lambda scope: render(value, scope), scope, self.files)
 
-    def variables(
-        self, place: Place | None, label: str, level: Level | None = None, *, checked: bool = False
-    ) -> Vars:
+    def variables(self, place: Place | None, label: str, level: Level | None = None, *, checked: bool = False) -> Vars:
         """A mapping of variables, with hints for values that YAML 1.1 and 1.2 read otherwise. `checked`: a schema tells
         where they are none."""
         if place is None or place.value is None:

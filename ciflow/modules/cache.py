@@ -131,4 +131,3 @@ def _clean(said: Outcome, cache: Opened, env: Mapping[str, str]) -> Steps:
     if cache.backend.kind != "local":
         msg += f"; {cache.backend.where} is shared and was left alone: its own rules of expiry empty it"
     return replace(said, changed=size > 0, msg=msg, data={**said.data, "removed": size})
-

@@ -39,7 +39,7 @@ set -f
 }
 """
 # All that cargo knows of packages. It takes as long as the plan, and waits for it: both lock the cache of packages.
-_ALL = 'set -f; exec cargo metadata --locked --format-version=1 $1\n'
+_ALL = "set -f; exec cargo metadata --locked --format-version=1 $1\n"
 # What files begin with, each below its name.
 _CONTENTS = ("xargs", "-0", "head", "-v", "-c", "1000000")
 # Line 1: the build host's triple; then the cfg of the platform built for.

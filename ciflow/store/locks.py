@@ -246,9 +246,7 @@ class Locks:
 
     def all(self) -> list[Held]:
         """All rows, verified and counted: a token must never be misread, nor a row overlooked."""
-        rows = self._database.rows(
-            f"SELECT head.locks, {_COLUMNS} FROM head LEFT JOIN locks ON true ORDER BY scope"
-        )
+        rows = self._database.rows(f"SELECT head.locks, {_COLUMNS} FROM head LEFT JOIN locks ON true ORDER BY scope")
         found = [self._checked(row[1:]) for row in rows if row[1] is not None]
         if not rows or len(found) != rows[0][0]:
             raise self._database.damaged("a lock is missing")

@@ -223,4 +223,3 @@ def _subject(tags: list[str], config: bytes, name: str) -> Component:
         hashes=(Hash("SHA-256", digest),),
         properties=tuple(said),
     )
-

@@ -149,5 +149,3 @@ def _supported(key: object, what: str) -> Any:
     if isinstance(key, ec.EllipticCurvePrivateKey | ec.EllipticCurvePublicKey) and isinstance(key.curve, ec.SECP256R1):
         return key
     raise KeyFault(f"{what} is {WANTED}")
-
-

@@ -184,4 +184,3 @@ def _module(words: list[str]) -> Component:
 def _go_purl(path: str, version: str | None) -> str:
     namespace, _, name = path.rpartition("/")
     return purl("golang", name, version, namespace=namespace)
-

@@ -91,9 +91,7 @@ class _Reader:
             if element.text("type") in (*_AGENTS, "Tool", "SpdxDocument", "simplelicensing_LicenseExpression"):
                 element.all_read()
 
-    def _subject(
-        self, document: Fields | None, sboms: list[Fields], parts: Mapping[str, Component]
-    ) -> Component:
+    def _subject(self, document: Fields | None, sboms: list[Fields], parts: Mapping[str, Component]) -> Component:
         roots = [id_ for one in (*sboms, *([document] if document else [])) for id_ in one.texts("rootElement")]
         known = list(dict.fromkeys(id_ for id_ in roots if id_ in parts))
         if len(known) == 1:

@@ -141,4 +141,3 @@ def _strange(wanted: Origin, told: Told, now: float) -> Iterator[str]:
         yield "nobody says when it was built"
     elif told.finished is not None and now - told.finished > wanted.max_age:
         yield f"it is too old: built at {stamp(told.finished)}, {wanted.max_age:g} s are allowed"
-

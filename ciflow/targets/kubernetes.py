@@ -222,6 +222,7 @@ class Cluster:
 
     def _authorization(self) -> dict[str, str]:
         """The header that says who asks; a token that is about to expire is fetched anew by the package."""
+
         def settle() -> Mapping[str, Any]:
             with self._lock:
                 known: Mapping[str, Any] = self._configuration.auth_settings()

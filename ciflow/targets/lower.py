@@ -50,7 +50,7 @@ def _exec(operation: Exec, _key: str, check: bool, _sha256: str) -> Steps:
         yield Stage(operation.stdin)
         source = '"$staged"'
     elif operation.stdin:
-        lines.append(f"printf %b {quoted(escape(operation.stdin))} >\"$d/in\" || die")
+        lines.append(f'printf %b {quoted(escape(operation.stdin))} >"$d/in" || die')
         source = '"$d/in"'
     result = yield Script("\n".join([*lines, *_launch(operation, source)]), journalled=True)
     return reply_of(result)

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
+import posixpath
 import re
 import types
 from collections.abc import Callable, Mapping
@@ -39,7 +39,8 @@ def _common(path: str, names: Mapping[str, str | bool], at: str = "") -> str:
     """Settings that functions of agent.sh read, and the words that they fail with."""
     says = {
         "is_directory": f"{path} is a directory", "not_directory": f"{path}: a folder above it is no directory",
-        "no_folder": f"no directory {os.path.dirname(path) or '.'}", "no_file": f"{path} is not there or can't be read",  # noqa: PTH120
+        "no_folder": f"no directory {posixpath.dirname(path) or '.'}",
+        "no_file": f"{path} is not there or can't be read",
         "in_the_way": f"{path}: something is in the way", "not_whole": f"{path}: what came is not what was announced "
         "(is the disk full?)", "no_user": f"no user named {names.get('owner')} here",
         "no_group": f"no group named {names.get('group')} here",
@@ -154,7 +155,7 @@ def _found(operation: Walk, result: Result) -> Reply:
     data: dict[str, Any] = {"entries": kept, "unread": _unread(result.err), "examined": len(entries) - 1}
     for path in sorted((one for one in entries if one != top), key=lambda one: one.split("/")):
         name = path.rpartition("/")[2]
-        entry = {"exists": True, "path": f"{root}/{path[len(top):]}", **described(entries[path])}
+        entry = {"exists": True, "path": f"{root}/{path[len(top) :]}", **described(entries[path])}
         if name.startswith(".") and not only.get("hidden", True):
             continue
         if (wanted and not any(test(name) for test in wanted)) or any(test(name) for test in without):
@@ -376,7 +377,7 @@ def _mkdir(operation: Mkdir, _key: str, check: bool, _sha256: str) -> Steps:
 
 def _link(operation: Link, _key: str, check: bool, _sha256: str) -> Steps:
     check = check or operation.check
-    leads = operation.target if operation.target.startswith("/") else f"{os.path.dirname(operation.path)}/{operation.target}"  # noqa: E501, PTH120
+    leads = posixpath.join(posixpath.dirname(operation.path), operation.target)
     names = {"hard": operation.hard, "force": operation.force, "check": check}
     no_target = f"no_target={told(f'{leads}, which the link is to lead to, is not there')}"
     way = f"in_the_way={told(f'{operation.path} is there already; force would replace it')}"

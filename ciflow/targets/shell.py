@@ -174,7 +174,7 @@ class ShellPipe:
 
     def _take_begun(self, at: int, words: list[str]) -> int:
         if words[0] == "superseded":
-            held = loads(" ".join(words[1:]) or "[0,\"\"]")
+            held = loads(" ".join(words[1:]) or '[0,""]')
             self._tell({"t": "superseded", "token": held[0], "run": held[1]})
             return at
         identity, warning = words[1], " ".join(words[2:])

@@ -149,7 +149,7 @@ def test_on_a_branch_a_play_is_skipped_where_nothing_that_it_names_is_touched(ch
     assert checkout.test("site")["result"] == "ok"
     assert checkout.test("other", no_skip=True)["result"] == "ok"
     assert checkout.test("{crates: other, base: work}")["result"] == "skipped"
-    assert checkout.test("{crates: '{{ [\"si\", \"te\"] | join }}', base: main~0}")["result"] == "ok"
+    assert checkout.test('{crates: \'{{ ["si", "te"] | join }}\', base: main~0}')["result"] == "ok"
 
 
 def test_a_template_may_choose_crates_or_switch_it_off(checkout: Checkout) -> None:

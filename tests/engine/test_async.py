@@ -1,6 +1,5 @@
 """`async`: tasks that go on apart from the play, and what comes of them. Against Ansible: peer/asyncs.yml."""
 
-
 from tests.engine.playing import Bench
 from tests.parts.process import wait_for
 

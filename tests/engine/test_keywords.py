@@ -41,6 +41,8 @@ HONOURED = {
         "test_keywords": "collections canary verify retire",
     },
 }
+
+
 @pytest.mark.parametrize("part", ["task", "play"])
 def test_every_keyword_of_the_schemas_stands_in_a_table(part: str) -> None:
     honoured = {word for words in HONOURED[part].values() for word in words.split()}

@@ -148,7 +148,9 @@ def test_the_builder_is_the_ci_where_there_is_one(bench: Bench, monkeypatch: pyt
 
 @pytest.mark.usefixtures("app")
 def test_a_playbook_cannot_write_provenance_of_its_own(bench: Bench) -> None:
-    forged = BUILD + """
+    forged = (
+        BUILD
+        + """
 - name: Forge
   hosts: localhost
   tasks:
@@ -159,6 +161,7 @@ def test_a_playbook_cannot_write_provenance_of_its_own(bench: Bench) -> None:
         key: "{here}/k.pem"
         passphrase: x
 """
+    )
     run = bench.play(forged, extra=("password=hunter2",))
     assert "provenance is written by ciflow itself" in run.msg("Forge")
 
@@ -182,7 +185,9 @@ def test_an_artifact_that_the_store_had_keeps_the_provenance_of_the_run_that_mad
 
 @pytest.mark.usefixtures("app")
 def test_a_task_that_changes_what_the_engine_wrote_is_found(bench: Bench) -> None:
-    forged = BUILD + """
+    forged = (
+        BUILD
+        + """
 - name: Forge
   hosts: localhost
   tasks:
@@ -191,6 +196,7 @@ def test_a_task_that_changes_what_the_engine_wrote_is_found(bench: Bench) -> Non
     - name: Attest
       attest: {artifact: server, provenance: true, key: "{here}/k.pem", passphrase: x, dest: "{here}/out"}
 """
+    )
     keyfile.write(bench.folder / "k.pem", generate(b"x"))
     run = bench.play(forged, extra=("password=hunter2",))
     assert run.exit == 4 and "was changed since it was kept" in run.msg("Attest")

@@ -445,7 +445,7 @@ def test_a_fact_may_be_null(bench: Bench) -> None:
 def test_facts_are_gathered_by_a_task_and_the_host_has_its_own(bench: Bench) -> None:
     bench.file("facts/app.fact", "[General]\nColour = red\n")
     bench.file("facts/list.fact", '{"n": [1, 2]}')
-    bench.file("facts/run.fact", "#!/bin/sh\necho '{\"who\": \"me\"}'\n").chmod(0o755)
+    bench.file("facts/run.fact", '#!/bin/sh\necho \'{"who": "me"}\'\n').chmod(0o755)
     bench.file("facts/bad.fact", "#!/bin/sh\nexit 3\n").chmod(0o755)
     played = bench.play(
         """

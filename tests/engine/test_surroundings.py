@@ -45,9 +45,7 @@ def test_files_of_variables_are_looked_for_in_vars_first(bench: Bench) -> None:
     for path, where in (("which.yml", "beside"), ("vars/which.yml", "vars"), ("roles/web/which.yml", "role"),
                         ("roles/web/vars/which.yml", "vars of the role")):  # fmt: skip
         bench.file(path, f"found: {where}\n")
-    bench.file(
-        "roles/web/tasks/main.yml", "- include_vars: which.yml\n- {name: role, debug: {msg: '{{ found }}'}}\n"
-    )
+    bench.file("roles/web/tasks/main.yml", "- include_vars: which.yml\n- {name: role, debug: {msg: '{{ found }}'}}\n")
     played = bench.play(
         """
         - hosts: localhost
@@ -76,7 +74,9 @@ def test_arguments_of_an_action_may_stand_below_args(bench: Bench) -> None:
 def test_what_is_in_the_arguments_of_an_included_role_is_checked_too(bench: Bench) -> None:
     """Words and places of ansible-core 2.19, but for why a value can't be converted."""
     bench.file("roles/web/tasks/main.yml", "- {name: served, debug: {msg: ran}}\n")
-    bench.file("roles/web/meta/argument_specs.yml", """
+    bench.file(
+        "roles/web/meta/argument_specs.yml",
+        """
         argument_specs:
           main:
             options:
@@ -88,7 +88,8 @@ def test_what_is_in_the_arguments_of_an_included_role_is_checked_too(bench: Benc
                   users: {type: list, elements: dict, options: {login: {required: true}, uid: {type: int}}}
               ports: {type: list, elements: int}
               tones: {type: list, elements: str, choices: [low, high]}
-        """)
+        """,
+    )
     played = bench.play("""
         - hosts: localhost
           vars: {word: zz}

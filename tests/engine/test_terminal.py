@@ -404,8 +404,7 @@ def test_without_a_terminal_the_debugger_does_not_stop(tmp_path: Path) -> None:
 
 def test_the_debugger_shows_nothing_of_a_task_that_hides_itself(tmp_path: Path) -> None:
     (tmp_path / "play.yml").write_text(
-        "- hosts: localhost\n  debugger: on_failed\n"
-        "  tasks: [{shell: echo hunter2; false, no_log: true}]\n"
+        "- hosts: localhost\n  debugger: on_failed\n  tasks: [{shell: echo hunter2; false, no_log: true}]\n"
     )
     with at_a_terminal(tmp_path, "apply", "play.yml") as typist:
         for expression in ("task", "task.args", "result"):

@@ -48,11 +48,14 @@ def test_a_template_that_fails_when_it_is_rendered_shows_its_line_with_a_caret(b
     played = bench.play(text)
     ended = [event.data for event in played.of("task_ended")]
     shown = {data["name"]: data["diagnostic"] for data in ended if "diagnostic" in data}
-    assert shown["loop"] == f"""\
+    assert (
+        shown["loop"]
+        == f"""\
  --> {bench.folder}/play.yml:6:58 (CF0210)
   |
 6 |         - {{name: loop, debug: {{msg: "{{{{ item }}}}: {{{{ said.nope }}}}"}}, loop: [1, 2]}}
   |                                                          ^^^^"""
+    )
     assert shown["asked"].splitlines()[0] == f" --> {bench.folder}/play.yml:9:52 (CF0203)"
     place, *rest = shown["file"].splitlines()
     assert place == f" --> {bench.folder}/templates/port.j2:2:14 (CF0210)"

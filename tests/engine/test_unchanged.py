@@ -157,7 +157,7 @@ def test_user_is_the_older_word_for_a_play_s_remote_user(bench: Bench) -> None:
 
 def test_a_setting_of_the_play_may_be_that_of_the_environment(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PACE", "free")
-    text = "[{hosts: localhost, strategy: '{{ lookup(\"env\", \"PACE\") }}', tasks: [{name: it, debug: {msg: x}}]}]"
+    text = '[{hosts: localhost, strategy: \'{{ lookup("env", "PACE") }}\', tasks: [{name: it, debug: {msg: x}}]}]'
     assert bench.play(text).exit == 0
     monkeypatch.setenv("PACE", "wild")
     with pytest.raises(Invalid, match="wild"):

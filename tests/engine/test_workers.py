@@ -103,7 +103,7 @@ REFUSED = {
     "add_host: {name: new}": "hosts that it adds would be known to one worker only",
     "group_by: {key: some}": "groups that it makes would be known to one worker only",
     'debug: {msg: "{{ hostvars.h1.it }}"}': "it reads `hostvars`",
-    'setup: {}\n      delegate_to: h1\n      delegate_facts: true': "`delegate_facts` tells facts",
+    "setup: {}\n      delegate_to: h1\n      delegate_facts: true": "`delegate_facts` tells facts",
     "command: 'true'\n      throttle: 1": "`throttle` counts",
     "meta: refresh_inventory": "changes what all of them know",
     "pause: {prompt: Go on?}": "asks somebody at the terminal",

@@ -144,7 +144,9 @@ def test_a_half_open_connection_is_found_within_three_heartbeats_and_the_result_
 
 
 def test_a_host_that_stays_away_ends_with_5_and_says_so(
-    bench: Bench, sshd: Sshd, few_tries: None  # noqa: ARG001
+    bench: Bench,
+    sshd: Sshd,
+    few_tries: None,  # noqa: ARG001
 ) -> None:
     bench.hosts(sshd.inventory_line("h") + "\n")
     thread = _when_begun(bench, lambda: _end_servers(sshd))
@@ -159,7 +161,9 @@ def test_a_host_that_stays_away_ends_with_5_and_says_so(
 
 
 def test_a_task_that_nobody_knows_the_end_of_is_not_run_again_unasked(
-    bench: Bench, sshd: Sshd, few_tries: None  # noqa: ARG001
+    bench: Bench,
+    sshd: Sshd,
+    few_tries: None,  # noqa: ARG001
 ) -> None:
     """The host lost its agent with the connection, and stayed away: whether the task did its work is unknown."""
     bench.hosts(sshd.inventory_line("h") + "\n")

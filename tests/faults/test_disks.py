@@ -35,7 +35,11 @@ def assert_each_says(tool: Tool, tasks: list[dict[str, object]], *words: str) ->
     """Each task fails and says these words, in a run that goes on."""
     tool.write("play.yml", json.dumps([{"hosts": "localhost", "gather_facts": False, "tasks": tasks}]))
     said = tool.run("apply", "play.yml", "--json")
-    ends = {e["data"]["name"]: e["data"] for line in said.out.splitlines() if (e := json.loads(line))["kind"] == "task_ended"}
+    ends = {
+        e["data"]["name"]: e["data"]
+        for line in said.out.splitlines()
+        if (e := json.loads(line))["kind"] == "task_ended"
+    }
     for task in tasks:
         assert ends[str(task["name"])]["status"] == "ignored", ends[str(task["name"])]
         assert all(word in ends[str(task["name"])]["msg"] for word in words), ends[str(task["name"])]
@@ -106,7 +110,9 @@ def test_a_host_without_room_for_its_journal_says_so_and_works(tool: Tool, start
     tool.write("play.yml", f"- hosts: localhost\n  tasks:\n    - shell: echo x >> {tool.folder}/log\n")
     said = tool.run("apply", "play.yml")
     assert "Traceback" not in said.text
-    assert (said.code == 0) == ((tool.folder / "log").exists() and (tool.folder / "log").read_text() == "x\n"), said.text
+    assert (said.code == 0) == ((tool.folder / "log").exists() and (tool.folder / "log").read_text() == "x\n"), (
+        said.text
+    )
 
 
 @pytest.mark.parametrize("how", ["read-only", "below a file", "in a folder that can't be made"])
@@ -146,7 +152,10 @@ def test_what_was_recorded_can_be_looked_up_on_a_full_disk(tool: Tool, start: St
 @pytest.mark.slow
 def test_a_gigabyte_on_each_stream_leaves_memory_bounded_and_the_exit_code_right(tool: Tool) -> None:
     giga = 1 << 30
-    tool.write("play.yml", f"- hosts: localhost\n  tasks:\n    - name: Much\n      shell: head -c {giga} /dev/zero & head -c {giga} /dev/zero >&2; wait; exit 7\n")
+    tool.write(
+        "play.yml",
+        f"- hosts: localhost\n  tasks:\n    - name: Much\n      shell: head -c {giga} /dev/zero & head -c {giga} /dev/zero >&2; wait; exit 7\n",
+    )
     process = subprocess.Popen([sys.executable, "-m", "ciflow", "apply", "play.yml", "--json"], cwd=tool.folder,
                                env=tool.env, stdout=subprocess.PIPE, stderr=subprocess.PIPE)  # fmt: skip
     peak = 0

@@ -72,9 +72,7 @@ def test_killed_in_the_middle_of_a_task_its_result_is_taken_and_it_runs_once(too
 
 
 @pytest.mark.fault(1, 3)
-def test_killed_between_an_effect_and_its_record_nothing_is_repeated_and_nothing_is_lost(
-    tool: Tool, log: Path
-) -> None:
+def test_killed_between_an_effect_and_its_record_nothing_is_repeated_and_nothing_is_lost(tool: Tool, log: Path) -> None:
     """Stopped while the first task has its effect, and killed before it heard of that: the second one never left."""
     run = begin(tool, log)
     os.kill(run.pid, signal.SIGSTOP)

@@ -86,7 +86,7 @@ def test_values_in_ini_are_python_literals_and_templates(tmp_path: Path) -> None
 def test_quotes_in_ini_are_those_of_a_shell_on_a_hosts_line_and_of_python_elsewhere(tmp_path: Path) -> None:
     """As `ansible-inventory --list` (2.19) has them."""
     line = """h a='x "y" z' b="it's" c=x"y"z d='"q"' f="a\\"b" g='a b'c i="[1, '2']" j='{"a": "b c"}' p='p=1 q=2'"""
-    text = ["'x \"y\" z'", "\"it's\"", 'x"y"z', "'\"q\"'", '"a" "b"', '"x\\ty"', "a\\tb", '"unclosed']
+    text = ["'x \"y\" z'", '"it\'s"', 'x"y"z', "'\"q\"'", '"a" "b"', '"x\\ty"', "a\\tb", '"unclosed']
     group = "".join(f"v{at}={one}\n" for at, one in enumerate(text))
     found = inventory(tmp_path, hosts=f"{line}\n[all:vars]\n{group}").host("h")
     assert found is not None
@@ -196,7 +196,7 @@ def test_a_folder_is_read_file_by_file(tmp_path: Path) -> None:
     for name in ("c.bak", "c.txt", "c.rst", "c~", ".c", "helper.sh"):
         (tmp_path / "inv" / name).write_text("[web]\nold\n")
     script = tmp_path / "inv" / "d.sh"
-    script.write_text("#!/bin/sh\necho '{\"web\": [\"w3\"]}'\n")
+    script.write_text('#!/bin/sh\necho \'{"web": ["w3"]}\'\n')
     script.chmod(0o755)
     files = Files.live()
     found = [names(load_inventory((str(tmp_path / "inv"),), files), "web")]

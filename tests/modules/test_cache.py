@@ -118,9 +118,7 @@ def test_prefix_and_size_of_a_store_are_those_that_were_said(
 
 
 @pytest.mark.slow
-def test_s3_is_taken_where_it_answers(
-    host: Host, env: dict[str, str], start: Start, tmp_path: Path
-) -> None:
+def test_s3_is_taken_where_it_answers(host: Host, env: dict[str, str], start: Start, tmp_path: Path) -> None:
     address = start(s3(tmp_path))
     env |= KEYS
     args = {"bucket": BUCKET, "endpoint": address, "state": "verified"}

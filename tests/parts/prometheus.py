@@ -18,9 +18,7 @@ class Prometheus:
 
 
 @contextlib.contextmanager
-def prometheus(
-    folder: Path, jobs: Mapping[str, Sequence[str]], address: str = "127.0.0.1"
-) -> Iterator[Prometheus]:
+def prometheus(folder: Path, jobs: Mapping[str, Sequence[str]], address: str = "127.0.0.1") -> Iterator[Prometheus]:
     """Scrape `jobs` (name to `host:port` list, path /metrics) into a data folder of its own.
 
     Ready does not mean scraping: Prometheus 2.42 looks at its targets for the first time after 5 s.

@@ -38,7 +38,9 @@ def planned(folder: Path, text: str = RELEASE) -> Plan:
 
 
 def test_the_tree_shows_needs_cells_and_the_way_of_the_dial(tmp_path: Path) -> None:
-    assert graph.tree(planned(tmp_path)) == """\
+    assert (
+        graph.tree(planned(tmp_path))
+        == """\
 Release shop
 ├─ Test [test]  localhost
 ├─ Lint [lint]  localhost
@@ -54,6 +56,7 @@ Release shop
    ├─ after Roll out
    └─ always: also when a play before it failed
 """
+    )
 
 
 def test_every_edge_is_in_every_form(tmp_path: Path) -> None:

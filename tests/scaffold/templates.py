@@ -46,7 +46,7 @@ def page(text: str) -> str:
     """The page with its tables as they are to be."""
     for mark, table in tables().items():
         head, _, rest = text.partition(f"<!-- {mark} -->\n")
-        text = f"{head}<!-- {mark} -->\n{table}\n{rest[rest.index('<!-- end -->'):]}"
+        text = f"{head}<!-- {mark} -->\n{table}\n{rest[rest.index('<!-- end -->') :]}"
     return text
 
 

@@ -92,9 +92,7 @@ def idle(tool: Tool) -> tuple[float, int]:
 
 
 @pytest.mark.parametrize("name", YAML)
-def test_a_yaml_bomb_is_refused_before_it_costs_time_or_memory(
-    tool: Tool, idle: tuple[float, int], name: str
-) -> None:
+def test_a_yaml_bomb_is_refused_before_it_costs_time_or_memory(tool: Tool, idle: tuple[float, int], name: str) -> None:
     tool.write("bomb.yml", YAML[name])
     code, said, spent, peak = _validate(tool, "bomb.yml")
     print(f"{name}: {spent - idle[0]:.2f} s, {(peak - idle[1]) / 1024:.0f} MB")

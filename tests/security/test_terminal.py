@@ -58,7 +58,9 @@ def test_output_and_names_reach_the_console_the_logs_and_the_reports_escaped(too
 
 
 # What GitHub's runner obeys in a step's output: `::name ..::`, also after blanks, and `##[name ..]` anywhere in a line.
-ORDERS = re.compile(r"^\s*::(set-output|error|stop-commands|add-mask)\b|##\[(set-output|error)", re.MULTILINE | re.IGNORECASE)
+ORDERS = re.compile(
+    r"^\s*::(set-output|error|stop-commands|add-mask)\b|##\[(set-output|error)", re.MULTILINE | re.IGNORECASE
+)
 
 
 def test_what_a_host_prints_is_no_order_to_the_runner_of_a_workflow(tool: Tool) -> None:

@@ -152,9 +152,7 @@ with store._database.writing():
 def test_a_writer_stopped_in_the_middle_of_a_write_holds_up_nobody_for_long(store: Store, place: Team) -> None:
     """A laptop that was closed, a machine that was cut off: its server would keep the lock for hours."""
     pipe = subprocess.PIPE
-    stopped = subprocess.Popen(
-        [sys.executable, "-c", STOPPED_WITHIN, place.url], stdin=pipe, stdout=pipe, stderr=pipe
-    )
+    stopped = subprocess.Popen([sys.executable, "-c", STOPPED_WITHIN, place.url], stdin=pipe, stdout=pipe, stderr=pipe)
     try:
         assert stopped.stdout and stopped.stdout.readline() == b"within\n"
         stopped.send_signal(signal.SIGSTOP)

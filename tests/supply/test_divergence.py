@@ -18,8 +18,9 @@ from ciflow.supply.errors import FormatFault
 from ciflow.supply.members import members
 from ciflow.supply.objectfile import parse_elf
 
-A, B = Setting("/a/here", "/home/ann", 1_800_000_000.0, 1_800_000_060.0), Setting(
-    "/b/else", "/home/bob", 1_900_000_000.0, 1_900_000_060.0
+A, B = (
+    Setting("/a/here", "/home/ann", 1_800_000_000.0, 1_800_000_060.0),
+    Setting("/b/else", "/home/bob", 1_900_000_000.0, 1_900_000_060.0),
 )
 
 

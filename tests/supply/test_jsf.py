@@ -23,7 +23,7 @@ def test_members_are_sorted_as_the_rfc_shows() -> None:
              "\U0001f600": "Emoji: Grinning Face", "\u0080": "Control", "\u00f6": "o with diaeresis"}  # fmt: skip
     order = list(json.loads(jsf.canonical(given)))
     assert order == ["\r", "1", "\u0080", "\u00f6", "\u20ac", "\U0001f600", "\ufb33"]
-    assert jsf.canonical({"a": "\u000f\n\"\\", "b": [True, None, 1]}) == b'{"a":"\\u000f\\n\\"\\\\","b":[true,null,1]}'
+    assert jsf.canonical({"a": '\u000f\n"\\', "b": [True, None, 1]}) == b'{"a":"\\u000f\\n\\"\\\\","b":[true,null,1]}'
 
 
 @pytest.mark.parametrize("kind", KINDS)

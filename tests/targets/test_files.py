@@ -29,7 +29,6 @@ def is_container(host: Parley) -> bool:
     return host.connection.kind in ("docker", "kubernetes")
 
 
-
 def test_a_file_is_written_with_its_mode_and_left_alone_the_second_time(host: Parley, tmp_path: Path) -> None:
     path = tmp_path / "app.conf"
     operation = Write(path=str(path), content=b"port=1\n", mode="0640")

@@ -415,4 +415,3 @@ def test_detached_work_cannot_be_started_without_a_place_for_its_state(host: Par
     if host.refuses(reply):
         return
     assert reply.data["state"] == "absent"
-

@@ -70,7 +70,7 @@ def ask(farm: Casd, folder: Path, script: str = "run.sh", **more: Any) -> Reply:
 def with_applets(folder: Path, text: str = SCRIPT) -> None:
     """Each program of the script is busybox's own."""
     names = ("mkdir", "cat", "chmod", "sleep", "ls")
-    head = "".join(f"{name}() {{ ./busybox {name} \"$@\"; }}\n" for name in names)
+    head = "".join(f'{name}() {{ ./busybox {name} "$@"; }}\n' for name in names)
     (folder / "run.sh").write_text(head + text)
 
 

@@ -13,7 +13,9 @@ from tests.security.hostile import BEGUN, HELLO, PROGRAM
 from tests.targets.parley import Parley
 
 # Takes nothing more before it says that it is ready; says its last words when it may, and goes.
-DYING = PROGRAM.partition("half, other")[0] + """
+DYING = (
+    PROGRAM.partition("half, other")[0]
+    + """
 import socket, time
 half, other, size = sys.argv[-5:-2]
 read(int(size))
@@ -26,6 +28,7 @@ while not os.path.exists({go}):
     time.sleep(0.02)
 say({last})
 """
+)
 
 
 @pytest.mark.parametrize(

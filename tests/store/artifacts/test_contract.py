@@ -70,9 +70,7 @@ def test_what_is_not_there_is_said_to_be_missing(place: Place) -> None:
     assert place.machine().entries() == []
 
 
-def test_what_a_store_gives_for_a_digest_is_never_something_else(
-    place: Place, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_a_store_gives_for_a_digest_is_never_something_else(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     entry = kept(place.machine(), b"good")
     other = place.machine()
     assert other.beyond is not None
