@@ -107,13 +107,15 @@ def _stop(args: Mapping[str, Any]) -> Steps:
         return Outcome(changed=True, msg="would stop it", data={"name": args["name"]})
     if not well(reply):
         return failure(reply, {"name": args["name"]}, f"could not stop the load {args['name']}")
-    return (yield from _report(args, changed=reply.changed))
+    return (yield from _report(args, stopped=True, changed=reply.changed))
 
 
-def _report(args: Mapping[str, Any], *, changed: bool = False) -> Steps:
+def _report(args: Mapping[str, Any], *, stopped: bool = False, changed: bool = False) -> Steps:
     path = posixpath.join(_folder(args), "report.json")
     reply = yield Probe(Read(path=path), last=True)
     told = _told(reply)
+    if told is None and stopped:
+        return Outcome(changed=changed, msg=f"stopped; there is no report at {path}", data={"name": args["name"]})
     if told is None:
         return failure(reply, {"name": args["name"], "report": path}, f"the load {args['name']} has no report")
     msg = f"{told['served']} served, {told['failed']} failed, p99 {told['latency_ms']['p99']:g} ms"

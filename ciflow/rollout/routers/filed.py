@@ -255,7 +255,8 @@ class FiledRouter(OnHost):
         `port` is one that it listens on, where `address` is a UNIX socket that may be gone for a moment.
         """
         reply = yield from ask(self.host, Talk(address=address, payload=http1.get(path)), port)
-        help = f"Does {self.what} run? {self.log} has its output."
+        gone = " One whose folder was removed runs on without its socket: end it." if address.startswith("/") else ""
+        help = f"Does {self.what} run?{gone} {self.log} has its output."
         done(reply, f"asking {self.what}'s admin at {address}", self.host, help)
         try:
             return http1.body(reply.stdout), reply.started
