@@ -87,7 +87,8 @@ class TaskRun:
         previous, self._previous = self._previous, None
         if (await asyncio.shield(previous.result)).bad:
             raise NotReached
-        self._ended_before = previous.ended
+        self._ended_before = previous.ended or time.monotonic()  # in this very turn of the loop
+        self.lane.stage.announce(self.lane, self.task, self.key.path)
 
     async def _pass_guard_on(self, result: Result) -> None:
         """A task that asked nothing of its host: what follows is guarded by what guarded this one."""

@@ -10,7 +10,7 @@ import pytest
 
 from ciflow.engine.host import HostStage
 from ciflow.engine.link import HostLink
-from tests.engine.playing import Bench, Played
+from tests.engine.playing import LOCAL_THREE, Bench, Played
 from tests.parts.process import wait_for
 from tests.parts.sshd import Sshd
 from tests.parts.wire import wire
@@ -200,6 +200,20 @@ def test_a_task_begins_and_takes_time_when_its_host_gets_to_it(bench: Bench) -> 
     ]
     names = ("slow", "quick", "said", "items")
     assert order == [(kind, name) for name in names for kind in ("task_started", "task_ended")]
+
+
+def test_a_task_is_announced_before_it_ends_however_many_replies_come_at_once(bench: Bench) -> None:
+    bench.hosts(LOCAL_THREE)
+    files = (f'{{name: "{n}", copy: {{content: x, dest: "{{here}}/out/{{{{ inventory_hostname }}}}.{n}"}}}}'
+             for n in range(30))  # fmt: skip
+    played = bench.play(tasks(*files))
+    began: set[str] = set()
+    for event in played.events:
+        if event.kind == "task_started":
+            began.add(event.task)
+        elif event.kind == "task_ended":
+            assert event.task in began
+    assert len(began) == 30
 
 
 def test_a_task_that_was_sent_ahead_and_never_reached_is_not_announced(bench: Bench) -> None:
