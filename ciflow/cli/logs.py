@@ -18,7 +18,7 @@ from ciflow.report.text import safe
 from ciflow.store.place import Place
 from ciflow.store.store import Store
 
-_INNER = frozenset({"op_sent", "op_reply", "rendered", "snapshot"})
+INNER = frozenset({"op_sent", "op_reply", "rendered", "snapshot"})
 
 
 @click.command("logs")
@@ -31,7 +31,7 @@ def command(run: str, task: str, host: str, as_json: bool, state: Place | None) 
     """Show what RUN did, in order; with TASK (its name, or part of it) also what it printed on each host."""
     with Store.open(journal_of(state), read_only=True) as store:
         found = find_run(store, run)
-        events = [e for e in store.events(run=found.run) if e.kind not in _INNER and (not host or e.host in ("", host))]
+        events = [e for e in store.events(run=found.run) if e.kind not in INNER and (not host or e.host in ("", host))]
     if task:
         events = [e for e in events if e.kind == "task_ended" and task.lower() in str(e.data.get("name", "")).lower()]
         if not events:

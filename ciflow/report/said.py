@@ -31,6 +31,53 @@ def _ended(data: Mapping[str, Any]) -> str:
     return _joined(f"exit {data['exit']}", data.get("result"))
 
 
+def _play_started(data: Mapping[str, Any]) -> str:
+    return f"{data['name']}: {humane.counted(int(data['hosts']), 'host')}" if "hosts" in data else str(data["name"])
+
+
+def _batch(data: Mapping[str, Any]) -> str:
+    return f"batch {data['number']} of {data['of']}: {', '.join(data['hosts'])}"
+
+
+def _retry(data: Mapping[str, Any]) -> str:
+    return _joined(f"try {data['attempt']} of {data['of']}", data.get("why"))
+
+
+def _notified(data: Mapping[str, Any]) -> str:
+    return str(data["handler"])
+
+
+def _made(data: Mapping[str, Any]) -> str:
+    digest = f"  sha256:{data['sha256'][:12]}" if data.get("sha256") else ""
+    return f"{data['name']}{f' at {path}' if (path := data.get('path')) else ''}{digest}"
+
+
+def _vouched(data: Mapping[str, Any]) -> str:
+    return f"{data.get('path') or data.get('name', '')} by {data['by']}"
+
+
+def _tests(data: Mapping[str, Any]) -> str:
+    """By their last attempt: P is passed, and what took several was flaky."""
+    attempts = [tries for tries, _ in data["results"].values()]
+    passed = sum(tries.endswith("P") for tries in attempts)
+    flaky = sum(tries.endswith("P") and len(set(tries)) > 1 for tries in attempts)
+    words = {"passed": passed, "flaky": flaky, "failed": len(attempts) - passed}
+    return ", ".join(f"{humane.number(number)} {word}" for word, number in words.items() if number or word == "passed")
+
+
+def _cache(data: Mapping[str, Any]) -> str:
+    head = f"{data['backend'] or 'none'}: {data['hits']} hits, {data['misses']} misses"
+    return _joined(head, data.get("lost"))
+
+
+def _stats(data: Mapping[str, Any]) -> str:
+    return ", ".join(data["data"])
+
+
+def _retire(data: Mapping[str, Any]) -> str:
+    return f"{data['service']}: slot {data['slot']} after {humane.duration(float(data['after']))}"
+
+
 def _task(data: Mapping[str, Any]) -> str:
     return f"{data.get('name', '')}: {data.get('status', '')} {data.get('msg', '')}".strip()
 
@@ -89,6 +136,20 @@ def _by(data: Mapping[str, Any]) -> str:
 _SAID: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
     "run_started": _started,
     "run_ended": _ended,
+    "play_started": _play_started,
+    "batch_started": _batch,
+    "retry": _retry,
+    "handler_notified": _notified,
+    "artifact": _made,
+    "sbom": _made,
+    "provenance": _made,
+    "evidence": _made,
+    "signature": _vouched,
+    "attestation": _vouched,
+    "tests": _tests,
+    "cache": _cache,
+    "stats": _stats,
+    "retire": _retire,
     "task_ended": _task,
     "canary_started": _canary,
     "canary_state": _state,
