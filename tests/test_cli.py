@@ -593,3 +593,34 @@ def test_the_schema_of_a_playbook_and_of_a_module_is_for_editors(ciflow: Shell) 
     unknown = ciflow("schema", "nothing")
     assert unknown.returncode == ExitCode.INVALID
     assert "there is no schema of nothing" in unknown.stderr
+
+
+def test_status_says_what_a_run_is_at_and_since_when(ciflow: Shell) -> None:
+    ciflow.write(long=SLEEP.replace("- hosts", "- name: Long\n  hosts", 1))
+    run = ciflow.start("apply", "long.yml")
+    try:
+        line = re.compile(r"^  Long > Take long  [\d.]+ m?s$", re.MULTILINE)
+        wait_for(lambda: line.search(ciflow("status").stdout), told=lambda: ciflow("status").stdout)
+        (told,) = json.loads(ciflow("status", "--json").stdout)["runs"][0]["doing"]
+        assert (told["play"], told["task"], told["question"]) == ("Long", "Take long", "")
+    finally:
+        run.send_signal(signal.SIGINT)
+        run.communicate(timeout=60)
+    assert "Take long" not in ciflow("status").stdout, "it is at nothing any more"
+
+
+def test_status_says_who_waits_for_an_answer(ciflow: Shell) -> None:
+    ciflow.write(ship="- name: Ship\n  hosts: localhost\n  approval: {prompt: Ship it?}\n  tasks: [debug: {msg: x}]\n")
+    run = ciflow.start("apply", "ship.yml")
+    try:
+        wanted = re.compile(
+            r"^  Ship  waits for somebody's word, .*: Ship it\?  `(ciflow approve R-\S+)`$", re.MULTILINE
+        )
+        wait_for(lambda: wanted.search(ciflow("status").stdout), told=lambda: ciflow("status").stdout)
+        found = wanted.search(ciflow("status").stdout)
+        assert found is not None
+        assert ciflow(*found[1].split()[1:]).returncode == ExitCode.OK
+        assert run.wait(timeout=60) == ExitCode.OK
+    finally:
+        run.kill()
+        run.communicate(timeout=60)

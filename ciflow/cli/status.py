@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 
 import click
 
 from ciflow.cli.options import json_option, state_option
-from ciflow.dataclass import dataclass
+from ciflow.dataclass import dataclass, field
 from ciflow.diagnostics import ExitCode, NoSuch
 from ciflow.report.humane import ago, duration, share
-from ciflow.store.folds import FULL, Release, RunSummary, history, summaries, taken_back
+from ciflow.report.text import safe
+from ciflow.store.folds import FULL, Doing, Release, RunSummary, doing, history, summaries, taken_back
 from ciflow.store.place import Place, default_state
 from ciflow.store.store import Store
 
@@ -37,7 +38,8 @@ def command(service: str, watched: bool, as_json: bool, state: Place | None) -> 
     found = _found(state or default_state(), service)
     if as_json:
         releases = [asdict(one) for one in found.releases if one.share]
-        click.echo(json.dumps({"runs": [asdict(run) for run in found.runs], "releases": releases}))
+        runs = [{**asdict(run), "doing": [asdict(one) for one in found.doing.get(run.run, ())]} for run in found.runs]
+        click.echo(json.dumps({"runs": runs, "releases": releases}))
         return ExitCode.OK
     for text in found.lines(time.time()):
         click.echo(text)
@@ -46,16 +48,18 @@ def command(service: str, watched: bool, as_json: bool, state: Place | None) -> 
 
 @dataclass(frozen=True, slots=True)
 class _Found:
-    """Runs that are not over, and the releases of one service or of all, the newest first."""
+    """Runs that are not over, what the running ones are at, and the releases of one service or of all, newest first."""
 
     runs: tuple[RunSummary, ...] = ()
     releases: tuple[Release, ...] = ()
+    doing: Mapping[str, Sequence[Doing]] = field(default_factory=dict)
 
     def lines(self, now: float) -> Iterator[str]:
         if not self.runs and not self.releases:
             yield "nothing runs, and nothing was released from here"
         for run in self.runs[:MOST]:
             yield f"{run.run}  {run.state}, begun {ago(now - run.started)}  {run.playbook}{self._then(run)}"
+            yield from (safe(_at_work(run, one, now)) for one in self.doing.get(run.run, ()))
         for service in dict.fromkeys(one.service for one in self.releases):
             yield from self._of_service([one for one in self.releases if one.service == service], now)
 
@@ -114,15 +118,24 @@ class _Found:
         return f"  {may}: {ask} ends it"
 
 
+def _at_work(run: RunSummary, at: Doing, now: float) -> str:
+    since = duration(now - at.since)
+    if at.question:
+        return f"  {at.play}  waits for somebody's word, {since}: {at.question}  `ciflow approve {run.run}`"
+    return f"  {at.play}{f' > {at.task}' if at.task else ''}  {since}"
+
+
 def _found(place: Place, service: str) -> _Found:
     """Raises NoSuch for a service that this journal doesn't know."""
     runs: list[RunSummary] = []
     releases: list[Release] = []
+    at: Mapping[str, Sequence[Doing]] = {}
     if place.exists():
         with Store.open(place, read_only=True) as store:
             runs = [run for run in summaries(store) if run.state in ("running", "paused", "interrupted")]
             releases = history(store, service)
+            at = doing(store, [run.run for run in runs if run.state == "running"])
     if service and not releases:
         ask = f"`ciflow rollback {service} --rehearse -i INVENTORY` asks its routers, wherever it was released"
         raise NoSuch(f"nothing was released as {service} from here", help=ask)
-    return _Found(tuple(runs), tuple(releases))
+    return _Found(tuple(runs), tuple(releases), at)

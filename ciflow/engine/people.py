@@ -51,7 +51,8 @@ class People:
 
     def approvals(self, play: str) -> Iterator[Event]:
         """The answers to a play's question, whenever they were given, the first of them first."""
-        return (e for e in self._inbox.events(self._run, ("approval_given",)) if e.play == play)
+        given = self._inbox.events(kinds=("approval_given",))  # few in all, where one run may have a million events
+        return (e for e in given if e.run == self._run and e.play == play)
 
 
 class Commands:

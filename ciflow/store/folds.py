@@ -12,6 +12,7 @@ from ciflow.store.locks import Holder
 from ciflow.store.store import Store
 
 RUN_KINDS = ("run_started", "run_resumed", "run_ended")
+DOING_KINDS = ("play_started", "play_ended", "task_started", "approval_wanted", "approval_given")
 RELEASE_KINDS = ("run_started", "canary_started", "canary_state", "dial", "rollback", "found")
 FULL = 10_000  # hundredths of a percent
 ENDED = ("good", "rolled_back", "failed", "fenced", "warm", "live")  # states of a release that moves no more
@@ -39,6 +40,17 @@ class RunSummary:
     @property
     def resumable(self) -> bool:
         return self.planned and not self.check and self.state in ("interrupted", "paused", "failed")
+
+
+@dataclass(frozen=True, slots=True)
+class Doing:
+    """What a play under way is at, `since` when in Unix seconds: the `task` that began last, or the `question` that
+    somebody's yes is waited for."""
+
+    play: str
+    task: str = ""
+    question: str = ""
+    since: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +94,29 @@ def summary(store: Store, run: str, *, ours: bool = False) -> RunSummary | None:
 def summaries(store: Store) -> list[RunSummary]:
     """All runs, the newest first."""
     return [_with_fate(store, s) for s in reversed(_fold_runs(store.events(kinds=RUN_KINDS)).values())]
+
+
+def doing(store: Store, runs: Iterable[str]) -> dict[str, list[Doing]]:
+    """What runs that are not over are at, the plays in the order in which they began."""
+    found: dict[str, dict[str, Doing]] = {run: {} for run in runs}
+    first = [event.seq for event in store.events(kinds=("run_started",)) if event.run in found]
+    for event in store.events(kinds=DOING_KINDS, after=min(first) - 1) if first else ():
+        if event.run in found:
+            _fold_doing(found[event.run], event)
+    return {run: list(plays.values()) for run, plays in found.items()}
+
+
+def _fold_doing(plays: dict[str, Doing], event: Event) -> None:
+    named = plays.get(event.play, Doing(event.play, since=event.at))
+    if event.kind == "play_ended":
+        plays.pop(event.play, None)
+    elif event.kind == "play_started":
+        plays[event.play] = Doing(str(event.data.get("name") or event.play), since=event.at)
+    elif event.kind == "task_started":
+        plays[event.play] = replace(named, task=str(event.data.get("name", "")), since=event.at)
+    else:
+        wanted = str(event.data["prompt"]) if event.kind == "approval_wanted" else ""
+        plays[event.play] = replace(named, question=wanted, since=event.at)
 
 
 def passed(store: Store, play: str, inputs: Sequence[str]) -> Mapping[str, Any]:
