@@ -54,17 +54,20 @@ def _predict(operation: Exec, cmd: str | list[str]) -> Steps:
     held = yield from held_back(operation)
     if held:
         return not_run(cmd, "Would", held)
+    guarded = bool(operation.creates or operation.removes)
     msg = "Command would have run if not in check mode"
-    if operation.creates or operation.removes:
-        return Outcome(changed=True, msg=msg, data={"cmd": cmd, "rc": 0})
-    return Outcome(skipped=True, msg=msg, data={"cmd": cmd})
+    return Outcome(changed=guarded, skipped=not guarded, msg=msg, data=_unrun(cmd))
 
 
 def not_run(cmd: str | list[str], verb: str, reason: str) -> Outcome:
     """A guard kept it from running (`Did`), or would (`Would`): no failure, no change."""
-    said = f"skipped, since {reason}"
-    data = {"cmd": cmd, "rc": 0, "stdout": said, "stdout_lines": [said], "stderr": "", "stderr_lines": []}
-    return Outcome(msg=f"{verb} not run command since {reason}", data=data)
+    return Outcome(msg=f"{verb} not run command since {reason}", data=_unrun(cmd, f"skipped, since {reason}"))
+
+
+def _unrun(cmd: str | list[str], said: str = "") -> dict[str, Any]:
+    """What a task registers that ran nothing: conditions on `rc` and `stdout` hold as after one that went well."""
+    streams = {"stdout": said, "stdout_lines": [said] if said else [], "stderr": "", "stderr_lines": []}
+    return {"cmd": cmd, "rc": 0, **streams, "start": None, "end": None, "delta": None}
 
 
 def _guard(operation: Exec, name: str) -> str:

@@ -27,7 +27,9 @@ def run(args: Mapping[str, Any], context: Context) -> Steps:
     if held:
         return not_run(args["cmd"], "Would" if context.check else "Did", held)
     if context.check:
-        return Outcome(changed=True, msg="Script would have run if not in check mode", data={"cmd": args["cmd"]})
+        guarded = bool(guard.creates or guard.removes)  # without one nothing is known of what it would change
+        msg = "Script would have run if not in check mode" if guarded else "Check mode is not supported for this task."
+        return Outcome(changed=guarded, skipped=not guarded, msg=msg, data={"cmd": args["cmd"]})
     return (yield from _brought(found, words, args, context))
 
 
