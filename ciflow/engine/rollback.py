@@ -35,7 +35,7 @@ MOST_NAMED = 5  # hosts in a message
 @dataclass(frozen=True, slots=True)
 class Asking:
     """What somebody asked for. `hosts` are where to look for the manifest when the store does not know the service;
-    `inventory` says how to reach the other routers that the manifest names."""
+    `inventory` says how to reach routers, before what the store or a manifest says."""
 
     service: str
     who: str
@@ -156,12 +156,24 @@ class _Rollback:
         newest = {event.play: event.data for event in events if event.run == events[-1].run}
         routers: dict[tuple[str, str], Router] = {}  # two plays of a run may turn the same one: the later counts
         for data in newest.values():
-            self.connections |= {name: connection_from(values) for name, values in data["hosts"].items()}
+            self.connections |= {name: self._way(name, values) for name, values in data["hosts"].items()}
             slots, edges, hosts = data["slots"], data["edges"], list(data["hosts"])
             built = build(data["router"], data["settings"], data["service"], slots, hosts, edges=edges, by=data["by"])
             where = json.dumps([data["router"], data["settings"]], sort_keys=True)
             routers |= {(router.host, where): router for router in built}
         return tuple(routers.values())
+
+    def _way(self, name: str, values: Mapping[str, Any]) -> Connection:
+        """How a router's host is reached: as the inventory says that somebody names, for the host may have moved since
+        the journal was written."""
+        if self.asking.inventory:
+            from ciflow.engine.connect import connection_by_name
+
+            try:
+                return connection_by_name(name, self.asking.inventory, self.asking.files)
+            except CiflowError as error:
+                self.warnings.append(f"{name} is reached as the journal has it: {error.message}")
+        return connection_from(values)
 
     async def _found(self, wire: Wire) -> tuple[Router, ...]:
         """The store is lost, or never knew: the manifest on the routers' hosts knows."""

@@ -135,6 +135,23 @@ def test_another_machine_needs_only_the_inventory(production: Service) -> None:
     assert production.live() == before
 
 
+def test_an_inventory_says_where_a_router_is_that_has_moved_since_the_release(production: Service) -> None:
+    version, before = production.next(), production.live()
+    code, said = finish(production.apply(version))
+    assert code == 0, said
+    with Store.open(production.state) as store:
+        known = production.events("routers")[-1]
+        old = Connection("ssh", "localhost", "127.0.0.1", 1, user="root", connect_timeout=PATIENCE)
+        store.append([replace(known, data={**known.data, "hosts": {"localhost": connection_data(old)}}, seq=0)])
+    code, said = production.ciflow("rollback", "shield")
+    assert code == 5 and "127.0.0.1:1" in said, said
+    hosts = production.home / "moved"
+    hosts.write_text("localhost ansible_connection=local\n")
+    code, said = production.ciflow("rollback", "shield", "-i", str(hosts))
+    assert code == 0 and "traffic on" in said, said
+    assert production.live() == before
+
+
 BUILD = """
   - name: Build
     id: build
