@@ -84,7 +84,7 @@ def command(
     listing = Listing(hosts=list_hosts, tasks=list_tasks, tags=list_tags, syntax=syntax_check)
     options = options_of(
         check=check, diff=diff, forks=forks, verbose=verbose, replace_warm=replace_warm, break_glass=break_glass,
-        force_handlers=force_handlers, step=step, no_skip=no_skip, workers=workers,
+        force_handlers=force_handlers, step=step, no_skip=no_skip, workers=workers, traced=not listing,
     )  # fmt: skip
     reach = NOTHING_SAID if listing else reach_of(click.get_current_context(), no_input=no_input)
     chosen = selection_of(limit, tags or (("all,never",) if list_tags else ()), skip_tags, start_at_task)

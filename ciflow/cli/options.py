@@ -98,10 +98,14 @@ def _word(variable: str, given: str, known: tuple[str, ...], usual: str) -> str:
 
 def options_of(*, check: bool = False, diff: bool = False, forks: int = 0, verbose: int = 0,
                replace_warm: bool = False, break_glass: str = "", force_handlers: bool = False,
-               step: bool = False, no_skip: bool = False, workers: str = "") -> Options:  # fmt: skip
+               step: bool = False, no_skip: bool = False, workers: str = "", traced: bool = False,
+               ) -> Options:  # fmt: skip
+    """How a run is asked for. `traced`: it is told to whom OTEL_* say, and its commands hear of it."""
+    from ciflow.cli.telemetry import page, traced_as
     from ciflow.engine.context import Options
     from ciflow.engine.who import who
 
+    trace, tracestate = traced_as() if traced else ("", "")
     return Options(
         check=check,
         diff=diff,
@@ -118,4 +122,7 @@ def options_of(*, check: bool = False, diff: bool = False, forks: int = 0, verbo
         who=who(),
         artifact_store=os.environ.get("CIFLOW_ARTIFACT_STORE", ""),
         ci=next((name for name in ("GITHUB_ACTIONS", "GITLAB_CI", "CI") if os.environ.get(name)), ""),
+        trace=trace,
+        tracestate=tracestate,
+        page=page(),
     )

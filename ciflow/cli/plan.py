@@ -81,7 +81,10 @@ def _predicted(request: Request, ready: Ready, state: Place | None, *, as_json: 
     from ciflow.store.store import Store
 
     changes = Changes()
-    with Store.open(state or default_state()) as store, told(as_json=False, quiet=as_json, verbose=0) as sinks:
+    with (
+        Store.open(state or default_state()) as store,
+        told(as_json=False, quiet=as_json, verbose=0, traced=False) as sinks,
+    ):
         code = apply(request, store, [*sinks, changes], ready)
     if as_json:
         click.echo(json.dumps({"changes": changes.found}))

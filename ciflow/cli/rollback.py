@@ -111,6 +111,7 @@ def _release_of(service: str, version: str, state: Place | None) -> Release | No
 
 def _deployed_again(release: Release, why: str, state: Place | None, *, rehearse: bool, as_json: bool) -> int:
     from ciflow.cli.screen import hushing, told  # a rollback that only turns the dial doesn't wait for these
+    from ciflow.cli.telemetry import traced_as
     from ciflow.cli.terminal import terminal
     from ciflow.engine.start import deploy_again
     from ciflow.engine.who import who
@@ -122,7 +123,10 @@ def _deployed_again(release: Release, why: str, state: Place | None, *, rehearse
         return ExitCode.OK
     with Store.open(state or default_state()) as store, told(as_json=as_json, quiet=False, verbose=0) as sinks:
         person = terminal(no_input=False, hushed=hushing(sinks))
-        return deploy_again(release, store, sinks, who=who(), person=person, vault_ids=vault_ids())
+        trace, tracestate = traced_as()
+        return deploy_again(
+            release, store, sinks, who=who(), person=person, vault_ids=vault_ids(), trace=trace, tracestate=tracestate
+        )
 
 
 def lines_of(service: str, done: Done, *, rehearse: bool) -> list[str]:

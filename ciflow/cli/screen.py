@@ -8,10 +8,14 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
-from typing import TextIO, TypeAlias
+from typing import TYPE_CHECKING, TextIO, TypeAlias
 
+from ciflow.diagnostics import Refused
 from ciflow.report.sink import Sink
 from ciflow.report.stream import Out
+
+if TYPE_CHECKING:
+    from ciflow.report.otel import Telemetry
 
 WIDTH = 100  # of a pipe
 Reports: TypeAlias = Sequence[tuple[Path, str]]  # files, each with its format
@@ -66,11 +70,35 @@ def hushing(sinks: Sequence[Sink]) -> Callable[[], AbstractContextManager[None]]
 
 
 @contextmanager
-def told(*, as_json: bool, quiet: bool, verbose: int, reports: Reports = ()) -> Iterator[list[Sink]]:
-    """The reports of one run. What could not be written is said at the end; a reader that went away is no loss."""
+def told(
+    *, as_json: bool, quiet: bool, verbose: int, reports: Reports = (), traced: bool = True
+) -> Iterator[list[Sink]]:
+    """The reports of one run. What could not be written is said at the end; a reader that went away is no loss.
+
+    `traced`: it is sent by OpenTelemetry too, where the environment asks for that.
+    """
     found = _sinks(as_json=as_json, quiet=quiet, verbose=verbose, reports=reports)
-    yield found
+    sender = _sender() if traced else None
+    yield [*found, sender] if sender is not None else found
     for sink in found:
         lost = str(getattr(sink, "lost", ""))
         if lost and not getattr(sink, "left", False):
-            Out(sys.stderr).text(f"warning: the report was not written: {lost}\n")
+            _warn(f"the report was not written: {lost}")
+    if sender is not None and sender.lost:
+        _warn(sender.lost)
+
+
+def _sender() -> Telemetry | None:
+    """What sends a run, last of all: whoever looks at the screen doesn't wait for it. That it can't be had changes no
+    run."""
+    from ciflow.cli.telemetry import telemetry
+
+    try:
+        return telemetry()
+    except Refused as error:
+        _warn(f"nothing is sent: {error.message}")
+        return None
+
+
+def _warn(text: str) -> None:
+    Out(sys.stderr).text(f"warning: {text}\n")

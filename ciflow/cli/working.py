@@ -47,6 +47,6 @@ def work(
     last = LastOutcome()
     path = str(shipped("playbooks") / f"{playbook}.yml")
     extra = (json.dumps(dict(variables)),)
-    request = Request(path, extra=extra, options=options_of(), subject=subject or str(Path.cwd()))
+    request = Request(path, extra=extra, options=options_of(traced=bool(sinks)), subject=subject or str(Path.cwd()))
     code = apply(request, store, (last, *sinks))
     return int(code), last

@@ -50,6 +50,9 @@ class Options:
     again: str = ""  # the stage whose version is deployed again, and gets all traffic at once
     artifact_store: str = ""  # where the playbook names none
     workers: str = ""  # local:N, or the address of a Dask scheduler
+    trace: str = ""  # that the run is part of, in the form of TRACEPARENT, with no span where none is above it
+    tracestate: str = ""
+    page: str = ""  # address of the CI job that it is
 
 
 def _never(_play: str, _inputs: Sequence[str]) -> Mapping[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Generator
+from collections.abc import Awaitable, Callable, Generator, Mapping
 from dataclasses import replace
 from typing import TypeVar
 
@@ -16,7 +16,22 @@ from ciflow.engine.link import Call, Connection, predicted, went_well
 from ciflow.engine.reached import api_of
 from ciflow.engine.wire import Wire
 from ciflow.lang.scope import MISSING
-from ciflow.model import Abreast, Api, At, Change, Compile, Hold, Note, Operation, Probe, Render, Reply, Run, Step
+from ciflow.model import (
+    Abreast,
+    Api,
+    At,
+    Change,
+    Compile,
+    Exec,
+    Hold,
+    Note,
+    Operation,
+    Probe,
+    Render,
+    Reply,
+    Run,
+    Step,
+)
 
 T = TypeVar("T")
 
@@ -55,6 +70,7 @@ class Driver:
     before: Call | None = None
     chain: Chain | None = None
     teller: Key | None = None  # the task, as events name it
+    environment: Mapping[str, str] = field(default_factory=dict)  # of commands, beneath their own
     behind: Behind | None = None  # what takes long is left behind, as this job
     number: int = 0
     current: Call | None = None
@@ -130,7 +146,7 @@ class Driver:
         return Reply()
 
     async def _perform(self, step: Probe | Change, connection: Connection, key: Key) -> Reply:
-        operation = step.operation
+        operation = self._told(step.operation)
         if self.check and isinstance(step, Change):
             prediction = predicted(operation)
             if prediction is None:
@@ -149,6 +165,12 @@ class Driver:
             await self.reached()  # the task before made good what its operation met
             reply = await self._sent(step, operation, connection, key)
         return reply
+
+    def _told(self, operation: Operation) -> Operation:
+        """A command with the environment that all of the task have; its own wins."""
+        if not self.environment or not isinstance(operation, Exec):
+            return operation
+        return replace(operation, env={**self.environment, **operation.env})
 
     async def _sent(
         self, step: Probe | Change, operation: Operation, connection: Connection, key: Key, before: Call | None = None
@@ -171,8 +193,9 @@ class Driver:
 
     async def _leave(self, behind: Behind, step: Probe | Change, key: Key) -> Reply:
         """Give the operation to a supervisor on the host. What keeps it from starting is its reply."""
-        assert isinstance(step.operation, Lasting)
-        reply = await self._perform(Change(behind.start(step.operation)), self.connection, key)
+        operation = self._told(step.operation)
+        assert isinstance(operation, Lasting)
+        reply = await self._perform(Change(behind.start(operation)), self.connection, key)
         if reply.status == "done" and reply.ok:
             raise LeftBehind
         return reply

@@ -10,6 +10,7 @@ from typing import Any
 
 from ciflow.diagnostics import ExitCode, NoSuch
 from ciflow.engine.again import taken_over
+from ciflow.engine.context import Options
 from ciflow.engine.keys import new_run
 from ciflow.engine.process import Process, free, project_of
 from ciflow.engine.questions import Person
@@ -73,6 +74,7 @@ def _begun(
                 "holder": holder.to_data(),
                 "pid": os.getpid(),
                 "check": request.options.check,
+                **_traced(request.options),
             },
         )
         warned = [Event(kind="warning", run=run, at=started, data=data) for data in _warnings(loaded)]
@@ -87,6 +89,12 @@ def _begun(
         ).run()
     finally:
         free(store, lease)
+
+
+def _traced(options: Options) -> dict[str, Any]:
+    """Which trace it is part of, and where it is looked at."""
+    trace = {"trace": {"parent": options.trace, "state": options.tracestate}} if options.trace else {}
+    return {**trace, **({"url": options.page} if options.page else {})}
 
 
 def _warnings(loaded: Loaded) -> Iterator[dict[str, Any]]:
@@ -170,7 +178,7 @@ def _check_resumable(found: RunSummary | None, run: str) -> None:
 
 def deploy_again(
     release: Release, store: Store, sinks: Sequence[Sink], *, who: str, person: Person | None = None,
-    vault_ids: tuple[str, ...] = (),
+    vault_ids: tuple[str, ...] = (), trace: str = "", tracestate: str = "",
 ) -> ExitCode:  # fmt: skip
     """A new run that puts a version which was observed good into the idle slot again, and gives it all traffic.
 
@@ -180,6 +188,7 @@ def deploy_again(
     past, seal = tuple(store.events(run=release.run)), store.keys.existing(release.run)
     request = Request.from_data(past[0].data["request"], seal)
     options = replace(request.options, again=release.play, who=who, replace_warm=True, check=False, step=False)
+    options = replace(options, trace=trace, tracestate=tracestate, page="")
     request = replace(request, options=options)
     go_back(request)
     files = _files_of(store, release.run, past, read_vault(vault_ids or request.vault_ids, password_of(person)))

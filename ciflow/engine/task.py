@@ -39,6 +39,7 @@ from ciflow.lang.schema import secrets_in
 from ciflow.lang.scope import MISSING, opened
 from ciflow.model import EMPTY, Context, Loop, Outcome, Render, Reply, Steps, Task
 from ciflow.modules import MODULES
+from ciflow.report.trace import Origin, task_span
 
 if TYPE_CHECKING:
     from ciflow.engine.lane import Lane
@@ -327,7 +328,16 @@ class TaskRun:
             secret=rendering.secret,
             chain=self.chain if single else None,
             teller=self.key,
+            environment=self._traced(),
         )
+
+    def _traced(self) -> Mapping[str, str]:
+        """What commands need to know to hang what they trace below this task; nothing where nobody traces."""
+        options, key = self.lane.run.options, self.key
+        if not options.trace:
+            return EMPTY
+        origin = Origin.of(key.run, options.trace, options.tracestate)
+        return origin.below(task_span(key.run, key.play, key.host, key.task, self._failures))
 
     async def _context(self, extra: Mapping[str, Any], key: Key) -> Context:
         environment: dict[str, str] = {}

@@ -1,0 +1,104 @@
+"""Whether runs are sent to somebody by OpenTelemetry: its own variables say so (docs/opentelemetry.md).
+
+https://opentelemetry.io/docs/specs/otel/configuration/sdk-environment-variables/. Where they say nothing, none of its
+libraries is loaded.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from typing import TYPE_CHECKING
+
+from ciflow.diagnostics import CiflowError, Refused
+
+if TYPE_CHECKING:
+    from ciflow.store.place import Place
+    from ciflow.report.otel import Telemetry
+
+PROTOCOL = "http/protobuf"
+NOWHERE = "nothing says where traces are to be sent"
+MISSING = "OpenTelemetry is not installed: pip install 'ciflow[otel]'"
+
+
+def wanted(signal: str) -> bool:
+    """Whether TRACES or METRICS are to be sent. Raises Refused where it is meant in a way that nobody here knows."""
+    if os.environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true":
+        return False
+    exporters = [part.strip() for part in os.environ.get(f"OTEL_{signal}_EXPORTER", "").split(",") if part.strip()]
+    addressed = any(os.environ.get(f"OTEL_EXPORTER_OTLP_{part}ENDPOINT") for part in ("", f"{signal}_"))
+    if not addressed and "otlp" not in exporters:
+        return False
+    if exporters and exporters != ["otlp"]:
+        if exporters == ["none"]:
+            return False
+        raise Refused(f"OTEL_{signal}_EXPORTER can't be `{','.join(exporters)}`: it is otlp or none")
+    own, usual = (os.environ.get(f"OTEL_EXPORTER_OTLP_{part}PROTOCOL", "") for part in (f"{signal}_", ""))
+    if (own or usual or PROTOCOL) != PROTOCOL:
+        raise Refused(f"OTLP is spoken as {PROTOCOL} here, not as {own or usual} (OTEL_EXPORTER_OTLP_PROTOCOL)")
+    return True
+
+
+def telemetry(*, metrics: bool = True) -> Telemetry | None:
+    """The sink that sends a run; None where nobody wants it. Raises Refused where it can't be had."""
+    traces, metrics = wanted("TRACES"), metrics and wanted("METRICS")
+    if not traces and not metrics:
+        return None
+    _check_installed()
+    from ciflow.report.otel import Telemetry
+
+    return Telemetry(traces=traces, metrics=metrics)
+
+
+def traced_as() -> tuple[str, str]:
+    """The trace that a run begun here is part of, as `Options` keeps it; ("", "") where it is part of none."""
+    try:
+        if not wanted("TRACES"):
+            return "", ""
+        _check_installed()
+    except Refused:
+        return "", ""  # said when the sinks are made
+    from ciflow.report.otel import origin
+    from ciflow.report.trace import traceparent
+
+    found = origin(os.environ)
+    return traceparent(found.trace, found.above, found.flags), found.state
+
+
+def send_past(state: Place | None, run: str) -> None:
+    """The trace of a run of the journal, whole, under the ids that it had. Raises NoSuch, and CiflowError where it did
+    not arrive."""
+    from ciflow.cli.options import journal_of
+    from ciflow.cli.resume import find_run
+    from ciflow.store.store import Store
+
+    sender = telemetry(metrics=False)
+    if sender is None:
+        raise Refused(NOWHERE, help="OTEL_EXPORTER_OTLP_ENDPOINT is the address of whoever takes traces")
+    from ciflow.report.spans import KINDS
+
+    with Store.open(journal_of(state), read_only=True) as store:
+        for event in store.events(run=find_run(store, run).run, kinds=KINDS):
+            sender.event(event)
+    sender.close()
+    if sender.lost:
+        raise CiflowError(sender.lost)
+
+
+def _check_installed() -> None:
+    for name in ("opentelemetry", "opentelemetry.sdk", "opentelemetry.exporter.otlp.proto.http"):
+        try:
+            found = importlib.util.find_spec(name)
+        except ModuleNotFoundError:
+            found = None
+        if found is None:
+            raise Refused(MISSING)
+
+
+def page() -> str:
+    """The address of the CI job that this process is part of; "" where it is none, or its CI doesn't say."""
+    env = os.environ
+    if env.get("GITHUB_RUN_ID"):
+        project = f"{env.get('GITHUB_SERVER_URL', 'https://github.com')}/{env.get('GITHUB_REPOSITORY', '')}"
+        return f"{project}/actions/runs/{env['GITHUB_RUN_ID']}"
+    return env.get("CI_JOB_URL") or env.get("BUILD_URL") or ""
