@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import sys
 import time
 from dataclasses import asdict
 
@@ -82,7 +83,17 @@ def command(
         click.echo("\n".join(lines_of(service, done, rehearse=rehearse)))
         if done.run and done.result.done and not reason and not rehearse:
             click.echo(f"Why, when there is time: `ciflow annotate {done.run} WORDS`")
+    _send(done.run, state)
     return done.result.code
+
+
+def _send(run: str, state: Place | None) -> None:
+    """By OpenTelemetry, where that is wanted; whoever waits for the rollback has read by now what it came to."""
+    from ciflow.cli.telemetry import send_ended
+
+    sys.stdout.flush()
+    if run and (lost := send_ended(state or default_state(), run)):
+        click.echo(f"warning: {lost}", err=True)
 
 
 def _known(state: Place | None) -> set[str]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ciflow.diagnostics import CiflowError, Refused
@@ -69,20 +70,40 @@ def send_past(state: Place | None, run: str) -> None:
     """The trace of a run of the journal, whole, under the ids that it had. Raises NoSuch, and CiflowError where it did
     not arrive."""
     from ciflow.cli.options import journal_of
-    from ciflow.cli.resume import find_run
-    from ciflow.store.store import Store
 
     sender = telemetry(metrics=False)
     if sender is None:
         raise Refused(NOWHERE, help="OTEL_EXPORTER_OTLP_ENDPOINT is the address of whoever takes traces")
-    from ciflow.report.spans import KINDS
-
-    with Store.open(journal_of(state), read_only=True) as store:
-        for event in store.events(run=find_run(store, run).run, kinds=KINDS):
-            sender.event(event)
-    sender.close()
+    _send(sender, journal_of(state), run)
     if sender.lost:
         raise CiflowError(sender.lost)
+
+
+def send_ended(place: Place, run: str) -> str:
+    """A run that went without sinks, for it had no time for them. Why it was not sent, "" where it was or nobody wants
+    it."""
+    try:
+        sender = telemetry()
+        if sender is None:
+            return ""
+        _send(sender, place, run, *(traced_as() if os.environ.get("TRACEPARENT") else ()))
+    except CiflowError as error:
+        return f"nothing is sent: {error.message}"
+    return sender.lost
+
+
+def _send(sender: Telemetry, place: Place, run: str, trace: str = "", tracestate: str = "") -> None:
+    """All events of a run, which is part of `trace` where its first one doesn't say of which."""
+    from ciflow.cli.resume import find_run
+    from ciflow.report.spans import KINDS
+    from ciflow.store.store import Store
+
+    with Store.open(place, read_only=True) as store:
+        for event in store.events(run=find_run(store, run).run, kinds=KINDS):
+            if event.kind == "run_started" and trace:
+                event = replace(event, data={"trace": {"parent": trace, "state": tracestate}, **event.data})
+            sender.event(event)
+    sender.close()
 
 
 def _check_installed() -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import threading
 import time
 from collections.abc import Mapping, Sequence
@@ -43,6 +44,7 @@ from ciflow.report.trace import Origin
 PATIENCE = 3.0  # seconds that the end of a run waits for whoever receives
 QUEUE = 16_384  # spans that wait to be sent, unless OTEL_BSP_MAX_QUEUE_SIZE says: ten thousand hosts may end at once
 EDGES = (1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1200, 1800, 3600, 7200)  # of the histogram of durations, in seconds
+_SYSTEM = re.compile(r"\[Errno -?\d+\] ([^\"')]+)")  # what is behind a long chain of errors
 SCHEMA = "https://opentelemetry.io/schemas/1.43.0"
 
 
@@ -255,7 +257,9 @@ class _Complaints(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         error = record.exc_info[1] if record.exc_info else None
-        self.last = text(f"{record.getMessage()}{f' ({error})' if error else ''}", 300)
+        said = f"{record.getMessage()}{f' ({error})' if error else ''}"
+        system = _SYSTEM.search(said)
+        self.last = text(system[1] if system else said, 200)
 
     def detach(self) -> None:
         self._logger.removeHandler(self)
