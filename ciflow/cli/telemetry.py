@@ -6,16 +6,16 @@ libraries is loaded.
 
 from __future__ import annotations
 
-import importlib.util
 import os
 from dataclasses import replace
+from types import ModuleType
 from typing import TYPE_CHECKING
 
 from ciflow.diagnostics import CiflowError, Refused
 
 if TYPE_CHECKING:
-    from ciflow.store.place import Place
     from ciflow.report.otel import Telemetry
+    from ciflow.store.place import Place
 
 PROTOCOL = "http/protobuf"
 NOWHERE = "nothing says where traces are to be sent"
@@ -45,10 +45,8 @@ def telemetry(*, metrics: bool = True) -> Telemetry | None:
     traces, metrics = wanted("TRACES"), metrics and wanted("METRICS")
     if not traces and not metrics:
         return None
-    _check_installed()
-    from ciflow.report.otel import Telemetry
-
-    return Telemetry(traces=traces, metrics=metrics)
+    sender: Telemetry = _sdk().Telemetry(traces=traces, metrics=metrics)
+    return sender
 
 
 def traced_as() -> tuple[str, str]:
@@ -56,13 +54,11 @@ def traced_as() -> tuple[str, str]:
     try:
         if not wanted("TRACES"):
             return "", ""
-        _check_installed()
+        found = _sdk().origin(os.environ)
     except Refused:
         return "", ""  # said when the sinks are made
-    from ciflow.report.otel import origin
     from ciflow.report.trace import traceparent
 
-    found = origin(os.environ)
     return traceparent(found.trace, found.above, found.flags), found.state
 
 
@@ -106,14 +102,15 @@ def _send(sender: Telemetry, place: Place, run: str, trace: str = "", tracestate
     sender.close()
 
 
-def _check_installed() -> None:
-    for name in ("opentelemetry", "opentelemetry.sdk", "opentelemetry.exporter.otlp.proto.http"):
-        try:
-            found = importlib.util.find_spec(name)
-        except ModuleNotFoundError:
-            found = None
-        if found is None:
-            raise Refused(MISSING)
+def _sdk() -> ModuleType:
+    """What knows OpenTelemetry's SDK, which reads some of its settings already when it is imported."""
+    try:
+        from ciflow.report import otel
+    except ModuleNotFoundError as e:
+        raise Refused(MISSING) from e
+    except ValueError as e:
+        raise Refused(f"OpenTelemetry can't do with its settings: {e}") from e
+    return otel
 
 
 def page() -> str:

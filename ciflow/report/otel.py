@@ -11,24 +11,26 @@ import os
 import re
 import threading
 import time
-from collections.abc import Mapping, Sequence
-from urllib.parse import urlsplit
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
 from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import MetricExportResult, MetricsData, PeriodicExportingMetricReader
 from opentelemetry.sdk.resources import OTELResourceDetector, Resource
-from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+from opentelemetry.sdk.trace import ReadableSpan, SpanLimits, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExportResult
 from opentelemetry.sdk.trace.id_generator import IdGenerator, RandomIdGenerator
 from opentelemetry.sdk.trace.sampling import Decision
 from opentelemetry.trace import (
     NonRecordingSpan,
+    NoOpTracer,
     SpanContext,
     SpanKind,
     StatusCode,
     TraceFlags,
+    Tracer,
     TraceState,
     get_current_span,
     set_span_in_context,
@@ -36,6 +38,7 @@ from opentelemetry.trace import (
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from ciflow import __version__
+from ciflow.diagnostics import Refused
 from ciflow.model import Event
 from ciflow.report.moments import text
 from ciflow.report.spans import Span, Spans
@@ -55,22 +58,23 @@ def origin(environ: Mapping[str, str]) -> Origin:
     context = TraceContextTextMapPropagator().extract(carrier)
     above = get_current_span(context).get_span_context()
     trace = above.trace_id if above.is_valid else RandomIdGenerator().generate_trace_id()
-    sampler = TracerProvider(resource=Resource.get_empty(), shutdown_on_exit=False).sampler
+    with _settings():
+        sampler = TracerProvider(resource=Resource.get_empty(), shutdown_on_exit=False).sampler
     decided = sampler.should_sample(context, trace, "ciflow", SpanKind.SERVER)
     flags = TraceFlags.SAMPLED if decided.decision is Decision.RECORD_AND_SAMPLE else TraceFlags.DEFAULT
     return Origin(trace, above.span_id, flags, above.trace_state.to_header())
 
 
 class Telemetry:
-    """A Sink that sends a run's spans as they end, and its metrics now and then and at the end."""
+    """A Sink that sends a run's spans as they end, and its metrics now and then and at the end. Raises Refused where
+    the SDK can't do with its settings."""
 
     def __init__(self, *, traces: bool, metrics: bool) -> None:
         self._spans = Spans()
-        self._traces = traces
-        self._metrics = metrics
-        self._sender: _Sender | None = None
-        self._meters: _Meters | None = None
         self._complaints = _Complaints()
+        with _settings():
+            self._sender = _Sender() if traces else None
+            self._meters = _Meters() if metrics else None
         self.lost = ""
 
     def event(self, event: Event) -> None:
@@ -107,26 +111,38 @@ class Telemetry:
     def _heard(self, event: Event) -> list[Span]:
         ended = self._spans.event(event)
         if event.kind == "run_started":
-            self._sender = _Sender(self._spans) if self._traces else None
-            self._meters = _Meters() if self._metrics and not event.data.get("check") else None
+            if self._sender is not None:
+                self._sender.begin(self._spans)
+            if event.data.get("check"):
+                self._meters = None  # a rehearsal would count as a run
         return ended
 
 
 class _Sender:
     """Spans on their way. The SDK makes each at the moment it has ended, with the ids and times that the fold gave."""
 
-    def __init__(self, spans: Spans) -> None:
-        self._origin = spans.origin
+    def __init__(self) -> None:
+        self._origin = Origin(0)
+        self._state = TraceState()
         self._ids = _Ids()
-        self._state = TraceState.from_header([self._origin.state]) if self._origin.state else TraceState()
+        self._limits = SpanLimits()
         self._exporter = _SpanExporter()
-        self._provider = TracerProvider(
-            resource=_resource(spans.pipeline_attributes), id_generator=self._ids, shutdown_on_exit=False
-        )
         size = None if os.environ.get("OTEL_BSP_MAX_QUEUE_SIZE") else QUEUE
-        self._provider.add_span_processor(BatchSpanProcessor(self._exporter, max_queue_size=size))
-        self._tracer = self._provider.get_tracer("ciflow", __version__, schema_url=SCHEMA)
+        self._batches = BatchSpanProcessor(self._exporter, max_queue_size=size)
+        self._provider: TracerProvider | None = None
+        self._tracer: Tracer = NoOpTracer()
         self._given = 0
+
+    def begin(self, spans: Spans) -> None:
+        """Whose spans they are is known."""
+        self._origin = spans.origin
+        self._state = TraceState.from_header([self._origin.state] if self._origin.state else [])
+        self._provider = TracerProvider(
+            resource=_resource(spans.pipeline_attributes), id_generator=self._ids, shutdown_on_exit=False,
+            span_limits=self._limits,
+        )  # fmt: skip
+        self._provider.add_span_processor(self._batches)
+        self._tracer = self._provider.get_tracer("ciflow", __version__, schema_url=SCHEMA)
 
     def send(self, span: Span) -> None:
         origin = self._origin
@@ -146,7 +162,8 @@ class _Sender:
         made.end(_nanoseconds(span.ended))
 
     def close(self) -> None:
-        self._provider.shutdown()
+        if self._provider is not None:
+            self._provider.shutdown()
 
     @property
     def lost(self) -> str:
@@ -266,11 +283,19 @@ class _Complaints(logging.Handler):
         self._logger.propagate = self._propagated
 
 
+@contextmanager
+def _settings() -> Iterator[None]:
+    """What the SDK says of variables that it can't read."""
+    try:
+        yield
+    except (ValueError, OSError) as e:
+        raise Refused(f"OpenTelemetry can't do with its settings: {e}") from e
+
+
 def receiver(signal: str) -> str:
     """Where TRACES or METRICS go, without what may be secret in an address."""
     told = os.environ.get(f"OTEL_EXPORTER_OTLP_{signal}_ENDPOINT") or os.environ.get("OTEL_EXPORTER_OTLP_ENDPOINT")
-    found = urlsplit(told or "http://localhost:4318")
-    return text(f"{found.scheme}://{found.netloc.rpartition('@')[2]}")
+    return text(re.sub("//[^/@]*@", "//", told or "http://localhost:4318"), 200)
 
 
 def _resource(more: Mapping[str, str | int | float | bool]) -> Resource:
