@@ -57,7 +57,7 @@ def skipping() -> Iterator[None]:
 STEADY = settings(deadline=None, derandomize=True, database=None, suppress_health_check=[HealthCheck.too_slow])
 
 # What a CI says of itself by its environment, by the names that ciflow reads.
-OF_A_CI = ("CI_", "GITHUB_", "GITLAB_", "ACTIONS_")
+OF_A_CI = ("CI_", "GITHUB_", "GITLAB_", "ACTIONS_", "BUILD_URL", "OTEL_", "TRACEPARENT", "TRACESTATE")
 
 
 def pytest_configure(config: pytest.Config) -> None:

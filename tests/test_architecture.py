@@ -19,6 +19,7 @@ OWNERS = {  # the one file that may import a third-party library
     "cerberus": {"ciflow/lang/schema.py"},
     "yaml": {"ciflow/lang/yamltext.py"},
     "rich": {"ciflow/report/live.py"},
+    "opentelemetry": {"ciflow/report/otel.py"},
 }
 
 

@@ -107,6 +107,8 @@ def _sdk() -> ModuleType:
     try:
         from ciflow.report import otel
     except ModuleNotFoundError as e:
+        if not (e.name or "").startswith(("opentelemetry", "google", "requests")):
+            raise
         raise Refused(MISSING) from e
     except ValueError as e:
         raise Refused(f"OpenTelemetry can't do with its settings: {e}") from e

@@ -70,5 +70,5 @@ def task_span(run: str, play: str, host: str, task: str, failures: int) -> int:
 
 def _number(size: int, *parts: str) -> int:
     """Of `size` bytes, never 0, which means none. Parts are kept apart by what no name holds."""
-    told = "\0".join(parts).encode("utf-8", "surrogateescape")
+    told = "\0".join(parts).encode("utf-8", "surrogatepass")
     return int.from_bytes(hashlib.blake2b(told, digest_size=size, person=b"ciflow trace").digest(), "big") or 1

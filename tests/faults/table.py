@@ -25,7 +25,7 @@ FAULTS = {
     22: "credentials expire in the middle: fetched anew",
     23: "the container daemon restarts in the middle of a command: unknown, never 0",
     24: "a metric provider is down or says nothing: inconclusive, held until the deadline",
-    # 25 is kept for notifications, which are not built
+    25: "whoever is told of a run hangs, answers 500 or is gone: no other result, 3 s later at most, noted once",
     26: "a gigabyte on each output: bounded memory, the right exit code",
     27: "invalid UTF-8, NUL and escapes in output: kept as bytes, harmless on the terminal",
     28: "a secret in two pieces of output: masked",

@@ -52,7 +52,8 @@ class Story:
         started = {"name": name, "module": module, "hosts_total": len(statuses)}
         self.tell("task_started", started, play=play, task=task).pass_time(took)
         for host, status in statuses.items():
-            self.tell("task_ended", {"status": status, "duration": took, **data}, play=play, task=task, host=host)
+            ended = {"name": name, "module": module, "status": status, "duration": took}
+            self.tell("task_ended", {**ended, **data}, play=play, task=task, host=host)
         return self
 
     def end_play(self, play: str, result: str = "ok", **data: Any) -> Story:
@@ -98,13 +99,14 @@ def failure() -> Story:
     s.task("p", "0", "Ping", dict.fromkeys(("web1", "web2", "web3"), "ok"))
     s.tell("task_started", {"name": "Restart the service", "module": "service", "hosts_total": 3}, play="p", task="1")
     s.pass_time(1.2)
-    s.tell("task_ended", {"status": "changed", "duration": 1.2}, play="p", task="1", host="web1")
+    named = {"name": "Restart the service", "module": "service"}
+    s.tell("task_ended", {**named, "status": "changed", "duration": 1.2}, play="p", task="1", host="web1")
     text = "Job for shield.service failed\n\x1b]0;pwn\x07see journalctl\n"
     s.tell("output", {"stream": "stderr", "text": text}, play="p", task="1", host="web2")
-    s.tell("task_ended", {"status": "failed", "duration": 1.2, "msg": "exit code 1",
+    s.tell("task_ended", {**named, "status": "failed", "duration": 1.2, "msg": "exit code 1",
                           "explanation": "port 8080 is already in use by nginx (pid 411)",
                           "next": "ciflow resume R-12"}, play="p", task="1", host="web2")  # fmt: skip
-    s.tell("task_ended", {"status": "unreachable", "duration": 10, "msg": "no route to host 10.0.0.3:22"},
+    s.tell("task_ended", {**named, "status": "unreachable", "duration": 10, "msg": "no route to host 10.0.0.3:22"},
            play="p", task="1", host="web3")  # fmt: skip
     return s.end_play("p", "failed", reason="2 of 3 hosts failed").end(4, "Configure failed on 2 of 3 hosts.")
 
