@@ -68,7 +68,8 @@ from ciflow.store.place import Place, default_state
 @json_option
 @state_option
 def command(
-    playbook: str, inventory: tuple[str, ...], extra_vars: tuple[str, ...], limit: str, tags: tuple[str, ...],
+    playbook: str, inventory: tuple[str, ...], extra_vars: tuple[str, ...], limit: str, plays: tuple[str, ...],
+    tags: tuple[str, ...],
     skip_tags: tuple[str, ...], start_at_task: str, check: bool, diff: bool, forks: int,
     workers: str, force_handlers: bool, no_skip: bool, step: bool, list_hosts: bool, list_tasks: bool, list_tags: bool,
     syntax_check: bool, no_input: bool, verbose: int, quiet: bool, replace_warm: bool, break_glass: str,
@@ -87,14 +88,14 @@ def command(
         force_handlers=force_handlers, step=step, no_skip=no_skip, workers=workers, traced=not listing,
     )  # fmt: skip
     reach = NOTHING_SAID if listing else reach_of(click.get_current_context(), no_input=no_input)
-    chosen = selection_of(limit, tags or (("all,never",) if list_tags else ()), skip_tags, start_at_task)
+    chosen = selection_of(limit, plays, tags or (("all,never",) if list_tags else ()), skip_tags, start_at_task)
     request = Request(
         playbook, inventory_of(inventory), extra_vars, chosen, options, roles_path(), reach=reach, vault_ids=vault_ids()
     )
     if step and workers:
         raise click.UsageError("`--step` asks at a terminal, which workers don't have")
     kept = is_plan(playbook)
-    if kept and (inventory or limit or tags or skip_tags or start_at_task):
+    if kept and (inventory or limit or plays or tags or skip_tags or start_at_task):
         raise click.UsageError("a plan says itself which hosts and tasks are meant; plan again with these options")
     if listing and not kept:
         return _listed(listing, planned(request, terminal(no_input=no_input)).plan, as_json=as_json)

@@ -91,6 +91,12 @@ def _schema() -> click.Command:
     return command
 
 
+def _watch() -> click.Command:
+    from ciflow.cli.watch import command
+
+    return command
+
+
 def _status() -> click.Command:
     from ciflow.cli.status import command
 
@@ -271,6 +277,7 @@ COMMANDS: dict[str, tuple[Callable[[], click.Command], str]] = {
     "plan": (_plan, "Show what a playbook would run, and where."),
     "graph": (_graph, "Draw the plays of a playbook: what waits for what."),
     "validate": (_validate, "Check playbooks without running anything."),
+    "watch": (_watch, "Run a playbook again on each change of its files."),
     "resume": (_resume, "Take up a run that was killed, paused or failed."),
     "rollback": (_rollback, "Bring the former version of a service back, now."),
     "rollout": (_rollout, "Simulate a rollout's steps and gates."),

@@ -36,7 +36,7 @@ SETTINGS = ("linker", "debug", "split-debuginfo", "incremental", "codegen-units"
 def command(
     playbook: str, measure: str, release: bool, tried: tuple[str, ...], cache: str, offline: bool, state: Place | None,
     namespace: str, name: str, inventory: tuple[str, ...], extra_vars: tuple[str, ...], limit: str,
-    tags: tuple[str, ...], skip_tags: tuple[str, ...], start_at_task: str, as_json: bool,
+    plays: tuple[str, ...], tags: tuple[str, ...], skip_tags: tuple[str, ...], start_at_task: str, as_json: bool,
 ) -> int:  # fmt: skip
     """Print the Roles that a playbook needs in its cluster, or which settings of the compiler pay here."""
     if bool(playbook) == bool(measure):
@@ -50,7 +50,7 @@ def command(
     from ciflow.plan.rbac import roles
 
     files = live_files()
-    chosen = selection_of(limit, tags, skip_tags, start_at_task)
+    chosen = selection_of(limit, plays, tags, skip_tags, start_at_task)
     request = Request(playbook, inventory_of(inventory), extra_vars, chosen, roles_path=roles_path())
     loaded, plan = prepare(request, files)
     found = rights_of(loaded, plan, lambda path, task: _text(path, task, Path(playbook).parent, files))

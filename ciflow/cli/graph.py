@@ -19,14 +19,15 @@ from ciflow.diagnostics import ExitCode
 @click.option("--mermaid", "form", flag_value="mermaid", help="For Markdown pages.")
 @json_option
 def command(
-    playbook: str, inventory: tuple[str, ...], extra_vars: tuple[str, ...], limit: str, tags: tuple[str, ...],
+    playbook: str, inventory: tuple[str, ...], extra_vars: tuple[str, ...], limit: str, plays: tuple[str, ...],
+    tags: tuple[str, ...],
     skip_tags: tuple[str, ...], start_at_task: str, form: str | None, as_json: bool,
 ) -> int:  # fmt: skip
     """Draw the plays of a playbook: what waits for what, matrices, rollouts."""
     from ciflow.engine.request import Request, prepare
     from ciflow.plan import graph
 
-    chosen = selection_of(limit, tags, skip_tags, start_at_task)
+    chosen = selection_of(limit, plays, tags, skip_tags, start_at_task)
     request = Request(playbook, inventory_of(inventory), extra_vars, chosen, roles_path=roles_path())
     _, plan = prepare(request, live_files())
     if as_json:

@@ -51,6 +51,7 @@ def playbook_options(function: F) -> F:
             ),
             click.option("-e", "--extra-vars", multiple=True, help="key=value, JSON, or @file; wins over all else."),
             click.option("-l", "--limit", default="", help="Only hosts that match this pattern."),
+            click.option("--play", "plays", multiple=True, metavar="NAME", help="Only this play and what it `needs`."),
             click.option("-t", "--tags", multiple=True, help="Only tasks with these tags (or all, tagged, untagged)."),
             click.option("--skip-tags", multiple=True, help="No tasks with these tags."),
             click.option("--start-at-task", default="", help="Begin with the task of this name."),
@@ -74,10 +75,12 @@ def roles_path() -> tuple[str, ...]:
     return tuple(str(Path(part).expanduser()) for part in named.split(os.pathsep) if part)
 
 
-def selection_of(limit: str, tags: tuple[str, ...], skip_tags: tuple[str, ...], start_at: str) -> Selection:
+def selection_of(
+    limit: str, plays: tuple[str, ...], tags: tuple[str, ...], skip_tags: tuple[str, ...], start_at: str
+) -> Selection:
     from ciflow.plan import Selection
 
-    return Selection(_words(tags), _words(skip_tags), limit, start_at)
+    return Selection(_words(tags), _words(skip_tags), limit, start_at, frozenset(plays))
 
 
 def _words(given: tuple[str, ...]) -> frozenset[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 import click
@@ -39,9 +39,15 @@ def vault_options(function: F) -> F:
     return function
 
 
+def vault_said(context: click.Context) -> Mapping[str, Any]:
+    """What `vault_options` took in, by the options' names."""
+    found: Mapping[str, Any] = context.meta.get(_VAULT, {})
+    return found
+
+
 def vault_ids() -> tuple[str, ...]:
     """What `vault_options` took in, and Ansible's variables of the environment, as `label@source`."""
-    given = click.get_current_context().meta.get(_VAULT, {})
+    given = vault_said(click.get_current_context())
     listed = os.environ.get("ANSIBLE_VAULT_IDENTITY_LIST", "")
     files = given.get("vault_password_file") or filter(None, [os.environ.get("ANSIBLE_VAULT_PASSWORD_FILE", "")])
     default = os.environ.get("ANSIBLE_VAULT_IDENTITY", "") or DEFAULT_LABEL

@@ -41,14 +41,15 @@ from ciflow.store.place import Place, default_state
 @json_option
 @state_option
 def command(
-    playbook: str, inventory: tuple[str, ...], extra_vars: tuple[str, ...], limit: str, tags: tuple[str, ...],
+    playbook: str, inventory: tuple[str, ...], extra_vars: tuple[str, ...], limit: str, plays: tuple[str, ...],
+    tags: tuple[str, ...],
     skip_tags: tuple[str, ...], start_at_task: str, out: Path | None, detailed_exitcode: bool, as_json: bool,
     no_input: bool, state: Place | None,
 ) -> int:  # fmt: skip
     """Show what a playbook would run and where: plays, needs, hosts, tasks, and the way of the dial."""
     from ciflow.engine.request import asked, planned
 
-    chosen = selection_of(limit, tags, skip_tags, start_at_task)
+    chosen = selection_of(limit, plays, tags, skip_tags, start_at_task)
     options = options_of(check=detailed_exitcode)
     reach = reach_of(click.get_current_context(), no_input=no_input)
     request = Request(

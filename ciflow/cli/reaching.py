@@ -53,9 +53,15 @@ def reach_options(function: F) -> F:
     return function
 
 
+def reach_said(context: click.Context) -> Mapping[str, Any]:
+    """What `reach_options` took in, by the options' names."""
+    found: Mapping[str, Any] = context.meta[__name__]
+    return found
+
+
 def reach_of(context: click.Context, *, no_input: bool) -> Reach:
     """What these options say; questions are asked now. Raises NoPassword."""
-    given: Mapping[str, Any] = context.meta[__name__]
+    given = reach_said(context)
     login = _password(given["ask_pass"], given["connection_password_file"], "SSH password: ", no_input)
     same = "[defaults to SSH password]" if given["ask_pass"] else ""
     other = _password(given["ask_become_pass"], given["become_password_file"], f"BECOME password{same}: ", no_input)

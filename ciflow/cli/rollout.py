@@ -37,7 +37,8 @@ def command() -> None:
 @click.option("--seed", type=int, default=1, help="The same seed gives the same answer.")
 @json_option
 def simulate(
-    playbook: str, inventory: tuple[str, ...], extra_vars: tuple[str, ...], limit: str, tags: tuple[str, ...],
+    playbook: str, inventory: tuple[str, ...], extra_vars: tuple[str, ...], limit: str, plays: tuple[str, ...],
+    tags: tuple[str, ...],
     skip_tags: tuple[str, ...], start_at_task: str, rate: float, errors: str, slow: str, faults: str, runs: int,
     seed: int, as_json: bool,
 ) -> int:  # fmt: skip
@@ -48,7 +49,7 @@ def simulate(
     from ciflow.engine.request import Request, prepare
     from ciflow.plan.compile import cells_of
 
-    chosen = selection_of(limit, tags, skip_tags, start_at_task)
+    chosen = selection_of(limit, plays, tags, skip_tags, start_at_task)
     request = Request(playbook, inventory_of(inventory), extra_vars, chosen, roles_path=roles_path())
     _, plan = prepare(request, live_files())
     canaries = [stage for stage in plan.stages if _steps_of(stage)]

@@ -34,7 +34,7 @@ def _sinks(*, as_json: bool, quiet: bool, verbose: int, reports: Reports = ()) -
         found.append(
             Console(
                 sys.stderr, colour=wants_colour(sys.stderr), width=columns(sys.stderr),
-                verbosity=-1 if quiet else verbose, tty=_is_screen(sys.stderr),
+                verbosity=-1 if quiet else verbose, tty=is_screen(sys.stderr),
             )
         )  # fmt: skip
     if reports:
@@ -46,10 +46,11 @@ def _sinks(*, as_json: bool, quiet: bool, verbose: int, reports: Reports = ()) -
 
 def columns(stream: TextIO) -> int:
     """How wide lines may be: as the terminal is; in a pipe 100."""
-    return shutil.get_terminal_size((WIDTH, 24)).columns if _is_screen(stream) else WIDTH
+    return shutil.get_terminal_size((WIDTH, 24)).columns if is_screen(stream) else WIDTH
 
 
-def _is_screen(stream: TextIO) -> bool:
+def is_screen(stream: TextIO) -> bool:
+    """A terminal that can move its cursor."""
     return stream.isatty() and os.environ.get("TERM") != "dumb"
 
 

@@ -32,9 +32,9 @@ def command(service: str, watched: bool, as_json: bool, state: Place | None) -> 
     It is what this journal knows: `ciflow rollback SERVICE --rehearse` asks the routers, and changes nothing.
     """
     if watched:
-        from ciflow.cli.watch import watch
+        from ciflow.cli.follow import follow
 
-        return watch(state or default_state(), service, as_json=as_json)
+        return follow(state or default_state(), service, as_json=as_json)
     found = _found(state or default_state(), service)
     if as_json:
         releases = [asdict(one) for one in found.releases if one.share]

@@ -7,6 +7,7 @@ import os
 import select
 import sys
 import termios
+import threading
 import tty
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -128,3 +129,25 @@ def keys(stream: TextIO) -> Iterator[Keys]:
         yield Keys(descriptor)
     finally:
         termios.tcsetattr(descriptor, termios.TCSADRAIN, before)
+
+
+@contextmanager
+def each_key(stream: TextIO, pressed: Callable[[str], None]) -> Iterator[None]:
+    """Tells of each key as it is pressed, from a thread of its own."""
+    over = threading.Event()
+
+    def follow(typed: Keys) -> None:
+        while not over.is_set():
+            if key := typed.wait(0.2):
+                pressed(key)
+                if key == "q":  # which is also what comes, without end, from a terminal that is gone
+                    return
+
+    with keys(stream) as typed:
+        thread = threading.Thread(target=follow, args=(typed,), daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            over.set()
+            thread.join()

@@ -26,20 +26,21 @@ from ciflow.lang.vault import Vault
 @json_option
 def command(
     playbooks: tuple[str, ...], inventory: tuple[str, ...], extra_vars: tuple[str, ...], limit: str,
-    tags: tuple[str, ...], skip_tags: tuple[str, ...], start_at_task: str, strict: bool, form: str, as_json: bool,
+    plays: tuple[str, ...], tags: tuple[str, ...], skip_tags: tuple[str, ...], start_at_task: str, strict: bool,
+    form: str, as_json: bool,
 ) -> int:  # fmt: skip
     """Check playbooks: syntax, names, templates, variables, and the lints of the house. Every fault is said at once;
     nothing is run."""
-    chosen = selection_of(limit, tags, skip_tags, start_at_task)
+    chosen = selection_of(limit, plays, tags, skip_tags, start_at_task)
     every: list[Diagnostic] = []
     vault = read_vault(vault_ids(), ask)
     for playbook in playbooks:
         request = Request(playbook, inventory_of(inventory), extra_vars, chosen, roles_path=roles_path())
-        found, sources, plays = _checked(request, vault)
+        found, sources, count = _checked(request, vault)
         found = tuple(replace(one, severity="error") for one in found) if strict else found
         every += found
         if form == "human" and not as_json:
-            _say(playbook, found, sources, plays)
+            _say(playbook, found, sources, count)
     if form != "human" or as_json:
         click.echo(_written("json" if as_json else form, tuple(dict.fromkeys(every))), nl=False)
     return ExitCode.INVALID if any(one.is_error for one in every) else ExitCode.OK

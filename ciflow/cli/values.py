@@ -139,6 +139,10 @@ def tags(ctx: click.Context, incomplete: str) -> Iterator[Offer]:
         yield from (Offer(before + tag) for tag in sorted({*play["tags"], *play["task_tags"]}))
 
 
+def plays(ctx: click.Context, _incomplete: str) -> Iterator[Offer]:
+    yield from (Offer(name) for name in dict.fromkeys(stage.play.name for stage in _plan(ctx).stages))
+
+
 def tasks(ctx: click.Context, _incomplete: str) -> Iterator[Offer]:
     from ciflow.cli.listing import Listing
 
@@ -194,6 +198,7 @@ VALUES: dict[str, Source] = {
     "old": paths,
     "path": paths,
     "playbook": playbooks,
+    "plays": plays,
     "playbooks": playbooks,
     "run": runs,
     "schema name": schemas,

@@ -1,163 +1,186 @@
-"""`ciflow status --watch`: a rollout as it goes, whole on a terminal, line by line in a pipe, and keys to step in."""
+"""`ciflow watch PLAYBOOK`: a playbook again on each change of what it is about."""
 
 from __future__ import annotations
 
-import shutil
+import os
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import click
 
-from ciflow.cli.control import tell
-from ciflow.cli.options import journal_of
-from ciflow.cli.terminal import Keys, keys
-from ciflow.diagnostics import CiflowError, ExitCode, NoSuch
-from ciflow.model import Event
-from ciflow.report.jsonl import json_line
-from ciflow.report.stream import Out
-from ciflow.report.text import Line
-from ciflow.report.watch import KINDS, Watching
-from ciflow.store.folds import summary
-from ciflow.store.place import Place
-from ciflow.store.store import Store
+from ciflow.cli.options import (
+    inventory_of,
+    json_option,
+    options_of,
+    playbook_options,
+    roles_path,
+    selection_of,
+    state_option,
+)
+from ciflow.cli.passwords import vault_ids, vault_options, vault_said
+from ciflow.cli.reaching import reach_options, reach_said
+from ciflow.cli.reruns import Job, Prepared, Reruns
+from ciflow.diagnostics import ExitCode, Refused
+from ciflow.engine.request import Request, prepare
+from ciflow.lang.files import Files
+from ciflow.lang.passwords import nobody, read_vault
+from ciflow.lang.used_files import used_paths
+from ciflow.store.place import Place, default_state
+from ciflow.watch.tree import Tree, checkout_of
 
-LOOK = 0.25  # seconds between looks at the journal
-ALIVE = 2.0  # seconds between looks whether the run's process still lives
-FOOT = "p pause or go on   P next step   r roll back   q leave"
-WORDS = {"p": "Pause {}?", "P": "Take the next step of {}?", "r": "Roll {} back, now?"}
-GO_ON = "Let {} go on?"
-
-
-def watch(path: Place, service: str, *, as_json: bool) -> int:
-    """Until the run has ended, or somebody leaves: the run's exit code, 0 for who leaves."""
-    with Store.open(journal_of(path)) as store:
-        run = _run_of(store, service)
-        watching = Watching()
-        if not as_json and sys.stdout.isatty() and sys.stdin.isatty():
-            with keys(sys.stdin) as typed:
-                return _Screen(store, run, path, watching, typed).go()
-        return _lines(store, run, watching, as_json=as_json)
+OWN = ("plays", "restart", "poll", "folders", "quiet", "verbose", "as_json", "playbook")  # not said to the run
+ASKING = ("ask_pass", "ask_become_pass", "ask_vault_pass")
 
 
-def _run_of(store: Store, service: str) -> str:
-    """The newest run with a rollout (of `service`)."""
-    started = [e for e in store.events(kinds=("canary_started",)) if service in ("", e.data["service"])]
-    if not started:
-        what = f"there was no rollout{f' of {service}' if service else ''} yet"
-        raise NoSuch(what, help="`ciflow status` shows what runs")
-    return started[-1].run
+def watch_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """How files are watched, and what a change does to a run that goes on."""
+    for option in reversed(
+        (
+            click.option("-r", "--restart", is_flag=True, help="A change ends the run that goes on, as Ctrl-C does."),
+            click.option("--poll", is_flag=True, help="Look twice a second instead of waiting for the system's word."),
+            click.option(
+                "--folder",
+                "folders",
+                multiple=True,
+                type=click.Path(exists=True, file_okay=False, path_type=Path),
+                help="Watch this folder instead of the project's; again for more.",
+            ),
+        )
+    ):
+        function = option(function)
+    return function
 
 
-def _follow(store: Store, run: str, watching: Watching) -> Iterator[Event | None]:
-    """Events as they come; None where there are none at the moment. Ends with the run, or with its process."""
-    after, looked = 0, time.monotonic()
-    while watching.exit is None:
-        last = store.last
-        for event in store.events(run, KINDS, after):
-            watching.event(event)
-            yield event
-        after = last
-        if time.monotonic() - looked > ALIVE:
-            looked = time.monotonic()
-            found = summary(store, run)
-            if found is not None and found.state == "interrupted":
-                back = "the dead-man gives back what the candidate has, " if watching.between else ""
-                watching.said = f"its process is gone: {back}`ciflow resume {run}` goes on with it"
-                return
-        yield None
+@click.command("watch")
+@click.argument("playbook")
+@playbook_options
+@vault_options
+@watch_options
+@click.option("-C", "--check", is_flag=True, help="Predict, change nothing.")
+@click.option("-D", "--diff", is_flag=True, help="Show how files change.")
+@click.option("--no-skip", is_flag=True, help="Run plays though a run before passed them with the same inputs.")
+@reach_options
+@click.option("-v", "--verbose", count=True, help="Every task; -vv their output too.")
+@click.option("-q", "--quiet", is_flag=True, help="Failures and a line for each run only.")
+@json_option
+@state_option
+def command(
+    playbook: str, inventory: tuple[str, ...], extra_vars: tuple[str, ...], limit: str, plays: tuple[str, ...],
+    tags: tuple[str, ...], skip_tags: tuple[str, ...], start_at_task: str, restart: bool, poll: bool,
+    folders: tuple[Path, ...], check: bool, diff: bool, no_skip: bool, verbose: int, quiet: bool, as_json: bool,
+    state: Place | None,
+) -> int:  # fmt: skip
+    """Run a playbook, and again on each change of a file that matters, until q or Ctrl-C.
+
+    It waits for no answer, and rolls nothing out that was not asked for with `--play`.
+    """
+    context = click.get_current_context()
+    values = {**context.params, **vault_said(context), **reach_said(context)}
+    if asking := [name for name in ASKING if values.get(name)]:
+        raise Refused(f"nobody is asked while files are watched: --{asking[0].replace('_', '-')}",
+                      help="name a file that holds the password, or a program that says it")  # fmt: skip
+    chosen = replace(selection_of(limit, plays, tags, skip_tags, start_at_task), rollouts=False)
+    options = options_of(check=check, diff=diff, no_skip=no_skip)
+    request = Request(
+        playbook, inventory_of(inventory), extra_vars, chosen, options, roles_path(), vault_ids=vault_ids()
+    )
+    tree = Tree(folders or (project_of(Path.cwd(), Path(playbook)),), apart_from(state))
+    words = ["apply", "--json", "--no-input", *words_of(context.command, values)]
+    verbosity = -1 if quiet else verbose
+    job = _Playbook(request, words, tree)
+    return run_again(job, tree, restart=restart, poll=poll, verbosity=verbosity, as_json=as_json)
 
 
-def _lines(store: Store, run: str, watching: Watching, *, as_json: bool) -> int:
-    for event in _follow(store, run, watching):
-        if event is None:
-            time.sleep(LOOK)
-        elif as_json:
-            click.echo(json_line(event))
-        elif text := watching.news(event):
-            click.echo(text)
-    return _code(watching)
+class _Playbook:
+    """A Job."""
 
+    def __init__(self, request: Request, words: Sequence[str], tree: Tree) -> None:
+        self.what = request.playbook
+        self._request = request
+        self._words = words
+        self._tree = tree
+        self._read: tuple[str, ...] = (request.playbook,)
 
-def _code(watching: Watching) -> int:
-    if watching.exit is None:
-        click.echo(watching.said, err=True)
-        return ExitCode.INTERRUPTED
-    return watching.exit
-
-
-class _Screen:
-    """The whole terminal. A key asks first, and acts on `y`."""
-
-    def __init__(self, store: Store, run: str, path: Place, watching: Watching, typed: Keys) -> None:
-        self._store = store
-        self._run = run
-        self._path = path
-        self._watching = watching
-        self._typed = typed
-        self._asked: Callable[[], str] | None = None
-        self._foot = FOOT
-        self._done = ""  # what came of the last key
-
-    def go(self) -> int:
-        from ciflow.report.console import wants_colour
-        from ciflow.report.live import Region
-
-        out = Out(sys.stdout, colour=wants_colour(sys.stdout))
-        region = Region(out, self._columns, self._frame, whole=True)
+    def ready(self, changed: Sequence[str] | None) -> Prepared:  # noqa: ARG002
+        files = Files.live(read_vault(self._request.vault_ids, nobody))
         try:
-            left = self._until_over()
-        finally:
-            region.close()
-        out.lines(self._frame()[:-1])
-        return ExitCode.OK if left else _code(self._watching)
+            loaded, plan = prepare(self._request, files)
+            self._read = (*self._plain(files), *self._used(used_paths(loaded.playbook, loaded.roles, files)))
+        except BaseException:
+            self._read = (self._request.playbook, *self._plain(files))
+            raise
+        kept = {stage.play.id for stage in plan.stages}
+        asked = self._request.selection.plays
+        left_out = [play.name for play in loaded.playbook.plays if play.id not in kept and not asked]
+        if not plan.stages:
+            help = f"name what is meant: --play '{left_out[0]}'" if left_out else ""
+            raise Refused(f"all plays of {self._request.playbook} roll out, or come after one that does", help=help)
+        only = [f"--play={id}" for id in sorted(kept)] if len(kept) < len(loaded.playbook.plays) else []
+        names = list(dict.fromkeys(stage.play.name for stage in plan.stages))
+        rollouts = list(dict.fromkeys(stage.play.name for stage in plan.stages if stage.play.canary is not None))
+        return Prepared((*self._words, *only, "--", self.what), names, left_out, rollouts)
 
-    @property
-    def _columns(self) -> int:
-        return shutil.get_terminal_size((100, 24)).columns - 1
+    def files(self) -> Sequence[str]:
+        return self._read
 
-    def _frame(self) -> list[Line]:
-        return self._watching.frame(time.time(), min(self._columns, 120), self._foot, self._done)
+    def _plain(self, files: Files) -> Iterator[str]:
+        """What was read of the disk: no folders, no outputs of programs."""
+        return (path for path in files.snapshot() if path[-1:] != "/" and "\0" not in path)
 
-    def _until_over(self) -> bool:
-        """Whether somebody has left before its end."""
-        for event in _follow(self._store, self._run, self._watching):
-            if event is None and (key := self._typed.wait(LOOK)):
-                if key in ("q", "\x1b") and self._asked is None:
-                    return True
-                self._pressed(key)
-        return False
+    def _used(self, paths: Sequence[str]) -> Iterator[str]:
+        """What the run reads later; but what lies in the project and is ignored there may be what it builds."""
+        for path in paths:
+            whole = os.path.normpath(Path(path).absolute())
+            inside = any(Path(whole).is_relative_to(folder) for folder in self._tree.folders)
+            if not inside or self._tree.holds(whole):
+                yield path
 
-    def _pressed(self, key: str) -> None:
-        if self._asked is not None:
-            act, self._asked = self._asked, None
-            self._foot = FOOT
-            if key == "y":
-                self._done = act()
-        elif key in WORDS:
-            names = " and ".join(self._watching.services)
-            going_on = key == "p" and self._watching.paused
-            self._foot = f"{(GO_ON if going_on else WORDS[key]).format(names)}  y yes   any other key no"
-            verb = {"p": "resume" if going_on else "pause", "P": "promote"}.get(key, "")
-            self._asked = (lambda: self._say(verb)) if verb else self._roll_back
 
-    def _say(self, verb: str) -> str:
-        tell(self._store, self._run, verb)
-        return f"{verb}: said to {self._run}"
+def words_of(command: click.Command, values: Mapping[str, Any]) -> Iterator[str]:
+    """The options as they were given, for another command that takes the same."""
+    for option in command.params:
+        value = values.get(option.name or "")
+        if not isinstance(option, click.Option) or option.name in OWN or not value:
+            continue
+        name = max(option.opts, key=len)
+        if option.is_flag:
+            yield name
+        else:
+            yield from (f"{name}={one}" for one in (value if isinstance(value, tuple) else (value,)))
 
-    def _roll_back(self) -> str:
-        """At once, without the rollout's process."""
-        from ciflow.cli.rollback import lines_of
-        from ciflow.engine.rollback import Asking, rollback
-        from ciflow.engine.who import who
 
-        said = []
-        for service in self._watching.services:
-            try:
-                done = rollback(
-                    Asking(service, who(), "asked for while it was watched"), lambda: Store.open(self._path)
-                )
-                said += lines_of(service, done, rehearse=False)
-            except CiflowError as error:
-                said += [f"{service}: {error.message}", *filter(None, [error.help])]
-        return "\n".join(said)
+def project_of(here: Path, playbook: Path) -> Path:
+    """The checkout that one stands in, else the folder; the playbook's where one stands at home, or above all."""
+    if found := checkout_of(here.absolute()):
+        return found
+    beside = playbook.absolute().parent
+    return checkout_of(beside) or beside if here in (Path.home(), Path("/")) else here
+
+
+def apart_from(state: Place | None) -> list[Path]:
+    """Folders that a run writes whatever the playbook is: the journal's, its agents' on this machine, and that of
+    artifacts."""
+    home, artifacts = Path.home(), os.environ.get("CIFLOW_ARTIFACT_STORE", "")
+    found: list[object] = [state or default_state(), home / ".local" / "state" / "ciflow", home / ".cache" / "ciflow"]
+    found += [Path(artifacts)] if artifacts and "://" not in artifacts else []
+    return [place for place in found if isinstance(place, Path)]
+
+
+def run_again(job: Job, tree: Tree, *, restart: bool, poll: bool, verbosity: int, as_json: bool) -> ExitCode:
+    """Until somebody leaves, with the sinks and the keys that there are."""
+    from ciflow.cli.screen import columns, is_screen
+    from ciflow.cli.terminal import terminal
+    from ciflow.report.console import wants_colour
+    from ciflow.report.jsonl import JsonLines
+    from ciflow.report.rerun import Reruns as Screen
+
+    screen = Screen(
+        sys.stderr, colour=wants_colour(sys.stderr), width=columns(sys.stderr), verbosity=verbosity,
+        tty=is_screen(sys.stderr),
+    )  # fmt: skip
+    sink = JsonLines(sys.stdout) if as_json else screen
+    again = Reruns(job, tree, [sink], screen.clear, restart=restart, by_clock=poll)
+    return again.go(keys=not as_json and terminal(no_input=False) is not None)

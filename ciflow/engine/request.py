@@ -27,6 +27,8 @@ from ciflow.plan.compile import nowhere, rollout_alone
 from ciflow.plan.tags import unused
 from ciflow.store.seal import Seal
 
+_SETS = ("tags", "skip_tags", "plays")  # of what a selection says
+
 
 @dataclass(frozen=True, slots=True)
 class Request:
@@ -56,14 +58,14 @@ class Request:
         reach = sealed("reach", asdict(self.reach)) if self.reach != NOTHING_SAID else ""
         answers = sealed("answers", self.answers) if self.answers else ""
         selection = asdict(self.selection)
-        selection |= {name: sorted(selection[name]) for name in ("tags", "skip_tags")}
+        selection |= {name: sorted(selection[name]) for name in _SETS}
         return {**asdict(self), "selection": selection, "extra": extra, "reach": reach, "answers": answers}
 
     @classmethod
     def from_data(cls, data: Mapping[str, Any], seal: Seal) -> Request:
         extra = json.loads(seal.open(data["extra"], "extra")) if data["extra"] else ()
         chosen = data["selection"]
-        sets = {name: frozenset(chosen[name]) for name in ("tags", "skip_tags")}
+        sets = {name: frozenset(chosen.get(name, ())) for name in _SETS}
         return cls(
             data["playbook"],
             tuple(data["inventory"]),

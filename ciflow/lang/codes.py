@@ -56,7 +56,8 @@ _TABLE: tuple[tuple[str, str, str], ...] = (
      "name it doesn't know; docs/templates.md lists them."),
     ("CF0301", "`needs` names no play", "It takes names or ids of plays of this playbook."),
     ("CF0302", "Plays that need each other", "None of them could ever start."),
-    ("CF0303", "No task has that name", "`--start-at-task` takes a task's whole name."),
+    ("CF0303", "No task or play has that name", "`--start-at-task` takes a task's whole name, `--play` that of a "
+     "play, or its id."),
     ("CF0304", "No task has that tag", "`--tags` and `--skip-tags` take tags of this playbook; "
      "`--list-tags` lists them."),
     ("CF0310", "An artifact that is not there", "The play ended without making the file that "

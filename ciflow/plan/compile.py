@@ -36,12 +36,15 @@ class Stage:
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """What the command line leaves of a playbook."""
+    """What the command line leaves of a playbook. `plays` by name or id, none for all; without `rollouts` a play that
+    has a canary runs only where it is among them."""
 
     tags: frozenset[str] = frozenset()
     skip_tags: frozenset[str] = frozenset()
     limit: str = ""
     start_at: str = ""
+    plays: frozenset[str] = frozenset()
+    rollouts: bool = True
 
 
 EVERYTHING = Selection()
@@ -85,6 +88,7 @@ def compile_plan(playbook: Playbook, hosts_of: HostsOf, selection: Selection = E
         growing = growing or any(makes_hosts(task) for task in tasks_of(play.tasks))
         before = ids[play.id]
     _refuse_cycles(stages, findings)
+    stages = _asked_for(stages, selection, findings)
     if selection.start_at:
         stages = _start_at(stages, selection.start_at, findings)
     if selection.limit and not any(stage.hosts for stage in stages):
@@ -189,6 +193,34 @@ def _refuse_cycles(stages: list[Stage], findings: Findings) -> None:
     for stage in stages:
         if stage.id in left:
             findings.error("CF0302", f"play `{stage.play.name}` waits for itself through `needs`", stage.play.span)
+
+
+def _asked_for(stages: list[Stage], selection: Selection, findings: Findings) -> list[Stage]:
+    """Plays that were asked for, with those that their `needs` name: their order alone makes none needed. With a
+    rollout that nobody asked for by name goes what comes after it."""
+    if not selection.plays and selection.rollouts:
+        return stages
+    named = {stage.id for stage in stages if {stage.play.name, stage.play.id} & selection.plays}
+    known = {name for stage in stages for name in (stage.play.name, stage.play.id)}
+    for name in sorted(selection.plays - known):
+        findings.error("CF0303", f"no play is named `{name}`", None, help=did_you_mean(name, known)())
+    of = {stage.id: stage for stage in stages}
+    wanted, ahead = set[str](), list(named if selection.plays else of)
+    while ahead:
+        if (one := ahead.pop()) not in wanted:
+            wanted.add(one)
+            ahead += [] if of[one].implicit else of[one].needs
+    shut = set[str]()
+    for stage in stages if not selection.rollouts else ():
+        unasked = stage.play.canary is not None and stage.id not in named
+        if unasked or (stage.id not in named and not shut.isdisjoint(stage.needs)):
+            shut.add(stage.id)
+        elif stage.id in named and not stage.implicit and (missing := shut.intersection(stage.needs)):
+            play = of[min(missing)].play.name
+            findings.error("CF0303", f"`{stage.play.name}` needs `{play}`, which rolls out or comes after what does",
+                           stage.play.span, help=f"ask for it by its name, too: --play '{play}'")  # fmt: skip
+    kept = wanted - shut
+    return [replace(s, needs=tuple(n for n in s.needs if n in kept)) for s in stages if s.id in kept]
 
 
 def _start_at(stages: list[Stage], name: str, findings: Findings) -> list[Stage]:

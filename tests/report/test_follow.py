@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from typing import Any
 
+from ciflow.report.follow import Followed
 from ciflow.report.text import painted, width
-from ciflow.report.watch import Watching
 from tests.report import story
 from tests.report.story import START, Story
 
 WAY = {"way": [[100, 60, 0], [500, 120, 0]], "times": {"warm_up": 30.0, "bake": 600.0}}
 
 
-def watched(told: Story) -> Watching:
-    watching = Watching()
+def watched(told: Story) -> Followed:
+    followed = Followed()
     for event in told.events:
-        watching.event(event)
-    return watching
+        followed.event(event)
+    return followed
 
 
 def rollout(**more: Any) -> Story:
@@ -25,8 +25,8 @@ def rollout(**more: Any) -> Story:
     return Story().begin().play("roll", "Roll out").tell("canary_started", started, play="roll")
 
 
-def screen(watching: Watching, now: float, columns: int = 100) -> list[str]:
-    lines = watching.frame(now, columns, "q leave")
+def screen(followed: Followed, now: float, columns: int = 100) -> list[str]:
+    lines = followed.frame(now, columns, "q leave")
     assert all(width(painted(one, False)) <= columns for one in lines)
     return [" ".join(painted(one, False).split()) for one in lines]
 
@@ -66,10 +66,10 @@ def test_past_its_time_a_hold_waits_for_evidence() -> None:
 
 
 def test_a_pipe_gets_a_line_for_what_changes_and_none_for_what_does_not() -> None:
-    told, watching, lines = story.turned_back(), Watching(), []
+    told, followed, lines = story.turned_back(), Followed(), []
     for event in told.events:
-        watching.event(event)
-        lines += filter(None, [watching.news(event)])
+        followed.event(event)
+        lines += filter(None, [followed.news(event)])
     said = [line.split("  ", 1)[1] for line in lines]
     assert said == [
         "shield 1.4.0  into slot b, beside nothing",
@@ -80,13 +80,13 @@ def test_a_pipe_gets_a_line_for_what_changes_and_none_for_what_does_not() -> Non
         "shield 1.4.0  rolled back",
         "shield 1.4.0  12,200 requests served, 64 failed, 610 of them on the new version",
     ]
-    assert (watching.exit, watching.services) == (7, ["shield"])
+    assert (followed.exit, followed.services) == (7, ["shield"])
 
 
 def test_what_programs_say_sends_nothing_to_the_terminal() -> None:
     told = rollout(version="1.4\x1b]0;pwn\x07").tell("warning", {"message": "\x1b[2J"}, play="roll")
-    watching = watched(told)
-    shown = "".join(painted(one, False) for one in watching.frame(START, 100, "")) + watching.news(told.events[-1])
+    followed = watched(told)
+    shown = "".join(painted(one, False) for one in followed.frame(START, 100, "")) + followed.news(told.events[-1])
     assert "\x1b" not in shown and "\\x1b[2J" in shown
 
 

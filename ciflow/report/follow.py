@@ -36,7 +36,7 @@ VERDICTS = {"good": "ok", "hold": "changed", "inconclusive": "changed", "bad": "
 
 
 @dataclass(slots=True)
-class Watched:
+class FollowedRollout:
     """One rollout of the run."""
 
     dial: Dial
@@ -47,7 +47,7 @@ class Watched:
     after: str = ""  # what will happen without anybody
 
     @classmethod
-    def of(cls, event: Event) -> Watched:
+    def of(cls, event: Event) -> FollowedRollout:
         times = event.data.get("times", {})
         warm_up = float(times.get("warm_up", 0.0))
         way = tuple((int(weight), float(hold) + warm_up) for weight, hold, _ in event.data.get("way", ()))
@@ -115,18 +115,18 @@ class Watched:
         return f"{step}{f'at least {humane.duration(seconds)} left' if seconds else 'waits for evidence'}"
 
 
-class Watching:
+class Followed:
     """All rollouts of one run, by their play."""
 
     def __init__(self) -> None:
-        self.rollouts: dict[str, Watched] = {}
+        self.rollouts: dict[str, FollowedRollout] = {}
         self.exit: int | None = None
         self.said = ""  # the last warning or error
         self._verdicts: dict[tuple[str, str], str] = {}
 
     def event(self, event: Event) -> None:
         if event.kind == "canary_started" and event.play not in self.rollouts:
-            self.rollouts[event.play] = Watched.of(event)
+            self.rollouts[event.play] = FollowedRollout.of(event)
         elif event.kind in ("warning", "error"):
             self.said = str(event.data["message"])
         elif event.kind == "run_ended":

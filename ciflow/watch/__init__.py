@@ -1,0 +1,1 @@
+"""Which files of a project have changed: what `ciflow watch` runs again for."""
