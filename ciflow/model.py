@@ -439,7 +439,7 @@ class Attrs:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Copy:
-    """Copy a file on the host itself."""
+    """Copy a file on the host itself; with the mode `preserve` it has the mode of the one that it is copied from."""
 
     path: str
     dest: str

@@ -9,7 +9,23 @@ from collections.abc import Generator, Mapping
 from dataclasses import replace
 from typing import Any
 
-from ciflow.model import At, Change, Context, Copy, Link, Mkdir, Outcome, Probe, Reply, Stat, Step, Steps, Walk, Write
+from ciflow.model import (
+    At,
+    Attrs,
+    Change,
+    Context,
+    Copy,
+    Link,
+    Mkdir,
+    Outcome,
+    Probe,
+    Reply,
+    Stat,
+    Step,
+    Steps,
+    Walk,
+    Write,
+)
 from ciflow.modules.place import into, placed, without_file, write
 from ciflow.modules.replies import failure, well
 from ciflow.modules.sources import INLINE_LIMIT, Missing, Source, begins_vaulted, find, opened, read, sha1
@@ -70,15 +86,19 @@ def _carried(
     return replace(write(args, context, reply.stdout), mode=mode, diff=False), sha1(reply.stdout)
 
 
-def _tree(src: str, args: Mapping[str, Any], context: Context) -> Steps:
-    """A directory with all below it. `src` with a slash at its end means its content only, as in rsync."""
+def _tree(src: str, args: Mapping[str, Any], context: Context, mode: str = "") -> Steps:
+    """A directory with all below it. `src` with a slash at its end means its content only, as in rsync.
+
+    On the host itself all that is new has the mode of what it is copied from, as in Ansible: `mode` is the directory's.
+    """
     root = src.rstrip("/")
     top = args["dest"] if src.endswith("/") else posixpath.join(args["dest"], posixpath.basename(root))
     listed = yield _there(Walk(path=root, follow=args["local_follow"]), args)
     if not well(listed):
         return failure(listed, {"src": src})
     changed = False
-    entries: list[Mapping[str, Any]] = [{"path": root, "kind": "directory"}, *listed.data.get("entries", ())]
+    above = {"path": root, "kind": "directory", "mode": mode}
+    entries: list[Mapping[str, Any]] = [above, *listed.data.get("entries", ())]
     for entry in entries:
         dest = posixpath.normpath(posixpath.join(top, posixpath.relpath(entry["path"], root)))
         reply = yield from _entry(entry, {**args, "dest": dest}, context)
@@ -106,15 +126,25 @@ def _entry(entry: Mapping[str, Any], args: Mapping[str, Any], context: Context) 
             return Reply(ok=False, error=f"{leads}; local_follow: false keeps it as a link")
         entry = {**seen.data, "path": entry["path"]}
     if entry["kind"] == "directory":
-        mode, owner, group = args.get("directory_mode", ""), args.get("owner", ""), args.get("group", "")
-        return (yield Change(Mkdir(path=args["dest"], mode=mode, owner=owner, group=group)))
+        told = args["remote_src"] and not context.check  # what is not made has no mode to be changed
+        return (yield from _folder(args, str(entry.get("mode", "")) if told else ""))
     if entry["kind"] != "file":
         return Reply(ok=False, error=f"{entry['path']} is a {entry['kind']}, which can't be copied")
     if args["remote_src"]:
-        return (yield Change(_copied(entry["path"], args["dest"], args)))
+        return (yield Change(_copied(entry["path"], args["dest"], {"mode": "preserve", **args})))
     file = Source(entry["path"], size=int(entry.get("size", 0)), mode=str(entry.get("mode", "")))
     wish, _ = yield from _carried(file, args, context)
     return wish if isinstance(wish, Reply) else (yield Change(wish))
+
+
+def _folder(args: Mapping[str, Any], mode: str) -> Generator[Step, Reply, Reply]:
+    """A directory of a tree; one that is made has this `mode`, unless `directory_mode` says another."""
+    wanted, owner, group = args.get("directory_mode", ""), args.get("owner", ""), args.get("group", "")
+    made = yield Change(Mkdir(path=args["dest"], mode=wanted, owner=owner, group=group))
+    if not mode or wanted or not made.changed or not well(made):
+        return made
+    given = yield Change(Attrs(path=args["dest"], mode=mode))
+    return made if well(given) else given
 
 
 def _on_the_host(args: Mapping[str, Any], context: Context) -> Steps:
@@ -124,17 +154,16 @@ def _on_the_host(args: Mapping[str, Any], context: Context) -> Steps:
         reason = f"Source {src} not found" if well(seen) else seen.error
         return Outcome(failed=True, msg=reason, unknown=seen.status == "unknown", data={"src": src})
     if seen.data.get("kind") == "directory":
-        return (yield from _tree(src, args, context))
+        return (yield from _tree(src, args, context, str(seen.data.get("mode", ""))))
     path, reply = yield from into(_copied(src, args["dest"], args), posixpath.basename(src))
     return placed(reply, path, {"src": src, "checksum": seen.data.get("hash", "")})
 
 
 def _copied(src: str, dest: str, args: Mapping[str, Any]) -> Copy:
-    mode = args.get("mode", "")
     return Copy(
         path=src,
         dest=dest,
-        mode="" if mode == "preserve" else mode,
+        mode=args.get("mode", ""),
         owner=args.get("owner", ""),
         group=args.get("group", ""),
         backup=args["backup"],

@@ -61,7 +61,8 @@ def _predict(operation: Exec, cmd: str | list[str]) -> Steps:
 
 def not_run(cmd: str | list[str], verb: str, reason: str) -> Outcome:
     """A guard kept it from running (`Did`), or would (`Would`): no failure, no change."""
-    return Outcome(msg=f"{verb} not run command since {reason}", data=_unrun(cmd, f"skipped, since {reason}"))
+    said = f"skipped, since {reason.replace(chr(39), '')}"  # Ansible quotes the path in the one and not in the other
+    return Outcome(msg=f"{verb} not run command since {reason}", data=_unrun(cmd, said))
 
 
 def _unrun(cmd: str | list[str], said: str = "") -> dict[str, Any]:

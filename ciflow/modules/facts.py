@@ -53,7 +53,7 @@ def facts(said: Sections, subsets: frozenset[str]) -> dict[str, Any]:
         if subset in subsets:
             for read in SUBSETS[subset]:
                 known |= read(said)
-    return {f"ansible_{name}": value for name, value in known.items()} | {"gather_subset": sorted(subsets)}
+    return {f"ansible_{name}": value for name, value in known.items()}
 
 
 def _lines(said: Sections, name: str, count: int) -> list[str]:

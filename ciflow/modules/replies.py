@@ -47,6 +47,10 @@ def when(seconds: float) -> str:
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%S.%f")
 
 
+# What Ansible gives as `rc` where a program never began: the number of what stood in the way.
+_NEVER_BEGAN = {"ENOENT": 2, "ENOEXEC": 8, "EACCES": 13}
+
+
 def process_data(reply: Reply, cmd: str | list[str], *, strip: bool = True) -> dict[str, Any]:
     """`rc stdout stderr stdout_lines stderr_lines cmd start end delta` of a process that ended (or never began)."""
     stdout, stderr = text(reply.stdout), text(reply.stderr)
@@ -54,7 +58,7 @@ def process_data(reply: Reply, cmd: str | list[str], *, strip: bool = True) -> d
         stdout, stderr = stdout.rstrip("\r\n"), stderr.rstrip("\r\n")
     data: dict[str, Any] = {
         "cmd": cmd,
-        "rc": -reply.signal if reply.signal else reply.rc,
+        "rc": -reply.signal if reply.signal else _NEVER_BEGAN.get(reply.errno, reply.rc),
         "stdout": stdout,
         "stderr": stderr,
         "stdout_lines": stdout.splitlines(),

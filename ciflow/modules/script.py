@@ -53,7 +53,7 @@ def _brought(found: Source, words: list[str], args: Mapping[str, Any], context: 
         timeout=context.timeout,
     )
     reply = yield Change(operation)
-    outcome = process_outcome(reply, args["cmd"], operation)
+    outcome = process_outcome(reply, args["cmd"], operation, strip=False)  # as in Ansible, unlike `command`
     removed = yield Change(Remove(path=path), last=True)
     if well(removed) or predicted(removed) or outcome.failed:
         return outcome

@@ -61,13 +61,16 @@ def run(args: Mapping[str, Any], context: Context) -> Steps:
         if name.removeprefix("!") not in facts.NAMES:
             return Outcome(failed=True, msg=f"Bad subset {name!r} given to Ansible's gather_subset")
     subsets = _subsets(args["gather_subset"], set(facts.SUBSETS))
+    known = {"gather_subset": args["gather_subset"], "module_setup": True}
+    if not subsets:
+        return Outcome(facts=known, data={"ansible_facts": known})
     limit = float(args["gather_timeout"])
     script = f"facts={_word(args['fact_path'])}\n{_script(subsets)}\n"
     operation = Exec(shell=script, env=context.environment, timeout=limit)
     reply = yield Probe(operation, last=True)
     if reply.status != "done" or not reply.stdout:
         return failure(reply, what="facts can't be read")
-    known = facts.facts(facts.sections(reply.stdout), subsets)
+    known |= facts.facts(facts.sections(reply.stdout), subsets)
     chosen = {name: value for name, value in known.items() if _chosen(name, args["filter"])}
     return Outcome(facts=chosen, data={"ansible_facts": chosen})
 
@@ -88,17 +91,14 @@ def _word(path: str) -> str:
 
 
 def _subsets(asked: list[str], every: set[str]) -> frozenset[str]:
-    """Ansible's rule: `all` unless only some are named; `!x` takes one away, `min` always stays unless `!min`."""
+    """Ansible's rule: `all` unless only some are named; `!x` takes away what is not named itself, `min` stays unless
+    `!min`."""
     from ciflow.modules.facts import NAMES
 
-    asked = [NAMES.get(name, name) for name in asked]
-    wanted = {name for name in asked if not name.startswith("!")}
-    if not wanted or "all" in wanted:
-        wanted = every
+    named = {NAMES[name] for name in asked if not name.startswith("!")}
     unwanted = {name[1:] for name in asked if name.startswith("!")}
-    if "all" in unwanted:
-        wanted, unwanted = {name for name in asked if not name.startswith("!")}, unwanted - {"all"}
-    return frozenset((wanted | {"min"}) - unwanted)
+    wanted = every if "all" in named or not (named or "all" in unwanted) else named
+    return frozenset((wanted | {"min"}) - (unwanted - named))
 
 
 def _chosen(name: str, patterns: list[str]) -> bool:

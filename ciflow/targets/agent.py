@@ -1366,6 +1366,8 @@ def do_copy(op: Op, job: Work) -> Reply:
     if not os.path.isfile(path):
         raise Failure("%s is no file" % path, "ENOENT")
     dest = os.path.realpath(dest) if os.path.islink(dest) else dest
+    if op.get("mode") == "preserve":
+        op = dict(op, mode="%o" % stat.S_IMODE(os.stat(path).st_mode))
     before, after = file_hash(dest), file_hash(path)
     data = {"before": before, "after": after, "path": dest}
     if before and not op.get("force", True):
@@ -1374,8 +1376,6 @@ def do_copy(op: Op, job: Work) -> Reply:
         return {"changed": set_attrs(dest, op, check=job.check), "data": data}
     if job.check:
         return {"changed": True, "data": data}
-    if not op.get("mode") and not before:
-        op = dict(op, mode="%o" % stat.S_IMODE(os.stat(path).st_mode))
 
     def fill(fd: int) -> None:
         """What is zeros for a whole portion stays a hole: a disk image of a terabyte takes what is in it."""

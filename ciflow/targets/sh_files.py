@@ -333,7 +333,7 @@ def _copy(operation: Copy, key: str, check: bool, _sha256: str) -> Steps:
         '[ ! -d "$path" ] || path=$path/${from##*/}',
         'after=$(sha256sum <"$from") || die',
         "after=${after%% *}",
-        '[ -n "$mode" ] || [ -e "$path" ] || mode=0$(stat -L -c %a "$from")',
+        '[ "$mode" != preserve ] || mode=0$(stat -L -c %a "$from")',
         'content() { cat "$from"; }',
         _checker(operation.validate),
         "write",

@@ -300,6 +300,20 @@ def test_each_state_operation_changes_once(host: Parley, tmp_path: Path) -> None
     assert (tmp_path / "f").stat().st_mtime == 1_000_000_000
 
 
+def test_a_copy_has_the_mode_of_any_new_file_or_the_one_it_is_told_to_preserve(host: Parley, tmp_path: Path) -> None:
+    private, new, kept, over = (tmp_path / name for name in ("private", "new", "kept", "over"))
+    assert host(Write(path=str(private), content=b"x", mode="0600")).ok
+    assert host(Write(path=str(over), content=b"x", mode="0644")).ok
+    assert host(Write(path=str(tmp_path / "usual"), content=b"x")).ok
+    assert host(Copy(path=str(private), dest=str(new))).changed
+    assert host(Copy(path=str(private), dest=str(kept), mode="preserve")).changed
+    assert host(Copy(path=str(private), dest=str(over), mode="preserve")).changed
+    assert not host(Copy(path=str(private), dest=str(over), mode="preserve")).changed
+    usual, *modes = (path.stat().st_mode & 0o777 for path in (tmp_path / "usual", new, kept, over))
+    assert modes == [usual, 0o600, 0o600]
+    assert usual != 0o600
+
+
 def test_a_full_directory_is_never_replaced_by_a_link(host: Parley, tmp_path: Path) -> None:
     (tmp_path / "d").mkdir()
     (tmp_path / "d/precious").touch()
