@@ -43,6 +43,8 @@ def decode_reply(encoded: Mapping[str, Any]) -> Reply:
             raise TypeError(f"`{name}` of a reply is {type(value).__name__}")
         if name in _TIMES and not 0 <= float(encoded[name]) < _END_OF_TIME:
             raise ValueError(f"`{name}` of a reply is {value}")
+        if name == "peak_kb" and not 0 <= int(encoded[name]) < _MOST_MEMORY:
+            raise ValueError("`peak_kb` of a reply is more than any machine has")
     reply: Reply = _decode_fields(Reply, encoded)
     return reply
 
@@ -137,13 +139,14 @@ _BY_ANNOTATION: dict[str, Callable[[Any], Any]] = {
 
 _END_OF_TIME = 253_402_300_800  # the year 10000, in Unix seconds, which no calendar of Python's has
 _TIMES = ("started", "duration", "cpu")  # in seconds
+_MOST_MEMORY = 1 << 54  # kB: all that 64 bits can address
 # How the fields of a reply stand in JSON.
 _REPLY_TYPES: dict[str, tuple[type, ...]] = {
     **dict.fromkeys(("status", "stdout", "stderr", "error", "errno"), (str,)),
     **dict.fromkeys(("ok", "changed", "truncated"), (bool,)),
     **dict.fromkeys(("spilled", "data"), (dict,)),
     **dict.fromkeys(_TIMES, (int, float)),
-    **dict.fromkeys(("signal", "peak_kb"), (int,)),
+    **dict.fromkeys(("signal", "peak_kb", "sent", "received"), (int,)),
     "rc": (int, type(None)),
 }
 _KINDS: tuple[type[Any], ...] = (*OPERATIONS.values(), Reply, Watch)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -15,6 +15,7 @@ import click
 
 from ciflow.cli.options import json_option, state_option
 from ciflow.diagnostics import ArtifactError, ExitCode, NoSuch
+from ciflow.model import Event
 from ciflow.report.humane import ago, counted, size
 from ciflow.report.text import safe
 from ciflow.store.place import Place
@@ -23,6 +24,7 @@ from ciflow.whole import whole
 if TYPE_CHECKING:
     from ciflow.store.artifacts import Shelf
     from ciflow.store.artifacts.records import Entry
+    from ciflow.store.store import Store
 
 F = TypeVar("F", bound=Callable[..., Any])
 _SHORTEST = 8  # hexadecimal digits that may stand for a digest
@@ -51,7 +53,7 @@ def _options(function: F) -> F:
 @_options
 def list_(name: str, where: str, as_json: bool, state: Place | None) -> int:
     """What there is, the newest first, and what needs it."""
-    with _opened(state, where) as (shelf, needed):
+    with _opened(state, where) as (shelf, needed, _):
         found = [one for one in shelf.entries() if not name or one.name == name]
         for one in found:
             held = needed.get(one.digest, "")
@@ -68,7 +70,7 @@ def list_(name: str, where: str, as_json: bool, state: Place | None) -> int:
 @_options
 def get(wanted: str, key: str, dest: Path | None, where: str, as_json: bool, state: Place | None) -> int:
     """Fetch the newest of a name, or the one with a digest. Goes on where it was cut off; every byte is verified."""
-    with _opened(state, where) as (shelf, _):
+    with _opened(state, where) as (shelf, _, _):
         entry = _chosen(shelf, wanted, key)
         place = _place(dest, entry)
         _copied(shelf.take(entry.digest), place)
@@ -85,7 +87,7 @@ def get(wanted: str, key: str, dest: Path | None, where: str, as_json: bool, sta
 def push(file: Path, name: str, key: str, where: str, as_json: bool, state: Place | None) -> int:
     """Keep a file as an artifact."""
     name = name or file.name
-    with _opened(state, where) as (shelf, needed):
+    with _opened(state, where) as (shelf, needed, _):
         digest = shelf.put_file(file)
         shelf.name(name, digest, needed, key=key)
         told = {"name": name, "digest": digest, "size": file.stat().st_size, "key": key, "store": shelf.main.where}
@@ -100,8 +102,10 @@ def push(file: Path, name: str, key: str, where: str, as_json: bool, state: Plac
 @_options
 def gc(days: float, keep: int, dry: bool, where: str, as_json: bool, state: Place | None) -> int:
     """Remove what is old and has newer ones of its name, but nothing that an open run or a slot of a service needs."""
-    with _opened(state, where, sweeping=True) as (shelf, needed):
+    with _opened(state, where, sweeping=True) as (shelf, needed, store):
         swept = shelf.sweep(needed, days, keep, dry=dry)
+        if swept.removed and not dry:
+            _record(store, shelf, swept.removed)
     if as_json:
         click.echo(json.dumps({**asdict(swept), "dry_run": dry}))
         return ExitCode.OK
@@ -113,6 +117,17 @@ def gc(days: float, keep: int, dry: bool, where: str, as_json: bool, state: Plac
     return ExitCode.OK
 
 
+def _record(store: Store, shelf: Shelf, removed: Sequence[Entry]) -> None:
+    """Until now they were kept: `ciflow cost` reckons with it. Content that has another name stays; what runs of other
+    journals left is for those to know."""
+    known, named = set(store.runs()), {one.digest for one in shelf.entries()}
+    store.append([
+        Event(kind="artifact_removed", run=one.run, play=one.play, key=one.name,
+              data={"name": one.name, "sha256": one.digest, "size": one.size})
+        for one in removed if one.run in known and one.digest not in named
+    ])  # fmt: skip
+
+
 def _sentence(removed: int, strays: int, freed: int, held: int, *, dry: bool) -> str:
     nameless = f" and {counted(strays, 'content')} without a name" if strays else ""
     much = f", {size(freed)}" if freed else ""
@@ -121,8 +136,11 @@ def _sentence(removed: int, strays: int, freed: int, held: int, *, dry: bool) ->
 
 
 @contextmanager
-def _opened(state: Place | None, where: str, *, sweeping: bool = False) -> Iterator[tuple[Shelf, Mapping[str, str]]]:
-    """The shelf, and what this machine needs of it. Two sweeps of one store from one machine exclude each other."""
+def _opened(
+    state: Place | None, where: str, *, sweeping: bool = False
+) -> Iterator[tuple[Shelf, Mapping[str, str], Store]]:
+    """The shelf, what this machine needs of it, and the journal. Two sweeps of one store from one machine exclude each
+    other."""
     from ciflow.engine.who import who
     from ciflow.store.artifacts import open_shelf
     from ciflow.store.holds import holds
@@ -133,11 +151,11 @@ def _opened(state: Place | None, where: str, *, sweeping: bool = False) -> Itera
     with Store.open(state or default_state()) as store:
         shelf = open_shelf(store.path, where)
         if not sweeping:
-            yield shelf, holds(store)
+            yield shelf, holds(store), store
             return
         lease = store.locks.acquire(f"artifacts:{shelf.main.where}", Holder.me("", who(), "ciflow artifact gc"))
         try:
-            yield shelf, holds(store)
+            yield shelf, holds(store), store
         finally:
             store.locks.release(lease)
 

@@ -121,6 +121,12 @@ def _report() -> click.Command:
     return command
 
 
+def _cost() -> click.Command:
+    from ciflow.cli.cost import command
+
+    return command
+
+
 def _logs() -> click.Command:
     from ciflow.cli.logs import command
 
@@ -291,6 +297,7 @@ COMMANDS: dict[str, tuple[Callable[[], click.Command], str]] = {
     "history": (_history, "List runs and releases."),
     "show": (_show, "Show what a run came to, on one screen."),
     "report": (_report, "Write a report of a run: a page, JUnit XML, JSON, or Markdown."),
+    "cost": (_cost, "Show what runs cost, by play, run, month or playbook."),
     "logs": (_logs, "Show what a run, or one task of it, did and said."),
     "schema": (_schema, "JSON Schema of playbooks, their parts and modules, for editors."),
     "inventory": (_inventory, "Show hosts, groups and their variables."),

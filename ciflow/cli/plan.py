@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from ciflow.cli.estimate import history_of
 from ciflow.cli.options import (
     inventory_of,
     json_option,
@@ -27,7 +28,11 @@ from ciflow.model import Event, Task
 from ciflow.plan import Stage
 from ciflow.plan.compile import tasks_of, text_of
 from ciflow.plan.graph import dial, stage_data
+from ciflow.report.humane import duration
 from ciflow.store.place import Place, default_state
+
+if TYPE_CHECKING:
+    from ciflow.report.used import Usual
 
 
 @click.command("plan")
@@ -59,8 +64,12 @@ def command(
         request, ready = asked(request, terminal(no_input=no_input))
     else:
         ready = planned(request, terminal(no_input=no_input))
+    history = history_of(ready.plan, state or default_state(), request.playbook)
     for stage in ready.plan.stages:
-        click.echo(json.dumps(_data(stage)) if as_json else _text(stage))
+        usual = history.usual.get(stage.id)
+        click.echo(json.dumps(_data(stage, usual)) if as_json else _text(stage, usual))
+    if history.estimate is not None:
+        click.echo(json.dumps(history.data()) if as_json else history.text())
     if out is not None:
         _keep(out, request, ready, state)
     return _predicted(request, ready, state, as_json=as_json) if detailed_exitcode else ExitCode.OK
@@ -110,12 +119,13 @@ class Changes:
     def close(self) -> None: ...
 
 
-def _data(stage: Stage) -> dict[str, object]:
+def _data(stage: Stage, usual: Usual | None) -> dict[str, object]:
     tasks = [
         {"name": text_of(task.name), "module": task.module, **({"irreversible": True} if task.irreversible else {})}
         for task in tasks_of(stage.play.tasks)
     ]
-    return {**stage_data(stage), "tasks": tasks}
+    usually = {"usual": {"seconds": usual.seconds, "runs": usual.runs}} if usual is not None else {}
+    return {**stage_data(stage), "tasks": tasks, **usually}
 
 
 def _line(task: Task) -> str:
@@ -123,12 +133,13 @@ def _line(task: Task) -> str:
     return f"  {text_of(task.name) or task.module}  ({task.module}){lasts}"
 
 
-def _text(stage: Stage) -> str:
+def _text(stage: Stage, usual: Usual | None) -> str:
     hosts = ", ".join(host.name for host in stage.hosts[:5]) or "no hosts"
     more = f" and {len(stage.hosts) - 5} more" if len(stage.hosts) > 5 else ""
     more += ", and those that it has when it begins" if stage.open else ""
     after = f"  after {', '.join(stage.needs)}" if stage.needs else ""
-    lines = [f"{stage.play.name} [{stage.id}]  on {hosts}{more}{after}"]
+    took = f"  usually {duration(usual.seconds)}" if usual is not None else ""
+    lines = [f"{stage.play.name} [{stage.id}]  on {hosts}{more}{after}{took}"]
     lines += [_line(task) for task in tasks_of(stage.play.tasks)]
     if stage.play.canary is not None:
         lines.append(f"  dial: {dial(stage.play.canary)}")

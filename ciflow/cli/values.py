@@ -178,11 +178,18 @@ def schemas(ctx: click.Context, _incomplete: str) -> Iterator[Offer]:
     yield from modules(ctx, "")
 
 
+def rates(_ctx: click.Context, _incomplete: str) -> Iterator[Offer]:
+    from ciflow.lang.rates import UNITS, rates_of
+
+    yield from (Offer(rate.on, help=str(rate)) for rate in rates_of(None).every if rate.per in UNITS)
+
+
 # By the parameter's name, or by that of its command too where the name alone says not enough.
 VALUES: dict[str, Source] = {
     "artifact get wanted": artifacts,
     "artifact list name": artifacts,
     "code": codes,
+    "cost on": rates,
     "doc name": topics,
     "document": paths,
     "documents": paths,

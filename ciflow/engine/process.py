@@ -259,6 +259,7 @@ class Process:
     def _last_commit(self, recorder: Recorder) -> bool:
         """Whether all that happened is written down."""
         try:
+            recorder.used()
             recorder.commit()
         except CiflowError as error:
             self.error = self.error or error

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -15,6 +16,7 @@ from typing import Any, Protocol
 
 from ciflow.diagnostics import Refused
 from ciflow.encoding import decode_reply, encode_operation, encode_reply
+from ciflow.engine.usage import Usage
 from ciflow.lang.scope import MISSING
 from ciflow.model import EMPTY, Event, Operation, Reply
 
@@ -89,18 +91,30 @@ class Recorder:
         self._sent: dict[str, str] = {}
         self._cut_short: set[str] = set()
         self._failures: Counter[tuple[str, str, str]] = Counter()
+        self._usage = Usage()
 
     # --- resume ----------------------------------------------------------------------------------------
 
     def remember(self, past: Iterable[Event]) -> None:
-        """Take in what an earlier process of this run recorded."""
+        """Take in what an earlier process of this run recorded.
+
+        What was used up before it began is another run's: its version is deployed again.
+        """
+        began = math.inf
         for event in past:
+            if event.kind == "run_started":
+                began = event.at
             if event.kind not in EACH_TIME and not _went_wrong(event):
                 self._seen[_identity(event)] += 1
             if event.kind == "task_ended":
                 self._count_failure(event)
             if event.kind == "op_reply":
-                self._answered(event.key, self._open(event.data["reply"], event.key))
+                reply = self._open(event.data["reply"], event.key)
+                self._answered(event.key, reply)
+                if event.at >= began:
+                    self._usage.add(event.key, reply)
+            elif event.kind == "usage":
+                self._usage.told(event.play, event.data)
             elif event.kind == "op_sent":
                 self._sent[event.key] = event.data["digest"]
             elif event.kind == "rendered":
@@ -201,7 +215,14 @@ class Recorder:
     def replied(self, key: str, reply: Reply, *, secret: bool = False) -> None:
         """Record what came back."""
         self._note_cut(key, reply.errno)
-        self.emit("op_reply", {"reply": self._close(encode_reply(reply), key, secret)}, key=key)
+        encoded = encode_reply(reply)
+        self._usage.add(key, encoded)
+        self.emit("op_reply", {"reply": self._close(encoded, key, secret)}, key=key)
+
+    def used(self, *plays: str) -> None:
+        """Record what plays (none named: all) have used since it was recorded last."""
+        for play, data in self._usage.take(*plays):
+            self.emit("usage", data, play=play)
 
     def hide(self, secret: str) -> None:
         """Show this value nowhere from now on."""
@@ -258,7 +279,7 @@ _OF_USERS = frozenset({"outcome", "data"})
 
 
 # Told anew by each process that works on the run.
-EACH_TIME = frozenset({"run_started", "run_resumed", "run_ended", "snapshot", "warning", "error", "retry"})
+EACH_TIME = frozenset({"run_started", "run_resumed", "run_ended", "snapshot", "warning", "error", "retry", "usage"})
 
 
 def _went_wrong(event: Event) -> bool:

@@ -15,6 +15,7 @@ from ciflow.engine.keys import Key, new_run
 from ciflow.engine.link import Connection
 from ciflow.engine.reached import API, LOCAL, connection_data, connection_from
 from ciflow.engine.record import Recorder
+from ciflow.engine.runner import runner
 from ciflow.engine.wire import Wire
 from ciflow.lang.files import Files
 from ciflow.model import Api, Event, Operation, Read, Reply
@@ -371,7 +372,7 @@ def _store(open_store: Callable[[], Store], warnings: list[str]) -> Store | None
 def _told(asking: Asking, run: str) -> dict[str, Any]:
     what = f"rollback {asking.service}{' --rehearse' if asking.rehearse else ''}"
     holder = Holder.me(run, asking.who, f"ciflow {what}").to_data()
-    told = {"playbook": what, "who": asking.who, "reason": asking.reason}
+    told = {"playbook": what, "who": asking.who, "reason": asking.reason, "on": runner()}
     return {**told, "break_glass": asking.break_glass, "holder": holder}
 
 

@@ -290,6 +290,7 @@ class Engine:
             "reason": end.reason,
             **end.passed,
         }
+        self.run.recorder.used(stage.id)
         self.run.recorder.emit("play_ended", data, play=stage.id)
         self.run.wire.schedule()
 

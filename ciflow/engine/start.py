@@ -16,6 +16,7 @@ from ciflow.engine.process import Process, free, project_of
 from ciflow.engine.questions import Person
 from ciflow.engine.record import Sink, told
 from ciflow.engine.request import Ready, Request, asked, go_back, password_of, prepare
+from ciflow.engine.runner import runner
 from ciflow.engine.secrets import secrets_of
 from ciflow.engine.sharing import check_sharing, floor
 from ciflow.engine.snapshot import keep_snapshot, snapshot_of
@@ -75,6 +76,7 @@ def _begun(
                 "pid": os.getpid(),
                 "check": request.options.check,
                 **_traced(request.options),
+                "on": runner(),
             },
         )
         warned = [Event(kind="warning", run=run, at=started, data=data) for data in _warnings(loaded)]
@@ -140,7 +142,9 @@ def resume(
         loaded, plan = prepare(request, files)
         shelf = _shelf(store, plan, request)
         check_sharing(request, plan, files, store)
-        again = Event(kind="run_resumed", run=run, at=time.time(), data={"who": who, "holder": holder.to_data()})
+        again = Event(kind="run_resumed", run=run, at=time.time(), data={
+            "who": who, "holder": holder.to_data(), "on": runner(), "last": past[-1].at,
+        })  # fmt: skip
         warned = [Event(kind="warning", run=run, at=again.at, data=data) for data in _changed(files, request.playbook)]
         store.append([again, *warned], lease)
         for sink in sinks:

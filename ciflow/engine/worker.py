@@ -176,9 +176,11 @@ class _Walk:
         ended = False
         try:
             await work
+            recorder.used()
             recorder.commit()  # before hosts forget what became of the last operations
             ended = True
         except asyncio.CancelledError:
+            recorder.used()
             recorder.commit()
             return ShardEnd({}, {}, {}, (), ("a worker was told to end its work", "", int(ExitCode.INTERRUPTED)))
         finally:

@@ -19,7 +19,7 @@ from ciflow.lang.schema import EXPRESSIONS, Schema, module_schema, part_schema, 
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 PARTS = ("block", "canary", "canary_step", "gate_errors", "gate_latency", "gate_query", "gate_slo", "inventory", "play",
-         "playbook", "policy", "provider", "role_meta", "signer", "task")  # fmt: skip
+         "playbook", "policy", "provider", "rates", "role_meta", "signer", "task")  # fmt: skip
 Json = dict[str, Any]
 
 _TEMPLATE: Json = {"type": "string", "pattern": r"\{\{|\{%|\{#"}

@@ -307,7 +307,12 @@ def part_schema(name: str) -> Schema:
 
 def _said(part: str) -> str:
     """A part in words: what a diagnostic says it is found in."""
-    words = {"inventory": "a group of the inventory", "role_meta": "the meta of a role", "canary_step": "a step"}
+    words = {
+        "inventory": "a group of the inventory",
+        "role_meta": "the meta of a role",
+        "canary_step": "a step",
+        "rates": "a file of rates",
+    }
     if part.startswith("gate_"):
         return f"the gate `{part.removeprefix('gate_')}`"
     return words.get(part, f"a {part}")

@@ -71,6 +71,34 @@ class Pipe(Protocol):
         """Let go of both directions at once."""
 
 
+class Metered:
+    """A pipe that counts what goes through it."""
+
+    def __init__(self, pipe: Pipe) -> None:
+        self._pipe = pipe
+        self._sent = 0
+        self._received = 0
+        self._told = (0, 0)
+
+    def send(self, data: bytes) -> None:
+        self._pipe.send(data)
+        self._sent += len(data)
+
+    def receive(self, timeout: float) -> bytes | None:
+        data = self._pipe.receive(timeout)
+        self._received += len(data or b"")
+        return data
+
+    def close(self) -> None:
+        self._pipe.close()
+
+    def moved(self) -> dict[str, int]:
+        """Bytes sent and received since this was asked last, under the names of a Reply's fields."""
+        now = (self._sent, self._received)
+        (sent, received), self._told = self._told, now
+        return {"sent": now[0] - sent, "received": now[1] - received}
+
+
 def connection_cap() -> int:
     """How many connections to hold at most: 1,000, or as many as this process has descriptors for. A connection takes
     two where a program carries it, and the process itself needs some."""

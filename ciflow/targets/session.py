@@ -18,10 +18,11 @@ from ciflow.diagnostics import Broken, CiflowError, Lost, Refused, Superseded, U
 from ciflow.encoding import decode_reply
 from ciflow.model import Operation, Reply
 from ciflow.targets import TARGETS, wire
-from ciflow.targets.connection import Connection, Pipe
+from ciflow.targets.connection import Connection, Metered, Pipe
 from ciflow.targets.launch import NO_PYTHON, TooOld, greet, plan_launch
 from ciflow.targets.upload import Gated, Upload, pack
 
+_NOTHING_MOVED = {"sent": 0, "received": 0}  # whatever the host says
 LAST_WORDS = 5.0  # seconds to hear why a host takes nothing more
 
 
@@ -97,6 +98,7 @@ class Session:
         self._sending = threading.Lock()  # of the pipe's way out
         self._pipe: Pipe | None = None
         self._way: Pipe | None = None  # what the target opened, under whatever speaks through it
+        self._meter: Metered | None = None  # of what goes through it, where that leaves the machine
         self._buffer: list[bytes] = []
         self._opening = b""
         self._flights: dict[int, _Flight] = {}
@@ -253,6 +255,8 @@ class Session:
         """Be with the host until the end; by its shell where its Python is too old."""
         launch = plan_launch(connection)
         pipe = self._way = self._opener()(connection, launch.command)
+        if connection.kind != "local":
+            pipe = self._meter = Metered(pipe)
         try:
             self._listen(*greet(pipe, launch, connection, self._first))
         except TooOld:
@@ -370,7 +374,7 @@ class Session:
             return
         if flight.upload is not None:
             flight.upload.close()
-        reply = decode_reply(message["reply"])
+        reply = decode_reply({**message["reply"], **(self._meter.moved() if self._meter else _NOTHING_MOVED)})
         out, err = (bytes(s[:n]) for s, n in zip(flight.streams, message["streamed"], strict=True))
         if out or err:
             reply = replace(reply, stdout=out + reply.stdout, stderr=err + reply.stderr)

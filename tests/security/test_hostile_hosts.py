@@ -39,6 +39,7 @@ NO_TYPES: dict[str, Any] = {
 REPLIES: dict[str, Lies] = {
     **{f"reply_{name}": ([HELLO, BEGUN], {name: value}) for name, value in NO_TYPES.items()},
     "reply_no_number": ([HELLO, BEGUN], {"started": float("nan"), "duration": float("inf")}),
+    "reply_no_memory": ([HELLO, BEGUN], {"rc": 0, "peak_kb": 10**400}),
     "reply_no_time": ([HELLO, BEGUN], {"started": 10**40, "rc": 10**40, "peak_kb": 10**40}),
     "reply_no_end": ([HELLO, BEGUN], {"status": "refused", "ok": False, "error": "\x1b[2J", "errno": "E" * 100_000}),
     "reply_strange_data": (

@@ -170,6 +170,26 @@ def test_how_much_processor_time_a_command_took_is_told(host: Parley) -> None:
     assert reply.peak_kb > 500 or not host.hello["python"]  # a shell knows nothing of it
 
 
+def test_the_processor_time_and_memory_of_a_command_are_the_kernels_own_figures(host: Parley) -> None:
+    """It spins until its own clock of processor time says 0.3 s, and touches 50 MB."""
+    if not (host.hello["python"] and host(Exec(shell="command -v python3")).ok):
+        pytest.skip("there is no Python here to burn processor time by its clock")
+    burn = "import time; kept = bytearray(b'x' * 50_000_000)\nwhile time.process_time() < 0.3: pass"
+    reply = host(Exec(argv=("python3", "-c", burn)))
+    assert reply.ok and 0.3 <= reply.cpu < 60
+    assert 50_000_000 <= reply.peak_kb * 1024 < 1 << 30
+
+
+def test_what_went_over_a_connection_to_another_machine_is_counted(host: Parley) -> None:
+    """100 kB each way, with what the frames add; nothing of it on this machine."""
+    sent = host(Exec(argv=("cat",), stdin=b"x" * 100_000))
+    assert sent.ok and len(sent.stdout) == 100_000
+    if host.session.connection.kind == "local":
+        assert (sent.sent, sent.received) == (0, 0)
+    else:
+        assert 100_000 <= sent.sent < 1 << 20 and 100_000 <= sent.received < 1 << 20
+
+
 @pytest.mark.fault(26)
 @pytest.mark.parametrize("size", [64 << 20, pytest.param(1 << 30, marks=pytest.mark.slow)])
 def test_endless_output_is_spilled_and_memory_stays_bounded(host: Parley, size: int) -> None:
