@@ -56,6 +56,13 @@ def _vouched(data: Mapping[str, Any]) -> str:
     return f"{data.get('path') or data.get('name', '')} by {data['by']}"
 
 
+def _used(data: Mapping[str, Any]) -> str:
+    found = [f"{humane.duration(float(data['cpu']))} of cpu"] if "cpu" in data else []
+    found += [f"at most {humane.size(data['peak_kb'] * 1024)}"] if data.get("peak_kb") else []
+    moved = data.get("sent", 0) + data.get("received", 0)
+    return ", ".join([*found, *([f"{humane.size(moved)} moved"] if moved else [])])
+
+
 def _tests(data: Mapping[str, Any]) -> str:
     """By their last attempt: P is passed, and what took several was flaky."""
     attempts = [tries for tries, _ in data["results"].values()]
@@ -140,7 +147,9 @@ _SAID: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
     "batch_started": _batch,
     "retry": _retry,
     "handler_notified": _notified,
+    "usage": _used,
     "artifact": _made,
+    "artifact_removed": _made,
     "sbom": _made,
     "provenance": _made,
     "evidence": _made,

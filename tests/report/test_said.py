@@ -30,6 +30,11 @@ SAID: Mapping[str, tuple[dict[str, Any], str]] = {
         {"name": "server", "path": "/x/server", "sha256": "ab" * 32},
         "server at /x/server  sha256:abababababab",
     ),
+    "artifact_removed": ({"name": "server", "sha256": "ab" * 32, "size": 10}, "server  sha256:abababababab"),
+    "usage": (
+        {"cpu": 2.0, "peak_kb": 1_000_000, "commands": 3, "measured": 3, "sent": 1000, "received": 500},
+        "2 s of cpu, at most 1.0 GB, 1.5 kB moved",
+    ),
     "sbom": ({"name": "cdx", "path": "cdx.json", "sha256": "cd" * 32}, "cdx at cdx.json  sha256:cdcdcdcdcdcd"),
     "provenance": ({"name": "server", "sha256": "ab" * 32}, "server  sha256:abababababab"),
     "evidence": ({"name": "cdx", "path": "cdx.json", "sha256": "cd" * 32}, "cdx at cdx.json  sha256:cdcdcdcdcdcd"),
