@@ -80,5 +80,6 @@ def test_a_line_of_the_logs_says_what_happened(kind: str) -> None:
 
 
 def test_each_kind_of_event_that_is_documented_says_something_in_the_logs() -> None:
-    documented = set(re.findall(r"^\| `(\w+)` \|", EVENTS.read_text(), re.MULTILINE))
+    recorded = EVENTS.read_text().partition("in no journal")[0]
+    documented = set(re.findall(r"^\| `(\w+)` \|", recorded, re.MULTILINE))
     assert documented - INNER - WITHOUT_WORDS == SAID.keys()
