@@ -305,6 +305,22 @@ class Play:
 
 
 @dataclass(frozen=True, slots=True)
+class Notification:
+    """Somebody to tell of a run. `to` is the kind; `settings` are that kind's own, and `when`, `title`, `text` and
+    `body` are rendered for each message, with `event`. `on` names what is told."""
+
+    to: str
+    on: tuple[str, ...]
+    span: Span
+    settings: Mapping[str, Value] = field(default_factory=dict)
+    when: tuple[Value, ...] = ()
+    title: Value = None
+    text: Value = None
+    body: Value = None
+    spans: Mapping[str, Span] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class Playbook:
     """A whole playbook: plays in order, and what stands above them."""
 
@@ -314,6 +330,7 @@ class Playbook:
     vars: Mapping[str, Value] = field(default_factory=dict)
     span: Span | None = None
     artifact_store: str = ""
+    notifications: tuple[Notification, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

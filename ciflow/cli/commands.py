@@ -97,6 +97,12 @@ def _watch() -> click.Command:
     return command
 
 
+def _notify() -> click.Command:
+    from ciflow.cli.notify import command
+
+    return command
+
+
 def _status() -> click.Command:
     from ciflow.cli.status import command
 
@@ -293,6 +299,7 @@ COMMANDS: dict[str, tuple[Callable[[], click.Command], str]] = {
     "approve": (_approve, "Say yes to a play that waits for somebody's word."),
     "deny": (_deny, "Say no to a play that waits for somebody's word."),
     "annotate": (_annotate, "Write beside a run why it was done, or what came of it."),
+    "notify": (_notify, "Send those whom a playbook notifies a test."),
     "status": (_status, "Show what runs and which versions have the traffic."),
     "history": (_history, "List runs and releases."),
     "show": (_show, "Show what a run came to, on one screen."),

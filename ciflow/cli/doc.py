@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
 _LISTS = "`ciflow doc` lists the modules, docs/language.md the keywords"
 _PARTS = ("playbook", "play", "block", "task", "canary", "canary_step", "gate_errors", "gate_latency", "gate_slo",
-          "gate_query", "provider")  # fmt: skip
+          "gate_query", "provider", "notification_webhook", "notification_slack", "notification_teams",
+          "notification_pagerduty", "notification_email", "notification_command")  # fmt: skip
 
 
 @click.command("doc")

@@ -16,6 +16,7 @@ from ciflow.diagnostics import ExitCode, StoreError
 from ciflow.engine.reached import LOCAL
 from ciflow.engine.rollback import Asking, Done, rollback
 from ciflow.lang.files import Files
+from ciflow.model import Event
 from ciflow.report.humane import duration, share
 from ciflow.rollout.rollback import HELD, RolledBack
 from ciflow.rollout.routers import Slot
@@ -83,15 +84,41 @@ def command(
         click.echo("\n".join(lines_of(service, done, rehearse=rehearse)))
         if done.run and done.result.done and not reason and not rehearse:
             click.echo(f"Why, when there is time: `ciflow annotate {done.run} WORDS`")
+    sys.stdout.flush()  # whoever waits for the rollback has read by now what it came to
+    if done.run and done.result.done and not rehearse:
+        _tell(service, done.run, state)
     _send(done.run, state)
     return done.result.code
 
 
+def _tell(service: str, run: str, state: Place | None) -> None:
+    """Those whom the playbook notifies. The rollback is done, and said: nothing of it waits for this."""
+    from ciflow.engine.notices import tell_of_rollback
+
+    tell_of_rollback(lambda: Store.open(state or default_state()), service, run, (Spoken(),))
+
+
+class Spoken:
+    """A Sink that says what went wrong."""
+
+    def event(self, event: Event) -> None:
+        if event.kind == "warning":
+            click.echo(f"warning: {event.data['message']}", err=True)
+
+    def past(self, event: Event) -> None:
+        """Not this command's."""
+
+    def tick(self, now: float) -> None:
+        """Time alone is no event."""
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+
 def _send(run: str, state: Place | None) -> None:
-    """By OpenTelemetry, where that is wanted; whoever waits for the rollback has read by now what it came to."""
+    """By OpenTelemetry, where that is wanted."""
     from ciflow.cli.telemetry import send_ended
 
-    sys.stdout.flush()
     if run and (lost := send_ended(state or default_state(), run)):
         click.echo(f"warning: {lost}", err=True)
 

@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import base64
 import json
+from collections.abc import Sequence
 
 from ciflow.lang.files import Files
+from ciflow.lang.vault import Vault
+from ciflow.model import Event
 from ciflow.store.mask import Mask
 from ciflow.store.seal import Seal
 from ciflow.store.store import Store
@@ -32,3 +35,15 @@ def snapshot_of(store: Store, digest: str, seal: Seal) -> dict[str, bytes]:
     if isinstance(content, list):
         content = json.loads(seal.open(content[0], _CONTEXT))
     return {path: base64.b64decode(data) for path, data in content.items()}
+
+
+def files_of(store: Store, run: str, past: Sequence[Event], vault: Vault) -> Files:
+    """The sources of a run as its processes have read them."""
+    seal = store.keys.existing(run)
+    read = (snapshot_of(store, digest, seal) for digest in snapshots_in(past))
+    return Files.frozen({path: data for one in read for path, data in one.items()}, vault)
+
+
+def snapshots_in(past: Sequence[Event]) -> tuple[str, ...]:
+    """The digests of the snapshots that these events tell of."""
+    return tuple(dict.fromkeys(event.data["snapshot"] for event in past if event.data.get("snapshot")))

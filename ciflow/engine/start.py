@@ -6,7 +6,7 @@ import os
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ciflow.diagnostics import ExitCode, NoSuch
 from ciflow.engine.again import taken_over
@@ -19,17 +19,20 @@ from ciflow.engine.request import Ready, Request, asked, go_back, password_of, p
 from ciflow.engine.runner import runner
 from ciflow.engine.secrets import secrets_of
 from ciflow.engine.sharing import check_sharing, floor
-from ciflow.engine.snapshot import keep_snapshot, snapshot_of
+from ciflow.engine.snapshot import files_of, keep_snapshot, snapshots_in
 from ciflow.lang.files import Files
 from ciflow.lang.load import Loaded
 from ciflow.lang.passwords import read_vault
-from ciflow.lang.vault import Vault
 from ciflow.model import Event
 from ciflow.plan import Plan
 from ciflow.store.artifacts import Shelf, open_shelf
 from ciflow.store.folds import Release, RunSummary, summary
 from ciflow.store.locks import Holder, Observer
+from ciflow.store.mask import Mask
 from ciflow.store.store import Store
+
+if TYPE_CHECKING:
+    from ciflow.report.notify import Notices
 
 
 def apply(
@@ -60,6 +63,8 @@ def _begun(
     try:
         started = time.time()
         mask = secrets_of(request, loaded)
+        notices = _notices(request, ready, run, store, sinks, mask)
+        sinks = (*notices, *sinks)
         snapshot = keep_snapshot(store, files, store.keys.of(run), mask)
         begin = Event(
             kind="run_started",
@@ -86,9 +91,10 @@ def _begun(
                 sink.event(event)
             for event in filter(told, before):
                 sink.past(event)
-        return Process(
+        process = Process(
             request, store, sinks, run, lease, loaded, plan, files, started, before, person, mask, shelf, (snapshot,)
-        ).run()
+        )
+        return _walked(process, notices)
     finally:
         free(store, lease)
 
@@ -97,6 +103,25 @@ def _traced(options: Options) -> dict[str, Any]:
     """Which trace it is part of, and where it is looked at."""
     trace = {"trace": {"parent": options.trace, "state": options.tracestate}} if options.trace else {}
     return {**trace, **({"url": options.page} if options.page else {})}
+
+
+def _notices(
+    request: Request, ready: Ready, run: str, store: Store, sinks: Sequence[Sink], mask: Mask
+) -> tuple[Notices, ...]:
+    """The sink that tells those whom the playbook names; none where it names nobody."""
+    playbook = ready.loaded.playbook
+    if not playbook.notifications:
+        return ()
+    from ciflow.engine.notices import notices_of  # HTTP, mail: only who is to be told pays for them
+
+    return (notices_of(request, playbook, ready.loaded.extra, ready.files, run, store, sinks, mask),)
+
+
+def _walked(process: Process, notices: tuple[Notices, ...]) -> ExitCode:
+    for each in notices:
+        each.journal = process.append
+        each.tick(time.time())  # who can't be told, or would be, is said before the first task
+    return process.run()
 
 
 def _warnings(loaded: Loaded) -> Iterator[dict[str, Any]]:
@@ -138,10 +163,13 @@ def resume(
     try:
         _check_resumable(summary(store, run, ours=True), run)
         past = tuple(store.events(run=run))
-        files = _files_of(store, run, past, vault)
+        files = files_of(store, run, past, vault)
         loaded, plan = prepare(request, files)
         shelf = _shelf(store, plan, request)
         check_sharing(request, plan, files, store)
+        mask = secrets_of(request, loaded)
+        notices = _notices(request, Ready(loaded, plan, files), run, store, sinks, mask)
+        sinks = (*notices, *sinks)
         again = Event(kind="run_resumed", run=run, at=time.time(), data={
             "who": who, "holder": holder.to_data(), "on": runner(), "last": past[-1].at,
         })  # fmt: skip
@@ -152,8 +180,7 @@ def resume(
                 sink.past(event)
             for event in (again, *warned):
                 sink.event(event)
-        mask = secrets_of(request, loaded)
-        return Process(
+        process = Process(
             request,
             store,
             sinks,
@@ -167,8 +194,9 @@ def resume(
             person,
             mask,
             shelf,
-            _snapshots(past),
-        ).run()
+            snapshots_in(past),
+        )
+        return _walked(process, notices)
     finally:
         free(store, lease)
 
@@ -195,22 +223,11 @@ def deploy_again(
     options = replace(options, trace=trace, tracestate=tracestate, page="")
     request = replace(request, options=options)
     go_back(request)
-    files = _files_of(store, release.run, past, read_vault(vault_ids or request.vault_ids, password_of(person)))
+    files = files_of(store, release.run, past, read_vault(vault_ids or request.vault_ids, password_of(person)))
     ready = Ready(*prepare(request, files), files.thawed())
     run = new_run(len(store.runs()))
     before = taken_over(past, ready.plan, release, seal, store.keys.of(run), run)
     return _begun(request, ready, run, before, store, sinks, person, f"ciflow rollback {release.service}")
-
-
-def _files_of(store: Store, run: str, past: Sequence[Event], vault: Vault) -> Files:
-    """The sources of a run as its processes have read them."""
-    seal = store.keys.existing(run)
-    read = (snapshot_of(store, digest, seal) for digest in _snapshots(past))
-    return Files.frozen({path: data for one in read for path, data in one.items()}, vault)
-
-
-def _snapshots(past: Sequence[Event]) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(event.data["snapshot"] for event in past if event.data.get("snapshot")))
 
 
 def _shelf(store: Store, plan: Plan, request: Request) -> Shelf:

@@ -14,12 +14,14 @@ from typing import Any
 
 from ciflow.diagnostics import CiflowError
 from ciflow.lang.filters import FALSE_WORDS, TRUE_WORDS
+from ciflow.lang.notifications import KINDS
 from ciflow.lang.rules import has_parts
 from ciflow.lang.schema import EXPRESSIONS, Schema, module_schema, part_schema, verbs
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
-PARTS = ("block", "canary", "canary_step", "gate_errors", "gate_latency", "gate_query", "gate_slo", "inventory", "play",
-         "playbook", "policy", "provider", "rates", "role_meta", "signer", "task")  # fmt: skip
+PARTS = ("block", "canary", "canary_step", "gate_errors", "gate_latency", "gate_query", "gate_slo", "inventory",
+         *(f"notification_{kind}" for kind in KINDS), "play", "playbook", "policy", "provider", "rates", "role_meta",
+         "signer", "task")  # fmt: skip
 Json = dict[str, Any]
 
 _TEMPLATE: Json = {"type": "string", "pattern": r"\{\{|\{%|\{#"}
@@ -235,7 +237,9 @@ def _definitions() -> Json:
     sections = dict.fromkeys(("pre_tasks", "tasks", "post_tasks", "handlers", "verify"), tasks)
     canary = {"anyOf": [_closed(part_schema("canary")), _NULL]}
     imported = {"type": "object", "anyOf": [{"required": [f"{prefix}import_playbook"]} for prefix in _PREFIXES]}
-    playbook = _closed(part_schema("playbook"), {"plays": plays})
+    told = [_closed(part_schema(f"notification_{kind}")) for kind in KINDS]
+    notifications = {"anyOf": [*told, {"type": "array", "items": {"anyOf": told}}, _NULL]}
+    playbook = _closed(part_schema("playbook"), {"plays": plays, "notifications": notifications})
     return {
         "playbook": {"anyOf": [{"type": "array", "minItems": 1, "items": {"$ref": "#/$defs/play"}}, playbook]},
         "play": {"anyOf": [imported, _closed(part_schema("play"), {**sections, "canary": canary})]},

@@ -8,6 +8,7 @@ opened here, in memory; the snapshot keeps them as they lie on the disk.
 from __future__ import annotations
 
 import os
+import re
 import stat
 import subprocess
 from collections.abc import Iterable, Mapping
@@ -28,6 +29,7 @@ class Files:
         self._frozen = frozen
         self._read: dict[str, bytes] = dict(frozen or {})
         self._opened: dict[str, bytes] = {}  # plain text of those that are encrypted
+        self._hidden: list[Span] = []
 
     @classmethod
     def live(cls, vault: Vault | None = None) -> Files:
@@ -42,6 +44,7 @@ class Files:
         thawed = Files(None, self.vault)
         thawed._read = dict(self._read)
         thawed._opened = dict(self._opened)
+        thawed._hidden = list(self._hidden)
         return thawed
 
     @property
@@ -62,6 +65,10 @@ class Files:
     def is_secret(self, path: str) -> bool:
         """Whether what `read` gave was encrypted on the disk."""
         return path in self._opened
+
+    def hide(self, span: Span) -> None:
+        """A secret is written there in plain text: no snippet shows it."""
+        self._hidden.append(span)
 
     def _raw(self, path: str) -> bytes:
         if path in self._read:
@@ -155,7 +162,28 @@ class Files:
         names = self._read if of is None else self._read.keys() & set(of)
         known = ((path, self._read[path]) for path in names)
         files = ((path, content) for path, content in known if path[-1:] != "/" and path not in self._opened)
-        return {path: content.decode("utf-8", "replace") for path, content in files}
+        texts = {path: content.decode("utf-8", "replace") for path, content in files}
+        for span in (one for one in self._hidden if one.file in texts):
+            texts[span.file] = _starred(texts[span.file], span)
+        return texts
+
+
+_TEMPLATES = re.compile(r"\{\{.*?\}\}|\{%.*?%\}|\{#.*?#\}")
+
+
+def _starred(text: str, span: Span) -> str:
+    """The text with stars at `span`, as many as there were characters; templates stay, for they may be at fault."""
+    lines = text.split("\n")
+    for number in range(span.line - 1, min(span.end_line, len(lines))):
+        line = lines[number]
+        first = span.column - 1 if number == span.line - 1 else len(line) - len(line.lstrip())
+        last = span.end_column - 1 if number == span.end_line - 1 else len(line)
+        parts, at = [line[:first]], first
+        for found in _TEMPLATES.finditer(line, first, last):
+            parts += ["*" * (found.start() - at), found[0]]
+            at = found.end()
+        lines[number] = "".join((*parts, "*" * (last - at), line[last:]))
+    return "\n".join(lines)
 
 
 def _on_disk(path: str) -> bytes | None:

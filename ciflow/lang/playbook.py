@@ -76,7 +76,17 @@ def read_playbook(path: str, sources: Sources, extra: Mapping[str, Any] = EMPTY)
     name = whole.value.get("name") if whole else None
     label = path.rpartition("/")[2]
     label = str(getattr(name, "source", name) or label)
-    return Playbook(label, path, tuple(plays), variables, document.span, str(store or ""))
+    made = Playbook(label, path, tuple(plays), variables, document.span, str(store or ""))
+    told = whole.fields.get("notifications") if whole else None
+    return made if told is None else _with_notifications(made, told, sources, extra)
+
+
+def _with_notifications(playbook: Playbook, place: Place, sources: Sources, extra: Mapping[str, Any]) -> Playbook:
+    from ciflow.lang.notifications import check_notifications, read_notifications  # most playbooks tell nobody
+
+    playbook = replace(playbook, notifications=read_notifications(place, sources.files, sources.findings))
+    check_notifications(playbook, extra, sources.files, sources.findings)
+    return playbook
 
 
 class PlaybookReader:

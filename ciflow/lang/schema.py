@@ -315,6 +315,8 @@ def _said(part: str) -> str:
     }
     if part.startswith("gate_"):
         return f"the gate `{part.removeprefix('gate_')}`"
+    if part.startswith("notification"):
+        return " ".join(("a notification", *filter(None, [part.removeprefix("notification").replace("_", "by ")])))
     return words.get(part, f"a {part}")
 
 

@@ -246,6 +246,14 @@ def _rollback(event: Event, columns: int) -> list[Line]:
     return [line(Piece("  rolled back ", "changed"), left(text, max(columns - 14 - TOOK, 10)), right(took, TOOK))]
 
 
+def _notified(event: Event, columns: int) -> list[Line]:
+    """Only what a check would have told: of what was told nobody needs to hear here, too."""
+    data = event.data
+    names = ", ".join(str(one).replace("_", " ") for one in data["on"]) if data.get("check") else ""
+    text = f"  would tell {data['to']} {data['where']} of: {names}"
+    return [line(part) for part in wrapped(text, columns)] if names else []
+
+
 def annotation(data: Mapping[str, Any], columns: int) -> list[Line]:
     """What somebody wrote beside a run when it was over."""
     first, *rest = wrapped(f"noted by {data.get('by')}: {data.get('reason')}", columns - 2)
@@ -272,6 +280,7 @@ _TOLD = {
     "approval_given": _approval_given,
     "command": _command,
     "rollback": _rollback,
+    "notified": _notified,
     "diff": _diff,
 }
 

@@ -30,6 +30,9 @@ class Seen:
     def past(self, event: Event) -> None:
         """Of an earlier process: not this one's doing."""
 
+    def tick(self, now: float) -> None:
+        """Time alone is no event."""
+
     def close(self) -> None:
         return
 
