@@ -140,10 +140,10 @@ def _by(data: Mapping[str, Any]) -> str:
     return _joined(f"{what} by {data.get('by', '')}".strip(), data.get("reason"))
 
 
-def _notified(data: Mapping[str, Any]) -> str:
+def _heard(data: Mapping[str, Any]) -> str:
     whom = f"{data.get('to', '')} {data.get('where', '')}".rstrip()
     if data.get("check"):
-        return f"{whom} would be"
+        return f"{whom} would hear of {', '.join(data['on']).replace('_', ' ')}"
     how = "told" if data.get("sent") else "not told"
     return _joined(f"{whom} {how} of {str(data.get('on', '')).replace('_', ' ')}", data.get("answer"))
 
@@ -180,5 +180,5 @@ _SAID: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
     "command": _by,
     "approval_given": _by,
     "annotation": _by,
-    "notified": _notified,
+    "notified": _heard,
 }

@@ -64,6 +64,10 @@ SAID: Mapping[str, tuple[dict[str, Any], str]] = {
     ),
     "found": ({"service": "shop", "version": "1.3", "slot": "a"}, "shop 1.3 in slot a had all traffic"),
     "command": ({"verb": "pause", "by": "ann"}, "pause by ann"),
+    "notified": (
+        {"to": "slack", "where": "hooks.example.com", "on": "rolled_back", "sent": True, "answer": "200 OK"},
+        "slack hooks.example.com told of rolled back: 200 OK",
+    ),
     "annotation": ({"by": "ann", "reason": "a bad disk"}, "by ann: a bad disk"),
     "warning": ({"message": "the host's clock is 3 s late"}, "the host's clock is 3 s late"),
     "error": ({"message": "the disk is full"}, "the disk is full"),
