@@ -80,13 +80,15 @@ def told(
     """
     found = _sinks(as_json=as_json, quiet=quiet, verbose=verbose, reports=reports)
     sender = _sender() if traced else None
-    yield [*found, sender] if sender is not None else found
-    for sink in found:
-        lost = str(getattr(sink, "lost", ""))
-        if lost and not getattr(sink, "left", False):
-            _warn(f"the report was not written: {lost}")
-    if sender is not None and sender.lost:
-        _warn(sender.lost)
+    try:
+        yield [*found, sender] if sender is not None else found
+    finally:
+        for sink in found:
+            lost = str(getattr(sink, "lost", ""))
+            if lost and not getattr(sink, "left", False):
+                _warn(f"the report was not written: {lost}")
+        if sender is not None and sender.lost:
+            _warn(sender.lost)
 
 
 def _sender() -> Telemetry | None:

@@ -92,6 +92,10 @@ class Telemetry:
     def tick(self, now: float) -> None:
         """Time alone ends no span."""
 
+    def flush(self) -> bool:
+        """Wait until the spans so far are sent; whether all of them have arrived."""
+        return self._sender is None or self._sender.flush()
+
     def close(self) -> None:
         """What is left to be sent goes out; PATIENCE later nobody waits for it any more."""
         senders = [one for one in (self._sender, self._meters) if one is not None]
@@ -113,7 +117,7 @@ class Telemetry:
         if event.kind == "run_started":
             if self._sender is not None:
                 self._sender.begin(self._spans)
-            if event.data.get("check"):
+            if self._spans.check:
                 self._meters = None  # a rehearsal would count as a run
         return ended
 
@@ -161,6 +165,11 @@ class _Sender:
         self._given += made.is_recording()  # a sampler may have passed it by
         made.end(_nanoseconds(span.ended))
 
+    def flush(self) -> bool:
+        if self._provider is not None:
+            self._provider.force_flush()
+        return self._exporter.sent == self._given
+
     def close(self) -> None:
         if self._provider is not None:
             self._provider.shutdown()
@@ -195,7 +204,7 @@ class _Meters:
             self._active.add(1, run)
         if event.kind == "run_ended":
             self._active.add(-1, run)
-        if event.kind in ("play_started", "play_ended", "run_ended") and spans.busy != self._busy:
+        if event.kind in ("run_resumed", "play_started", "play_ended", "run_ended") and spans.busy != self._busy:
             self._workers.add(spans.busy - self._busy, {"cicd.worker.state": "busy"})
             self._busy = spans.busy
         for span in ended:

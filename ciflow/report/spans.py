@@ -81,6 +81,7 @@ class Spans:
         self.pipeline = ""
         self.action = "RUN"
         self.url = ""
+        self.check = False  # it changes nothing
         self._told: dict[str, Value] = {}
         self._began = 0.0
         self._since = 0.0  # when the process that works on it began
@@ -114,7 +115,8 @@ class Spans:
         else:  # a rollback has no playbook: what it brings back is a service
             self.action = "ROLLBACK"
             self.pipeline = name(playbook.removeprefix("rollback ").removesuffix(" --rehearse"))
-        self._told = {"ciflow.playbook": text(playbook), "ciflow.check": bool(data.get("check"))}
+        self.check = bool(data.get("check")) or playbook.endswith(" --rehearse")
+        self._told = {"ciflow.playbook": text(playbook), "ciflow.check": self.check}
         self._told |= {"user.name": name(data["who"])} if data.get("who") else {}
         yield from ()
 
@@ -190,7 +192,7 @@ class Spans:
             self._why = self._why or f"{play.name}: {reason or word}"
         rollout = _rollout(play.dial) if play.dial else {}
         attributes = {
-            "cicd.pipeline.task.name": name(play.name), "cicd.pipeline.task.run.id": name(f"{self.run}|{play.id}"),
+            "cicd.pipeline.task.name": name(play.name), "cicd.pipeline.task.run.id": text(f"{self.run}|{play.id}"),
             "cicd.pipeline.task.run.result": result, **self._place, "ciflow.play.result": word,
             **({"ciflow.play.reason": text(reason)} if reason else {}), **rollout, **told,
             **({"cicd.pipeline.task.type": "deploy"} if play.dial else {}), **({"error.type": word} if failed else {}),
@@ -238,7 +240,7 @@ class Spans:
         of = _type_of(data, play)
         return {
             "cicd.pipeline.task.name": called,
-            "cicd.pipeline.task.run.id": name(f"{self.run}|{event.play}|{event.host}|{event.task}"),
+            "cicd.pipeline.task.run.id": text(f"{self.run}|{event.play}|{event.host}|{event.task}"),
             "cicd.pipeline.task.run.result": result, **self._place, "ciflow.task.status": str(data["status"]),
             "ciflow.task.module": name(data.get("module")),
             **({"cicd.pipeline.task.type": of} if of else {}),

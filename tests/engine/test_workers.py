@@ -14,6 +14,7 @@ from ciflow.diagnostics import ExitCode
 from tests.conftest import Start
 from tests.engine.workers import Crewed, told
 from tests.parts.dask import dask
+from tests.parts.otlp import receiver
 from tests.parts.postgres import Postgres
 from tests.parts.process import wait_for
 
@@ -174,3 +175,18 @@ def test_workers_of_a_cluster_by_its_address_with_one_of_them_lost(
     assert run.returncode == ExitCode.OK, said
     assert "a worker was lost" in said
     once_each(crewed)
+
+
+@pytest.mark.slow
+def test_what_workers_do_is_one_trace_and_their_commands_hear_of_it(crewed: Crewed) -> None:
+    tell = "shell: echo $TRACEPARENT > {{ inventory_hostname }}"
+    crewed.write("site.yml", f"- name: All\n  hosts: all\n  tasks:\n    - {tell}\n")
+    with receiver() as heard:
+        crewed.env |= heard.environment()
+        done = crewed.apply("--workers", "local:2")
+        assert done.returncode == 0 and "warning" not in done.stderr, done.stderr
+        run, play = heard.named("RUN site.yml"), heard.named("All")
+        tasks = {span.attributes["cicd.worker.name"]: span for span in heard.spans if span.above == play.id}
+    assert tasks.keys() == {f"h{number}" for number in range(crewed.hosts)} and play.above == run.id
+    told = {host: (crewed.folder / host).read_text().strip() for host in tasks}
+    assert told == {host: f"00-{run.trace}-{span.id}-01" for host, span in tasks.items()}
