@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from tests.e2e.service import Service, finish
-from tests.parts.otlp import Got, receiver
+from tests.parts.otlp import Got, patient, receiver
 
 pytestmark = pytest.mark.slow
 TRACE, ABOVE = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
@@ -17,11 +19,12 @@ def moments(span: Got, name: str, key: str) -> list[object]:
 
 
 def test_a_bad_version_is_found_in_the_trace_with_the_step_and_the_gate_that_turned_it_back(
-    production: Service, monkeypatch: pytest.MonkeyPatch
+    production: Service, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     version, before = production.next(fault=0.5), production.live()
     with receiver() as heard:
         monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", heard.url)
+        monkeypatch.setenv("PYTHONPATH", patient(tmp_path))
         code, said = finish(production.apply(version, hold="60s"))
         assert code == 7 and "did not reach" not in said, said
         spans = heard.spans
@@ -39,13 +42,14 @@ def test_a_bad_version_is_found_in_the_trace_with_the_step_and_the_gate_that_tur
 
 
 def test_who_rolled_back_by_hand_is_in_the_trace_that_their_alert_began(
-    production: Service, monkeypatch: pytest.MonkeyPatch
+    production: Service, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     version, before = production.next(), production.live()
     code, said = finish(production.apply(version, bake="0s"))
     assert code == 0, said
     with receiver() as heard:
         monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", heard.url)
+        monkeypatch.setenv("PYTHONPATH", patient(tmp_path))
         monkeypatch.setenv("TRACEPARENT", f"00-{TRACE}-{ABOVE}-01")
         code, said = production.ciflow("rollback", "shield", "--reason", "pager")
         assert code == 0 and "warning" not in said, said

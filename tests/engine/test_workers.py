@@ -14,7 +14,7 @@ from ciflow.diagnostics import ExitCode
 from tests.conftest import Start
 from tests.engine.workers import Crewed, told
 from tests.parts.dask import dask
-from tests.parts.otlp import receiver
+from tests.parts.otlp import patient, receiver
 from tests.parts.postgres import Postgres
 from tests.parts.process import wait_for
 
@@ -182,7 +182,7 @@ def test_what_workers_do_is_one_trace_and_their_commands_hear_of_it(crewed: Crew
     tell = "shell: echo $TRACEPARENT > {{ inventory_hostname }}"
     crewed.write("site.yml", f"- name: All\n  hosts: all\n  tasks:\n    - {tell}\n")
     with receiver() as heard:
-        crewed.env |= heard.environment()
+        crewed.env |= heard.environment(PYTHONPATH=patient(crewed.folder))
         done = crewed.apply("--workers", "local:2")
         assert done.returncode == 0 and "warning" not in done.stderr, done.stderr
         run, play = heard.named("RUN site.yml"), heard.named("All")

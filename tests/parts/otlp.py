@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import gzip
+import os
 import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler
+from pathlib import Path
 from typing import Any
 
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
@@ -16,6 +18,8 @@ from opentelemetry.proto.common.v1.common_pb2 import AnyValue
 
 from tests.parts.http import Server
 from tests.parts.process import free_port
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @dataclass(frozen=True)
@@ -108,6 +112,19 @@ def _got(span: Any, resource: dict[str, Any]) -> Got:
         span.start_time_unix_nano, span.end_time_unix_nano, status, span.status.message, span.trace_state,
         values(span.attributes), events, resource,
     )  # fmt: skip
+
+
+def patient(folder: Path) -> str:
+    """A PYTHONPATH with which `ciflow` waits for its receiver for a minute: where the machine is so busy that the usual
+    seconds are over before anything is sent, a test is not to fail. `folder` is the test's own."""
+    (folder / "patient").mkdir()
+    lines = (
+        "with contextlib.suppress(ImportError):",
+        "    import ciflow.report.otel",
+        "    ciflow.report.otel.PATIENCE = 60.0",
+    )
+    (folder / "patient" / "sitecustomize.py").write_text("\n".join(("import contextlib", *lines, "")))
+    return f"{folder / 'patient'}{os.pathsep}{ROOT}"
 
 
 @contextlib.contextmanager
