@@ -53,7 +53,8 @@ def telemetry(*, metrics: bool = True) -> Telemetry | None:
 def traced_as() -> tuple[str, str]:
     """The trace that a run begun here is part of, as `Options` keeps it; ("", "") where it is part of none."""
     try:
-        if not wanted("TRACES"):
+        traces, _ = wanted("TRACES"), wanted("METRICS")  # where either is refused nothing is sent
+        if not traces:
             return "", ""
         found = _sdk().origin(os.environ)
     except Refused:
