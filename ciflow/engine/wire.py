@@ -16,7 +16,7 @@ from ciflow.engine.link import Call, Connection, HostLink, Opener, Session, went
 from ciflow.engine.record import Recorder
 from ciflow.model import Operation, Reply
 from ciflow.targets.connection import share_arenas
-from ciflow.targets.session import Answer, Asked, Ended, Output, Ready, SessionEvent
+from ciflow.targets.told import Answer, Asked, Ended, Output, Ready, SessionEvent
 
 FEW = 4  # links: what their threads' memory comes to does not matter yet
 LATER = 0.03  # seconds that events may wait to be written together

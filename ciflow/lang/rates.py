@@ -21,8 +21,9 @@ SELF_HOSTED = "self-hosted"
 STORAGE = "storage"
 MILLIONTH = 1_000_000  # of a second: times are whole numbers of it, so that their shares add up
 UNITS = {"minute": 60 * MILLIONTH, "hour": 3600 * MILLIONTH}
+_DAY = 86_400.0  # seconds
 SIZES = {"GB-month": 10**9, "GiB-month": 2**30}  # bytes
-_DECIMAL = re.compile(r"\d+(\.\d+)?")
+_DECIMAL = re.compile(r"\d{1,9}(\.\d{1,20})?")
 _OF_MACHINES = ("environment", "os", "arch", "cores")
 
 
@@ -123,6 +124,8 @@ def _check_units(place: Place, findings: Findings) -> None:
         if stored != (name == STORAGE):
             units = SIZES if name == STORAGE else UNITS
             findings.error("CF0104", f"{name} is paid per {' or '.join(units)}", one.at("per").span)
+        if duration(one.value.get("round_up", 0)) > _DAY:
+            findings.error("CF0104", "nobody bills in more than days", one.at("round_up").span)
         try:
             time.strptime(day, "%Y-%m-%d")
         except ValueError:

@@ -55,10 +55,9 @@ def money(charge: Charge) -> str:
 
 def usually(estimate: Estimate, currency: str) -> str:
     """What a playbook takes and costs by its history."""
-    cost = f"no rate for {estimate.on or 'its machine'}" if estimate.charge.unpriced else (
-        f"{currency} {money(estimate.charge)} on {estimate.on}"
-    )  # fmt: skip
-    missing = f"; without {', '.join(estimate.unknown)}, of which none has ended well yet" if estimate.unknown else ""
+    on, unknown = safe(estimate.on or "its machine"), safe(", ".join(estimate.unknown))
+    cost = f"no rate for {on}" if estimate.charge.unpriced else f"{currency} {money(estimate.charge)} on {on}"
+    missing = f"; without {unknown}, of which none has ended well yet" if unknown else ""
     runs = humane.counted(estimate.runs, "run")
     return f"usually {humane.duration(estimate.seconds)}, {cost}: by the median of each play's last {runs}{missing}"
 

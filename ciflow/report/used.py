@@ -150,7 +150,7 @@ class Uses:
             self.runs[event.run] = run
         elif event.kind in _HANDLERS and event.run in self.runs:
             run = self.runs[event.run]
-            if event.at < run.jobs[-1].began:
+            if event.at < run.jobs[-1].began and event.kind not in ("run_resumed", "run_ended"):
                 return  # of a release that is deployed again: another run's work
             if event.kind not in ("run_resumed", "artifact_removed"):
                 run.heard(event.at)

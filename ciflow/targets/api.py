@@ -20,7 +20,8 @@ from ciflow.diagnostics import CiflowError, Lost
 from ciflow.model import Api, Operation, Reply
 from ciflow.targets import APIS
 from ciflow.targets.connection import Connection
-from ciflow.targets.session import Answer, Asked, Output, Ready, Session, SessionEvent
+from ciflow.targets.session import Session
+from ciflow.targets.told import Answer, Asked, Output, Ready, SessionEvent
 
 WORKERS = 16  # requests under way at once
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 import math
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import replace
-from typing import Any, TypeAlias
+from typing import Any
 
 from ciflow.dataclass import dataclass, field
 from ciflow.diagnostics import Broken, CiflowError, Lost, Refused, Superseded, Unreachable
@@ -20,58 +20,11 @@ from ciflow.model import Operation, Reply
 from ciflow.targets import TARGETS, wire
 from ciflow.targets.connection import Connection, Metered, Pipe
 from ciflow.targets.launch import NO_PYTHON, TooOld, greet, plan_launch
+from ciflow.targets.told import Answer, Asked, Ended, Output, Ready, SessionEvent
 from ciflow.targets.upload import Gated, Upload, pack
 
 _NOTHING_MOVED = {"sent": 0, "received": 0}  # whatever the host says
 LAST_WORDS = 5.0  # seconds to hear why a host takes nothing more
-
-
-@dataclass(frozen=True, slots=True)
-class Ready:
-    """The agent answers. `hello` has user, uid, home, python, pid, journal (its identity: keep the run's first one,
-    for `ask`), token, and warning (not empty: there is no journal, lost operations will be unknown)."""
-
-    session: object
-    hello: Mapping[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    session: object
-    key: str
-    reply: Reply
-
-
-@dataclass(frozen=True, slots=True)
-class Output:
-    """Output of an Exec while it runs: `stream` is stdout or stderr. The reply has it again, whole or abridged."""
-
-    session: object
-    key: str
-    stream: str
-    data: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """What the host's journal says: done (with the reply), running (an Answer follows), absent, or unknown."""
-
-    session: object
-    key: str
-    state: str
-    reply: Reply | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Ended:
-    """The last event of a session. `error` is None after `close`; Unreachable: it never was ready; Lost: the
-    connection broke; Locked: a run with a greater token holds the project there."""
-
-    session: object
-    error: CiflowError | None = None
-
-
-SessionEvent: TypeAlias = Ready | Answer | Output | Asked | Ended
 
 
 @dataclass(slots=True)

@@ -26,7 +26,7 @@ from ciflow.engine.start import project_of
 from ciflow.model import Event, Exec, Operation, Reply, Write
 from ciflow.store.locks import Held, Holder, Lease, Observer
 from ciflow.store.store import Store
-from ciflow.targets.session import Answer, Asked, Ready
+from ciflow.targets.told import Answer, Asked, Ready
 from tests.engine.playing import Bench
 
 STOPS = """

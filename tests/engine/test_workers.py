@@ -12,7 +12,7 @@ import pytest
 
 from ciflow.diagnostics import ExitCode
 from tests.conftest import Start
-from tests.engine.workers import Crewed, told
+from tests.engine.workers import Crewed, commands, told
 from tests.parts.dask import dask
 from tests.parts.otlp import patient, receiver
 from tests.parts.postgres import Postgres
@@ -61,6 +61,7 @@ def test_workers_tell_the_same_events_and_end_with_the_same_code(crewed: Crewed)
     assert shared.returncode == alone.returncode == ExitCode.TASK_FAILED, shared.stderr
     assert told(shared) - told(alone) == told(alone) - told(shared) == Counter()
     assert sum(told(shared).values()) > 150
+    assert commands(shared) == commands(alone) != Counter()
     assert "shard_started" in shared.stdout
 
 

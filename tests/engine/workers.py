@@ -13,7 +13,7 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
 LONG = 180.0  # seconds; a busy machine takes its time to start processes
-OF_PROCESSES = {"shard_started", "snapshot", "output"}  # who did it, and what was shown while it ran
+OF_PROCESSES = {"shard_started", "snapshot", "output", "usage"}  # who did it, and what it told while it ran
 
 
 @dataclass
@@ -58,6 +58,12 @@ class Crewed:
     def lines(self) -> list[str]:
         path = self.folder / "log"
         return path.read_text().splitlines() if path.exists() else []
+
+
+def commands(run: subprocess.CompletedProcess[str]) -> Counter[str]:
+    """How many each play has run, whichever process has told of them."""
+    events = [event for event in map(json.loads, run.stdout.splitlines()) if event["kind"] == "usage"]
+    return sum((Counter({event["play"]: event["data"].get("commands", 0)}) for event in events), Counter())
 
 
 def told(run: subprocess.CompletedProcess[str]) -> Counter[tuple[str, ...]]:

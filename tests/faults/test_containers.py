@@ -14,7 +14,7 @@ import pytest
 from ciflow.diagnostics import Unreachable
 from ciflow.model import Exec
 from ciflow.targets import Connection
-from ciflow.targets.session import Ended
+from ciflow.targets.told import Ended
 from tests.conftest import Start
 from tests.engine.playing import Bench
 from tests.parts import docker as docker_part

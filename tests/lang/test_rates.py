@@ -82,9 +82,9 @@ def test_in_another_currency_only_ones_own_rates_count(tmp_path: Path) -> None:
 
 
 def test_a_price_is_what_is_written_to_the_last_digit(tmp_path: Path) -> None:
-    rates = rates_of(written(tmp_path, OWN.replace("0.0045", "0.0045000000000000000001")))
+    rates = rates_of(written(tmp_path, OWN.replace("0.0045", "0.00450000000000000001")))
     rate = rates.of("linux-2", TODAY)
-    assert rate is not None and rate.price == Decimal("0.0045000000000000000001")
+    assert rate is not None and rate.price == Decimal("0.00450000000000000001")
 
 
 def test_all_faults_are_told_each_at_its_place(tmp_path: Path) -> None:

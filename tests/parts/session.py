@@ -8,7 +8,8 @@ import threading
 
 from ciflow.model import Operation, Reply
 from ciflow.targets import Connection
-from ciflow.targets.session import Answer, Ended, Ready, Session, SessionEvent
+from ciflow.targets.session import Session
+from ciflow.targets.told import Answer, Ended, Ready, SessionEvent
 
 
 class Waiting:

@@ -9,7 +9,8 @@ from typing import Any
 
 from ciflow.model import Operation, Reply
 from ciflow.targets import Connection
-from ciflow.targets.session import Answer, Asked, Ended, Output, Ready, Session, SessionEvent
+from ciflow.targets.session import Session
+from ciflow.targets.told import Answer, Asked, Ended, Output, Ready, SessionEvent
 
 PATIENCE = 60.0  # seconds; the machine may be busy
 # Hosts of several test runs at once may be one machine, where the greater token would shut the others out.

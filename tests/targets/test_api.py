@@ -13,7 +13,7 @@ from ciflow.model import Api, Reply
 from ciflow.targets import APIS
 from ciflow.targets.api import ApiSession, open_session
 from ciflow.targets.connection import Connection
-from ciflow.targets.session import Answer, Asked, Output, Ready
+from ciflow.targets.told import Answer, Asked, Output, Ready
 
 ASK = Api(kind="docker", request={"get": "containers"})
 

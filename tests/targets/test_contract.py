@@ -10,7 +10,7 @@ import pytest
 
 from ciflow.model import Exec, Read, Stat
 from ciflow.targets import Connection
-from ciflow.targets.session import Answer, Ended
+from ciflow.targets.told import Answer, Ended
 from tests.parts.process import wait_for
 from tests.targets.conftest import BOTH_AGENTS, SHELLS, reach
 from tests.targets.parley import Parley

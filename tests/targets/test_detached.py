@@ -18,7 +18,7 @@ import pytest
 
 from ciflow.model import Detached, Exec, Operation, Talk, Watch
 from ciflow.targets import Connection
-from ciflow.targets.session import Ended
+from ciflow.targets.told import Ended
 from tests.parts.process import wait_for
 from tests.parts.tinyfs import fill
 from tests.targets.parley import Parley

@@ -12,7 +12,7 @@ import pytest
 
 from ciflow.model import Exec, Link, Write
 from ciflow.targets import Connection, agent, upload
-from ciflow.targets.session import Ended
+from ciflow.targets.told import Ended
 from tests.parts.process import wait_for
 from tests.parts.tinyfs import fill
 from tests.targets.conftest import EVERYWHERE, reach

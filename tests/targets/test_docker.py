@@ -14,7 +14,7 @@ from ciflow.lang.files import Files
 from ciflow.lang.inventory import load_inventory
 from ciflow.model import Exec, Write
 from ciflow.targets import Connection
-from ciflow.targets.session import Ended
+from ciflow.targets.told import Ended
 from tests.parts import docker as docker_part
 from tests.parts import images, process
 from tests.parts.docker import Docker

@@ -14,7 +14,7 @@ import pytest
 
 from ciflow.model import Attrs, Copy, Edit, Exec, Link, Mkdir, Read, Remove, Stat, Walk, Write
 from ciflow.targets import Connection
-from ciflow.targets.session import Ended
+from ciflow.targets.told import Ended
 from tests.targets.conftest import EVERYWHERE, reach
 from tests.targets.parley import Parley
 

@@ -15,7 +15,7 @@ import pytest
 from ciflow.diagnostics import Locked, Lost, Unreachable
 from ciflow.model import Detached, Exec, Reply, Write
 from ciflow.targets import Connection, agent
-from ciflow.targets.session import Answer, Asked, Ended, Ready
+from ciflow.targets.told import Answer, Asked, Ended, Ready
 from tests.parts.process import wait_for
 from tests.parts.sshd import Sshd
 from tests.parts.tinyfs import fill

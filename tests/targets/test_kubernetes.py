@@ -24,7 +24,7 @@ from ciflow.model import Exec, Reply
 from ciflow.targets import Connection, kubernetes
 from ciflow.targets.kube_api import ask_kubernetes
 from ciflow.targets.kubernetes import Cluster
-from ciflow.targets.session import Ended
+from ciflow.targets.told import Ended
 from tests.engine.playing import Bench
 from tests.parts import images
 from tests.parts.kube import Kube

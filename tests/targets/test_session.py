@@ -8,7 +8,7 @@ import pytest
 from ciflow.diagnostics import CiflowError, Lost, Superseded
 from ciflow.model import Exec
 from ciflow.targets import Connection
-from ciflow.targets.session import Ended
+from ciflow.targets.told import Ended
 from tests.security.hostile import BEGUN, HELLO, PROGRAM
 from tests.targets.parley import Parley
 

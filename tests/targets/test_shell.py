@@ -16,8 +16,8 @@ import pytest
 from ciflow.diagnostics import Lost, Unreachable
 from ciflow.model import Detached, Exec, Http, Operation, Read, Talk, Wait, Write
 from ciflow.targets import TARGETS, Connection, Pipe
-from ciflow.targets.session import Ended
 from ciflow.targets.sh_words import escape, pattern, place, quoted
+from ciflow.targets.told import Ended
 from tests.parts.process import wait_for
 from tests.targets.parley import Parley, new_token
 from tests.targets.test_contract import assert_ends

@@ -11,8 +11,8 @@ import pytest
 from ciflow.diagnostics import Refused, TargetError
 from ciflow.model import Exec, Stat
 from ciflow.targets import BecomeUser, Connection, ssh
-from ciflow.targets.session import Ended, Ready
 from ciflow.targets.ssh_options import parse_arguments, parse_hop, resolve
+from ciflow.targets.told import Ended, Ready
 from tests.conftest import Start
 from tests.parts import process
 from tests.parts.accounts import Accounts

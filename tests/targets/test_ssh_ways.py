@@ -11,7 +11,7 @@ import pytest
 
 from ciflow.diagnostics import Unreachable
 from ciflow.model import Exec
-from ciflow.targets.session import Ended, Ready
+from ciflow.targets.told import Ended, Ready
 from tests.conftest import Start
 from tests.parts import process
 from tests.parts.process import wait_for
