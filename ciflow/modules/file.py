@@ -24,27 +24,27 @@ from ciflow.model import (
 from ciflow.modules.replies import failure, file_data, well
 
 
-def run(args: Mapping[str, Any], _context: Context) -> Steps:
+def run(args: Mapping[str, Any], context: Context) -> Steps:
     """Without `state`, what is there keeps its kind and gets its attributes (`recurse` alone means a directory)."""
     path, state = args["path"], args.get("state") or ("directory" if args["recurse"] else "file")
     if state in ("link", "hard") and not args.get("src"):
         return (yield from _existing_link(args)) if state == "link" else _lacks_source(state)
     if state == "touch":
-        return (yield from _touch(args))
+        return (yield from _touch(args, context))
     if state in ("link", "hard"):
-        return _pointing((yield from _link(args, state)), args["src"])
+        return _pointing((yield from _link(args, state, context)), args["src"])
     reply = yield Change(_operation(args, state), last=True)
     if reply.errno == "ENOENT" and state == "file":
         return Outcome(failed=True, msg=f"file ({path}) is absent, cannot continue", data=_named(path, "absent"))
     return _outcome(reply, path, _kind(reply, args, state), False)
 
 
-def _link(args: Mapping[str, Any], state: str) -> Steps:
-    """A link has its owner set in a second operation."""
+def _link(args: Mapping[str, Any], state: str, context: Context) -> Steps:
+    """A link has its owner set in a second operation; one that was only predicted has none."""
     path, owned = args["path"], bool(args.get("owner") or args.get("group"))
     link = Link(path=path, target=args["src"], hard=state == "hard", force=args["force"])
     reply = yield Change(link, last=not owned)
-    if not (well(reply) and owned):
+    if not (well(reply) and owned) or (context.check and reply.changed):
         return _outcome(reply, path, state, False)
     return _outcome((yield Change(_attributes(args, follow=False), last=True)), path, state, reply.changed)
 
@@ -86,12 +86,14 @@ def _time(said: str) -> str:
     return "" if said == "preserve" else said
 
 
-def _touch(args: Mapping[str, Any]) -> Steps:
+def _touch(args: Mapping[str, Any], context: Context) -> Steps:
     """An empty file where there is none, then its times: `now`, unless told to preserve them."""
     path = args["path"]
     made = yield Change(Write(path=path, force=False, follow=args["follow"]))
     if not well(made) and made.errno != "EISDIR":
         return failure(made, _named(path, "absent"))
+    if context.check and made.changed:
+        return _outcome(made, path, "file", False)
     reply = yield Change(_attributes(args, follow=args["follow"], touch=True), last=True)
     return _outcome(reply, path, "file", made.changed)
 

@@ -24,7 +24,7 @@ cd "$dest" 2>/dev/null || exit 3
 [ -e .git ] || { [ -f HEAD ] && [ -d objects ]; } || exit 3
 "$git" rev-parse --verify --quiet HEAD || echo
 "$git" remote get-url "$remote" 2>/dev/null || echo
-[ "$bare" = yes ] || "$git" status --porcelain --untracked-files=no | head -n 1
+[ "$bare" = yes ] || GIT_OPTIONAL_LOCKS=0 "$git" status --porcelain --untracked-files=no | head -n 1
 """
 
 # What the remote has under that name: a commit is itself.

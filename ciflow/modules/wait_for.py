@@ -9,13 +9,18 @@ from ciflow.model import Context, Hold, Outcome, Probe, Reply, Stat, Step, Steps
 from ciflow.modules.replies import failure, file_data, well
 
 
-def run(args: Mapping[str, Any], _context: Context) -> Steps:
-    """One Wait. With neither port nor path, `timeout` seconds pass, as in Ansible."""
+def run(args: Mapping[str, Any], context: Context) -> Steps:
+    """One Wait. With neither port nor path, `timeout` seconds pass, as in Ansible.
+
+    Check mode waits for nothing: what is to come may be made by a task that was only predicted.
+    """
     port, path = args.get("port", 0), args.get("path", "")
     if port and path:
         return Outcome(failed=True, msg="port and path parameter can not both be passed to wait_for")
     if args["state"] == "drained" and not port:
         return Outcome(failed=True, msg="state=drained should only be used for checking a port in the wait_for module")
+    if context.check:
+        return Outcome(skipped=True, msg="remote module (wait_for) does not support check mode")
     if not port and not path:
         seconds = float(args["delay"]) + float(args["timeout"])
         yield Hold(seconds, why="wait_for without a port or a path")
