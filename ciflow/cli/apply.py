@@ -46,6 +46,7 @@ from ciflow.store.place import Place, default_state
 @click.option("--force-handlers", is_flag=True, help="Run notified handlers though a task failed.")
 @click.option("--flush-cache", is_flag=True, expose_value=False, help="Changes nothing: each run reads facts anew.")
 @click.option("--no-skip", is_flag=True, help="Run plays though a run before passed them with the same inputs.")
+@click.option("--no-notify", is_flag=True, help="Tell nobody whom the playbook notifies.")
 @click.option("--step", is_flag=True, help="Ask about each task whether to run it.")
 @click.option("--list-hosts", is_flag=True, help="Only list the hosts of each play.")
 @click.option("--list-tasks", is_flag=True, help="Only list the tasks of each play.")
@@ -71,7 +72,8 @@ def command(
     playbook: str, inventory: tuple[str, ...], extra_vars: tuple[str, ...], limit: str, plays: tuple[str, ...],
     tags: tuple[str, ...],
     skip_tags: tuple[str, ...], start_at_task: str, check: bool, diff: bool, forks: int,
-    workers: str, force_handlers: bool, no_skip: bool, step: bool, list_hosts: bool, list_tasks: bool, list_tags: bool,
+    workers: str, force_handlers: bool, no_skip: bool, no_notify: bool, step: bool,
+    list_hosts: bool, list_tasks: bool, list_tags: bool,
     syntax_check: bool, no_input: bool, verbose: int, quiet: bool, replace_warm: bool, break_glass: str,
     junit: Path | None, reports: tuple[Path, ...], as_json: bool, state: Place | None,
 ) -> int:  # fmt: skip
@@ -85,7 +87,8 @@ def command(
     listing = Listing(hosts=list_hosts, tasks=list_tasks, tags=list_tags, syntax=syntax_check)
     options = options_of(
         check=check, diff=diff, forks=forks, verbose=verbose, replace_warm=replace_warm, break_glass=break_glass,
-        force_handlers=force_handlers, step=step, no_skip=no_skip, workers=workers, traced=not listing,
+        force_handlers=force_handlers, step=step, no_skip=no_skip, no_notify=no_notify, workers=workers,
+        traced=not listing,
     )  # fmt: skip
     reach = NOTHING_SAID if listing else reach_of(click.get_current_context(), no_input=no_input)
     chosen = selection_of(limit, plays, tags or (("all,never",) if list_tags else ()), skip_tags, start_at_task)

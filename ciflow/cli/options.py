@@ -101,8 +101,8 @@ def _word(variable: str, given: str, known: tuple[str, ...], usual: str) -> str:
 
 def options_of(*, check: bool = False, diff: bool = False, forks: int = 0, verbose: int = 0,
                replace_warm: bool = False, break_glass: str = "", force_handlers: bool = False,
-               step: bool = False, no_skip: bool = False, workers: str = "", traced: bool = False,
-               ) -> Options:  # fmt: skip
+               step: bool = False, no_skip: bool = False, no_notify: bool = False, workers: str = "",
+               traced: bool = False) -> Options:  # fmt: skip
     """How a run is asked for. `traced`: it is told to whom OTEL_* say, and its commands hear of it."""
     from ciflow.cli.telemetry import page, traced_as
     from ciflow.engine.context import Options
@@ -119,6 +119,7 @@ def options_of(*, check: bool = False, diff: bool = False, forks: int = 0, verbo
         force_handlers=force_handlers or os.environ.get("ANSIBLE_FORCE_HANDLERS", "").lower() in _TRUE,
         step=step,
         no_skip=no_skip,
+        no_notify=no_notify,
         workers=workers,
         strategy=_word("ANSIBLE_STRATEGY", os.environ.get("ANSIBLE_STRATEGY", ""), STRATEGIES, "linear"),
         gathering=_word("ANSIBLE_GATHERING", os.environ.get("ANSIBLE_GATHERING", ""), GATHERINGS, "smart"),

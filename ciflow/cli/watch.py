@@ -88,7 +88,7 @@ def command(
         playbook, inventory_of(inventory), extra_vars, chosen, options, roles_path(), vault_ids=vault_ids()
     )
     tree = Tree(folders or (project_of(Path.cwd(), Path(playbook)),), apart_from(state))
-    words = ["apply", "--json", "--no-input", *words_of(context.command, values)]
+    words = ["apply", "--json", "--no-input", "--no-notify", *words_of(context.command, values)]
     verbosity = -1 if quiet else verbose
     job = _Playbook(request, words, tree)
     return run_again(job, tree, restart=restart, poll=poll, verbosity=verbosity, as_json=as_json)

@@ -43,6 +43,7 @@ class Options:
     force_handlers: bool = False
     step: bool = False
     no_skip: bool = False  # plays run though their inputs passed before
+    no_notify: bool = False  # nobody is told, whoever the playbook names
     strategy: str = "linear"  # of plays that name none
     gathering: str = "smart"  # `implicit` reads the facts of every play that doesn't say no
     who: str = ""

@@ -110,7 +110,7 @@ def _notices(
 ) -> tuple[Notices, ...]:
     """The sink that tells those whom the playbook names; none where it names nobody."""
     playbook = ready.loaded.playbook
-    if not playbook.notifications:
+    if not playbook.notifications or request.options.no_notify:
         return ()
     from ciflow.engine.notices import notices_of  # HTTP, mail: only who is to be told pays for them
 

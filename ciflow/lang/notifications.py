@@ -6,6 +6,7 @@ A kind's settings are rendered once, before anything runs; `when`, `title`, `tex
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -37,6 +38,10 @@ MOMENTS = ("started", "succeeded", "recovered", "failed", "interrupted", "paused
            "rolled_back")  # fmt: skip
 _EACH = ("when", "title", "text", "body")  # rendered for each message
 _CREDENTIAL = re.compile(r"auth|token|key|secret|pass|cookie|credential|hook", re.IGNORECASE)
+# An address (the plain ones of RFC 5322, 3.4.1), alone or in angle brackets behind a name.
+_ATOM = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+"
+_ADDRESS = rf"{_ATOM}(?:\.{_ATOM})*@[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)*"
+_MAIL = re.compile(rf"(?:(?P<name>[^<>@\x00-\x1f\x7f]*)<)?(?P<address>{_ADDRESS})(?(name)>)")
 _LONG_PATH = 16  # characters from which on the path of an address is a secret by itself, as Slack's is
 _UNOPENED = "CF0017"
 
@@ -214,15 +219,21 @@ def _unfit(settings: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     for name, value in (settings.get("headers") or {}).items():
         if not re.fullmatch(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", str(name)) or re.search(r"[^\t\x20-\x7e]", str(value)):
             yield "headers", f"the header `{name}` can't be sent: names are words, values printable ASCII"
-    for name in ("from", "user", "recipients"):
+    for name in ("from", "recipients"):
         texts = settings.get(name) or ()
         for one in [texts] if isinstance(texts, str) else texts:
-            if re.search(r"[\r\n]", str(one)) or (name != "user" and "@" not in str(one)):
-                yield name, f"`{name}`: {one!r} is no address of mail"
+            if mail_address(str(one)) is None:
+                yield name, f"`{name}`: `{one}` is no address: it is like a@example.com, or Ann <a@example.com>"
     if settings.get("password") and not settings.get("user"):
         yield "password", "a `password` is somebody's: `user` says whose"
     if settings.get("tls") == "none" and settings.get("password"):
         yield "tls", "the password would go over the net in plain text: use starttls or tls"
+
+
+def mail_address(text: str) -> tuple[str, str] | None:
+    """The name (or "") and the address of somebody who gets mail; None where it is neither."""
+    found = _MAIL.fullmatch(text.strip())
+    return ((found["name"] or "").strip(' "'), found["address"]) if found else None
 
 
 # --- for each message ----------------------------------------------------------------------------------
@@ -230,7 +241,12 @@ def _unfit(settings: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 
 def said(value: Any, event: Mapping[str, Any], scope: Scope, files: Files, span: Span | None) -> Any:
     """A title, text or body for one event. Raises Invalid, placed."""
-    return made_at_once(lambda scope: render(value, _with(event, scope)), scope, files, span)
+    made = made_at_once(lambda scope: render(value, _with(event, scope)), scope, files, span)
+    try:
+        json.dumps(made, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise Invalid([Diagnostic("error", "CF0101", f"this can't be sent as JSON: {error}", span)]) from error
+    return made
 
 
 def wanted(spec: Notification, event: Mapping[str, Any], scope: Scope, files: Files) -> bool:

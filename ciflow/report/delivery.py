@@ -19,12 +19,14 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable
+from email.headerregistry import Address
 from email.message import EmailMessage
 from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 
 from ciflow.dataclass import dataclass
+from ciflow.lang.notifications import mail_address
 from ciflow.report.messages import TIMEOUT, Call, Mail, Message, Post
 
 LONGEST_WAIT = 60.0  # seconds that a receiver may ask us to wait
@@ -188,7 +190,7 @@ def _mail(mail: Mail, folder: Path) -> Answer:
                 server.starttls(context=context)
             if mail.user:
                 server.login(mail.user, mail.password)
-            refused = server.send_message(_written(mail), mail.sender, list(mail.recipients))
+            refused = server.send_message(_written(mail))
         return Answer(True, f"taken, but not for {', '.join(refused)}" if refused else "taken")
     except smtplib.SMTPAuthenticationError as error:
         return Answer(False, f"{error.smtp_code}: it refuses the user or the password")
@@ -209,11 +211,19 @@ def _mail(mail: Mail, folder: Path) -> Answer:
 def _written(mail: Mail) -> EmailMessage:
     """`Message-ID` is the same for the same moment, so that a second copy is known as one."""
     made = EmailMessage()
-    made["Subject"], made["From"], made["To"] = mail.subject, mail.sender, ", ".join(mail.recipients)
+    made["Subject"], made["From"] = mail.subject, _address(mail.sender)
+    made["To"] = [_address(one) for one in mail.recipients]
     made["Date"], made["Message-ID"] = email.utils.formatdate(), mail.id
     made["Auto-Submitted"] = "auto-generated"  # RFC 3834: nobody's holiday answers it
     made.set_content(mail.text)
     return made
+
+
+def _address(text: str) -> Address:
+    found = mail_address(text)
+    if found is None:
+        raise ValueError(f"{text} is no address")
+    return Address(found[0], addr_spec=found[1])
 
 
 # --- programs ------------------------------------------------------------------------------------------

@@ -56,12 +56,12 @@ class Words:
         says no. Who is told in ciflow's words, for his own failed, is told."""
         spec, faults = receiver.spec, list[str]()
         event: dict[str, Any] = self.starred({**occasion.event, "on": name})
-        event = for_slack(event) if spec.to == "slack" else event
         try:
             if not wanted(spec, event, self.scope, self.files):
                 return None
         except Invalid as fault:
             faults.append(_placed(fault))
+        event = for_slack(event) if spec.to == "slack" else event
         known = dict(event)
         for part in ("title", "text"):
             known[part] = self._own(spec, part, event, faults) or event[part]
@@ -178,7 +178,7 @@ class Notices:
         occasion = self._occasions.event(event)
         if self._began:
             return
-        if event.kind == "notified" and "receiver" in event.data:
+        if event.kind == "notified" and "id" in event.data:
             self._due.pop((str(event.data["id"]), int(event.data["receiver"])), None)
         for number, receiver in enumerate(self._receivers if occasion else ()):
             if occasion and occasion.for_whom(receiver.spec.on):

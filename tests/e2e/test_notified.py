@@ -11,6 +11,7 @@ import pytest
 from tests.e2e.service import Service, finish
 from tests.parts.receivers import Web, web
 
+pytestmark = pytest.mark.slow
 USUAL = "[failed, rolled_back, paused, approval, recovered]"
 
 

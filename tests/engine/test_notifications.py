@@ -93,6 +93,13 @@ def test_a_check_sends_nothing_and_says_who_would_hear_of_what(bench: Bench, ser
     assert event.data["on"] == ["started", "failed"] and event.data["sent"] is False and event.data["check"]
 
 
+def test_nobody_is_told_of_a_run_that_is_nobody_s_business(bench: Bench, server: Web) -> None:
+    told = f"      - {{to: webhook, url: {server.url}/hook, on: [started, failed]}}\n"
+    run = play(bench, told, "cmd=false", no_notify=True).run
+    bench.resume(run)
+    assert server.got == []
+
+
 def test_what_came_of_each_message_is_recorded(bench: Bench, server: Web) -> None:
     played = play(bench, f"      - {{to: webhook, url: {server.url}/hook, on: [started, succeeded]}}\n")
     with Store.open(bench.store) as store:
@@ -213,6 +220,7 @@ def test_words_of_one_s_own_see_the_event_and_the_playbook_s_variables(bench: Be
         when: event.failures | length > 0
         title: "{{{{ event.playbook }}}} is broken, {{{{ team }}}}"
         text: "{{{{ event.failures[0].message }}}}"
+      - {{to: slack, url: {server.url}/by, on: [failed], when: "event.who == 'ann@here'"}}
       - {{to: slack, url: {server.url}/never, on: [failed], when: event.exit == 99}}
       - to: webhook
         url: {server.url}/own
@@ -225,14 +233,14 @@ def test_words_of_one_s_own_see_the_event_and_the_playbook_s_variables(bench: Be
           - {{name: Say it, shell: "printf '<!channel> @all \\\\173\\\\173 7 * 7 \\\\175\\\\175'", register: said}}
           - {{name: Break, fail: {{msg: "{{{{ said.stdout }}}}"}}}}
 """
-    bench.play(text)
+    bench.play(text, options={"who": "ann@here"})
     (slack,), (own,) = server.of("/hook"), server.of("/own")
     said = slack.json["text"]
     assert said.startswith("*Shop is broken, <@U123>*"), "the author may call somebody"
     assert "&lt;!channel&gt;" in said and "@all" not in said, "and what came from a run may not"
     assert "{{ 7 * 7 }}" in said, "nor is it ever a template"
     assert own.json == {"content": "Shop failed", "code": 4}
-    assert not server.of("/never")
+    assert not server.of("/never") and len(server.of("/by")) == 1
 
 
 def test_words_that_fail_are_replaced_and_the_message_is_told(bench: Bench, server: Web) -> None:

@@ -94,7 +94,8 @@ def test_a_certificate_is_checked_against_the_authority_that_is_named(tmp_path: 
 
 def mail(port: int, ca: str, tls: str = "starttls", user: str = "ann", password: str = "open sesame") -> Answer:
     made = Mail(
-        "127.0.0.1", port, tls, "ciflow@example.com", ["ops@example.com", "dev@example.com"], "Überraschung failed",
+        "127.0.0.1", port, tls, "Größe, Shop <ciflow@example.com>", ["ops@example.com", "Dev <dev@example.com>"],
+        "Überraschung failed",
         "Zeile\n.\nend\n", "<R-1.failed.1@example.com>", user, password, ca,
     )  # fmt: skip
     return attempt(made, Path(), Programs(), 60.0)
@@ -108,6 +109,7 @@ def test_a_mail_goes_encrypted_with_a_login(tmp_path: Path, tls: str) -> None:
     assert office.users == ["ann"] and got.rcpt_tos == ["ops@example.com", "dev@example.com"]
     read = email.message_from_bytes(got.content, policy=default)
     assert read["Subject"] == "Überraschung failed" and read["Message-ID"] == "<R-1.failed.1@example.com>"
+    assert got.mail_from == "ciflow@example.com" and read["To"] == "ops@example.com, Dev <dev@example.com>"
     assert read["Auto-Submitted"] == "auto-generated"
     assert read.get_content().replace("\r\n", "\n") == "Zeile\n.\nend\n"
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from ciflow.cli.notify import command
 from ciflow.lang.notifications import KINDS, MOMENTS, SAMPLE, TROUBLE, USUAL, USUAL_OF, WELL, sample
 from ciflow.lang.schema import part_schema
 from ciflow.report.messages import Call, Mail, Message, Post, for_slack, message, signature, where
@@ -103,6 +104,8 @@ def test_no_words_tell_an_address_beyond_its_host() -> None:
 def test_every_kind_has_a_schema_and_hears_what_it_may() -> None:
     allowed = part_schema("notification").fields["on"]["schema"]["allowed"]
     assert set(allowed) == set(MOMENTS) >= {*TROUBLE, *WELL, *USUAL}
+    (chosen,) = (one for one in command.params if one.name == "on")
+    assert chosen.type.to_info_dict()["choices"] == MOMENTS
     for kind in KINDS:
         assert part_schema(f"notification_{kind}").fields["to"]["allowed"] == [kind]
     assert set(USUAL_OF["pagerduty"]) <= {*TROUBLE, *WELL}

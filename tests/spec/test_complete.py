@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from ciflow.lang.notifications import KINDS
 from ciflow.lang.schema import module_schema, part_schema
 from ciflow.lang.scope import Level
 from tests.scaffold.language import PAGE, WORDS, page
@@ -81,6 +82,16 @@ def test_every_word_of_a_canary_has_an_example_that_is_taken_and_one_that_is_ref
     faulty = {int(number) for number, _ in AT.findall(bad.expected["faults"])}
     refused = Counter(re.search(r"\w+", lines[number - 1])[0] for number in faulty)  # type: ignore[index]
     assert set(every - refused) == {"steps", "gates"}, "whose parts are, each"
+
+
+def test_every_word_of_a_notification_has_an_example_that_is_taken() -> None:
+    (good,) = (one for one in ALL if one.title == "Every word of a notification")
+    each = re.split(r"^  - ", good.files["playbook.yml"].partition("plays:")[0], flags=re.MULTILINE)[1:]
+    for kind in KINDS:
+        said = "\n".join(one for one in each if re.search(rf"\bto: {kind}\b", one))
+        own = part_schema(f"notification_{kind}").fields.keys() - part_schema("notification").fields.keys()
+        assert [name for name in own if not re.search(rf"\b{name}:", said)] == [], kind
+    assert [name for name in part_schema("notification").fields if f" {name}:" not in "".join(each)] == []
 
 
 def test_the_reference_of_the_language_is_what_the_schemas_say() -> None:
