@@ -76,8 +76,11 @@ class Telemetry:
             self._sender = _Sender() if traces else None
             self._meters = _Meters() if metrics else None
         self.lost = ""
+        self._over = 0.0  # when the run ended, by the monotonic clock
 
     def event(self, event: Event) -> None:
+        if event.kind == "run_ended":
+            self._over = time.monotonic()
         ended = self._heard(event)
         for span in ended:
             if self._sender is not None:
@@ -97,12 +100,13 @@ class Telemetry:
         return self._sender is None or self._sender.flush()
 
     def close(self) -> None:
-        """What is left to be sent goes out; PATIENCE later nobody waits for it any more."""
+        """What is left to be sent goes out; PATIENCE after the run's end nobody waits for it any more, nor longer where
+        somebody else who is told of the run has been waited for."""
         senders = [one for one in (self._sender, self._meters) if one is not None]
         closing = [threading.Thread(target=one.close, daemon=True) for one in senders]
         for thread in closing:
             thread.start()
-        deadline = time.monotonic() + PATIENCE
+        deadline = (self._over or time.monotonic()) + PATIENCE
         try:
             for thread in closing:
                 thread.join(max(0.0, deadline - time.monotonic()))

@@ -101,6 +101,7 @@ def mail(port: int, ca: str, tls: str = "starttls", user: str = "ann", password:
     return attempt(made, Path(), Programs(), 60.0)
 
 
+@pytest.mark.filterwarnings("ignore:Requiring AUTH while not requiring TLS")  # it is TLS from the start
 @pytest.mark.parametrize("tls", ["starttls", "tls"])
 def test_a_mail_goes_encrypted_with_a_login(tmp_path: Path, tls: str) -> None:
     with post_office(tmp_path, tls=tls) as office:
