@@ -9,6 +9,9 @@ from pathlib import Path
 import pytest
 
 from ciflow.diagnostics import Invalid
+from ciflow.engine.request import Request
+from ciflow.engine.start import apply
+from ciflow.lang.shipped import shipped
 from ciflow.store.store import Store
 from tests.engine.playing import Bench, Played
 from tests.parts.receivers import Web, web
@@ -260,6 +263,16 @@ def test_words_that_fail_are_replaced_and_the_message_is_told(bench: Bench, serv
 def test_a_program_hears_in_the_playbook_s_folder(bench: Bench) -> None:
     play(bench, "      - {to: command, argv: [sh, -c, 'cat > heard'], on: [succeeded]}\n")
     assert json.loads((bench.folder / "heard").read_text())["on"] == "succeeded"
+
+
+def test_the_example_tells_of_a_failure_and_of_the_recovery(bench: Bench) -> None:
+    heard = bench.folder / "heard"
+    for command in ("false", "true"):
+        request = Request(str(shipped("playbooks") / "notify.yml"), extra=(f"command={command} heard={heard}",))
+        with Store.open(bench.store) as store:
+            apply(request, store, ())
+    titles = [json.loads(line)["title"] for line in heard.read_text().splitlines()]
+    assert titles == ["Tell how it went: failed", "Tell how it went: recovered"]
 
 
 def test_what_is_recorded_as_told_is_not_told_again_by_a_resume(bench: Bench, server: Web) -> None:
