@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Set
+from typing import TYPE_CHECKING
 
 import click
 
 from ciflow.cli.options import journal_of, state_option
-from ciflow.diagnostics import ExitCode, NoSuch, Refused
-from ciflow.model import Event
-from ciflow.store.folds import history
+from ciflow.diagnostics import ExitCode
+from ciflow.store.folds import find_run, history
 from ciflow.store.place import Place, default_state
 from ciflow.store.store import Store
+
+if TYPE_CHECKING:
+    from ciflow.engine.control import Speaker
 
 
 def say(store: Store, run: str, verb: str, service: str = "", *, full: bool = False) -> int:
@@ -20,20 +22,20 @@ def say(store: Store, run: str, verb: str, service: str = "", *, full: bool = Fa
 
     Without a `service` it is said to all rollouts of the run.
     """
-    tell(store, run, verb, service, full=full)
+    from ciflow.engine.control import tell
+
+    tell(store, run, verb, me(), service, full=full)
     watch = f"; `ciflow status --watch {service}` shows what it does" if service else ""
     click.echo(f"{verb}: said to {run}{watch}", err=True)
     return ExitCode.OK
 
 
-def tell(store: Store, run: str, verb: str, service: str = "", *, full: bool = False) -> None:
-    """The same without a word on the screen."""
+def me() -> Speaker:
+    """Whoever types this command."""
+    from ciflow.engine.control import Speaker
     from ciflow.engine.who import who
 
-    data: dict[str, object] = {"verb": verb, "by": who(), "full": full}
-    if service:
-        data["service"] = service
-    store.append([Event(kind="command", run=run, at=time.time(), data=data)])
+    return Speaker(who())
 
 
 def _command(verb: str, text: str) -> click.Command:
@@ -48,45 +50,18 @@ def _command(verb: str, text: str) -> click.Command:
 
 
 def _say_heard(store: Store, service: str, verb: str, *, full: bool = False) -> int:
-    """Said at once; then NoSuch where its machine turns out to be gone, for nobody has heard it there."""
-    from ciflow.cli.resume import find_run, works_on
-    from ciflow.store.folds import summary
+    """Said at once; then NoSuch where its machine turns out to be gone, for nobody has heard it there. UsageError where
+    no service is said, with those that `verb` may mean."""
+    from ciflow.cli.resume import works_on
+    from ciflow.engine.control import check_heard, rollout_of
     from ciflow.store.locks import Observer
-
-    code = say(store, run := rollout_of(store, service, verb), verb, service, full=full)
-    if works_on(store, find_run(store, run), Observer()):
-        return code
-    found = summary(store, run, ours=True)
-    if found is None or found.exit is None:  # else it has ended meanwhile, perhaps for what was said
-        raise NoSuch(
-            f"nobody works on {run} any more: `{verb}` was not heard",
-            help=f"`ciflow resume {run}` goes on with it, `ciflow rollback {service}` turns it back at once",
-        )
-    return code
-
-
-def rollout_of(store: Store, service: str, verb: str) -> str:
-    """The run whose rollout of `service` is under way. Raises NoSuch where none is, with what there is, and UsageError
-    where no service is said, with those that `verb` may mean."""
-    from ciflow.store.folds import summary
 
     if not service:
         moving = {one.service for one in history(store) if one.moves}
         raise click.UsageError(which(verb, moving, none="no rollout is under way"))
-    for release in history(store, service):
-        found = summary(store, release.run)
-        if found is None or not release.moves:
-            continue
-        if found.state == "running":
-            return release.run
-        if found.resumable:
-            raise NoSuch(
-                f"the rollout of {service} {release.version} is {found.state}: no process listens",
-                help=f"`ciflow resume {release.run}` goes on with it, `ciflow rollback {service}` turns it back",
-            )
-    known = any(history(store, service))
-    what = f"no rollout of {service} is under way" if known else f"nothing was released as {service} from here"
-    raise NoSuch(what, help="`ciflow status` shows what runs")
+    code = say(store, run := rollout_of(store, service), verb, service, full=full)
+    check_heard(store, run, verb, service, lambda: works_on(store, find_run(store, run), Observer()))
+    return code
 
 
 pause = _command("pause", "Hold the rollout of SERVICE where it is; `ciflow resume` goes on.")
@@ -133,53 +108,26 @@ def deny(run: str, reason: str, state: Place | None) -> int:
 @state_option
 def annotate(run: str, reason: tuple[str, ...], state: Place | None) -> int:
     """Write beside RUN why it was done, or what came of it. Nothing that stands there is changed."""
-    from ciflow.cli.resume import find_run
-    from ciflow.engine.who import who
+    from ciflow.engine.control import annotate as write_down
 
     text = " ".join(reason).strip()
     if not text:
         raise click.UsageError("annotate needs words to write down")
     with Store.open(journal_of(state)) as store:
-        found = find_run(store, run)
-        store.append([Event(kind="annotation", run=found.run, at=time.time(), data={"by": who(), "reason": text})])
-        click.echo(f"written down beside {found.run}; `ciflow show {found.run}` has it", err=True)
+        found = write_down(store, run, me(), text)
+        click.echo(f"written down beside {found}; `ciflow show {found}` has it", err=True)
     return ExitCode.OK
 
 
 def _answer(run: str, place: Place, reason: str, *, yes: bool) -> int:
-    from ciflow.engine.approve import may_answer
-    from ciflow.engine.who import who
-    from ciflow.store.folds import summary
+    from ciflow.engine.control import answer
 
     with Store.open(place) as store:
-        wanted, *others = _waiting(store, run)
-        approvers = wanted.data.get("approvers", ())
-        if not may_answer(who(), approvers):
-            raise Refused(f"{who()} is no approver of {wanted.play}", help=f"{', '.join(approvers)} may answer")
-        data = {"by": who(), "yes": yes, "reason": reason}
-        store.append([Event(kind="approval_given", run=wanted.run, play=wanted.play, at=time.time(), data=data)])
-        click.echo(f"{'approved' if yes else 'refused'}: {wanted.data['prompt']}", err=True)
-        found = summary(store, wanted.run)
-        if found is not None and found.resumable:
-            click.echo(f"{found.run} is {found.state}: `ciflow resume {found.run}` goes on by it", err=True)
-        for other in others:
+        done = answer(store, run, me(), reason, yes=yes)
+        asked = done.asked
+        click.echo(f"{'approved' if yes else 'refused'}: {asked.data['prompt']}", err=True)
+        if done.resumable:
+            click.echo(f"{asked.run} is {done.resumable}: `ciflow resume {asked.run}` goes on by it", err=True)
+        for other in done.waiting:
             click.echo(f"still waits: {other.data['prompt']}  `ciflow approve {other.run}`", err=True)
     return ExitCode.OK
-
-
-def _waiting(store: Store, run: str) -> list[Event]:
-    """What nobody has answered who may, the newest first. Raises NoSuch where there is nothing."""
-    from ciflow.engine.approve import may_answer
-
-    asked = list(store.events(kinds=("approval_wanted",)))
-    approvers = {(e.run, e.play): e.data.get("approvers", ()) for e in asked}
-    given = {
-        (e.run, e.play)
-        for e in store.events(kinds=("approval_given",))
-        if may_answer(str(e.data.get("by", "")), approvers.get((e.run, e.play), ()))
-    }
-    wanted = [e for e in reversed(asked) if (e.run, e.play) not in given]
-    matching = [event for event in wanted if not run or event.run == run or event.run.startswith(f"{run}-")]
-    if not matching:
-        raise NoSuch("nothing waits for an approval", help="`ciflow status` shows what runs")
-    return matching

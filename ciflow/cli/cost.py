@@ -91,7 +91,7 @@ def uses_of(store: Store) -> Uses:
 
 
 def _named(store: Store, run: str) -> str:
-    from ciflow.cli.resume import find_run
+    from ciflow.store.folds import find_run
 
     return find_run(store, run).run
 

@@ -9,10 +9,11 @@ from collections.abc import Callable, Iterator
 
 import click
 
-from ciflow.cli.control import tell
+from ciflow.cli.control import me
 from ciflow.cli.options import journal_of
 from ciflow.cli.terminal import Keys, keys
 from ciflow.diagnostics import CiflowError, ExitCode, NoSuch
+from ciflow.engine.control import tell
 from ciflow.model import Event
 from ciflow.report.follow import KINDS, Followed
 from ciflow.report.jsonl import json_line
@@ -142,13 +143,13 @@ class _Screen:
             self._asked = (lambda: self._say(verb)) if verb else self._roll_back
 
     def _say(self, verb: str) -> str:
-        tell(self._store, self._run, verb)
+        tell(self._store, self._run, verb, me())
         return f"{verb}: said to {self._run}"
 
     def _roll_back(self) -> str:
         """At once, without the rollout's process."""
-        from ciflow.cli.rollback import lines_of
         from ciflow.engine.rollback import Asking, rollback
+        from ciflow.engine.rolled import lines_of
         from ciflow.engine.who import who
 
         said = []

@@ -4,21 +4,18 @@ from __future__ import annotations
 
 import json
 import time
-from typing import Any
 
 import click
 
 from ciflow.cli.options import journal_of, json_option, state_option
-from ciflow.cli.resume import find_run
 from ciflow.diagnostics import ExitCode, NoSuch
 from ciflow.model import Event
 from ciflow.report.humane import moment
-from ciflow.report.said import said_of
+from ciflow.report.said import INNER, log_data, output_of, said_of
 from ciflow.report.text import safe
+from ciflow.store.folds import find_run
 from ciflow.store.place import Place
 from ciflow.store.store import Store
-
-INNER = frozenset({"op_sent", "op_reply", "rendered", "snapshot"})
 
 
 @click.command("logs")
@@ -38,8 +35,7 @@ def command(run: str, task: str, host: str, as_json: bool, state: Place | None) 
             raise NoSuch(f"{found.run} has no task named like `{task}`", help=f"`ciflow logs {found.run}` lists them")
     for event in events:
         if as_json:
-            click.echo(json.dumps({"seq": event.seq, "at": event.at, "kind": event.kind, "play": event.play,
-                                   "host": event.host, "task": event.task, "data": dict(event.data)}))  # fmt: skip
+            click.echo(json.dumps(log_data(event)))
         else:
             click.echo(_line(event, full=bool(task)))
     return ExitCode.OK
@@ -52,6 +48,4 @@ def _line(event: Event, *, full: bool) -> str:
     text = f"{head}  {safe(said)}" if said else head
     if not full:
         return text
-    outcome: dict[str, Any] = dict(event.data.get("outcome", {}))
-    output = [str(outcome[name]) for name in ("stdout", "stderr") if outcome.get(name)]
-    return "\n".join([text, *(safe(line) for part in output for line in part.splitlines())])
+    return "\n".join([text, *map(safe, output_of(event))])

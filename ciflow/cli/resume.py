@@ -9,7 +9,7 @@ from ciflow.cli.passwords import vault_ids, vault_options
 from ciflow.cli.screen import hushing, told
 from ciflow.cli.terminal import terminal
 from ciflow.diagnostics import NoSuch
-from ciflow.store.folds import RunSummary, history, summaries
+from ciflow.store.folds import RunSummary, find_run, summaries
 from ciflow.store.locks import Observer
 from ciflow.store.place import Place, default_state
 from ciflow.store.store import Store
@@ -78,18 +78,3 @@ def _paused(store: Store, run: str) -> bool:
     """Whether its rollout is paused, or was just told to."""
     said = [str(e.data.get("verb") or e.data["state"]) for e in store.events(run, ("command", "canary_state"))]
     return said[-1:] in (["pause"], ["paused"])
-
-
-def find_run(store: Store, name: str) -> RunSummary:
-    """A run by its id or the beginning of it, or the newest that released a service; without a name the newest."""
-    every = summaries(store)
-    if not name and not every:
-        raise NoSuch("nothing was run yet")
-    if not name:
-        return every[0]
-    matching = [one for one in every if one.run == name] or [one for one in every if one.run.startswith(f"{name}-")]
-    begun = [] if matching else [release.run for release in history(store, name) if release.play]
-    matching = matching or [one for one in every if one.run in begun[:1]]
-    if len(matching) == 1:
-        return matching[0]
-    raise NoSuch(f"no run is called {name}", help="`ciflow history` lists them")

@@ -27,7 +27,7 @@ def command(run: str, as_json: bool, state: Place | None) -> int:
     """Show what RUN came to, on one screen, as it stood at its end; without RUN the newest."""
     found = recorded(state, run)
     if as_json:
-        click.echo(json.dumps({**found.record.data(), "state": found.run.state, "since": [*found.since]}))
+        click.echo(json.dumps(found.data()))
         return ExitCode.OK
     head = [line(safe(text)) for text in (run_line(found.run, time.time()), *found.since)]
     Out(sys.stdout, wants_colour(sys.stdout)).lines([*head, *found.record.summary.lines(columns(sys.stdout))])

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Iterator
 
 import click
 
 from ciflow.cli.options import json_option, state_option
-from ciflow.dataclass import dataclass, field
 from ciflow.diagnostics import ExitCode, NoSuch
 from ciflow.report.humane import ago, duration, share
 from ciflow.report.text import safe
-from ciflow.store.folds import FULL, Doing, Release, RunSummary, doing, history, summaries, taken_back
+from ciflow.store.folds import FULL, Doing, Release, RunSummary, Standing, standing, taken_back
 from ciflow.store.place import Place, default_state
 from ciflow.store.store import Store
 
@@ -37,22 +35,15 @@ def command(service: str, watched: bool, as_json: bool, state: Place | None) -> 
         return follow(state or default_state(), service, as_json=as_json)
     found = _found(state or default_state(), service)
     if as_json:
-        releases = [asdict(one) for one in found.releases if one.share]
-        runs = [{**asdict(run), "doing": [asdict(one) for one in found.doing.get(run.run, ())]} for run in found.runs]
-        click.echo(json.dumps({"runs": runs, "releases": releases}))
+        click.echo(json.dumps(found.data()))
         return ExitCode.OK
-    for text in found.lines(time.time()):
+    for text in _Said(found.runs, found.releases, found.doing).lines(time.time()):
         click.echo(text)
     return ExitCode.OK
 
 
-@dataclass(frozen=True, slots=True)
-class _Found:
-    """Runs that are not over, what the running ones are at, and the releases of one service or of all, newest first."""
-
-    runs: tuple[RunSummary, ...] = ()
-    releases: tuple[Release, ...] = ()
-    doing: Mapping[str, Sequence[Doing]] = field(default_factory=dict)
+class _Said(Standing):
+    """In words."""
 
     def lines(self, now: float) -> Iterator[str]:
         if not self.runs and not self.releases:
@@ -125,17 +116,13 @@ def _at_work(run: RunSummary, at: Doing, now: float) -> str:
     return f"  {at.play}{f' > {at.task}' if at.task else ''}  {since}"
 
 
-def _found(place: Place, service: str) -> _Found:
+def _found(place: Place, service: str) -> Standing:
     """Raises NoSuch for a service that this journal doesn't know."""
-    runs: list[RunSummary] = []
-    releases: list[Release] = []
-    at: Mapping[str, Sequence[Doing]] = {}
+    found = Standing()
     if place.exists():
         with Store.open(place, read_only=True) as store:
-            runs = [run for run in summaries(store) if run.state in ("running", "paused", "interrupted")]
-            releases = history(store, service)
-            at = doing(store, [run.run for run in runs if run.state == "running"])
-    if service and not releases:
+            found = standing(store, service)
+    if service and not found.releases:
         ask = f"`ciflow rollback {service} --rehearse -i INVENTORY` asks its routers, wherever it was released"
         raise NoSuch(f"nothing was released as {service} from here", help=ask)
-    return _Found(tuple(runs), tuple(releases), at)
+    return found

@@ -92,8 +92,8 @@ def send_ended(place: Place, run: str) -> str:
 
 def _send(sender: Telemetry, place: Place, run: str, trace: str = "", tracestate: str = "") -> None:
     """All events of a run, which is part of `trace` where its first one doesn't say of which."""
-    from ciflow.cli.resume import find_run
     from ciflow.report.spans import KINDS
+    from ciflow.store.folds import find_run
     from ciflow.store.store import Store
 
     with Store.open(place, read_only=True) as store:

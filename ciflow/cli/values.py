@@ -107,7 +107,7 @@ def artifacts(ctx: click.Context, _incomplete: str) -> Iterator[Offer]:
 
 
 def hosts_of_run(ctx: click.Context, _incomplete: str) -> Iterator[Offer]:
-    from ciflow.cli.resume import find_run
+    from ciflow.store.folds import find_run
 
     with _journal(ctx) as store:
         run = find_run(store, _first(ctx, "run")).run

@@ -47,6 +47,7 @@ class Asking:
     hosts: tuple[Connection, ...] = (LOCAL,)
     inventory: tuple[str, ...] = ()
     files: Files = field(default_factory=Files.live, compare=False)  # that read the inventory
+    way: str = ""  # by which it was asked for: the page, the API; "" for a command
 
 
 @dataclass(frozen=True, slots=True)
@@ -372,7 +373,8 @@ def _store(open_store: Callable[[], Store], warnings: list[str]) -> Store | None
 def _told(asking: Asking, run: str) -> dict[str, Any]:
     what = f"rollback {asking.service}{' --rehearse' if asking.rehearse else ''}"
     holder = Holder.me(run, asking.who, f"ciflow {what}").to_data()
-    told = {"playbook": what, "who": asking.who, "reason": asking.reason, "on": runner()}
+    told: dict[str, Any] = {"playbook": what, "who": asking.who, "reason": asking.reason, "on": runner()}
+    told |= {"way": asking.way} if asking.way else {}
     return {**told, "break_glass": asking.break_glass, "holder": holder}
 
 
@@ -383,6 +385,7 @@ def _ending(run: str, asking: Asking, result: RolledBack, seen: float, took: flo
     if result.done and decision.source.version:
         told: dict[str, Any] = {"from": decision.source.version, "to": decision.target.version}
         told |= {"slot": decision.target.name, "who": asking.who, "reason": asking.reason or decision.why}
+        told |= {"way": asking.way} if asking.way else {}
         events = [_event(run, "rollback", {"service": asking.service, **told, "took": round(took, 3), "left": left})]
     elif result.live.version:
         found = {"version": result.live.version, "slot": result.live.name, "token": result.token, "seen": seen}

@@ -50,14 +50,15 @@ def json_line(event: Event) -> str:
     try:
         return json.dumps(shown, separators=(",", ":"), allow_nan=False)
     except ValueError:
-        return json.dumps(_finite(shown), separators=(",", ":"), allow_nan=False)
+        return json.dumps(finite(shown), separators=(",", ":"), allow_nan=False)
 
 
-def _finite(value: Any) -> Any:
+def finite(value: Any) -> Any:
+    """The value as strict JSON can have it."""
     if isinstance(value, float) and not math.isfinite(value):
         return str(value)
     if isinstance(value, Mapping):
-        return {key: _finite(inner) for key, inner in value.items()}
+        return {key: finite(inner) for key, inner in value.items()}
     if isinstance(value, list | tuple):
-        return [_finite(inner) for inner in value]
+        return [finite(inner) for inner in value]
     return value

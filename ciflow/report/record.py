@@ -126,7 +126,7 @@ class Record:
             "run": summary.run, "playbook": self.playbook, "who": self.who, "version": self.version,
             "check": summary.check, "started": summary.began, "ended": summary.ended, "exit": summary.exit,
             "result": summary.sentence, "next": summary.following, "plays": [*self._plays()],
-            "rollouts": [{"play": play, **_rollout(dial)} for play, dial in summary.dials.items()],
+            "rollouts": [{"play": play, **rollout_data(dial)} for play, dial in summary.dials.items()],
             "users": {"served": served, "failed": failed, "met_fault": met_fault},
             "artifacts": [*map(dict, summary.artifacts.values())], "sboms": [*map(dict, summary.sboms.values())],
             "signatures": [*map(dict, summary.signatures)], "stats": summary.stats,
@@ -151,7 +151,7 @@ def _task(task: TaskRecord) -> dict[str, Any]:
             "failures": failures}  # fmt: skip
 
 
-def _rollout(dial: Dial) -> dict[str, Any]:
+def rollout_data(dial: Dial) -> dict[str, Any]:
     stands = [
         {"weight": stand.weight, "verdict": stand.verdict, "began": stand.began, "ended": stand.ended,
          "candidate": _counts(stand.candidate), "stable": _counts(stand.stable),

@@ -8,6 +8,7 @@ from typing import Any
 from ciflow.model import Event
 from ciflow.report import humane
 
+INNER = frozenset({"op_sent", "op_reply", "rendered", "snapshot"})  # kinds that say nothing to people
 _TEXTS = ("sentence", "message", "reason", "name", "prompt", "verb", "result")  # where nothing better is known
 
 
@@ -19,12 +20,30 @@ def said_of(event: Event) -> str:
     return next((str(event.data[name]) for name in _TEXTS if event.data.get(name)), "")
 
 
+def log_data(event: Event) -> dict[str, Any]:
+    """As `ciflow logs --json` prints it."""
+    return {"seq": event.seq, "at": event.at, "kind": event.kind, "play": event.play, "host": event.host,
+            "task": event.task, "data": dict(event.data)}  # fmt: skip
+
+
+def output_of(event: Event) -> list[str]:
+    """The lines that a task's program printed, of its `task_ended`."""
+    outcome: Mapping[str, Any] = event.data.get("outcome") or {}
+    output = [str(outcome[name]) for name in ("stdout", "stderr") if outcome.get(name)]
+    return [line for part in output for line in part.splitlines()]
+
+
 def _joined(head: str, why: object) -> str:
     return f"{head}: {why}" if why else head
 
 
+def _way(data: Mapping[str, Any]) -> str:
+    """How it came, if not by a command."""
+    return f" through the {data['way']}" if data.get("way") else ""
+
+
 def _started(data: Mapping[str, Any]) -> str:
-    return _joined(f"{data.get('playbook', '')} by {data.get('who', '')}", data.get("reason"))
+    return _joined(f"{data.get('playbook', '')} by {data.get('who', '')}{_way(data)}", data.get("reason"))
 
 
 def _ended(data: Mapping[str, Any]) -> str:
@@ -127,7 +146,7 @@ def users(data: Mapping[str, Any]) -> str:
 
 def _rollback(data: Mapping[str, Any]) -> str:
     left = f", but not on {', '.join(data['left'])}" if data.get("left") else ""
-    what = f"{data['service']} {data['from']} -> {data['to']}{left}, by {data.get('who', '')}"
+    what = f"{data['service']} {data['from']} -> {data['to']}{left}, by {data.get('who', '')}{_way(data)}"
     return _joined(what, data.get("reason"))
 
 
@@ -137,7 +156,7 @@ def _found(data: Mapping[str, Any]) -> str:
 
 def _by(data: Mapping[str, Any]) -> str:
     what = data.get("verb") or ("" if "yes" not in data else "approved" if data["yes"] else "refused")
-    return _joined(f"{what} by {data.get('by', '')}".strip(), data.get("reason"))
+    return _joined(f"{what} by {data.get('by', '')}{_way(data)}".strip(), data.get("reason"))
 
 
 def _heard(data: Mapping[str, Any]) -> str:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 
-from ciflow.dataclass import dataclass
+from ciflow.dataclass import dataclass, field
+from ciflow.diagnostics import NoSuch
 from ciflow.model import Event
 from ciflow.store.locks import Holder
 from ciflow.store.store import Store
@@ -119,6 +120,21 @@ def _fold_doing(plays: dict[str, Doing], event: Event) -> None:
         plays[event.play] = replace(named, question=wanted, since=event.at)
 
 
+def find_run(store: Store, name: str) -> RunSummary:
+    """A run by its id or the beginning of it, or the newest that released a service; without a name the newest."""
+    every = summaries(store)
+    if not name and not every:
+        raise NoSuch("nothing was run yet")
+    if not name:
+        return every[0]
+    matching = [one for one in every if one.run == name] or [one for one in every if one.run.startswith(f"{name}-")]
+    begun = [] if matching else [release.run for release in history(store, name) if release.play]
+    matching = matching or [one for one in every if one.run in begun[:1]]
+    if len(matching) == 1:
+        return matching[0]
+    raise NoSuch(f"no run is called {name}", help="`ciflow history` lists them")
+
+
 def passed(store: Store, play: str, inputs: Sequence[str]) -> Mapping[str, Any]:
     """The newest good end of a play that had any of these inputs: its `run`, and what it `left`; empty for none."""
     wanted = set(inputs)
@@ -203,6 +219,28 @@ def history(store: Store, service: str = "") -> list[Release]:
     if service:
         return found.get(service, [])
     return sorted((r for rows in found.values() for r in rows), key=lambda r: r.since, reverse=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """Runs that are not over, what the running ones are at, and the releases of one service or of all, newest first."""
+
+    runs: tuple[RunSummary, ...] = ()
+    releases: tuple[Release, ...] = ()
+    doing: Mapping[str, Sequence[Doing]] = field(default_factory=dict)
+
+    def data(self) -> dict[str, Any]:
+        """As `ciflow status --json` prints it."""
+        releases = [asdict(one) for one in self.releases if one.share]
+        runs = [{**asdict(run), "doing": [asdict(one) for one in self.doing.get(run.run, ())]} for run in self.runs]
+        return {"runs": runs, "releases": releases}
+
+
+def standing(store: Store, service: str = "") -> Standing:
+    """How things stand now."""
+    runs = [run for run in summaries(store) if run.state in ("running", "paused", "interrupted")]
+    at = doing(store, [run.run for run in runs if run.state == "running"])
+    return Standing(tuple(runs), tuple(history(store, service)), at)
 
 
 def taken_back(run: str, releases: Iterable[Release]) -> bool:

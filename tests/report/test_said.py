@@ -9,9 +9,8 @@ from typing import Any
 
 import pytest
 
-from ciflow.cli.logs import INNER
 from ciflow.model import Event
-from ciflow.report.said import said_of
+from ciflow.report.said import INNER, said_of
 
 EVENTS = Path(__file__).parents[2] / "docs" / "events.md"
 SAID: Mapping[str, tuple[dict[str, Any], str]] = {
