@@ -139,6 +139,12 @@ def _logs() -> click.Command:
     return command
 
 
+def _serve() -> click.Command:
+    from ciflow.cli.serve import command
+
+    return command
+
+
 def _inventory() -> click.Command:
     from ciflow.cli.inventory import command
 
@@ -306,6 +312,7 @@ COMMANDS: dict[str, tuple[Callable[[], click.Command], str]] = {
     "report": (_report, "Write a report of a run: a page, JUnit XML, JSON, or Markdown."),
     "cost": (_cost, "Show what runs cost, by play, run, month or playbook."),
     "logs": (_logs, "Show what a run, or one task of it, did and said."),
+    "serve": (_serve, "Show all of it on a live page, where people roll back and approve."),
     "schema": (_schema, "JSON Schema of playbooks, their parts and modules, for editors."),
     "inventory": (_inventory, "Show hosts, groups and their variables."),
     "vars": (_vars, "Show the variables of a host, and where each comes from."),
