@@ -681,8 +681,10 @@ class Reply:
     duration: float = 0.0
     cpu: float = 0.0  # user + system seconds of an Exec
     peak_kb: int = 0
-    sent: int = 0  # bytes that went to the host since its answer before, all that the connection needs included
-    received: int = 0  # and those that came from it. Known where it is reached over a network
+    # How it came, which it doesn't say itself: bytes to and from the host since its answer before, all that the
+    # connection needs included. Known where that leaves the machine.
+    sent: int = field(default=0, compare=False)
+    received: int = field(default=0, compare=False)
 
 
 # --- what generators yield ------------------------------------------------------------------------------

@@ -78,10 +78,11 @@ class Pricing:
         more, rounding = 0, Charge()
         for job in run.jobs:
             _, rate = self.rate(job)
-            charges = {play: _charge(rate, part) for play, part in job.shares().items()}
-            for play, part in job.shares().items():
-                took[play] += part
-                parts[play] = parts.get(play, Charge()) + charges[play]
+            shares = job.shares()
+            charges = {play: _charge(rate, part) for play, part in shares.items()}
+            took.update(shares)
+            for play, charge in charges.items():
+                parts[play] = parts.get(play, Charge()) + charge
             if rate is not None:
                 billed = rate.billed(job.took)
                 more += billed - job.took
@@ -93,7 +94,8 @@ class Pricing:
         ]  # fmt: skip
         rest = (Item(BETWEEN, run, run.began, parts.get("", Charge()), took=took[""], use=run.plays.get("")),
                 Item(ROUNDING, run, run.began, rounding, took=more))  # fmt: skip
-        return [*found, *(one for one in rest if one.took or one.charge != Charge() or one.use)]
+        found += (one for one in rest if one.took or one.charge != Charge() or one.use)
+        return found or [rest[0]]
 
     def _saved(self, run: RunUse, play: PlayUse) -> Charge:
         """What a play that was not run takes usually."""
@@ -128,7 +130,7 @@ def _charge(rate: Rate | None, took: int) -> Charge:
 
 def items_of(uses: Uses, runs: Iterable[str], pricing: Pricing, since: float, now: float) -> list[Item]:
     """All that these runs are charged for; what was kept of them only from `since` on."""
-    wanted = set(runs)
+    wanted = dict.fromkeys(runs)
     found = [item for run in wanted for item in pricing.items(uses.runs[run])]
     for kept in uses.kept:
         if kept.run in wanted:
@@ -278,7 +280,7 @@ def estimated(needs: Mapping[str, Sequence[str]], usual: Mapping[str, Usual], jo
     ends: dict[str, float] = {}
     for play in TopologicalSorter(needs).static_order():
         took = usual[play].seconds if play in usual else 0.0
-        ends[play] = took + max((ends[one] for one in needs[play]), default=0.0)
+        ends[play] = took + max((ends[one] for one in needs.get(play, ())), default=0.0)
     seconds = max(ends.values())
     name = pricing.on or pricing.rates.name_of(job.on)
     rate = pricing.rates.of(name, now)

@@ -131,6 +131,12 @@ def test_a_run_that_was_killed_costs_what_it_took_until_then() -> None:
     assert found[0].use.result == "interrupted"
 
 
+def test_a_run_that_was_killed_at_once_costs_nothing_that_is_known() -> None:
+    found = groups_of(Told())
+    assert total(found) == Charge()
+    assert data_of_run(found, Pricing(KNOWN))["seconds"] == 0
+
+
 def test_what_a_version_cost_is_not_paid_again_when_it_is_deployed_again() -> None:
     """Its run begins with the events of the plays before, which were another run's."""
     first = Told("R-1").played("build", 600).over()
