@@ -51,11 +51,13 @@ def command(
     if tokens and read_only:
         raise click.UsageError("--tokens says itself who may act")
     refuse_in_the_open(address, secure=bool(cert), explicit=without_tls)
-    known = _tokens(tokens, read_only=read_only)
+    told = os.environ.pop("CIFLOW_SERVE_TOKEN", "")  # whatever is started from here need not know it
+    known = _tokens(tokens, told, read_only=read_only)
     tls = tls_context(cert, key) if cert and key else None
     place = state or default_state()
     serving = Serving(place, known, address, port, names, tls, rolled_back=partial(_pass_on, place))
-    serve(serving, lambda found: _begun(serving, found, shown=tokens is None, as_json=as_json), _tell)
+    fresh = tokens is None and not told
+    serve(serving, lambda found: _begun(serving, found, fresh=fresh, as_json=as_json), _tell)
     return ExitCode.OK
 
 
@@ -65,19 +67,18 @@ def _pass_on(place: Place, asking: Asking, done: Done) -> None:
     pass_on(asking, done, place)
 
 
-def _tokens(file: Path | None, *, read_only: bool) -> Tokens:
+def _tokens(file: Path | None, told: str, *, read_only: bool) -> Tokens:
     from ciflow.engine.who import who
     from ciflow.web.tokens import ACTS, READS, new_secret, read_tokens, token_of
 
     if file is not None:
         return read_tokens(file)
-    return token_of(who(), os.environ.get("CIFLOW_SERVE_TOKEN") or new_secret(), READS if read_only else ACTS)
+    return token_of(who(), told or new_secret(), READS if read_only else ACTS)
 
 
-def _begun(serving: Serving, port: int, *, shown: bool, as_json: bool) -> None:
+def _begun(serving: Serving, port: int, *, fresh: bool, as_json: bool) -> None:
     """The link has the token in it only where that was made here: one of a file or the environment is known."""
     url = serving.url(port)
-    fresh = shown and not os.environ.get("CIFLOW_SERVE_TOKEN")
     one = next(iter(serving.tokens.people), None)
     link = f"{url}enter?token={one.secret}" if fresh and one else url
     if as_json:

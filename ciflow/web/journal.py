@@ -112,7 +112,7 @@ class Journal:
         """Whether there is anything new. Where the journal can't be read, whoever asks for more is told."""
         try:
             last = await self.read(lambda store: store.last)
-        except (NoSuch, StoreError):
+        except (NoSuch, StoreError, OSError):
             return
         if last != self.last:
             self.last = last
