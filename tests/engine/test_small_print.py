@@ -218,7 +218,7 @@ def test_a_script_may_have_a_space_in_its_path_and_faulty_quotes_fail_its_task(b
             - {name: bad, script: it's}
         """
     )
-    assert played.outcome("it")["stdout"] == "got one two"
+    assert played.outcome("it")["stdout"] == "got one two\n"  # as in Ansible: not stripped, unlike a command's
     assert (played.status("bad"), played.msg("bad")) == ("failed", "cmd: No closing quotation")
 
 
