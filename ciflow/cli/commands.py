@@ -91,6 +91,12 @@ def _schema() -> click.Command:
     return command
 
 
+def _interactive() -> click.Command:
+    from ciflow.cli.interactive import command
+
+    return command
+
+
 def _watch() -> click.Command:
     from ciflow.cli.watch import command
 
@@ -306,6 +312,7 @@ COMMANDS: dict[str, tuple[Callable[[], click.Command], str]] = {
     "deny": (_deny, "Say no to a play that waits for somebody's word."),
     "annotate": (_annotate, "Write beside a run why it was done, or what came of it."),
     "notify": (_notify, "Send those whom a playbook notifies a test."),
+    "interactive": (_interactive, "Choose by number what to do about what runs and waits."),
     "status": (_status, "Show what runs and which versions have the traffic."),
     "history": (_history, "List runs and releases."),
     "show": (_show, "Show what a run came to, on one screen."),

@@ -33,13 +33,17 @@ def command(service: str, watched: bool, as_json: bool, state: Place | None) -> 
         from ciflow.cli.follow import follow
 
         return follow(state or default_state(), service, as_json=as_json)
-    found = _found(state or default_state(), service)
+    found = found_in(state or default_state(), service)
     if as_json:
         click.echo(json.dumps(found.data()))
         return ExitCode.OK
-    for text in _Said(found.runs, found.releases, found.doing).lines(time.time()):
+    for text in lines_of(found, time.time()):
         click.echo(text)
     return ExitCode.OK
+
+
+def lines_of(found: Standing, now: float) -> Iterator[str]:
+    return _Said(found.runs, found.releases, found.doing).lines(now)
 
 
 class _Said(Standing):
@@ -116,7 +120,7 @@ def _at_work(run: RunSummary, at: Doing, now: float) -> str:
     return f"  {at.play}{f' > {at.task}' if at.task else ''}  {since}"
 
 
-def _found(place: Place, service: str) -> Standing:
+def found_in(place: Place, service: str) -> Standing:
     """Raises NoSuch for a service that this journal doesn't know."""
     found = Standing()
     if place.exists():

@@ -63,11 +63,12 @@ def playbooks(ctx: click.Context, incomplete: str) -> Iterable[Offer]:
     """Playbooks where the word leads, or in `playbooks`; else any file."""
     begun = incomplete.rpartition("/")[0]
     folders = (f"{begun}/",) if begun or incomplete.startswith("/") else ("", "playbooks/")
-    found = [Offer(path) for folder in folders for path in _playbooks(folder)]
+    found = [Offer(path) for folder in folders for path in playbooks_in(folder)]
     return [one for one in found if one.value.startswith(incomplete)] or paths(ctx, incomplete)
 
 
-def _playbooks(folder: str) -> Iterator[str]:
+def playbooks_in(folder: str) -> Iterator[str]:
+    """Playbooks right in a folder (`playbooks/`, or "" for the one that one stands in)."""
     for path in sorted(Path(folder or ".").glob("*.y*ml")):
         if not (path.is_file() and os.access(path, os.R_OK)):
             continue

@@ -28,7 +28,7 @@ from ciflow.engine.request import Request, prepare
 from ciflow.lang.files import Files
 from ciflow.lang.passwords import nobody, read_vault
 from ciflow.lang.used_files import used_paths
-from ciflow.store.place import Place, default_state
+from ciflow.store.place import Place, default_state, state_home
 from ciflow.watch.tree import Tree, checkout_of
 
 OWN = ("plays", "restart", "poll", "folders", "quiet", "verbose", "as_json", "playbook")  # not said to the run
@@ -164,7 +164,8 @@ def apart_from(state: Place | None) -> list[Path]:
     """Folders that a run writes whatever the playbook is: the journal's, its agents' on this machine, and that of
     artifacts."""
     home, artifacts = Path.home(), os.environ.get("CIFLOW_ARTIFACT_STORE", "")
-    found: list[object] = [state or default_state(), home / ".local" / "state" / "ciflow", home / ".cache" / "ciflow"]
+    found: list[object] = [state or default_state(), state_home(), home / ".local" / "state" / "ciflow"]
+    found += [home / ".cache" / "ciflow"]
     found += [Path(artifacts)] if artifacts and "://" not in artifacts else []
     return [place for place in found if isinstance(place, Path)]
 

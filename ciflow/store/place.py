@@ -31,7 +31,7 @@ class Team:
         """What of this journal stays on this machine: the keys of runs, and copies of blobs."""
         from hashlib import blake2b
 
-        return _state_home() / "team" / blake2b(self.url.encode(), digest_size=8).hexdigest()
+        return state_home() / "team" / blake2b(self.url.encode(), digest_size=8).hexdigest()
 
 
 Place: TypeAlias = Path | Team
@@ -62,9 +62,10 @@ def default_state() -> Place:
     chosen = os.environ.get("CIFLOW_STATE", "")
     if chosen.startswith(SCHEMES):
         return place_of(chosen)
-    return Path(chosen) if chosen else _state_home() / "store"
+    return Path(chosen) if chosen else state_home() / "store"
 
 
-def _state_home() -> Path:
+def state_home() -> Path:
+    """Where ciflow keeps what outlives a command."""
     base = os.environ.get("XDG_STATE_HOME", "")
     return (Path(base) if base.startswith("/") else Path.home() / ".local" / "state") / "ciflow"
