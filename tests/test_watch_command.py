@@ -412,6 +412,19 @@ def test_a_playbook_that_only_rolls_out_says_how_that_is_asked_for(project: Path
         assert watched.ends() == 0
 
 
+def test_nobody_whom_the_playbook_notifies_is_told_of_each_save(project: Path) -> None:
+    (project / "src" / "lib.rs").write_text("fail\n")
+    told = "notifications: [{to: command, argv: [touch, ../told], on: [started, failed]}]\nplays:"
+    (project / "ci.yml").write_text(f"name: Shop\n{told}{PLAY.replace(chr(10), chr(10) + '  ')}")
+    with watching(project, "ci.yml") as watched:
+        assert watched.tells("run_ended")["exit"] == ExitCode.TASK_FAILED
+        assert watched.ends() == 0
+    assert not (project.parent / "told").exists()
+    argv = [sys.executable, "-P", "-m", "ciflow", "apply", "ci.yml"]
+    subprocess.run(argv, cwd=project, env=environment(project.parent), capture_output=True, timeout=PATIENCE)
+    assert (project.parent / "told").exists(), "as `apply` would"
+
+
 def test_only_the_plays_that_are_asked_for_run_again(project: Path) -> None:
     other = PLAY.replace("name: Test", "name: Other")
     (project / "ci.yml").write_text(PLAY + other)

@@ -20,8 +20,7 @@ from ciflow.diagnostics import ExitCode
 @json_option
 def command(
     playbook: str, inventory: tuple[str, ...], extra_vars: tuple[str, ...], limit: str, plays: tuple[str, ...],
-    tags: tuple[str, ...],
-    skip_tags: tuple[str, ...], start_at_task: str, form: str | None, as_json: bool,
+    tags: tuple[str, ...], skip_tags: tuple[str, ...], start_at_task: str, form: str | None, as_json: bool,
 ) -> int:  # fmt: skip
     """Draw the plays of a playbook: what waits for what, matrices, rollouts."""
     from ciflow.engine.request import Request, prepare

@@ -56,7 +56,11 @@ def look(place: Place) -> There:
         runs = summaries(store)
         lives = {run.run for run in runs if run.state in OPEN}
         return There(
-            tuple(runs), tuple(history(store)), tuple(event for event in unanswered(store) if event.run in lives), _failed(store, runs), playbooks
+            tuple(runs),
+            tuple(history(store)),
+            tuple(event for event in unanswered(store) if event.run in lives),
+            _failed(store, runs),
+            playbooks,
         )
 
 

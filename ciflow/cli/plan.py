@@ -47,9 +47,8 @@ if TYPE_CHECKING:
 @state_option
 def command(
     playbook: str, inventory: tuple[str, ...], extra_vars: tuple[str, ...], limit: str, plays: tuple[str, ...],
-    tags: tuple[str, ...],
-    skip_tags: tuple[str, ...], start_at_task: str, out: Path | None, detailed_exitcode: bool, as_json: bool,
-    no_input: bool, state: Place | None,
+    tags: tuple[str, ...], skip_tags: tuple[str, ...], start_at_task: str, out: Path | None,
+    detailed_exitcode: bool, as_json: bool, no_input: bool, state: Place | None,
 ) -> int:  # fmt: skip
     """Show what a playbook would run and where: plays, needs, hosts, tasks, and the way of the dial."""
     from ciflow.engine.request import asked, planned

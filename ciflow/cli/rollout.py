@@ -38,9 +38,8 @@ def command() -> None:
 @json_option
 def simulate(
     playbook: str, inventory: tuple[str, ...], extra_vars: tuple[str, ...], limit: str, plays: tuple[str, ...],
-    tags: tuple[str, ...],
-    skip_tags: tuple[str, ...], start_at_task: str, rate: float, errors: str, slow: str, faults: str, runs: int,
-    seed: int, as_json: bool,
+    tags: tuple[str, ...], skip_tags: tuple[str, ...], start_at_task: str, rate: float,
+    errors: str, slow: str, faults: str, runs: int, seed: int, as_json: bool,
 ) -> int:  # fmt: skip
     """How often the canaries of PLAYBOOK would turn a good release back, and how soon a faulty one.
 
