@@ -6,7 +6,10 @@ and Ctrl-D raise Left, wherever they are pressed.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import sys
+import termios
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 
 import click
 
@@ -21,9 +24,9 @@ class Left(Exception):
 
 def line(prompt: str, known: Sequence[str] = ()) -> str:
     """What is typed up to Enter, without blanks around it. TAB completes what is `known`."""
-    _complete(known)
     try:
-        return input(prompt).strip()
+        with _as_a_key() if _complete(known) else nullcontext():
+            return input(prompt).strip()
     except (EOFError, KeyboardInterrupt):
         click.echo()
         raise Left from None
@@ -71,12 +74,27 @@ def _named(typed: str, names: Sequence[str]) -> str:
     return names[int(typed) - 1] if typed.isdecimal() and 1 <= int(typed) <= len(names) else ""
 
 
-def _complete(known: Sequence[str]) -> None:
-    """A Python without readline completes nothing, and lacks nothing else."""
+@contextmanager
+def _as_a_key() -> Iterator[None]:
+    """Ctrl-C comes as a key, which readline takes for Ctrl-D: a signal that comes just before Python waits for a key is
+    not seen until the next one."""
+    before = termios.tcgetattr(sys.stdin)
+    changed = [*before]
+    changed[6] = [*before[6]]
+    changed[6][termios.VINTR] = b"\0"  # no key
+    termios.tcsetattr(sys.stdin, termios.TCSADRAIN, changed)
+    try:
+        yield
+    finally:
+        termios.tcsetattr(sys.stdin, termios.TCSADRAIN, before)
+
+
+def _complete(known: Sequence[str]) -> bool:
+    """Whether readline is there: a Python without it completes nothing."""
     try:
         import readline
     except ImportError:
-        return
+        return False
 
     def offer(text: str, number: int) -> str | None:
         found = [name for name in known if name.startswith(text) and name.isprintable()]
@@ -85,3 +103,5 @@ def _complete(known: Sequence[str]) -> None:
     readline.set_completer_delims(",")
     readline.set_completer(offer)
     readline.parse_and_bind("tab: complete")
+    readline.parse_and_bind(r'"\C-c": "\C-e\C-u\C-d"')
+    return True

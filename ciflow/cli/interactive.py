@@ -40,7 +40,7 @@ def command(state: Place | None) -> int:
     try:
         while True:
             _turn(state)
-    except Left:
+    except (Left, KeyboardInterrupt):
         return ExitCode.OK
 
 
