@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -19,6 +20,7 @@ import pytest
 
 from ciflow.diagnostics import ExitCode
 from ciflow.watch.written import ALWAYS
+from tests.parts.process import wait_for
 from tests.typist import ROOT, at_a_terminal
 
 PATIENCE = 90.0
@@ -199,6 +201,35 @@ def test_restarting_for_what_the_run_writes_itself_ends_too(project: Path) -> No
         assert watched.tells("run_ended", stopped + 1)["exit"] == 0
         assert watched.ends() == 0
         assert [ended["exit"] for ended in watched.of("run_ended")] == [ExitCode.INTERRUPTED] * stopped + [0]
+
+
+@pytest.mark.parametrize("playbook", [PLAY, "- {hosts: localhost, taks: []}\n"], ids=["runs", "can't run"])
+@pytest.mark.parametrize("into", ["> said.log 2>&1", "2>&1 | tee said.log"])
+def test_what_is_said_into_a_file_of_the_project_begins_no_endless_loop(
+    project: Path, playbook: str, into: str
+) -> None:
+    """A file that a pipe leads to is known by changing with each word that is said."""
+    (project / "ci.yml").write_text(playbook)
+    command = f"{sys.executable} -P -m ciflow watch ci.yml {into}"
+    env, log = environment(project.parent), project / "said.log"
+    with subprocess.Popen(["sh", "-c", command], cwd=project, env=env, stdin=subprocess.DEVNULL,
+                          stdout=subprocess.DEVNULL, start_new_session=True) as shell:  # fmt: skip
+        try:
+            wait_for(lambda: log.exists() and ("nothing was run" in (said := log.read_text()) or "ok" in said))
+            settled = wait_for(lambda: unchanging(log), "an end", told=lambda: log.read_text()[-2000:])
+            truncated(project / "src" / "lib.rs")
+            wait_for(lambda: "src/lib.rs" in log.read_text(), "the next run", told=log.read_text)
+            wait_for(lambda: unchanging(log), "an end", told=lambda: log.read_text()[-2000:])
+        finally:
+            os.killpg(shell.pid, signal.SIGKILL)
+    assert len(re.findall(r"^[\d:]+  changed", settled, re.MULTILINE)) <= ALWAYS + 1
+
+
+def unchanging(file: Path) -> str:
+    """What it holds, once nothing has been added for two seconds."""
+    before = file.read_text()
+    time.sleep(2.0)
+    return before if file.read_text() == before else ""
 
 
 def test_what_a_module_says_that_it_wrote_begins_no_second_run(project: Path) -> None:

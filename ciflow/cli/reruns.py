@@ -6,6 +6,7 @@ Ctrl-C sends. All that happens comes as a value through one queue to one thread.
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 import sys
@@ -25,7 +26,7 @@ from ciflow.model import Event
 from ciflow.report.sink import Sink
 from ciflow.watch.bell import Bell
 from ciflow.watch.tree import Look, Tree
-from ciflow.watch.written import Written
+from ciflow.watch.written import Echo, Written
 
 QUIET = 0.08  # seconds without a change, until one is taken for whole
 PATIENCE = 5.0  # seconds of changes on and on, after which they are run for nevertheless
@@ -92,6 +93,8 @@ class Reruns:
         self._rung = threading.Event()
         self._bell = Bell(self._ring, by_clock=by_clock)
         self._written = Written()
+        self._echo = Echo()
+        self._spoke = -math.inf  # when something was said last
         self._base = Look({}, {})
         self._hung: Mapping[str, int] = {}
         self._over: Look | None = None  # when the run had ended, and its process had not
@@ -156,11 +159,22 @@ class Reruns:
             if self._written.others(self._base, now):
                 self._again = True  # also where that turns out to be the run's own doing
                 self._child.end(signal.SIGINT)
-        elif changed := now.since(self._base):
+            return
+        now = now.without(self._echoes(self._base, now))
+        if changed := now.since(self._base):
             self._written.idle(changed)
             self._changed(changed)
         else:
             self._listen(now)
+
+    def _echoes(self, before: Look, now: Look) -> frozenset[str]:
+        """Files that have changed because something was said here; they count no more."""
+        found = self._echo.heard(now.since(before), time.monotonic() - self._spoke)
+        if found:
+            self._tree.leave(found)
+            self._base = self._base.without(found)
+            self._tell(_event("written", {"files": self._shown(sorted(found))}))
+        return found
 
     def _pressed(self, key: str) -> None:
         if key == "q":
@@ -204,6 +218,8 @@ class Reruns:
         over, self._over = self._over or now, None
         if new := self._written.ended(self._base, over):
             self._tell(_event("written", {"files": self._shown(new)}))
+        echoes = self._echoes(over, now)
+        over, now = over.without(echoes), now.without(echoes)
         self._written.idle(later := now.since(over))
         if ended.code == ExitCode.OK:
             self._since = set()
@@ -288,6 +304,7 @@ class Reruns:
     # --- saying ------------------------------------------------------------------------------------------
 
     def _tell(self, event: Event) -> None:
+        self._spoke = time.monotonic()
         for sink in self._sinks:
             sink.event(event)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -161,13 +162,21 @@ def project_of(here: Path, playbook: Path) -> Path:
 
 
 def apart_from(state: Place | None) -> list[Path]:
-    """Folders that a run writes whatever the playbook is: the journal's, its agents' on this machine, and that of
-    artifacts."""
+    """What a run writes whatever the playbook is: the folders of the journal, of its agents on this machine and of
+    artifacts, and the files that what is said here goes to."""
     home, artifacts = Path.home(), os.environ.get("CIFLOW_ARTIFACT_STORE", "")
     found: list[object] = [state or default_state(), state_home(), home / ".local" / "state" / "ciflow"]
     found += [home / ".cache" / "ciflow"]
     found += [Path(artifacts)] if artifacts and "://" not in artifacts else []
-    return [place for place in found if isinstance(place, Path)]
+    return [*(place for place in found if isinstance(place, Path)), *_said_to()]
+
+
+def _said_to() -> Iterator[Path]:
+    """Files that standard output and standard error are written to."""
+    for number in (1, 2):
+        with contextlib.suppress(OSError):
+            if (path := Path(f"/proc/self/fd/{number}").readlink()).is_file():
+                yield path
 
 
 def run_again(job: Job, tree: Tree, *, restart: bool, poll: bool, verbosity: int, as_json: bool) -> ExitCode:

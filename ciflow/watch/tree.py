@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import stat
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Set
 from pathlib import Path
 
 from ciflow.dataclass import dataclass
@@ -35,12 +35,15 @@ class Look:
         paths = self.files.keys() | before.files.keys()
         return tuple(sorted(path for path in paths if self.files.get(path) != before.files.get(path)))
 
+    def without(self, paths: Set[str]) -> Look:
+        return Look({path: mark for path, mark in self.files.items() if path not in paths}, self.folders)
+
 
 class Tree:
     """A project's folders but what they ignore, and files elsewhere by name."""
 
     def __init__(self, folders: Iterable[Path], apart: Iterable[Path] = ()) -> None:
-        """`apart` are folders within that never count, such as that of the journal."""
+        """`apart` are files and folders within that never count, such as that of the journal."""
         self.folders = tuple(dict.fromkeys(folder.resolve() for folder in folders))
         self._tops = tuple(_Top.of(folder) for folder in self.folders)
         self._apart = frozenset(str(folder.resolve()) for folder in apart)
@@ -48,7 +51,12 @@ class Tree:
 
     def also(self, paths: Iterable[str]) -> None:
         """Files that matter wherever they lie, from now on."""
-        self.named = frozenset(str(Path(path).absolute()) for path in paths)
+        self.named = frozenset(str(Path(path).absolute()) for path in paths) - self._apart
+
+    def leave(self, paths: Set[str]) -> None:
+        """Files that count no more, wherever they lie."""
+        self._apart |= paths
+        self.named -= paths
 
     def look(self) -> Look:
         """Raises Refused where there is too much to look at."""

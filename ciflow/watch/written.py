@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from ciflow.watch.tree import Look
 
 ALWAYS = 4  # runs in a row during which a file changed, until it is taken for theirs
+AT_ONCE = 0.5  # seconds after something was said here, within which nobody answers it time and again
 
 
 class Written:
@@ -50,6 +51,21 @@ class Written:
             for name in (path, _folder(path)):
                 del self._rows[name]
                 self._own -= {name}
+
+
+class Echo:
+    """Files that change whenever something is said here: somebody writes what we say into them, as `| tee log` does."""
+
+    def __init__(self) -> None:
+        self._rows: Counter[str] = Counter()
+
+    def heard(self, paths: Iterable[str], after: float) -> frozenset[str]:
+        """These have changed, so many seconds after the last word. Those that are taken for an echo."""
+        if after > AT_ONCE:
+            self._rows.clear()
+            return frozenset()
+        self._rows = Counter({path: self._rows[path] + 1 for path in paths})
+        return frozenset(path for path, row in self._rows.items() if row >= ALWAYS)
 
 
 def _known(path: str, before: Look, after: Look) -> str:
