@@ -157,8 +157,8 @@ class Dial:
         stand = self.now
         if stand and self.state == "baking":
             stand.verdict = "baking"
-        if stand and self.state in ("good", "rolling_back", "rolled_back", "failed"):
-            stand.close({"good": "good", "failed": "failed"}.get(self.state, "turned back"), event.at)
+        if stand and self.state in ("good", "rolling_back", "rolled_back", "failed", "fenced"):
+            stand.close(self.state if self.state in ("good", "failed", "fenced") else "turned back", event.at)
             return stand
         return None
 

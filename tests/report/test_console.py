@@ -363,6 +363,7 @@ def test_who_can_not_go_on_by_a_resume_is_told_what_else(
     assert re.search(r"next: +(.*)", end)[1] == following  # type: ignore[index]
     assert bool(re.search(r"Roll out +paused", end)) == (state == "paused")
     assert "turned back" not in end
+    assert re.search(rf"{weight // 100} % +{'holding' if state == 'paused' else state} ", end)
 
 
 def test_a_run_that_another_process_has_taken_over_is_not_to_be_resumed_again() -> None:
