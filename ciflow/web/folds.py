@@ -59,7 +59,7 @@ def overview(store: Store) -> Overview:
 
 def _service(store: Store, name: str, releases: list[Release], every: list[RunSummary]) -> Service:
     shown = tuple(one for one in releases if one.share or one.moves) or tuple(releases[:1])
-    begun = next((one for one in releases if one.play), None)
+    begun = max((one for one in releases if one.play), key=lambda one: one.token, default=None)
     if begun is None:
         return Service(name, shown)
     followed = Followed()

@@ -245,6 +245,47 @@ def test_a_service_in_two_clusters_has_a_history_in_each(store: Store, tell: Tel
     assert brief(history(store, "shop")) == [two, two, one, one]
 
 
+def rolled(tell: Teller, run: str, play: str, version: str, slot: str, host: str, weights: tuple[int, ...]) -> None:
+    """One rollout of `shop` on a host; where its last weight is 0 it was turned back."""
+    told = {"service": "shop", "version": version, "slot": slot, "live": "b" if slot == "a" else "a", "token": 3}
+    tell(run, "canary_started", play, **told, steps=weights, hosts=[host])
+    for weight in weights:
+        share = weight if slot == "b" else 10_000 - weight
+        tell(run, "dial", play, share=share, slot=slot, weight=weight, verified=True, token=3)
+    tell(run, "canary_state", play, state="good" if weights[-1] else "rolled_back")
+
+
+def test_two_rollouts_of_one_run_follow_each_other_whatever_runs_before_it_left(store: Store, tell: Teller) -> None:
+    """Each run makes production as it was, by one play, and then rolls the next version out by another."""
+    for run in ("R-1", "R-3"):
+        begin(tell, run)
+        rolled(tell, run, "first_release", "1.0", "a", "edge", (10_000,))
+        rolled(tell, run, "roll_out", "1.1", "b", "edge", (100, 10_000))
+        begin(tell, next_run := f"R-{int(run[2:]) + 1}")
+        rolled(tell, next_run, "roll_out", "1.2", "a", "edge", (100, 0))
+        newest = brief(history(store, "shop"))[:3]
+        assert newest == [("1.2", "a", 0, "rolled_back", False), ("1.1", "b", 10_000, "live", True),
+                          ("1.0", "a", 0, "warm", True)]  # fmt: skip
+        assert sum(row.share for row in history(store, "shop")) == 10_000
+
+
+def test_clusters_that_take_turns_have_a_dial_each(store: Store, tell: Teller) -> None:
+    """East is live in another slot than west; both are released by the same run, one after the other."""
+    begin(tell, "R-1")
+    rolled(tell, "R-1", "east", "1.0", "a", "east", (10_000,))
+    rolled(tell, "R-1", "west", "1.0", "b", "west", (10_000,))
+    begin(tell, "R-2")
+    rolled(tell, "R-2", "west", "2.0", "a", "west", (10_000,))
+    rolled(tell, "R-2", "east", "2.0", "b", "east", (500,))
+    east, west = ("2.0", "b", 500, "good", True), ("2.0", "a", 10_000, "good", True)
+    assert brief(history(store, "shop")) == [
+        east,
+        west,
+        ("1.0", "b", 0, "warm", True),
+        ("1.0", "a", 9_500, "live", True),
+    ]
+
+
 def test_a_canary_that_turned_back_leaves_stable_with_all(store: Store, tell: Teller) -> None:
     release(tell, "R-1", "1.3.2", "a", (10_000,))
     release(tell, "R-2", "1.4.0", "b", (100,), "rolling_back")
