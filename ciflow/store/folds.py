@@ -61,7 +61,7 @@ class Release:
     `observed_good` is when its bake ended well, in Unix seconds, 0 if it hasn't; `since` when `share` last changed.
     `state` is the canary controller's word, or `warm` when a newer one has all traffic, `live` again after a rollback
     to it, `given_back` when the dead-man has done that. `dead_man` in seconds, 0 where it is not known; `left` are
-    routers that a rollback to it could not turn, `hosts` those that it was released on.
+    routers that a rollback to it could not turn.
     """
 
     service: str
@@ -77,7 +77,6 @@ class Release:
     token: int = 0
     dead_man: float = 0.0
     left: tuple[str, ...] = ()
-    hosts: tuple[str, ...] = ()
 
     @property
     def moves(self) -> bool:
@@ -265,17 +264,18 @@ class _Book:
     """The releases of one service while events are read."""
 
     newest_first: list[Release]
+    hosts: dict[tuple[str, str], list[str]] = field(default_factory=dict)  # of a run's play
 
     def start(self, event: Event, who: str) -> None:
         data = event.data
         if any((r.run, r.play) == (event.run, event.play) for r in self.newest_first):
             return  # a resumed controller says again what it goes on with
+        self.hosts[event.run, event.play] = list(data.get("hosts", ()))
         self.newest_first.insert(
             0,
             Release(
                 str(data["service"]), str(data["version"]), str(data["slot"]), 0, "deploying", 0.0, event.at, who,
                 event.run, event.play, int(data.get("token", 0)), float(data.get("times", {}).get("dead_man", 0.0)),
-                hosts=tuple(data.get("hosts", ())),
             ),
         )  # fmt: skip
 
@@ -302,12 +302,15 @@ class _Book:
         if below.share != FULL - weight:
             self.newest_first[other] = replace(below, share=FULL - weight, state=state, since=event.at)
 
+    def _hosts(self, release: Release) -> list[str]:
+        return self.hosts.get((release.run, release.play), [])
+
     def _below(self, at: int) -> int | None:
         """The release that gets what this one doesn't: the newest older one in the other slot. A service may be in
         several clusters: of the same hosts, and of several plays of a run that of the same play, where there is one."""
         every, mine = self.newest_first, self.newest_first[at]
         older = [i for i in range(at + 1, len(every)) if every[i].slot != mine.slot]
-        here = [i for i in older if every[i].hosts == mine.hosts] or older
+        here = [i for i in older if self._hosts(every[i]) == self._hosts(mine)] or older
         same = (i for i in here if (every[i].run, every[i].play) == (every[here[0]].run, mine.play))
         return next(same, here[0] if here else None)
 
