@@ -240,7 +240,7 @@ class TaskRun:
         self._call = driver.before
         if self.task.module in ("add_host", "group_by"):
             outcome = self.lane.run.hosts.take(self.task.module, self.lane.host.name, outcome)
-        values = values_of(outcome, started=max(began, self._before_ended()), ended=time.time(), attempts=number)
+        values = values_of(outcome, started=max(began, self._begins()), ended=time.time(), attempts=number)
         if outcome.diff is not None:
             values["diff"] = dict(zip(("before", "after"), outcome.diff, strict=True))
         owner = await self._owner(outcome, extra)
@@ -248,7 +248,7 @@ class TaskRun:
         result = Result(status_of(values, unknown=outcome.unknown), values, facts, outcome.diff, others)
         return await self._judged(result, extra)
 
-    def _before_ended(self) -> float:
+    def _begins(self) -> float:
         """When the task that this one was sent ahead of had ended, for only then has this one begun; in Unix seconds.
         Its reply came before this one's, so that it is ending now where it has not."""
         if self._previous is None:

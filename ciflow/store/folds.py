@@ -100,8 +100,10 @@ def summaries(store: Store) -> list[RunSummary]:
 def doing(store: Store, runs: Iterable[str]) -> dict[str, list[Doing]]:
     """What runs that are not over are at, the plays in the order in which they began."""
     found: dict[str, dict[str, Doing]] = {run: {} for run in runs}
-    first = [event.seq for event in store.events(kinds=("run_started",)) if event.run in found]
-    for event in store.events(kinds=DOING_KINDS, after=min(first) - 1) if first else ():
+    if not found:
+        return {}
+    first = min((event.seq for event in store.events(kinds=("run_started",)) if event.run in found), default=1)
+    for event in store.events(kinds=DOING_KINDS, after=first - 1):
         if event.run in found:
             _fold_doing(found[event.run], event)
     return {run: list(plays.values()) for run, plays in found.items()}
